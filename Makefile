@@ -1,0 +1,57 @@
+# Builds everything that runs on the target, and the host tool. `./hairline`
+# installs what this needs and calls it; call it by hand for one part.
+# Output goes to $(O); nothing else in the tree is written.
+O      ?= build
+CC     ?= gcc
+HOSTCC ?= gcc
+
+WARN = -std=gnu11 -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wcast-qual -Wvla -Wshadow \
+       -Wmissing-prototypes -Wstrict-prototypes -Wundef -Wpointer-arith -Wwrite-strings -Wold-style-definition
+# Reproducible: no paths, no dates, no build IDs in the binaries.
+TARGET = -O2 -g -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
+         -fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -fno-strict-aliasing \
+         -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. -I. -MMD -MP
+KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables -Ikernel
+USER_FLAGS   = $(WARN) $(TARGET)
+LDFLAGS_T    = -nostdlib -static --build-id=none --gc-sections -z noexecstack -z max-page-size=4096
+
+objs = $(patsubst %,$(O)/%.o,$(wildcard $(1)/*.c $(1)/*.S))
+
+KERNEL = $(call objs,boot) $(call objs,kernel)
+LIB    = $(call objs,lib)
+IMAGES = $(O)/hairline.elf $(O)/root.img $(O)/vmm.img $(O)/lan.img
+
+all: target cli
+target: $(IMAGES)
+
+$(O)/boot/%.o $(O)/kernel/%.o: FLAGS = $(KERNEL_FLAGS)
+$(O)/lib/%.o $(O)/root/%.o $(O)/vmm/%.o $(O)/lan/%.o: FLAGS = $(USER_FLAGS)
+
+$(O)/%.c.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -c $< -o $@
+$(O)/%.S.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -c $< -o $@
+
+# QEMU's -kernel wants a 32-bit ELF container around the 64-bit code.
+$(O)/hairline64.elf: $(KERNEL) kernel/link.ld
+	ld $(LDFLAGS_T) -T kernel/link.ld -o $@ $(KERNEL)
+$(O)/hairline.elf: $(O)/hairline64.elf
+	objcopy -O elf32-i386 --strip-debug $< $@
+
+define user_program
+$(O)/$(1).elf: $$(call objs,$(1)) $(LIB) lib/user.ld
+	ld $(LDFLAGS_T) -T lib/user.ld -o $$@ $$(call objs,$(1)) $(LIB)
+$(O)/$(1).img: $(O)/$(1).elf
+	objcopy -O binary $$< $$@
+endef
+$(foreach p,root vmm lan,$(eval $(call user_program,$(p))))
+
+include cli/rules.mk guest/rules.mk
+
+clean:
+	rm -rf $(O)
+
+.PHONY: all target cli clean
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,39 @@
+/*
+ * What the boot stub hands to the kernel, and the kernel (unread but for the
+ * ranges and the root image) to root: one page.
+ */
+#ifndef ABI_BOOT_H
+#define ABI_BOOT_H
+
+#include <stdint.h>
+
+#define BOOT_MAGIC 0x656e696c72696168ull /* "hairline" */
+#define BOOT_RANGES 32
+#define BOOT_MODULES 44
+
+enum range_kind { RANGE_RAM, RANGE_DEVICE };
+
+struct boot_range {
+    uint64_t base, size; /* bytes, page aligned; never overlaps the kernel */
+    uint32_t kind, reserved;
+};
+
+struct boot_module {
+    uint64_t base, size; /* bytes; base is page aligned; lies inside a RAM range */
+    char name[48];       /* last word of the loader's string, zero-terminated */
+};
+
+struct boot_info {
+    uint64_t magic;
+    uint64_t rsdp;       /* physical address of the ACPI RSDP, 0: root searches E0000h..FFFFFh */
+    uint64_t root_base;  /* physical address of root's image (a module)       */
+    uint64_t root_entry;
+    uint32_t root_text, root_rodata, root_data; /* pages, in this order        */
+    uint32_t ranges, modules, bsp_apic_id;
+    struct boot_range range[BOOT_RANGES];
+    struct boot_module module[BOOT_MODULES];
+};
+
+_Static_assert(sizeof(struct boot_info) <= 4096, "boot info is one page");
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * What root and a VMM (and the LAN switch) share: the capability slots root
+ * fills, the addresses it maps things at, the configuration page, and rings.
+ */
+#ifndef ABI_VM_H
+#define ABI_VM_H
+
+#include <abi/plan.h>
+
+/* ---- slots of a VMM's capability table, filled by root -------------------- */
+enum vmm_slot {
+    VMM_PD = 1,       /* its own PD: PD_CREATE | PD_TAKE                       */
+    VMM_GUEST,        /* the guest PD: PD_GRANT                               */
+    VMM_SM_ROOT,      /* SM_UP: tell root (state change, console output)      */
+    VMM_SM_WORK,      /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
+    VMM_SM_LAN,       /* SM_UP: tell the LAN switch (if the VM has a LAN)     */
+    VMM_SM_LOCK,      /* SM_UP | SM_DOWN, count 0: for the VMM's own mutex    */
+    VMM_FAULT = 12,   /* fault portal of all its threads, served by root: one per core, 12 + core (16 slots) */
+    VMM_HANDLER = 32, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
+    VMM_VCPU = 48,    /* + vCPU: EC_RECALL | EC_SETUP                         */
+    VMM_FREE = 64,    /* from here on the VMM's own                           */
+};
+/* In the guest PD the portals of vCPU i are in slots GUEST_EVENTS(i) + event. */
+#define GUEST_EVENTS(i) (16u * ((i) + 1u))
+
+/* ---- addresses in a VMM's space ------------------------------------------- */
+#define VMM_CONFIG   0x10000000ull /* struct vm_config, read-only             */
+#define VMM_CONTROL  0x10010000ull /* struct vm_control, shared with root     */
+#define VMM_LANPORT  0x10100000ull /* struct lan_port, shared with the switch */
+#define VMM_UTCB     0x10200000ull /* the worker's UTCB                       */
+#define VMM_HUTCB(i) (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
+#define VMM_STACKS   0x10300000ull /* worker's stack, then handlers'; VMM_STACK bytes each */
+#define VMM_STACK    0x4000ull
+#define VMM_STACK_TOP(i) (VMM_STACKS + VMM_STACK * ((i) + 1ull)) /* i = 0: worker, 1 + v: handler v */
+#define VMM_FILES    0x4000000000ull /* kernel, initrd and disks, at vm_config's addresses */
+#define VMM_RAM      0x8000000000ull /* guest-physical 0, read-write, all of it */
+#define VMM_MSIX     0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
+#define VMM_MSIX_PAGES 16u         /* one per PCI device */
+#define GUEST_MSIX   0xe0000000ull
+
+struct vm_file {
+    uint64_t address, size; /* bytes; address in the VMM's space, page aligned, 0: none */
+};
+
+struct vm_config {
+    struct plan_vm plan;
+    uint64_t tsc_hz;
+    uint64_t wall_ns;   /* UTC, ns since 1970, at TSC = wall_tsc */
+    uint64_t wall_tsc;
+    struct vm_file kernel, initrd, disk[PLAN_DISKS]; /* volatile disks: writable, already a private copy */
+};
+
+/* ---- rings: one writer, one reader, either may be hostile ------------------ */
+#define CONSOLE_OUT 16384u /* powers of two */
+#define CONSOLE_IN  1024u
+
+enum vm_state { VM_STARTING, VM_RUNNING, VM_OFF };
+enum vm_reason {
+    REASON_NONE,
+    REASON_POWEROFF,  /* ACPI S5                                             */
+    REASON_EXIT_PORT, /* value = what was written                            */
+    REASON_REBOOT,    /* reset register, keyboard-less reboot                */
+    REASON_TRIPLE,    /* triple fault                                        */
+    REASON_MEMORY,    /* touched an address that is not there; value = GPA   */
+    REASON_INVALID,   /* impossible processor state                          */
+    REASON_OPCODE,    /* an instruction the platform does not have           */
+    REASON_LOADER,    /* the kernel image could not be loaded                */
+    REASON_VMM,       /* its VMM died (set by root); value = vector          */
+    REASON_STOPPED,   /* by the operator (set by root)                       */
+    REASON_COUNT
+};
+
+struct vm_control {
+    /* written by the VMM, then VMM_SM_ROOT is upped */
+    uint32_t state, reason;
+    uint64_t value, rip, cr3;
+    uint64_t unclaimed_ports, unclaimed_msrs; /* counters */
+    char message[96];  /* one line for the operator; may be empty */
+    /* free-running indices; used bytes = head - tail; bytes at index % size */
+    volatile uint32_t out_head; /* VMM   */
+    volatile uint32_t out_tail; /* root  */
+    volatile uint32_t in_head;  /* root  */
+    volatile uint32_t in_tail;  /* VMM   */
+    char out[CONSOLE_OUT];
+    char in[CONSOLE_IN];
+};
+#define VM_CONTROL_PAGES 5u
+_Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its pages");
+
+/* ---- LAN ------------------------------------------------------------------- */
+#define LAN_SLOTS 64u      /* per direction, power of two                     */
+#define LAN_FRAME 1536u    /* largest Ethernet frame, bytes                   */
+
+struct lan_frame {
+    uint32_t size; /* bytes, 14..LAN_FRAME */
+    uint32_t reserved;
+    uint8_t data[LAN_FRAME];
+};
+struct lan_ring {
+    volatile uint32_t head; /* writer */
+    uint32_t pad0[15];
+    volatile uint32_t tail; /* reader */
+    uint32_t pad1[15];
+    struct lan_frame frame[LAN_SLOTS];
+};
+struct lan_port {
+    struct lan_ring to_lan, to_vm;
+};
+#define LAN_PORT_PAGES 49u
+_Static_assert(sizeof(struct lan_port) <= LAN_PORT_PAGES * 4096u, "fits its pages");
+
+/* The switch's own domain. */
+enum lan_slot { LAN_SM = 1, /* SM_DOWN: its bell */ LAN_FAULT = 12, LAN_SM_PORT = 32 /* + port: SM_UP, that VMM's bell */ };
+#define LAN_CONFIG 0x10000000ull /* struct lan_config, read-only */
+#define LAN_UTCB   0x10001000ull
+#define LAN_STACK_TOP 0x10010000ull /* one VMM_STACK below */
+#define LAN_PORTS  0x10100000ull /* + port * LAN_PORT_STRIDE: struct lan_port */
+#define LAN_PORT_STRIDE 0x40000ull
+struct lan_config {
+    uint32_t ports;
+    uint8_t mac[PLAN_VMS][6]; /* the MAC each port must send from */
+};
+
+#endif

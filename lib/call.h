@@ -1,0 +1,96 @@
+/*
+ * System-call stubs for user mode. Each returns the kernel's raw status
+ * (STATUS_CODE / STATUS_ARG take it apart); docs/abi.md explains the calls.
+ */
+#ifndef LIB_CALL_H
+#define LIB_CALL_H
+
+#include <abi/utcb.h>
+
+struct result {
+    uint64_t status, value;
+};
+
+static inline struct result call5(uint64_t call, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
+{
+    struct result r;
+    register uint64_t r10 __asm__("r10") = a4;
+    register uint64_t r8 __asm__("r8") = a5;
+    __asm__ volatile("syscall"
+                     : "=a"(r.status), "=d"(r.value), "+D"(a1), "+S"(a2), "+r"(r10), "+r"(r8)
+                     : "0"(call), "1"(a3)
+                     : "rcx", "r9", "r11", "memory");
+    return r;
+}
+
+static inline uint64_t nop(void) { return call5(CALL_NOP, 0, 0, 0, 0, 0).status; }
+
+/* Call `pt` with the first `words` words of the caller's UTCB. */
+static inline uint64_t pt_call(uint64_t pt, uint64_t words) { return call5(CALL_PT_CALL, pt, words, 0, 0, 0).status; }
+
+/* Answer the caller (`words` for a plain call; the UTCB's mtd for an exit or fault) and wait. The
+   handler starts anew at the portal's entry with an empty stack at the next call. */
+static inline void __attribute__((noreturn)) pt_reply(uint64_t words)
+{
+    __asm__ volatile("syscall" : : "a"((uint64_t)CALL_PT_REPLY), "D"(words) : "memory");
+    __builtin_unreachable();
+}
+
+static inline uint64_t sm_up(uint64_t sm) { return call5(CALL_SM_UP, sm, 0, 0, 0, 0).status; }
+static inline uint64_t sm_down(uint64_t sm, uint64_t deadline) { return call5(CALL_SM_DOWN, sm, deadline, 0, 0, 0).status; }
+static inline uint64_t ec_recall(uint64_t ec) { return call5(CALL_EC_RECALL, ec, 0, 0, 0, 0).status; }
+
+static inline uint64_t pd_create(uint64_t dst, uint64_t payer, uint64_t sys, uint64_t kind, uint64_t flags, uint64_t frames, uint64_t objects)
+{
+    return call5(CALL_PD_CREATE, dst | payer << 16 | sys << 32, kind | flags << 8, frames, objects, 0).status;
+}
+
+/* `utcb`: page-aligned address in `pd`, not mapped yet (0 for a vCPU); `events`: first portal slot.
+   A vCPU's value is its index in kernel_stat.vcpu. */
+static inline struct result ec_create(uint64_t dst, uint64_t pd, uint64_t core, enum ec_kind kind, uint64_t utcb, uint64_t events,
+                                      uint64_t entry, uint64_t sp)
+{
+    return call5(CALL_EC_CREATE, dst | pd << 16 | core << 32 | (uint64_t)kind << 48, utcb, events, entry, sp);
+}
+
+/* `budget`, `period` in TSC ticks; period 0: round robin with slices of `budget`. The EC starts at once. */
+static inline uint64_t sc_create(uint64_t dst, uint64_t sys, uint64_t ec, uint64_t priority, uint64_t budget, uint64_t period)
+{
+    return call5(CALL_SC_CREATE, dst | sys << 16 | ec << 32, priority, budget, period, 0).status;
+}
+
+/* The handler enters at `entry` with rdi = `id`, rsi = its UTCB, rsp = the sp it was created with. */
+static inline uint64_t pt_create(uint64_t dst, uint64_t payer, uint64_t ec, uint64_t entry, uint64_t mtd, uint64_t id)
+{
+    return call5(CALL_PT_CREATE, dst | payer << 16 | ec << 32, entry, mtd, id, 0).status;
+}
+
+static inline uint64_t sm_create(uint64_t dst, uint64_t payer, uint64_t count) { return call5(CALL_SM_CREATE, dst | payer << 16, count, 0, 0, 0).status; }
+
+/* `mr` keeps frames [0, frame); the new region gets [frame, end). */
+static inline uint64_t mr_split(uint64_t dst, uint64_t payer, uint64_t mr, uint64_t frame) { return call5(CALL_MR_SPLIT, dst | payer << 16 | mr << 32, frame, 0, 0, 0).status; }
+
+/* Map frames [first, first + frames) of `mr` at `va` of `pd`; perm: MR_READ | MR_WRITE | MR_EXEC. */
+static inline uint64_t mr_map(uint64_t mr, uint64_t pd, uint64_t perm, uint64_t va, uint64_t first, uint64_t frames)
+{
+    return call5(CALL_MR_MAP, mr | pd << 16 | perm << 32, va, first, frames, 0).status;
+}
+static inline uint64_t mr_unmap(uint64_t mr, uint64_t pd) { return call5(CALL_MR_UNMAP, mr | pd << 16, 0, 0, 0, 0).status; }
+
+static inline uint64_t delegate(uint64_t src_pd, uint64_t src, uint64_t dst_pd, uint64_t dst, uint64_t rights)
+{
+    return call5(CALL_DELEGATE, src_pd | src << 16, dst_pd | dst << 16, rights, 0, 0).status;
+}
+static inline uint64_t revoke(uint64_t pd, uint64_t slot) { return call5(CALL_REVOKE, pd | slot << 16, 0, 0, 0, 0).status; }
+static inline uint64_t destroy(uint64_t slot) { return call5(CALL_DESTROY, slot, 0, 0, 0, 0).status; }
+static inline uint64_t vcpu_cpuid(uint64_t vcpu) { return call5(CALL_VCPU_CPUID, vcpu, 0, 0, 0, 0).status; }
+static inline uint64_t core_start(uint64_t sys, uint64_t apic_id) { return call5(CALL_CORE_START, sys, apic_id, 0, 0, 0).status; }
+
+static inline uint64_t tsc(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (uint64_t)hi << 32 | lo;
+}
+
+#endif
