@@ -1,0 +1,65 @@
+/*
+ * The VMM of one VM: what its files share. One handler thread for each vCPU
+ * runs that vCPU's exits; one worker thread waits for the LAN and the console.
+ *
+ * Locks: `struct vcpu` belongs to its own handler, except `irr` and `request`,
+ * which anybody may post into with atomic operations (vcpu_post). All devices
+ * (PCI, UART, ports, virtio) are under one mutex: devices_lock/unlock.
+ */
+#ifndef VMM_VMM_H
+#define VMM_VMM_H
+
+#include <abi/vm.h>
+#include <lib/call.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define PCI_SLOTS     16u                                       /* of bus 0; slot 0 is the host bridge                  */
+#define PCI_IO(slot)  (0xc000u + 0x100u * (slot))               /* BAR0, 256 ports      */
+#define PCI_MEM(slot) ((uint32_t)GUEST_MSIX + 0x1000u * (slot)) /* BAR1, a page of RAM */
+#define NO_VCPU       0xffffffffu
+
+/* Root writes the configuration before the VMM starts; it never changes. */
+static inline const struct vm_config *config(void) { return (const struct vm_config *)VMM_CONFIG; }
+static inline struct vm_control *control(void) { return (struct vm_control *)VMM_CONTROL; }
+
+/* The VMM's view of guest-physical [gpa, gpa + size), bytes; NULL unless all of it is RAM. */
+static inline void *guest_memory(uint64_t gpa, uint64_t size)
+{
+    uint64_t ram = config()->plan.memory;
+    return size <= ram && gpa <= ram - size ? (void *)(VMM_RAM + gpa) : NULL;
+}
+
+/* ---- devices.c: the port table; the lock ---------------------------------- */
+/* `self`: the vCPU whose handler calls, or NO_VCPU from the worker: spares recalling oneself. */
+void devices_lock(uint32_t self);
+void devices_unlock(void);
+
+/* ---- pci.c: configuration space (PCI 3.0 3.2.2.3.2, 6.1); under the lock ---- */
+/* Put a function at 00:slot.0, slot 1..15. BAR0 (if any) is PCI_IO(slot), BAR1 PCI_MEM(slot). */
+void pci_add(uint32_t slot, const uint8_t bytes[256]);
+bool pci_msix_enabled(uint32_t slot); /* MSI-X message control bit 15 (PCI 3.0 6.8.2.3) */
+bool pci_msix_masked(uint32_t slot);  /* bit 14: the whole function is masked */
+uint32_t pci_in(uint32_t port, uint32_t size);
+void pci_out(uint32_t port, uint32_t size, uint32_t value);
+
+/* ---- apic.c: message-signalled interrupts; under the lock ------------------- */
+/* One message as a device would write it (SDM3 10.11): decode destination and vector, wake the target. */
+void msi_send(uint32_t address, uint32_t data);
+
+/* ---- virtio.c: devices of the plan; all under the lock ---------------------- */
+void virtio_init(void); /* register all with pci_add */
+void virtio_work(void); /* the bell rang: frames from the LAN, console input */
+void virtio_poll(void); /* a device was just touched: look again at masked MSI-X entries */
+/* Access to BAR0 of `slot` at byte `offset` 0..255, `size` 1, 2 or 4. */
+uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size);
+void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value);
+
+/* ---- console.c: the two byte rings; under the lock --------------------------- */
+/* Append what fits, tell root; returns bytes taken, 0..size. */
+uint32_t console_write(const char *data, uint32_t size);
+uint32_t console_space(void);                     /* bytes that console_write would take */
+uint32_t console_read(char *data, uint32_t size); /* returns bytes read, 0..size */
+bool console_ready(void);                         /* input is waiting */
+
+#endif
