@@ -1,0 +1,1 @@
+include guest/bare/rules.mk

@@ -1,0 +1,69 @@
+/*
+ * The runtime of bare guests: entered by PVH or multiboot 1, 64-bit, memory
+ * mapped one to one up to 4 GiB, interrupts off, one stack, polled COM1.
+ * Works in a Hairline VM and on a bare machine alike.
+ */
+#ifndef GUEST_BARE_H
+#define GUEST_BARE_H
+
+#include "cpu.h"
+
+/* Registers of an exception or interrupt, as start.S saves them. */
+struct frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* x2APIC registers (APM2 16.3) and their bits. */
+enum apic_msr {
+    APIC_BASE = 0x1b,
+    APIC_ID = 0x802,
+    APIC_TPR = 0x808,
+    APIC_EOI = 0x80b,
+    APIC_SVR = 0x80f,
+    APIC_ICR = 0x830,
+    APIC_LVT_TIMER = 0x832,
+    APIC_TIMER_INITIAL = 0x838,
+    APIC_TIMER_DIVIDE = 0x83e,
+    APIC_SELF_IPI = 0x83f,
+    TSC_DEADLINE = 0x6e0,
+};
+#define APIC_BASE_X2APIC 0xc00u
+#define APIC_ICR_INIT    0x4500u
+#define APIC_ICR_STARTUP 0x4600u
+#define APIC_DIVIDE_BY_1 0xbu
+
+/* Each guest program defines this; returning powers off with value 0. */
+void guest_main(void);
+
+/* Called with interrupts off for vector 0..255. Unset: report and exit 255. */
+extern void (*guest_handler[256])(struct frame *);
+
+/* Let `entry` (assembly, ends in IRETQ) take `vector` itself. ist: 0 = the running stack, 1 = the trap stack. */
+void guest_gate(uint32_t vector, void (*entry)(void), uint32_t ist);
+/* Take all exceptions and interrupts on the trap stack: survives any RSP. */
+void guest_trap_stack(void);
+/* Vector that ended the last TRY, or -1. */
+int guest_trapped(void);
+
+/* %s %u %x (32 bits), %lu %lx (64 bits), %c. */
+void guest_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void guest_serial_reset(void);
+bool guest_same(const char *a, const char *b);
+/* The value of `key=value` on the command line, copied out; false if absent or longer than size - 1. */
+bool guest_option(const char *key, char *value, size_t size);
+/* Write `value` to the exit port, else power off by ACPI. */
+void __attribute__((noreturn)) guest_exit(uint32_t value);
+
+void guest_apic_enable(void);
+/* xorshift; seeded by seed=N on the command line. */
+uint64_t guest_random(void);
+
+/* start.S */
+extern uint8_t guest_traps[256][16];
+extern uint64_t guest_recover;
+extern uint8_t guest_ap_begin[], guest_ap_end[];
+void guest_ap_main(void);
+
+#endif

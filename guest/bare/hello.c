@@ -1,0 +1,11 @@
+/*
+ * Says hello and powers off: the smallest whole life of a VM.
+ * name=NAME on the command line is who it says it is.
+ */
+#include "bare.h"
+
+void guest_main(void)
+{
+    char name[32];
+    guest_print("hello from %s\n", guest_option("name", name, sizeof(name)) ? name : "a bare guest");
+}

@@ -1,0 +1,67 @@
+/*
+ * Starts a second processor by INIT, SIPI, SIPI (APM2 16.5) in x2APIC mode and
+ * plays ping-pong with it by interrupts, both halting while they wait.
+ */
+#include "bare.h"
+
+#define TRAMPOLINE 0x8000ull /* start.S: AP_BASE */
+#define VECTOR     0x40
+#define ROUNDS     1000u
+#define PATIENCE   4000000000ull /* TSC ticks */
+
+struct interrupt_frame;
+
+static volatile uint32_t pings, pongs; /* taken by the second, the first processor */
+static volatile bool ap_ready;
+
+static void __attribute__((interrupt)) on_ipi(struct interrupt_frame *f)
+{
+    (void)f;
+    if (rdmsr(APIC_ID) == 0)
+        pongs++;
+    else
+        pings++;
+    wrmsr(APIC_EOI, 0);
+}
+
+static void send(uint32_t apic_id, uint32_t command) { wrmsr(APIC_ICR, (uint64_t)apic_id << 32 | command); }
+
+void guest_ap_main(void)
+{
+    guest_apic_enable();
+    ap_ready = true;
+    for (uint32_t round = 1;; round++) {
+        while (pings < round)
+            wait_interrupt();
+        send(0, VECTOR);
+    }
+}
+
+static bool start_ap(uint32_t apic_id)
+{
+    for (uint8_t *from = guest_ap_begin, *to = (uint8_t *)TRAMPOLINE; from < guest_ap_end;)
+        *to++ = *from++;
+    send(apic_id, APIC_ICR_INIT);
+    send(apic_id, APIC_ICR_STARTUP | TRAMPOLINE >> 12);
+    send(apic_id, APIC_ICR_STARTUP | TRAMPOLINE >> 12);
+    for (uint64_t end = rdtsc() + PATIENCE; !ap_ready && rdtsc() < end;)
+        __asm__ volatile("pause");
+    return ap_ready;
+}
+
+void guest_main(void)
+{
+    guest_apic_enable();
+    guest_gate(VECTOR, (void (*)(void))on_ipi, 0);
+    if (!start_ap(1)) {
+        guest_print("smp: processor 1 does not start\n");
+        guest_exit(1);
+    }
+    uint64_t start = rdtsc();
+    for (uint32_t round = 1; round <= ROUNDS; round++) {
+        send(1, VECTOR);
+        while (pongs < round)
+            wait_interrupt();
+    }
+    guest_print("smp: ok, %u rounds, %lu ticks each\n", ROUNDS, (rdtsc() - start) / ROUNDS);
+}

@@ -1,0 +1,59 @@
+/*
+ * Frame rings between a VMM and its LAN switch (abi/vm.h): free-running
+ * indices, one writer, one reader. Either side may be hostile: an index is
+ * loaded once per step and only ever used modulo the ring's size, so the other
+ * side can spoil its own frames and nothing else.
+ *
+ * Each side stores its own index before it loads the other's, both with full
+ * ordering: a side that finds nothing to do (empty, full) and waits for its
+ * bell cannot miss it.
+ */
+#ifndef LAN_LAN_RING_H
+#define LAN_LAN_RING_H
+
+#include <abi/vm.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LAN_FRAME_MIN 14u /* an Ethernet header, bytes */
+
+/* Writer: the frame to fill next; NULL while the ring is full. */
+static inline struct lan_frame *lan_ring_free(struct lan_ring *r)
+{
+    uint32_t head = r->head;
+    return head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) < LAN_SLOTS ? &r->frame[head % LAN_SLOTS] : NULL;
+}
+
+/* Writer: hand the frame of lan_ring_free over. True: the ring was empty, ring the reader's bell. */
+static inline bool lan_ring_publish(struct lan_ring *r)
+{
+    uint32_t head = r->head;
+    __atomic_store_n(&r->head, head + 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) == head;
+}
+
+/* Reader: the oldest frame; NULL if there is none. Impossible indices empty the ring. */
+static inline const struct lan_frame *lan_ring_oldest(struct lan_ring *r)
+{
+    uint32_t tail = r->tail, head = __atomic_load_n(&r->head, __ATOMIC_SEQ_CST);
+    if (head - tail > LAN_SLOTS)
+        __atomic_store_n(&r->tail, head, __ATOMIC_SEQ_CST);
+    return head - tail - 1 < LAN_SLOTS ? &r->frame[tail % LAN_SLOTS] : NULL;
+}
+
+/* Reader: done with that frame. True: the ring was full, ring the writer's bell. */
+static inline bool lan_ring_retire(struct lan_ring *r)
+{
+    uint32_t tail = r->tail;
+    __atomic_store_n(&r->tail, tail + 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&r->head, __ATOMIC_SEQ_CST) - tail >= LAN_SLOTS;
+}
+
+/* Bytes of a frame, read once; 0 if out of range (LAN_FRAME_MIN..LAN_FRAME). */
+static inline uint32_t lan_frame_size(const struct lan_frame *f)
+{
+    uint32_t size = __atomic_load_n(&f->size, __ATOMIC_RELAXED);
+    return size >= LAN_FRAME_MIN && size <= LAN_FRAME ? size : 0;
+}
+
+#endif

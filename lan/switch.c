@@ -1,0 +1,111 @@
+/*
+ * Forwarding (IEEE 802.1D in the small): a frame is copied once out of its
+ * sender's ring, its source admitted and learned, and it goes to the port of
+ * its destination, or to all others if that is a group or unknown. A port that
+ * does not drain its ring loses frames, nobody waits for it.
+ */
+#include <lan/lan_ring.h>
+#include <lan/switch.h>
+#include <lib/string.h>
+
+#define MAC_GROUP (1ull << 40) /* multicast and broadcast: the first byte's low bit */
+#define NO_PORT   PLAN_VMS
+
+static uint64_t mac_at(const uint8_t *bytes)
+{
+    uint64_t mac = 0;
+    for (uint32_t i = 0; i < 6; i++)
+        mac = mac << 8 | bytes[i];
+    return mac;
+}
+
+static bool port_has(const struct switch_port *p, uint64_t mac)
+{
+    bool has = p->mac == mac;
+    for (uint32_t i = 0; i < SWITCH_LEARNED; i++)
+        has |= p->learned[i] == mac;
+    return has;
+}
+
+static uint32_t switch_find(const struct lan_switch *s, uint64_t mac)
+{
+    for (uint32_t i = 0; i < s->ports; i++)
+        if (port_has(&s->port[i], mac))
+            return i;
+    return NO_PORT;
+}
+
+/* May port `from` send as `mac`? A MAC belongs to the port the plan gives it, else to the port that used it
+   first: a port forgets only what it learned itself, so none can take another's frames. */
+static bool switch_admit(struct lan_switch *s, uint32_t from, uint64_t mac)
+{
+    struct switch_port *p = &s->port[from];
+    uint32_t owner = switch_find(s, mac);
+    if (mac == 0 || mac & MAC_GROUP || (owner != from && owner != NO_PORT))
+        return false;
+    if (owner == NO_PORT)
+        p->learned[p->learned_next++ % SWITCH_LEARNED] = mac;
+    return true;
+}
+
+static void switch_deliver(const struct lan_switch *s, struct switch_port *to, uint32_t index)
+{
+    struct lan_frame *f = lan_ring_free(&to->shared->to_vm);
+    if (!f) {
+        to->dropped++;
+        return;
+    }
+    memcpy(f->data, s->frame, s->size);
+    f->size = s->size;
+    if (lan_ring_publish(&to->shared->to_vm))
+        switch_bell(index);
+}
+
+static void switch_forward(struct lan_switch *s, uint32_t from)
+{
+    uint64_t mac = mac_at(s->frame);
+    uint32_t to = mac & MAC_GROUP ? NO_PORT : switch_find(s, mac);
+    for (uint32_t i = 0; i < s->ports; i++)
+        if (i != from && (to == i || to == NO_PORT))
+            switch_deliver(s, &s->port[i], i);
+}
+
+/* Take one burst from port `from`. True: there was a frame. */
+static bool switch_serve(struct lan_switch *s, uint32_t from)
+{
+    struct switch_port *p = &s->port[from];
+    struct lan_ring *ring = &p->shared->to_lan;
+    const struct lan_frame *f;
+    uint32_t taken = 0;
+    bool was_full = false;
+    for (; taken < SWITCH_BURST && (f = lan_ring_oldest(ring)); taken++) {
+        s->size = lan_frame_size(f);
+        memcpy(s->frame, f->data, s->size);
+        was_full |= lan_ring_retire(ring);
+        if (s->size && switch_admit(s, from, mac_at(s->frame + 6)))
+            switch_forward(s, from);
+        else
+            p->refused++;
+    }
+    if (was_full)
+        switch_bell(from);
+    return taken > 0;
+}
+
+bool switch_turn(struct lan_switch *s)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < s->ports; i++)
+        any |= switch_serve(s, i);
+    return any;
+}
+
+void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t *rings)
+{
+    memset(s, 0, sizeof *s);
+    s->ports = config->ports < PLAN_VMS ? config->ports : PLAN_VMS;
+    for (uint32_t i = 0; i < s->ports; i++) {
+        s->port[i].shared = (struct lan_port *)(void *)(rings + i * LAN_PORT_STRIDE);
+        s->port[i].mac = mac_at(config->mac[i]);
+    }
+}

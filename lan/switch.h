@@ -1,0 +1,39 @@
+/*
+ * The learning switch of one LAN: a user program in a domain of its own, which
+ * shares one struct lan_port with each VMM and trusts none of them.
+ */
+#ifndef LAN_SWITCH_H
+#define LAN_SWITCH_H
+
+#include <abi/vm.h>
+#include <stdbool.h>
+
+#define SWITCH_LEARNED 8u /* MACs learned per port, besides the plan's own */
+#define SWITCH_BURST   8u /* frames taken from a port before the next port's turn */
+
+struct switch_port {
+    struct lan_port *shared;
+    uint64_t mac;                     /* the plan's MAC of this port          */
+    uint64_t learned[SWITCH_LEARNED]; /* other sources seen here; 0: none     */
+    uint32_t learned_next;            /* the entry that is replaced next      */
+    uint64_t refused;                 /* frames with a bad size or a source that is not this port's */
+    uint64_t dropped;                 /* frames lost because this port's to_vm ring was full */
+};
+
+struct lan_switch {
+    uint32_t ports;
+    struct switch_port port[PLAN_VMS];
+    uint32_t size; /* the frame under way, a private copy: */
+    uint8_t frame[LAN_FRAME];
+};
+
+/* Set up `config->ports` ports, at most PLAN_VMS; port i's rings are at `rings` + i * LAN_PORT_STRIDE. */
+void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t *rings);
+
+/* Give every port one turn of at most SWITCH_BURST frames. True: a frame was taken somewhere. */
+bool switch_turn(struct lan_switch *s);
+
+/* Ring the bell of port 0..ports-1's VMM (provided by main.c, or a test). */
+void switch_bell(uint32_t port);
+
+#endif
