@@ -82,12 +82,16 @@ static uint64_t measure_port(void) { return net(run_port); }
 static uint64_t measure_self_ipi(void) { return net(run_self_ipi); }
 static uint64_t measure_touch(void) { return net(run_touch); }
 
-static void arm(uint64_t ticks)
+/* Returns the TSC from which the delay counts. */
+static uint64_t arm(uint64_t ticks)
 {
-    if (has_deadline)
-        wrmsr(TSC_DEADLINE, rdtsc() + ticks);
-    else
-        wrmsr(APIC_TIMER_INITIAL, ticks);
+    uint64_t now = rdtsc();
+    if (has_deadline) {
+        wrmsr(TSC_DEADLINE, now + ticks);
+        return now;
+    }
+    wrmsr(APIC_TIMER_INITIAL, ticks);
+    return rdtsc();
 }
 
 static void timer_setup(void)
@@ -106,14 +110,13 @@ static uint64_t measure_arm(void)
     return cost;
 }
 
-/* TSC ticks from arming until the handler's first RDTSC. */
+/* TSC ticks from the armed timer to the handler's first RDTSC. */
 static uint64_t delay(uint32_t ticks, uint32_t rounds)
 {
     uint64_t best = ~0ull;
     for (uint32_t i = 0; i < rounds; i++) {
         arrived = 0;
-        uint64_t start = rdtsc();
-        arm(ticks);
+        uint64_t start = arm(ticks);
         await();
         best = arrived - start < best ? arrived - start : best;
     }
