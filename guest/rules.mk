@@ -11,3 +11,5 @@ $(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init guest/mkinitrd
 
 .PHONY: guest
 .PRECIOUS: $(O)/kernels/%/vmlinuz
+
+include guest/bare/rules.mk
