@@ -1,0 +1,306 @@
+/*
+ * Virtio over PCI (virtio 1.2, 4.1) without a register in memory: all four
+ * structures are in an I/O BAR, and the MSI-X table is a page of plain RAM that
+ * the guest writes without exits and we read when there is something to say.
+ */
+#include <lib/string.h>
+#include <vmm/virtio.h>
+
+enum { COMMON = 0x00, QUEUE = 0x18, NOTIFY = 0x40, ISR = 0x44, DEVICE = 0x80 }; /* in BAR0 */
+enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
+enum { FEATURES_OK = 8, DRIVER_OK = 4, NEEDS_RESET = 0x40 }; /* 2.1 */
+
+#define RUN_MAX     64u /* chains served in one go */
+#define MSIX_PBA    0x800u
+#define MSIX_MASKED 1u
+
+struct msix_entry { /* PCI 3.0 6.8.2 */
+    uint32_t address, address_high, data, control;
+};
+
+static struct virtio_device devices[PCI_SLOTS];
+static uint32_t waiting; /* slots with a pending vector */
+
+static struct virtio_device *device_at(uint32_t slot) { return slot < PCI_SLOTS && devices[slot].kind ? &devices[slot] : NULL; }
+
+/* ---- interrupts --------------------------------------------------------------- */
+
+static volatile struct msix_entry *msix_table(uint32_t slot) { return (volatile struct msix_entry *)(VMM_MSIX + 0x1000ull * slot); }
+
+/* Copy an entry that another vCPU may be rewriting. False: it is masked, or changing right now. */
+static bool msix_read(volatile const struct msix_entry *e, struct msix_entry *copy)
+{
+    *copy = *e;
+    return !((copy->control | e->control) & MSIX_MASKED) && e->address == copy->address && e->data == copy->data;
+}
+
+/* Send the pending messages whose entries are open, and show the rest in the pending bit array. */
+static void msix_send(struct virtio_device *d)
+{
+    volatile struct msix_entry *table = msix_table(d->slot);
+    struct msix_entry entry;
+    for (uint32_t v = 0; v < VIRTIO_VECTORS && !pci_msix_masked(d->slot); v++)
+        if (d->pending & 1u << v && msix_read(&table[v], &entry)) {
+            d->pending &= ~(1u << v);
+            msi_send(entry.address, entry.data);
+        }
+    table[MSIX_PBA / sizeof *table].address = d->pending;
+    waiting = d->pending ? waiting | 1u << d->slot : waiting & ~(1u << d->slot);
+}
+
+static void virtio_signal(struct virtio_device *d, uint16_t vector, uint8_t isr)
+{
+    if (!pci_msix_enabled(d->slot)) {
+        d->isr |= isr; /* for drivers that poll: there is no INTx */
+        return;
+    }
+    if (vector < VIRTIO_VECTORS) {
+        d->pending |= 1u << vector;
+        msix_send(d);
+    }
+}
+
+void virtio_poll(void)
+{
+    for (uint32_t slots = waiting; slots; slots &= slots - 1)
+        msix_send(&devices[__builtin_ctz(slots)]);
+}
+
+/* ---- queues -------------------------------------------------------------------- */
+
+static void virtio_break(struct virtio_device *d)
+{
+    d->regs.status |= NEEDS_RESET;
+    virtio_signal(d, d->regs.config_vector, ISR_CONFIG);
+}
+
+/* Serve what queue `index` holds, until it is empty, the device has to wait, or it is somebody else's turn
+   for the lock: then the worker goes on. */
+static void virtio_run(struct virtio_device *d, uint32_t index)
+{
+    struct virtqueue *q = &d->queue[index];
+    struct chain c;
+    enum vq_result r = VQ_OK;
+    if ((d->regs.status & (DRIVER_OK | NEEDS_RESET)) != DRIVER_OK || !q->regs.enable)
+        return;
+    for (uint32_t n = 0; n < RUN_MAX && (r = virtqueue_next(q, &c)) == VQ_OK; n++) {
+        uint32_t written = 0;
+        r = d->kind->serve(d, index, &c, &written);
+        if (r != VQ_OK)
+            break;
+        virtqueue_done(q, c.head, written);
+    }
+    if (virtqueue_must_signal(q))
+        virtio_signal(d, q->regs.vector, ISR_QUEUE);
+    if (r == VQ_BROKEN)
+        virtio_break(d);
+    if (r == VQ_OK)
+        sm_up(VMM_SM_WORK);
+}
+
+static void virtio_run_all(struct virtio_device *d)
+{
+    for (uint32_t i = 0; i < d->kind->queues; i++)
+        virtio_run(d, i);
+}
+
+void virtio_work(void)
+{
+    for (uint32_t slot = 0; slot < PCI_SLOTS; slot++)
+        if (devices[slot].kind)
+            virtio_run_all(&devices[slot]);
+}
+
+/* ---- registers (4.1.4.3) -------------------------------------------------------- */
+
+static void virtio_reset(struct virtio_device *d)
+{
+    memset(&d->regs, 0, sizeof d->regs);
+    memset(d->queue, 0, sizeof d->queue);
+    d->regs.queues = d->kind->queues;
+    d->regs.config_vector = VIRTIO_NO_VECTOR;
+    for (uint32_t i = 0; i < d->kind->queues; i++) {
+        d->queue[i].regs.size = VIRTQUEUE_MAX;
+        d->queue[i].regs.vector = VIRTIO_NO_VECTOR;
+    }
+    d->accepted = d->progress = d->isr = 0;
+    d->pending = 0;
+    waiting &= ~(1u << d->slot);
+}
+
+/* The driver moves on to `status` (3.1.1). */
+static void status_write(struct virtio_device *d, uint8_t status)
+{
+    if (status == 0) {
+        virtio_reset(d);
+        return;
+    }
+    if (d->accepted & ~d->offered || !(d->accepted & VIRTIO_F_VERSION_1))
+        status &= (uint8_t) ~(FEATURES_OK | DRIVER_OK);
+    d->regs.status = status | (d->regs.status & NEEDS_RESET);
+    if (status & DRIVER_OK)
+        virtio_run_all(d);
+}
+
+static void features_write(struct virtio_device *d)
+{
+    if (d->regs.driver_select > 1 || d->regs.status & FEATURES_OK)
+        return;
+    uint32_t shift = 32 * d->regs.driver_select;
+    d->accepted = (d->accepted & ~(0xffffffffull << shift)) | (uint64_t)d->regs.driver_feature << shift;
+}
+
+static void queue_write(struct virtio_device *d, struct virtqueue *q, uint32_t offset, uint32_t size, uint32_t value)
+{
+    bool vector = offset == offsetof(struct virtqueue_regs, vector);
+    if (q->regs.enable && !vector)
+        return;
+    memcpy((uint8_t *)&q->regs + offset, &value, size);
+    if (q->regs.vector >= VIRTIO_VECTORS)
+        q->regs.vector = VIRTIO_NO_VECTOR;
+    if (q->regs.enable && !vector && !virtqueue_enable(q, d->accepted & VIRTIO_F_EVENT_IDX))
+        virtio_break(d);
+}
+
+static struct virtqueue *selected(struct virtio_device *d)
+{
+    return d->regs.queue_select < d->kind->queues ? &d->queue[d->regs.queue_select] : NULL;
+}
+
+/* A write to the device part of the common configuration, already in `regs`. */
+static void common_act(struct virtio_device *d, uint32_t offset)
+{
+    switch (offset) {
+    case offsetof(struct virtio_regs, device_select):
+        d->regs.device_feature = d->regs.device_select > 1 ? 0 : (uint32_t)(d->offered >> 32 * d->regs.device_select);
+        break;
+    case offsetof(struct virtio_regs, driver_feature):
+        features_write(d);
+        break;
+    case offsetof(struct virtio_regs, config_vector):
+        if (d->regs.config_vector >= VIRTIO_VECTORS)
+            d->regs.config_vector = VIRTIO_NO_VECTOR;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Bytes of each register that the driver may write, at its offset. 64-bit ones are written in halves (4.1.3.1). */
+static const uint8_t writable[NOTIFY] = {
+    [0x00] = 4, /* device_feature_select */
+    [0x08] = 4, /* driver_feature_select */
+    [0x0c] = 4, /* driver_feature        */
+    [0x10] = 2, /* config_msix_vector    */
+    [0x14] = 1, /* device_status         */
+    [0x16] = 2, /* queue_select          */
+    [0x18] = 2, /* queue_size            */
+    [0x1a] = 2, /* queue_msix_vector     */
+    [0x1c] = 2, /* queue_enable          */
+    [0x20] = 4, /* queue_desc, low half  */
+    [0x24] = 4, /* and high half         */
+    [0x28] = 4, /* queue_driver          */
+    [0x2c] = 4, /* and high half         */
+    [0x30] = 4, /* queue_device          */
+    [0x34] = 4, /* and high half         */
+};
+
+static void common_write(struct virtio_device *d, uint32_t offset, uint32_t size, uint32_t value)
+{
+    struct virtqueue *q = selected(d);
+    if (writable[offset] != size)
+        return;
+    if (offset >= QUEUE && q) {
+        queue_write(d, q, offset - QUEUE, size, value);
+    } else if (offset == offsetof(struct virtio_regs, status)) {
+        status_write(d, (uint8_t)value);
+    } else if (offset < QUEUE) {
+        memcpy((uint8_t *)&d->regs + offset, &value, size);
+        common_act(d, offset);
+    }
+}
+
+void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value)
+{
+    struct virtio_device *d = device_at(slot);
+    if (!d)
+        return;
+    if (offset < NOTIFY)
+        common_write(d, offset, size, value);
+    else if (offset == NOTIFY && value < d->kind->queues)
+        virtio_run(d, value);
+}
+
+/* `size` bytes at `offset` of a structure of `end` bytes; what is beyond reads zero. */
+static uint32_t window(const void *from, uint32_t end, uint32_t offset, uint32_t size)
+{
+    uint32_t value = 0;
+    if (offset < end)
+        memcpy(&value, (const uint8_t *)from + offset, size < end - offset ? size : end - offset);
+    return value;
+}
+
+uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size)
+{
+    struct virtio_device *d = device_at(slot);
+    if (!d)
+        return 0xffffffffu;
+    if (offset >= DEVICE)
+        return window(d->config, sizeof d->config, offset - DEVICE, size);
+    if (offset < QUEUE)
+        return window(&d->regs, sizeof d->regs, offset, size);
+    if (offset < NOTIFY && selected(d))
+        return window(&selected(d)->regs, sizeof d->queue[0].regs, offset - QUEUE, size);
+    uint8_t isr = offset == ISR ? d->isr : 0;
+    d->isr &= (uint8_t)~isr; /* reading acknowledges (4.1.4.5) */
+    return isr;
+}
+
+/* ---- PCI (4.1.2, 4.1.4) ----------------------------------------------------------- */
+
+#define PCI_WORD(offset) ((offset) / 4)
+/* One structure in BAR0: capability 09h, next, length and kind; BAR; offset; bytes. */
+#define STRUCTURE(next, length, kind, at, size) 0x09 | (next) << 8 | (length) << 16 | (kind) << 24, 0, at, size
+
+static const uint32_t pci_template[64] = {
+    [PCI_WORD(0x00)] = 0x10401af4, /* vendor, device: the kind's ID is added    */
+    [PCI_WORD(0x04)] = 0x00100003, /* I/O and memory on; has a capability list  */
+    [PCI_WORD(0x08)] = 0x00000001, /* revision; the kind's class is added       */
+    [PCI_WORD(0x2c)] = 0x11001af4, /* subsystem                                 */
+    [PCI_WORD(0x34)] = 0x40,       /* first capability: MSI-X, all of it in BAR1 */
+    [PCI_WORD(0x40)] = 0x11 | 0x4c << 8 | (VIRTIO_VECTORS - 1) << 16,
+    [PCI_WORD(0x44)] = 1,            /* table: BAR1 + 0 */
+    [PCI_WORD(0x48)] = 1 | MSIX_PBA, /* pending bits    */
+    [PCI_WORD(0x4c)] = STRUCTURE(0x5c, 16, 1, COMMON, 0x38),
+    [PCI_WORD(0x5c)] = STRUCTURE(0x70, 20, 2, NOTIFY, 4), /* multiplier 0: one address for all queues */
+    [PCI_WORD(0x70)] = STRUCTURE(0x80, 16, 3, ISR, 1),
+    [PCI_WORD(0x80)] = STRUCTURE(0, 16, 4, DEVICE, VIRTIO_CONFIG),
+};
+
+struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, uint64_t features)
+{
+    struct virtio_device *d = &devices[slot];
+    uint32_t words[64];
+    memcpy(words, pci_template, sizeof words);
+    words[PCI_WORD(0x00)] += (uint32_t)kind->id << 16;
+    words[PCI_WORD(0x08)] += (uint32_t)kind->pci_class << 16;
+    words[PCI_WORD(0x10)] = PCI_IO(slot) | 1;
+    words[PCI_WORD(0x14)] = PCI_MEM(slot);
+    pci_add(slot, (const uint8_t *)words);
+    for (uint32_t v = 0; v < VIRTIO_VECTORS; v++)
+        msix_table(slot)[v].control = MSIX_MASKED;
+    memset(d, 0, sizeof *d);
+    d->kind = kind;
+    d->slot = slot;
+    d->offered = kind->features | features | VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX;
+    virtio_reset(d);
+    return d;
+}
+
+void virtio_init(void)
+{
+    virtio_console_init(1);
+    virtio_net_init(2);
+    virtio_rng_init(3);
+    virtio_blk_init(4);
+}

@@ -1,0 +1,67 @@
+/* The network card (virtio 1.2, 5.1), on a port of the LAN switch; no offloads. */
+#include <lan/lan_ring.h>
+#include <lib/string.h>
+#include <vmm/virtio.h>
+
+enum { NET_MAC = 1 << 5, NET_STATUS = 1 << 16 }; /* features, 5.1.3 */
+enum { NET_RX, NET_TX };
+enum { NET_LINK_UP = 1 };
+
+struct net_header { /* 5.1.6; every frame has one in front */
+    uint8_t flags, gso_type;
+    uint16_t hdr_len, gso_size, csum_start, csum_offset, buffers;
+};
+_Static_assert(sizeof(struct net_header) == 12, "as on the ring");
+
+static struct lan_port *port(void) { return (struct lan_port *)VMM_LANPORT; }
+
+/* Send one frame. A frame of an impossible size vanishes; while the switch's ring is full, it stays where it is. */
+static enum vq_result net_transmit(const struct chain *c)
+{
+    uint64_t size = c->read_size - sizeof(struct net_header);
+    if (c->read_size < sizeof(struct net_header) + LAN_FRAME_MIN || size > LAN_FRAME)
+        return VQ_OK;
+    struct lan_frame *f = lan_ring_free(&port()->to_lan);
+    if (!f)
+        return VQ_WAIT;
+    chain_read(c, sizeof(struct net_header), f->data, size);
+    f->size = (uint32_t)size;
+    if (lan_ring_publish(&port()->to_lan))
+        sm_up(VMM_SM_LAN);
+    return VQ_OK;
+}
+
+/* Fill one buffer with the next frame that fits it; others, and such of an impossible size, are lost. */
+static enum vq_result net_receive(const struct chain *c, uint32_t *written)
+{
+    static const struct net_header header = {.buffers = 1};
+    const struct lan_frame *f;
+    while (*written == 0 && (f = lan_ring_oldest(&port()->to_vm))) {
+        uint32_t size = lan_frame_size(f);
+        if (size && c->write_size >= sizeof header + size) {
+            chain_write(c, 0, &header, sizeof header);
+            chain_write(c, sizeof header, f->data, size);
+            *written = (uint32_t)sizeof header + size;
+        }
+        lan_ring_retire(&port()->to_vm); /* the switch never waits for us */
+    }
+    return *written ? VQ_OK : VQ_WAIT;
+}
+
+static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const struct chain *c, uint32_t *written)
+{
+    (void)d;
+    return queue == NET_TX ? net_transmit(c) : net_receive(c, written);
+}
+
+static const struct virtio_kind net_kind = {
+    .id = 1, .queues = 2, .pci_class = 0x0200, .features = NET_MAC | NET_STATUS, .serve = net_serve};
+
+void virtio_net_init(uint32_t slot)
+{
+    if (config()->plan.lan == 0)
+        return;
+    struct virtio_device *d = virtio_add(slot, &net_kind, 0);
+    memcpy(d->config, config()->plan.mac, 6);
+    d->config[6] = NET_LINK_UP;
+}
