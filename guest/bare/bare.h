@@ -63,6 +63,7 @@ uint64_t guest_random(void);
 /* start.S */
 extern uint8_t guest_traps[256][16];
 extern uint64_t guest_recover;
+extern uint64_t guest_trap_slot; /* where a trap on the trap stack pushes SS */
 extern uint8_t guest_ap_begin[], guest_ap_end[];
 void guest_ap_main(void);
 

@@ -6,7 +6,7 @@ BARE_hello  = hello.c
 BARE_bench  = bench.c
 BARE_smp    = smp.c
 BARE_attack = attack.c attack_cpu.c attack_ring.c attack_flood.c virtio.c legacy.S
-BARE_GUESTS = $(foreach g,hello bench smp,$(BARE)/$(g).elf) $(BARE)/mboot.elf
+BARE_GUESTS = $(foreach g,hello bench smp attack,$(BARE)/$(g).elf) $(BARE)/mboot.elf
 
 $(BARE)/%.o: FLAGS = $(BARE_FLAGS)
 
@@ -14,7 +14,7 @@ define bare_guest
 $(BARE)/$(1).elf: $(BARE_COMMON) $(patsubst %,$(BARE)/%.o,$(2)) guest/bare/link.ld
 	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $$@ $$(filter %.o,$$^)
 endef
-$(foreach g,hello bench smp,$(eval $(call bare_guest,$(g),$(BARE_$(g)))))
+$(foreach g,hello bench smp attack,$(eval $(call bare_guest,$(g),$(BARE_$(g)))))
 $(eval $(call bare_guest,mboot64,hello.c multiboot.S))
 
 $(BARE)/mboot.elf: $(BARE)/mboot64.elf

@@ -9,6 +9,8 @@
 #define MULTIBOOT_MAGIC  0x2badb002u
 #define MULTIBOOT_LINE   4u /* flag: the command line is valid */
 #define EXIT_PORT        0xf4
+#define PIC1_MASK        0x21 /* a bare PC's 8259s stay silent */
+#define PIC2_MASK        0xa1
 #define SLEEP_PORT       0x600 /* flat PC: SLP_TYP 5 << 2 | SLP_EN (ACPI 4.8.3.7) */
 #define PM1_CONTROL_PORT 0x604 /* a bare q35's */
 
@@ -185,6 +187,8 @@ void guest_exit(uint32_t value)
 
 void guest_apic_enable(void)
 {
+    out8(PIC1_MASK, 0xff);
+    out8(PIC2_MASK, 0xff);
     wrmsr(APIC_BASE, rdmsr(APIC_BASE) | APIC_BASE_X2APIC);
     wrmsr(APIC_SVR, 0x1ff); /* enabled, spurious vector FFh */
 }

@@ -188,7 +188,7 @@ gdt_pointer:
 tss:
     .long 0
     .quad trap_stack_top, 0, 0, 0   /* rsp0..rsp2, reserved */
-    .quad trap_stack_top            /* ist1 */
+    .quad trap_stack_top          /* ist1 */
     .fill 68, 1, 0
     .globl guest_recover
 guest_recover:
@@ -206,6 +206,9 @@ page_dirs:
 stack_top:
     .skip 8192
 ap_stack_top:
-    .skip 8192
+    .skip 8192 - 8
+    .globl guest_trap_slot          /* where a trap pushes SS */
+guest_trap_slot:
+    .skip 8
 trap_stack_top:
     .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,66 @@
+/*
+ * One attack a run: `test=NAME` on the command line. Those that survive print
+ * `attack NAME: ok` and exit 0; `attack NAME: FAIL ...` and exit 1 say that
+ * the platform answered wrongly.
+ */
+#include "attack.h"
+
+struct attack {
+    const char *name;
+    void (*run)(void);
+    const char *end; /* what a sound hypervisor lets it come to */
+};
+
+static const struct attack attacks[] = {
+    {"triple", attack_triple, "dies: triple fault"},
+    {"wild-code", attack_wild_code, "any; the VM alone"},
+    {"msr-storm", attack_msr_storm, "ok"},
+    {"cpuid-storm", attack_cpuid_storm, "ok"},
+    {"port-storm", attack_port_storm, "ok"},
+    {"pci-storm", attack_pci_storm, "ok"},
+    {"string-io", attack_string_io, "ok, or dies: opcode"},
+    {"spin", attack_spin, "runs until stopped"},
+    {"console-flood", attack_console_flood, "runs until stopped"},
+    {"lan-flood", attack_lan_flood, "runs until stopped"},
+    {"rings", attack_rings, "ok"},
+    {"memory", attack_memory, "dies: memory, GPA f0000000h"},
+    {"svm", attack_svm, "ok"},
+    {"hlt", attack_hlt, "sleeps until stopped"},
+    {"db-storm", attack_db_storm, "ok"},
+    {"db-loop", attack_db_loop, "ok, or runs until stopped, or dies"},
+    {"ac-loop", attack_ac_loop, "runs until stopped, or dies"},
+    {"cr8-storm", attack_cr8_storm, "ok"},
+    {"ipi-storm", attack_ipi_storm, "ok"},
+    {"bad-state", attack_bad_state, "ok"},
+};
+#define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
+
+static const char *running;
+
+void attack_fail(const char *what)
+{
+    guest_print("attack %s: FAIL %s\n", running, what);
+    guest_exit(1);
+}
+
+static void run(const struct attack *a)
+{
+    running = a->name;
+    guest_print("attack %s: to end: %s\n", a->name, a->end);
+    a->run();
+    guest_print("attack %s: ok\n", a->name);
+    guest_exit(0);
+}
+
+void guest_main(void)
+{
+    char name[32] = "";
+    guest_option("test", name, sizeof(name));
+    guest_trap_stack();
+    guest_apic_enable();
+    for (uint32_t i = 0; i < ATTACKS; i++)
+        if (guest_same(attacks[i].name, name))
+            run(&attacks[i]);
+    guest_print("attack: no test named '%s'\n", name);
+    guest_exit(2);
+}
