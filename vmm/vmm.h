@@ -40,8 +40,6 @@ void devices_unlock(void);
 void pci_add(uint32_t slot, const uint8_t bytes[256]);
 bool pci_msix_enabled(uint32_t slot); /* MSI-X message control bit 15 (PCI 3.0 6.8.2.3) */
 bool pci_msix_masked(uint32_t slot);  /* bit 14: the whole function is masked */
-uint32_t pci_in(uint32_t port, uint32_t size);
-void pci_out(uint32_t port, uint32_t size, uint32_t value);
 
 /* ---- apic.c: message-signalled interrupts; under the lock ------------------- */
 /* One message as a device would write it (SDM3 10.11): decode destination and vector, wake the target. */

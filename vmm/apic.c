@@ -1,0 +1,345 @@
+/*
+ * The local APIC of each vCPU, reached by MSRs only (x2APIC, SDM3 10.12).
+ *
+ * An interrupt is posted into the target's IRR by whoever has it. The target's
+ * handler offers the most urgent one to the hardware, which delivers it when
+ * the guest can take it (V_IRQ, APM2 15.21.4); the next exit learns from the
+ * vanished offer that it moved to the ISR.
+ */
+#include <vmm/vcpu.h>
+
+#define NOMINAL_HZ    1000000000ull /* the timer's clock before its divider */
+#define LVT_MASKED    0x10000u
+#define INIT_DEASSERT 0x8500u  /* ICR bits 15, 14, 10..8: an end of INIT, which has no effect (SDM3 10.6.1) */
+#define VERSION       0x50014u /* integrated, 6 LVT entries */
+#define EVERYBODY     0xffffffffu
+
+enum reg {
+    REG_ID = 0x02,
+    REG_VERSION = 0x03,
+    REG_TPR = 0x08,
+    REG_PPR = 0x0a,
+    REG_EOI = 0x0b,
+    REG_LDR = 0x0d,
+    REG_SVR = 0x0f,
+    REG_ISR = 0x10,
+    REG_TMR = 0x18,
+    REG_IRR = 0x20,
+    REG_ESR = 0x28,
+    REG_ICR = 0x30,
+    REG_LVT = 0x32,
+    REG_INITIAL = 0x38,
+    REG_CURRENT = 0x39,
+    REG_DIVIDE = 0x3e,
+    REG_SELF = 0x3f
+};
+enum timer_mode { TIMER_ONESHOT, TIMER_PERIODIC, TIMER_DEADLINE };
+enum delivery { DELIVER_FIXED = 0, DELIVER_LOWEST = 1, DELIVER_NMI = 4, DELIVER_INIT = 5, DELIVER_SIPI = 6 };
+enum shorthand { TO_FIELD, TO_SELF, TO_ALL, TO_OTHERS };
+
+struct vcpu vcpus[PLAN_VCPUS];
+static uint64_t tsc_per_tick, tick_per_tsc; /* 32.32 fixed point */
+
+static uint64_t scale(uint64_t value, uint64_t factor) { return (uint64_t)(((unsigned __int128)value * factor) >> 32); }
+
+void apic_init(void)
+{
+    uint64_t hz = config()->tsc_hz;
+    tsc_per_tick = (hz / NOMINAL_HZ << 32) + ((hz % NOMINAL_HZ) << 32) / NOMINAL_HZ;
+    tick_per_tsc = (NOMINAL_HZ << 32) / hz;
+    for (uint32_t i = 0; i < PLAN_VCPUS; i++) {
+        vcpus[i].id = i;
+        vcpus[i].pat = RESET_PAT;
+        vcpus[i].idle = i ? IDLE_SIPI : RUNNING;
+        apic_reset(&vcpus[i]);
+    }
+}
+
+void apic_reset(struct vcpu *v)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        __atomic_store_n(&v->irr[i], 0, __ATOMIC_RELAXED);
+        v->isr[i] = 0;
+    }
+    for (uint32_t i = 0; i < LVT_COUNT; i++)
+        v->lvt[i] = LVT_MASKED;
+    v->offer = v->tpr = v->divide = v->initial = 0;
+    v->svr = 0xff;
+    v->icr = v->deadline = v->period = 0;
+}
+
+/* ---- priorities ------------------------------------------------------------ */
+
+static uint32_t highest(const uint64_t set[4])
+{
+    for (uint32_t i = 4; i-- > 0;) {
+        uint64_t word = __atomic_load_n(&set[i], __ATOMIC_RELAXED);
+        if (word)
+            return 64 * i + 63 - (uint32_t)__builtin_clzll(word);
+    }
+    return 0;
+}
+
+/* Processor priority: the class of the most urgent thing under way (SDM3 10.8.3.1). */
+static uint32_t priority(const struct vcpu *v)
+{
+    uint32_t service = highest(v->isr) & 0xf0;
+    return v->tpr >= service ? v->tpr : service;
+}
+
+void apic_taken(struct vcpu *v, const struct exit_state *s)
+{
+    if (!v->offer || s->intr & INTR_PENDING)
+        return;
+    uint64_t bit = 1ull << (v->offer & 63);
+    __atomic_fetch_and(&v->irr[v->offer >> 6], ~bit, __ATOMIC_RELAXED);
+    v->isr[v->offer >> 6] |= bit;
+    v->offer = 0;
+}
+
+void apic_offer(struct vcpu *v, struct utcb *u)
+{
+    uint32_t vector = highest(v->irr);
+    if (vector && vector >> 4 <= priority(v) >> 4)
+        vector = 0;
+    if (vector == v->offer)
+        return;
+    v->offer = vector;
+    u->exit.intr = vector ? vector | INTR_PENDING : 0;
+    u->mtd |= MTD_INJECT;
+}
+
+/* ---- sending ---------------------------------------------------------------- */
+
+void vcpu_post(uint32_t target, uint32_t vector, uint32_t self)
+{
+    uint64_t bit = 1ull << (vector & 63);
+    if (vector < 16)
+        return;
+    if (!(__atomic_fetch_or(&vcpus[target].irr[vector >> 6], bit, __ATOMIC_SEQ_CST) & bit) && target != self)
+        ec_recall(VMM_VCPU + target);
+}
+
+void vcpu_request(uint32_t target, enum request what)
+{
+    __atomic_fetch_or(&vcpus[target].request, what, __ATOMIC_SEQ_CST);
+    ec_recall(VMM_VCPU + target);
+}
+
+static uint32_t everybody(void) { return (1u << config()->plan.vcpus) - 1; }
+
+/* The vCPUs that a destination field names, a bit each. Eight vCPUs fit cluster 0 (SDM3 10.12.10.2). */
+static uint32_t destination(uint32_t field, bool logical)
+{
+    if (field == EVERYBODY)
+        return everybody();
+    if (logical)
+        return field <= 0xffff ? field & everybody() : 0;
+    return field < config()->plan.vcpus ? 1u << field : 0;
+}
+
+static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t self)
+{
+    if (mode == DELIVER_LOWEST)
+        targets &= -targets;
+    for (; targets; targets &= targets - 1) {
+        uint32_t target = (uint32_t)__builtin_ctz(targets);
+        switch (mode) {
+        case DELIVER_FIXED:
+        case DELIVER_LOWEST:
+            vcpu_post(target, vector, self);
+            break;
+        case DELIVER_NMI:
+            vcpu_request(target, REQUEST_NMI);
+            break;
+        case DELIVER_INIT:
+            vcpu_request(target, REQUEST_INIT);
+            break;
+        case DELIVER_SIPI:
+            __atomic_store_n(&vcpus[target].sipi, vector, __ATOMIC_SEQ_CST);
+            vcpu_request(target, REQUEST_SIPI);
+            break;
+        }
+    }
+}
+
+/* Interrupt command register (SDM3 10.12.9). */
+static void send_ipi(struct vcpu *v, uint64_t icr)
+{
+    uint32_t low = (uint32_t)icr, self = 1u << v->id, targets = 0;
+    switch (low >> 18 & 3) {
+    case TO_FIELD:
+        targets = destination((uint32_t)(icr >> 32), low >> 11 & 1);
+        break;
+    case TO_SELF:
+        targets = self;
+        break;
+    case TO_ALL:
+        targets = everybody();
+        break;
+    case TO_OTHERS:
+        targets = everybody() & ~self;
+        break;
+    }
+    v->icr = icr;
+    if ((low & 0xc700) == INIT_DEASSERT)
+        return;
+    deliver(targets, low >> 8 & 7, low & 0xff, v->id);
+}
+
+/* ---- timer (SDM3 10.5.4) ------------------------------------------------------ */
+
+static enum timer_mode timer_mode(const struct vcpu *v) { return v->lvt[LVT_TIMER] >> 17 & 3; }
+
+/* log2 of the divider: the register's bits 3, 1, 0 code 2, 4, .. 128, 1. */
+static uint32_t timer_shift(const struct vcpu *v) { return (((v->divide >> 1 & 4) | (v->divide & 3)) + 1) & 7; }
+
+void apic_tick(struct vcpu *v, struct utcb *u)
+{
+    uint64_t now = tsc();
+    if (v->deadline && v->deadline <= now) {
+        if (!(v->lvt[LVT_TIMER] & LVT_MASKED))
+            vcpu_post(v->id, v->lvt[LVT_TIMER] & 0xff, v->id);
+        uint64_t next = v->deadline + v->period;
+        v->deadline = !v->period ? 0 : next > now ? next : now + v->period;
+    }
+    u->exit.deadline = v->deadline;
+    u->mtd |= MTD_TIMER;
+}
+
+static void timer_arm(struct vcpu *v, struct utcb *u, uint64_t deadline, uint64_t period)
+{
+    v->deadline = deadline;
+    v->period = period;
+    apic_tick(v, u);
+}
+
+static void timer_count(struct vcpu *v, struct utcb *u, uint32_t count)
+{
+    if (timer_mode(v) == TIMER_DEADLINE)
+        return;
+    uint64_t ticks = scale((uint64_t)count << timer_shift(v), tsc_per_tick);
+    v->initial = count;
+    timer_arm(v, u, count ? tsc() + ticks : 0, timer_mode(v) == TIMER_PERIODIC ? ticks : 0);
+}
+
+static uint32_t timer_current(const struct vcpu *v)
+{
+    uint64_t now = tsc();
+    if (v->deadline <= now || timer_mode(v) == TIMER_DEADLINE)
+        return 0;
+    return (uint32_t)(scale(v->deadline - now, tick_per_tsc) >> timer_shift(v));
+}
+
+uint64_t apic_deadline_read(const struct vcpu *v) { return timer_mode(v) == TIMER_DEADLINE ? v->deadline : 0; }
+
+void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value)
+{
+    if (timer_mode(v) == TIMER_DEADLINE)
+        timer_arm(v, u, value, 0);
+}
+
+static void lvt_write(struct vcpu *v, struct utcb *u, uint32_t entry, uint32_t value)
+{
+    enum timer_mode before = timer_mode(v);
+    v->lvt[entry] = value & (entry == LVT_TIMER ? 0x700ffu : 0x107ffu);
+    if ((before == TIMER_DEADLINE) != (timer_mode(v) == TIMER_DEADLINE))
+        timer_arm(v, u, 0, 0);
+}
+
+/* ---- registers ------------------------------------------------------------------ */
+
+static uint32_t word32(const uint64_t set[4], uint32_t i) { return (uint32_t)(set[i / 2] >> 32 * (i % 2)); }
+
+bool apic_read(struct vcpu *v, uint32_t reg, uint64_t *value)
+{
+    switch (reg) {
+    case REG_ID:
+        *value = v->id;
+        return true;
+    case REG_VERSION:
+        *value = VERSION;
+        return true;
+    case REG_TPR:
+        *value = v->tpr;
+        return true;
+    case REG_PPR:
+        *value = priority(v);
+        return true;
+    case REG_LDR:
+        *value = 1u << v->id;
+        return true;
+    case REG_SVR:
+        *value = v->svr;
+        return true;
+    case REG_ISR ... REG_ISR + 7:
+        *value = word32(v->isr, reg - REG_ISR);
+        return true;
+    case REG_TMR ... REG_TMR + 7: /* all edge-triggered */
+    case REG_ESR:
+        *value = 0;
+        return true;
+    case REG_IRR ... REG_IRR + 7:
+        *value = word32(v->irr, reg - REG_IRR);
+        return true;
+    case REG_ICR:
+        *value = v->icr;
+        return true;
+    case REG_LVT ... REG_LVT + LVT_COUNT - 1:
+        *value = v->lvt[reg - REG_LVT];
+        return true;
+    case REG_INITIAL:
+        *value = v->initial;
+        return true;
+    case REG_CURRENT:
+        *value = timer_current(v);
+        return true;
+    case REG_DIVIDE:
+        *value = v->divide;
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
+{
+    switch (reg) {
+    case REG_EOI: {
+        uint32_t vector = highest(v->isr);
+        v->isr[vector >> 6] &= ~(1ull << (vector & 63));
+        return true;
+    }
+    case REG_ICR:
+        send_ipi(v, value);
+        return true;
+    case REG_SELF:
+        vcpu_post(v->id, value & 0xff, v->id);
+        return true;
+    case REG_INITIAL:
+        timer_count(v, u, (uint32_t)value);
+        return true;
+    case REG_TPR:
+        v->tpr = value & 0xff;
+        return true;
+    case REG_SVR:
+        v->svr = value & 0x3ff;
+        return true;
+    case REG_ESR:
+        return value == 0;
+    case REG_LVT ... REG_LVT + LVT_COUNT - 1:
+        lvt_write(v, u, reg - REG_LVT, (uint32_t)value);
+        return true;
+    case REG_DIVIDE:
+        v->divide = value & 0xb;
+        return true;
+    default:
+        return false;
+    }
+}
+
+void msi_send(uint32_t address, uint32_t data)
+{
+    uint32_t field = address >> 12 & 0xff;
+    deliver(destination(field == 0xff ? EVERYBODY : field, address >> 2 & 1), data >> 8 & 7, data & 0xff, devices_holder());
+}

@@ -1,0 +1,32 @@
+/* The console's two byte rings in the control page, shared with root. */
+#include <vmm/vmm.h>
+#include <lib/ring.h>
+
+uint32_t console_write(const char *data, uint32_t size)
+{
+    struct vm_control *c = control();
+    uint32_t before = c->out_head;
+    uint32_t n = ring_write(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, data, size);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (n && (c->out_tail == before || data[n - 1] == '\n')) /* root had nothing left to do, or has a line */
+        sm_up(VMM_SM_ROOT);
+    return n;
+}
+
+uint32_t console_space(void)
+{
+    uint32_t used = control()->out_head - control()->out_tail;
+    return used > CONSOLE_OUT ? 0 : CONSOLE_OUT - used;
+}
+
+uint32_t console_read(char *data, uint32_t size)
+{
+    struct vm_control *c = control();
+    return ring_read(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, data, size);
+}
+
+bool console_ready(void)
+{
+    uint32_t used = control()->in_head - control()->in_tail;
+    return used && used <= CONSOLE_IN;
+}

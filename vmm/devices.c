@@ -1,0 +1,99 @@
+/* Port I/O: who answers which ports, and the one lock of all devices. */
+#include <vmm/devices.h>
+#include <vmm/vcpu.h>
+#include <lib/mutex.h>
+
+#define SLEEP_S5    0x34u /* SLP_EN, type 5 */
+#define STATUS_WAKE 0x80u
+
+static struct mutex lock = {.sm = VMM_SM_LOCK};
+static uint32_t holder = NO_VCPU;
+
+static uint32_t bar_in(uint32_t port, uint32_t size) { return virtio_in(port >> 8 & 15, port & 0xff, size); }
+static void bar_out(uint32_t port, uint32_t size, uint32_t value) { virtio_out(port >> 8 & 15, port & 0xff, size, value); }
+
+/* No clock: a read of its status ends at once. The index is write-only. */
+static uint32_t cmos_in(uint32_t port, uint32_t size)
+{
+    (void)size;
+    return port == 0x71 ? 0 : ~0u;
+}
+static void cmos_out(uint32_t port, uint32_t size, uint32_t value) { (void)port, (void)size, (void)value; }
+
+/* Ports first..last, in the order of how often they are used. */
+static const struct device {
+    uint32_t first, last;
+    uint32_t (*in)(uint32_t port, uint32_t size);
+    void (*out)(uint32_t port, uint32_t size, uint32_t value);
+} devices[] = {
+    {PCI_IO(1), PCI_IO(PCI_SLOTS) - 1, bar_in, bar_out}, {0x3f8, 0x3ff, uart_in, uart_out}, {0xcf8, 0xcff, pci_in, pci_out},
+    {PORT_SLEEP, PORT_RESET, acpi_in, acpi_out},         {0x70, 0x71, cmos_in, cmos_out},
+};
+
+void devices_lock(uint32_t self)
+{
+    mutex_lock(&lock);
+    holder = self;
+}
+
+void devices_unlock(void)
+{
+    holder = NO_VCPU;
+    mutex_unlock(&lock);
+}
+
+uint32_t devices_holder(void) { return holder; }
+
+static const struct device *find(uint32_t port)
+{
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+        if (port - devices[i].first <= devices[i].last - devices[i].first)
+            return &devices[i];
+    return NULL;
+}
+
+static void count_unclaimed(void) { __atomic_fetch_add(&control()->unclaimed_ports, 1, __ATOMIC_RELAXED); }
+
+uint32_t port_in(uint32_t self, uint32_t port, uint32_t size)
+{
+    const struct device *d = find(port);
+    if (!d) {
+        count_unclaimed();
+        return ~0u;
+    }
+    devices_lock(self);
+    uint32_t value = d->in(port, size);
+    virtio_poll();
+    devices_unlock();
+    return value;
+}
+
+void port_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value)
+{
+    const struct device *d = find(port);
+    if (port == config()->plan.exit_port && port) {
+        vm_end(REASON_EXIT_PORT, value, 0, 0);
+    } else if (!d) {
+        count_unclaimed();
+    } else {
+        devices_lock(self);
+        d->out(port, size, value);
+        virtio_poll();
+        devices_unlock();
+    }
+}
+
+uint32_t acpi_in(uint32_t port, uint32_t size)
+{
+    (void)size;
+    return port == PORT_STATUS ? STATUS_WAKE : 0;
+}
+
+void acpi_out(uint32_t port, uint32_t size, uint32_t value)
+{
+    (void)size;
+    if (port == PORT_SLEEP && value == SLEEP_S5)
+        vm_end(REASON_POWEROFF, 0, 0, 0);
+    else if (port == PORT_RESET && value == RESET_VALUE)
+        vm_end(REASON_REBOOT, 0, 0, 0);
+}

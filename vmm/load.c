@@ -1,0 +1,74 @@
+/* What all loaders share: the memory map, the initrd, the command line, and the choice of one. */
+#include <vmm/load.h>
+#include <lib/string.h>
+
+#define VGA_HOLE    0xa0000u
+#define HIGH_MEMORY 0x100000u
+
+struct boot boot;
+
+struct memory_range memory_range(uint32_t i)
+{
+    const struct memory_range map[MEMORY_RANGES] = {
+        {0, VGA_HOLE, 1},
+        {VGA_HOLE, HIGH_MEMORY - VGA_HOLE, 2}, /* RAM too; Linux looks for ACPI here */
+        {HIGH_MEMORY, config()->plan.memory - HIGH_MEMORY, 1},
+    };
+    return map[i];
+}
+
+const void *image_at(uint64_t offset, uint64_t size)
+{
+    const struct vm_file *f = &config()->kernel;
+    return size <= f->size && offset <= f->size - size ? (const void *)(f->address + offset) : NULL;
+}
+
+bool place_initrd(uint64_t kernel_end, uint64_t limit, uint64_t *at)
+{
+    const struct vm_file *f = &config()->initrd;
+    uint64_t top = config()->plan.memory < limit ? config()->plan.memory : limit;
+    *at = 0;
+    if (f->address == 0)
+        return true;
+    if (f->size > top || (top - f->size) / PAGE_SIZE * PAGE_SIZE < kernel_end)
+        return false;
+    *at = (top - f->size) / PAGE_SIZE * PAGE_SIZE;
+    memcpy(guest_memory(*at, f->size), (const void *)f->address, f->size);
+    return true;
+}
+
+static void put_cmdline(void)
+{
+    char *line = guest_memory(BOOT_CMDLINE, PLAN_CMDLINE);
+    memcpy(line, config()->plan.cmdline, PLAN_CMDLINE);
+    line[PLAN_CMDLINE - 1] = 0;
+}
+
+/* Flat code and data segments, in 32 and 64 bits, where `boot` says the table is. */
+static void put_gdt(void)
+{
+    const uint64_t code32 = 0xcf9b000000ffff, code64 = 0xaf9b000000ffff, data = 0xcf93000000ffff;
+    const uint64_t gdt[BOOT_GDT_SIZE / 8] = {0, 0, boot.long_mode ? code64 : code32, data};
+    memcpy(guest_memory(BOOT_GDT, sizeof(gdt)), gdt, sizeof(gdt));
+}
+
+const char *load_guest(void)
+{
+    const char *wrong = "unknown kind";
+    if (config()->plan.memory < 16 * HIGH_MEMORY || config()->plan.memory > GUEST_MSIX)
+        return "the VM's memory is not between 16 and 3584 MiB";
+    put_cmdline();
+    switch (config()->plan.kernel_type) {
+    case KERNEL_BZIMAGE:
+        wrong = load_bzimage();
+        break;
+    case KERNEL_PVH:
+        wrong = load_pvh();
+        break;
+    case KERNEL_MULTIBOOT:
+        wrong = load_multiboot();
+        break;
+    }
+    put_gdt();
+    return wrong;
+}

@@ -1,0 +1,53 @@
+/*
+ * Loaders: each puts a kernel image into guest RAM and says how it starts.
+ * Image files are input: every number in them is checked before it is used.
+ */
+#ifndef VMM_LOAD_H
+#define VMM_LOAD_H
+
+#include <vmm/vcpu.h>
+
+/* Guest-physical places of what a kernel is handed; all below LOW_END, 64 KiB of command line included. */
+#define BOOT_TABLES  0x9000u  /* PML4, PDPT, four page directories: 4 GiB one to one */
+#define BOOT_INFO    0x10000u /* zero page, start info or multiboot info             */
+#define BOOT_MODULES 0x11000u /* PVH: module list                                    */
+#define BOOT_MEMORY  0x12000u /* PVH, multiboot: memory map                          */
+#define BOOT_CMDLINE 0x20000u
+
+/* One run of the memory map, bytes. */
+struct memory_range {
+    uint64_t base, size;
+    uint32_t type; /* as E820: 1 RAM, 2 reserved (ACPI 15.1) */
+};
+#define MEMORY_RANGES 3u
+struct memory_range memory_range(uint32_t i); /* i < MEMORY_RANGES */
+
+/* `size` bytes at `offset` of the image; NULL if not all of them are in it. */
+const void *image_at(uint64_t offset, uint64_t size);
+
+/* Put the initrd as high as it goes, above `kernel_end` and below `limit` (bytes); false: no room. No
+   initrd: true, *at = 0. */
+bool place_initrd(uint64_t kernel_end, uint64_t limit, uint64_t *at);
+
+/* An ELF image, of either class (System V ABI, chapters 4 and 5). */
+struct elf {
+    bool wide; /* 64-bit */
+    uint64_t entry, headers;
+    uint32_t count, stride;
+};
+struct elf_segment {
+    uint32_t type;
+    uint64_t offset, address, file_size, size; /* `address`: physical; bytes of the file are in the image */
+};
+#define ELF_LOAD 1u
+#define ELF_NOTE 4u
+bool elf_open(struct elf *e);
+bool elf_segment(const struct elf *e, uint32_t i, struct elf_segment *s); /* i < e->count */
+const char *elf_load(const struct elf *e, uint64_t *end);                 /* *end: highest address used */
+
+/* NULL, or what is wrong. They set `boot`. */
+const char *load_bzimage(void);
+const char *load_pvh(void);
+const char *load_multiboot(void);
+
+#endif

@@ -1,0 +1,70 @@
+/* ELF images by multiboot 1 (Multiboot Specification 0.6.96). The initrd is the only module. */
+#include <vmm/load.h>
+#include <lib/string.h>
+
+#define HEADER_MAGIC  0x1badb002u
+#define HEADER_SEARCH 8192u
+#define LOADER_MAGIC  0x2badb002u
+
+enum { INFO_MEMORY = 1, INFO_CMDLINE = 4, INFO_MODULES = 8, INFO_MAP = 0x40 };
+
+struct multiboot_info {
+    uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr;
+    uint32_t syms[4], mmap_length, mmap_addr;
+};
+struct multiboot_module {
+    uint32_t start, end, string, reserved;
+};
+struct multiboot_range {
+    uint32_t size, base[2], length[2], type; /* `size`: bytes after itself */
+};
+
+static bool has_header(void)
+{
+    for (uint32_t at = 0; at < HEADER_SEARCH; at += 4) {
+        const void *p = image_at(at, 12);
+        uint32_t word[3]; /* magic, flags, checksum */
+        if (!p)
+            return false;
+        memcpy(word, p, sizeof(word));
+        if (word[0] == HEADER_MAGIC && word[0] + word[1] + word[2] == 0)
+            return true;
+    }
+    return false;
+}
+
+static void put_info(uint64_t initrd)
+{
+    struct multiboot_info *info = guest_memory(BOOT_INFO, sizeof(*info));
+    struct multiboot_module *module = guest_memory(BOOT_MODULES, sizeof(*module));
+    struct multiboot_range *map = guest_memory(BOOT_MEMORY, MEMORY_RANGES * sizeof(*map));
+    *info =
+        (struct multiboot_info){.flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODULES | INFO_MAP, .mem_lower = 640, .cmdline = BOOT_CMDLINE};
+    info->mem_upper = (uint32_t)(config()->plan.memory / 1024 - 1024);
+    info->mods_count = initrd ? 1 : 0;
+    info->mods_addr = BOOT_MODULES;
+    *module = (struct multiboot_module){.start = (uint32_t)initrd, .end = (uint32_t)(initrd + config()->initrd.size)};
+    info->mmap_length = MEMORY_RANGES * (uint32_t)sizeof(*map);
+    info->mmap_addr = BOOT_MEMORY;
+    for (uint32_t i = 0; i < MEMORY_RANGES; i++) {
+        struct memory_range r = memory_range(i);
+        map[i] =
+            (struct multiboot_range){.size = sizeof(*map) - 4, .base = {(uint32_t)r.base}, .length = {(uint32_t)r.size}, .type = r.type};
+    }
+}
+
+const char *load_multiboot(void)
+{
+    struct elf e;
+    uint64_t end, initrd;
+    if (!elf_open(&e) || !has_header())
+        return "not an ELF image with a multiboot header";
+    const char *wrong = elf_load(&e, &end);
+    if (wrong)
+        return wrong;
+    if (!place_initrd(end, GUEST_MSIX, &initrd))
+        return "the initrd does not fit the VM's memory";
+    put_info(initrd);
+    boot = (struct boot){.rip = e.entry, .rax = LOADER_MAGIC, .rbx = BOOT_INFO};
+    return NULL;
+}

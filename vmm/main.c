@@ -1,0 +1,80 @@
+/*
+ * The worker thread: builds the VM's inside (RAM, tables, devices, portals,
+ * CPUID), lets it run, then sleeps until the LAN or the console has something.
+ */
+#include <vmm/vcpu.h>
+
+#define PORTAL_SLOT VMM_FREE /* each portal is made here, handed to the guest PD, and forgotten */
+
+/* Who takes which event, and the register groups it needs to see. */
+static const struct portal {
+    void (*entry)(uint64_t id, struct utcb *u);
+    uint64_t mtd;
+} portals[EVENT_COUNT] = {
+    [EVENT_START] = {vcpu_start, 0},
+    [EVENT_RECALL] = {vcpu_recall, MTD_INJECT},
+    [EVENT_PORT] = {vcpu_port, MTD_ACDB | MTD_QUAL | MTD_INJECT},
+    [EVENT_MSR] = {vcpu_msr, MTD_ACDB | MTD_RIP | MTD_QUAL | MTD_INJECT | MTD_CONTROL},
+    [EVENT_HLT] = {vcpu_hlt, MTD_RIP | MTD_FLAGS | MTD_INJECT},
+    [EVENT_VMCALL] = {vcpu_vmcall, MTD_ACDB | MTD_RIP | MTD_INJECT},
+    [EVENT_MEMORY] = {vcpu_memory, MTD_RIP | MTD_QUAL | MTD_CONTROL},
+    [EVENT_SHUTDOWN] = {vcpu_shutdown, MTD_RIP | MTD_CONTROL},
+    [EVENT_INVALID] = {vcpu_invalid, MTD_RIP | MTD_CONTROL},
+    [EVENT_OPCODE] = {vcpu_opcode, MTD_INJECT},
+    [EVENT_XSETBV] = {vcpu_xsetbv, MTD_ACDB | MTD_RIP | MTD_INJECT | MTD_CONTROL | MTD_SEGS},
+    [EVENT_CR8] = {vcpu_cr8, MTD_INJECT},
+    [EVENT_EXCEPTION] = {vcpu_exception, MTD_QUAL | MTD_INJECT},
+};
+
+static bool make_portal(uint32_t vcpu, uint32_t event)
+{
+    const struct portal *p = &portals[event];
+    return pt_create(PORTAL_SLOT, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd, vcpu) == OK &&
+           delegate(VMM_PD, PORTAL_SLOT, VMM_GUEST, GUEST_EVENTS(vcpu) + event, RIGHT_ALL) == OK && revoke(VMM_PD, PORTAL_SLOT) == OK;
+}
+
+static const char *build_vcpus(void)
+{
+    struct utcb *u = (struct utcb *)VMM_UTCB;
+    for (uint32_t i = 0; i < config()->plan.vcpus; i++) {
+        for (uint32_t event = 0; event < EVENT_COUNT; event++)
+            if (!make_portal(i, event))
+                return "cannot make its portals";
+        u->rows = cpuid_table(u->cpuid, i);
+        if (vcpu_cpuid(VMM_VCPU + i) != OK)
+            return "cannot set its CPUID";
+    }
+    return NULL;
+}
+
+static const char *build(void)
+{
+    const char *wrong = load_guest();
+    if (wrong)
+        return wrong;
+    acpi_build();
+    apic_init();
+    clock_init();
+    devices_lock(NO_VCPU);
+    virtio_init();
+    devices_unlock();
+    return build_vcpus();
+}
+
+void main(void);
+void main(void)
+{
+    const char *wrong = build();
+    if (wrong) {
+        vm_refuse(wrong);
+    } else {
+        __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
+        sm_up(VMM_SM_ROOT);
+    }
+    for (;;) {
+        sm_down(VMM_SM_WORK, 0);
+        devices_lock(NO_VCPU);
+        virtio_work();
+        devices_unlock();
+    }
+}

@@ -1,0 +1,243 @@
+/*
+ * Exits of a vCPU: one entry for each event, run by the vCPU's handler thread
+ * on an empty stack. Each learns whether the offered interrupt was taken, does
+ * its work, offers the next, and replies only the register groups it changed.
+ */
+#include <vmm/vcpu.h>
+
+#define GP_FAULT        (INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13) /* error code 0 in the high half */
+#define UD_FAULT        (INJECT_VALID | INJECT_EXCEPTION | 6)
+#define NMI_EVENT       (INJECT_VALID | INJECT_NMI | 2)
+#define EXIT_EXCEPTION  0x40u /* exit code of vector 0 (APM2 appendix C) */
+#define AC_VECTOR       17u
+#define EFLAGS_IF       (1u << 9)
+#define PORT_IN         1u /* EXITINFO1 (APM2 15.10.2) */
+#define PORT_STRING     4u
+#define NO_HYPERCALL    (-1000ll) /* "no such call" in the hypercall convention of the clock leaf's owner */
+#define CR8_PAUSE_SHIFT 18        /* of a second, 1/2^18: 4 microseconds */
+
+static struct exit_state *enter(struct vcpu *v, struct utcb *u)
+{
+    u->mtd = 0;
+    apic_taken(v, &u->exit);
+    return &u->exit;
+}
+
+/* Back to a guest that was running. */
+static void __attribute__((noreturn)) resume(struct vcpu *v, struct utcb *u)
+{
+    apic_offer(v, u);
+    pt_reply(0);
+}
+
+/* Back to the guest, or to its sleep. */
+static void __attribute__((noreturn)) rest(struct vcpu *v, struct utcb *u)
+{
+    apic_offer(v, u);
+    if (v->idle == IDLE_HLT && v->offer)
+        v->idle = RUNNING;
+    if (v->idle != RUNNING)
+        u->mtd |= MTD_HALT;
+    pt_reply(0);
+}
+
+static void __attribute__((noreturn)) die(struct utcb *u)
+{
+    u->mtd = MTD_KILL;
+    pt_reply(0);
+}
+
+static void skip(struct utcb *u, uint64_t next)
+{
+    u->exit.rip = next;
+    u->mtd |= MTD_RIP;
+    if (u->exit.shadow) {
+        u->exit.shadow = 0;
+        u->mtd |= MTD_INJECT;
+    }
+}
+
+static void inject(struct utcb *u, uint64_t event)
+{
+    u->exit.inject = event;
+    u->mtd |= MTD_INJECT;
+}
+
+void vcpu_start(uint64_t id, struct utcb *u)
+{
+    u->mtd = 0;
+    if (id == 0)
+        state_boot(u, &boot);
+    rest(&vcpus[id], u);
+}
+
+/* INIT, SIPI and NMI that others sent (SDM3 8.4, 10.5.1). */
+static void serve(struct vcpu *v, struct utcb *u)
+{
+    uint32_t request = __atomic_exchange_n(&v->request, 0, __ATOMIC_SEQ_CST);
+    if (request & REQUEST_INIT) {
+        apic_reset(v);
+        v->idle = IDLE_SIPI;
+        u->exit.intr = u->exit.inject = 0;
+        u->mtd |= MTD_INJECT;
+    }
+    if (request & REQUEST_SIPI && v->idle == IDLE_SIPI) {
+        state_real(u, __atomic_load_n(&v->sipi, __ATOMIC_SEQ_CST));
+        v->offer = 0;
+        v->idle = RUNNING;
+    }
+    if (request & REQUEST_NMI && v->idle != IDLE_SIPI && !(u->exit.inject & INJECT_VALID)) {
+        v->idle = RUNNING;
+        inject(u, NMI_EVENT);
+    }
+}
+
+void vcpu_recall(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    enter(v, u);
+    if (vm_ended())
+        die(u);
+    if (__atomic_load_n(&v->request, __ATOMIC_RELAXED))
+        serve(v, u);
+    apic_tick(v, u);
+    rest(v, u);
+}
+
+void vcpu_port(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    uint32_t info = (uint32_t)s->info1, port = info >> 16, size = info >> 4 & 7;
+    uint32_t mask = size == 4 ? ~0u : (1u << 8 * size) - 1;
+    if (info & PORT_STRING) {
+        inject(u, GP_FAULT);
+        resume(v, u);
+    }
+    if (info & PORT_IN) {
+        uint32_t value = port_in(v->id, port, size) & mask;
+        s->rax = size == 4 ? value : (s->rax & ~(uint64_t)mask) | value;
+        u->mtd |= MTD_ACDB;
+    } else {
+        port_out(v->id, port, size, (uint32_t)s->rax & mask);
+    }
+    if (vm_ended())
+        die(u);
+    skip(u, s->info2);
+    resume(v, u);
+}
+
+void vcpu_msr(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    uint32_t msr = (uint32_t)s->rcx, reg = msr - 0x800;
+    uint64_t value = s->rdx << 32 | (uint32_t)s->rax;
+    bool ok;
+    if (s->info1) {
+        ok = reg < 0x40 ? apic_write(v, u, reg, value) : msr_write(v, u, msr, value);
+    } else {
+        ok = reg < 0x40 ? apic_read(v, reg, &value) : msr_read(v, u, msr, &value);
+        s->rax = ok ? (uint32_t)value : s->rax;
+        s->rdx = ok ? value >> 32 : s->rdx;
+        u->mtd |= MTD_ACDB;
+    }
+    if (ok)
+        skip(u, s->next_rip);
+    else
+        inject(u, GP_FAULT);
+    resume(v, u);
+}
+
+void vcpu_hlt(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    v->idle = s->rflags & EFLAGS_IF ? IDLE_HLT : IDLE_DEAF;
+    skip(u, s->next_rip);
+    rest(v, u);
+}
+
+void vcpu_vmcall(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    s->rax = (uint64_t)NO_HYPERCALL;
+    u->mtd |= MTD_ACDB;
+    skip(u, s->next_rip);
+    resume(v, u);
+}
+
+static void __attribute__((noreturn)) fatal(struct utcb *u, enum vm_reason reason, uint64_t value)
+{
+    vm_end(reason, value, u->exit.rip, u->exit.cr3);
+    die(u);
+}
+
+void vcpu_memory(uint64_t id, struct utcb *u)
+{
+    (void)id;
+    fatal(u, REASON_MEMORY, u->exit.info2);
+}
+
+void vcpu_shutdown(uint64_t id, struct utcb *u) { fatal(u, REASON_TRIPLE, id); }
+
+void vcpu_invalid(uint64_t id, struct utcb *u) { fatal(u, REASON_INVALID, id); }
+
+void vcpu_opcode(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    enter(v, u);
+    inject(u, UD_FAULT);
+    resume(v, u);
+}
+
+/* XCR0 takes x87 alone, with SSE, or with SSE and AVX if the processor has it (APM2 11.5.2). */
+static bool xcr0_legal(uint64_t value)
+{
+    uint32_t a = 0xd, b, c = 0, d;
+    __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return (value == 1 || value == 3 || value == 7) && (value & ~a) == 0;
+}
+
+void vcpu_xsetbv(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    uint64_t value = s->rdx << 32 | (uint32_t)s->rax;
+    if (s->cpl == 0 && (uint32_t)s->rcx == 0 && xcr0_legal(value)) {
+        s->xcr0 = value;
+        u->mtd |= MTD_CONTROL;
+        skip(u, s->next_rip);
+    } else {
+        inject(u, GP_FAULT);
+    }
+    resume(v, u);
+}
+
+/*
+ * The guest lowers or raises its priority while a vector is on offer, which one
+ * emulator cannot bear. Take the offer back for the moment that the write needs.
+ */
+void vcpu_cr8(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    uint64_t soon = tsc() + (config()->tsc_hz >> CR8_PAUSE_SHIFT);
+    v->offer = 0;
+    s->intr = 0;
+    s->deadline = v->deadline && v->deadline < soon ? v->deadline : soon;
+    u->mtd = MTD_INJECT | MTD_TIMER;
+    pt_reply(0);
+}
+
+/* #DB, #AC, #MC, watched against endless delivery only: the guest gets them. */
+void vcpu_exception(uint64_t id, struct utcb *u)
+{
+    struct vcpu *v = &vcpus[id];
+    struct exit_state *s = enter(v, u);
+    uint64_t vector = (s->code - EXIT_EXCEPTION) & 31;
+    uint64_t error = vector == AC_VECTOR ? INJECT_ERROR | s->info1 << 32 : 0;
+    inject(u, INJECT_VALID | INJECT_EXCEPTION | vector | error);
+    resume(v, u);
+}

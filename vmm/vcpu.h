@@ -1,0 +1,110 @@
+/*
+ * One vCPU as its VMM sees it: the local APIC (x2APIC mode only, SDM3 10.12)
+ * and why it is not running. Entries of the exit portals.
+ */
+#ifndef VMM_VCPU_H
+#define VMM_VCPU_H
+
+#include <vmm/vmm.h>
+
+enum request { REQUEST_INIT = 1, REQUEST_SIPI = 2, REQUEST_NMI = 4 };
+enum idle {
+    RUNNING,
+    IDLE_HLT,  /* until an interrupt can be delivered            */
+    IDLE_DEAF, /* HLT with interrupts disabled: until NMI or INIT */
+    IDLE_SIPI, /* after INIT: until a start-up IPI               */
+};
+enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+
+struct vcpu {
+    /* Posted by anybody, atomically; see vcpu_post and vcpu_request. */
+    uint64_t irr[4];  /* vectors waiting, 64 a word */
+    uint32_t request; /* enum request */
+    uint32_t sipi;    /* vector of the last start-up IPI */
+    /* Its own handler's. */
+    uint32_t id;
+    uint32_t offer;  /* vector that hardware was told to deliver, 0: none */
+    uint64_t isr[4]; /* vectors in service */
+    uint32_t tpr, svr, divide, initial;
+    uint32_t lvt[LVT_COUNT];
+    uint64_t icr;
+    uint64_t deadline; /* of the timer, absolute TSC; 0: not armed */
+    uint64_t period;   /* TSC ticks; 0: one-shot or TSC-deadline mode */
+    enum idle idle;
+    uint64_t kvmclock; /* the MSR as written */
+    uint64_t pat;
+};
+
+extern struct vcpu vcpus[PLAN_VCPUS];
+
+/* ---- entries of the portals: one for each event; they end with the reply ------- */
+void vcpu_start(uint64_t id, struct utcb *u);
+void vcpu_recall(uint64_t id, struct utcb *u);
+void vcpu_port(uint64_t id, struct utcb *u);
+void vcpu_msr(uint64_t id, struct utcb *u);
+void vcpu_hlt(uint64_t id, struct utcb *u);
+void vcpu_vmcall(uint64_t id, struct utcb *u);
+void vcpu_memory(uint64_t id, struct utcb *u);
+void vcpu_shutdown(uint64_t id, struct utcb *u);
+void vcpu_invalid(uint64_t id, struct utcb *u);
+void vcpu_opcode(uint64_t id, struct utcb *u);
+void vcpu_xsetbv(uint64_t id, struct utcb *u);
+void vcpu_cr8(uint64_t id, struct utcb *u);
+void vcpu_exception(uint64_t id, struct utcb *u);
+
+/* ---- apic.c ----------------------------------------------------------------------- */
+void apic_init(void);                                        /* before the first vCPU runs */
+void apic_reset(struct vcpu *v);                             /* as after INIT (SDM3 10.12.5.1) */
+void apic_taken(struct vcpu *v, const struct exit_state *s); /* first in an exit: was the offer taken? */
+void apic_offer(struct vcpu *v, struct utcb *u);             /* last in an exit: offer the best vector */
+void apic_tick(struct vcpu *v, struct utcb *u);              /* has the timer expired? tell the next deadline */
+/* Register `reg` = MSR - 800h, 0..3Fh; false: #GP (SDM3 table 10-6). */
+bool apic_read(struct vcpu *v, uint32_t reg, uint64_t *value);
+bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value);
+uint64_t apic_deadline_read(const struct vcpu *v);
+void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value);
+#define APIC_BASE 0xfee00c00ull /* enabled, x2APIC (SDM3 10.12.1) */
+
+/* From any thread: let `vector` (16..255) wait in the target's IRR; wake it unless it is `self`. */
+void vcpu_post(uint32_t target, uint32_t vector, uint32_t self);
+void vcpu_request(uint32_t target, enum request what);
+
+/* ---- msr.c: false: #GP -------------------------------------------------------------- */
+bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value);
+bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value);
+void clock_init(void);
+
+/* ---- state.c: whole register states --------------------------------------------------- */
+struct boot {
+    bool long_mode; /* else: 32-bit protected mode without paging */
+    uint64_t rip, rax, rbx, rsi, cr3;
+};
+#define RESET_PAT     0x0007040600070406ull /* APM2 7.8.2 */
+#define BOOT_GDT      0x8000u               /* guest-physical: null, null, code, data */
+#define BOOT_GDT_SIZE 32u
+void state_boot(struct utcb *u, const struct boot *b);
+void state_real(struct utcb *u, uint32_t sipi); /* a processor started by SIPI: CS:IP = sipi << 8 : 0 */
+
+/* ---- load.c ----------------------------------------------------------------------------- */
+extern struct boot boot;
+const char *load_guest(void); /* fills RAM and `boot`; NULL or what is wrong with the kernel image */
+
+/* ---- cpuid.c, acpi.c ---------------------------------------------------------------------- */
+uint32_t cpuid_table(struct cpuid_row *row, uint32_t id); /* returns the rows filled, 1..CPUID_ROWS */
+void acpi_build(void);                                    /* tables at ACPI_RSDP, reset code at FFFF0h */
+#define ACPI_RSDP 0xe0000u
+enum { PORT_SLEEP = 0x600, PORT_STATUS, PORT_RESET }; /* sleep and reset registers (ACPI 4.8.3.6, 4.8.3.7) */
+#define RESET_VALUE 6u
+
+/* ---- devices.c: `size` 1, 2 or 4; bits of `value` above it are zero --------------------- */
+uint32_t port_in(uint32_t self, uint32_t port, uint32_t size);
+void port_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value);
+
+uint32_t devices_holder(void); /* the `self` of who holds the lock */
+
+/* ---- power.c ------------------------------------------------------------------------------- */
+void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3); /* the first call counts */
+void vm_refuse(const char *why);                                                /* the same, before the first instruction: REASON_LOADER */
+bool vm_ended(void);
+
+#endif
