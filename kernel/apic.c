@@ -1,0 +1,55 @@
+/* The local APIC. */
+#include <apic.h>
+
+enum reg { APIC_ID = 0x02, APIC_TPR = 0x08, APIC_EOI = 0x0b, APIC_SPURIOUS = 0x0f, APIC_IRR = 0x20, APIC_ICR = 0x30,
+           APIC_LVT_TIMER = 0x32, APIC_LVT_THERMAL, APIC_LVT_PERF, APIC_LVT_LINT0, APIC_LVT_LINT1, APIC_LVT_ERROR,
+           APIC_INITIAL = 0x38, APIC_DIVIDE = 0x3e };
+enum { LVT_MASKED = 1 << 16, DIVIDE_BY_1 = 0xb, SOFTWARE_ENABLE = 1 << 8, ICR_INIT = 5 << 8 | 1 << 14, ICR_SIPI = 6 << 8 | 1 << 14 };
+
+static uint64_t ticks_per_tsc; /* 32.32 fixed point */
+
+static void write(enum reg r, uint64_t v) { cpu_wrmsr(MSR_X2APIC + (uint32_t)r, v); }
+static uint64_t read(enum reg r) { return cpu_rdmsr(MSR_X2APIC + (uint32_t)r); }
+
+void apic_init(struct core *c)
+{
+    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | 0xc00); /* enable, x2APIC */
+    c->apic_id = (uint32_t)read(APIC_ID);
+    for (enum reg r = APIC_LVT_THERMAL; r <= APIC_LVT_ERROR; r++)
+        write(r, LVT_MASKED);
+    write(APIC_LVT_TIMER, VECTOR_TIMER);
+    write(APIC_DIVIDE, DIVIDE_BY_1);
+    write(APIC_TPR, 0);
+    write(APIC_SPURIOUS, SOFTWARE_ENABLE | VECTOR_SPURIOUS);
+}
+
+/* One shot of 2^20 ticks, seen in the IRR: reading the current count would stop an emulator under -icount. */
+void apic_calibrate(void)
+{
+    const uint64_t ticks = 1u << 20;
+    uint64_t start = cpu_tsc();
+    write(APIC_INITIAL, ticks);
+    while (!(read((enum reg)(APIC_IRR + VECTOR_TIMER / 32)) & 1u << VECTOR_TIMER % 32))
+        cpu_relax();
+    ticks_per_tsc = (ticks << 32) / (cpu_tsc() - start);
+}
+
+void apic_set_timer(uint64_t at)
+{
+    uint64_t now = cpu_tsc(), wait = at > now ? at - now : 0;
+    if (wait > 1u << 31)
+        wait = 1u << 31;
+    uint64_t ticks = (wait * (ticks_per_tsc & 0xffffffff) >> 32) + wait * (ticks_per_tsc >> 32);
+    write(APIC_INITIAL, at ? (ticks ? ticks : 1) : 0);
+}
+
+void apic_send(uint32_t apic_id, uint8_t vector) { write(APIC_ICR, (uint64_t)apic_id << 32 | 1 << 14 | vector); }
+
+void apic_start(uint32_t apic_id, uint8_t page)
+{
+    write(APIC_ICR, (uint64_t)apic_id << 32 | ICR_INIT);
+    write(APIC_ICR, (uint64_t)apic_id << 32 | ICR_SIPI | page);
+    write(APIC_ICR, (uint64_t)apic_id << 32 | ICR_SIPI | page);
+}
+
+void apic_eoi(void) { write(APIC_EOI, 0); }

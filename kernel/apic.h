@@ -1,0 +1,18 @@
+/* The core's own local APIC in x2APIC mode (APM2 16.3, 16.9): timer and IPIs. */
+#ifndef KERNEL_APIC_H
+#define KERNEL_APIC_H
+
+#include <core.h>
+
+/* x2APIC on, everything masked but our timer. Own core. */
+void apic_init(struct core *c);
+/* How many APIC ticks a TSC tick is; once, on the boot core, interrupts off. */
+void apic_calibrate(void);
+/* Interrupt this core at TSC `at`, or up to a second earlier (the tick then arms again); 0: never. */
+void apic_set_timer(uint64_t at);
+void apic_send(uint32_t apic_id, uint8_t vector);
+/* INIT, SIPI, SIPI: start the core at physical page `page` (APM2 16.5). */
+void apic_start(uint32_t apic_id, uint8_t page);
+void apic_eoi(void);
+
+#endif

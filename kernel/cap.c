@@ -1,0 +1,50 @@
+/* Capability tables. One rule: a copy has the source's rights AND a mask. */
+#include <cap.h>
+
+static bool cap_live(struct cap c) { return c.gen && objects[c.index].head.gen == c.gen && objects[c.index].head.type != OBJ_NONE; }
+
+uint64_t cap_vacant(const struct pd *pd, uint64_t slot, unsigned arg)
+{
+    if (slot == 0 || slot >= CAP_SLOTS)
+        return bad(BAD_CAP, arg);
+    return cap_live(pd->caps[slot & (CAP_SLOTS - 1)]) ? bad(BUSY, arg) : OK;
+}
+
+void cap_set(struct pd *pd, uint64_t slot, void *object, unsigned rights)
+{
+    const struct object *o = object;
+    pd->caps[slot & (CAP_SLOTS - 1)] = (struct cap){.gen = o->head.gen & ((1ull << 40) - 1), .rights = rights & 0xff, .index = object_index(o)};
+}
+
+uint64_t cap_delegate(struct pd *self, uint64_t source, uint64_t target, uint64_t mask)
+{
+    void *from, *to;
+    uint64_t s = cap_find(self, source & 0xffff, OBJ_PD, PD_TAKE, 1, &from);
+    if (s == OK)
+        s = cap_find(self, target & 0xffff, OBJ_PD, PD_GRANT, 2, &to);
+    if (s)
+        return s;
+    uint64_t slot = source >> 16;
+    if (slot >= CAP_SLOTS)
+        return bad(BAD_CAP, 1);
+    struct cap c = ((struct pd *)from)->caps[slot & (CAP_SLOTS - 1)];
+    if (!cap_live(c))
+        return bad(BAD_CAP, 1);
+    s = cap_vacant(to, target >> 16, 2);
+    if (s)
+        return s;
+    cap_set(to, target >> 16, &objects[c.index], c.rights & (unsigned)mask);
+    return OK;
+}
+
+uint64_t cap_revoke(struct pd *self, uint64_t target)
+{
+    void *pd;
+    uint64_t s = cap_find(self, target & 0xffff, OBJ_PD, PD_GRANT, 1, &pd);
+    if (s)
+        return s;
+    if (target >> 16 == 0 || target >> 16 >= CAP_SLOTS)
+        return bad(BAD_CAP, 1);
+    ((struct pd *)pd)->caps[(target >> 16) & (CAP_SLOTS - 1)] = (struct cap){0};
+    return OK;
+}

@@ -1,0 +1,22 @@
+/* Sizes and fixed places. Nothing here is tuned to a plan. */
+#ifndef KERNEL_CONFIG_H
+#define KERNEL_CONFIG_H
+
+#include <abi/utcb.h>
+
+#define KERNEL_BASE 0xffffffff80000000ull /* physical 0 in the kernel's window */
+#define USER_END    0x00007ffffffff000ull /* first address that is never user's: the last canonical page is left out */
+
+#ifndef POOL_FRAMES
+#define POOL_FRAMES 4096u /* 16 MiB: all memory the kernel ever uses beside its image */
+#endif
+#ifndef OBJECTS
+#define OBJECTS 1024u
+#endif
+
+#define AP_PAGE 0x8u /* physical page 0x8000: the boot stub put the APs' trampoline there */
+
+enum vector { VECTOR_TIMER = 0xf0, VECTOR_IPI = 0xf1, VECTOR_SPURIOUS = 0xff };
+enum selector { SEL_KERNEL_CODE = 0x08, SEL_KERNEL_DATA = 0x10, SEL_USER_DATA = 0x1b, SEL_USER_CODE = 0x23, SEL_TSS = 0x28 };
+
+#endif

@@ -1,0 +1,204 @@
+/* Cores: coming up, the graph lock, rendezvous, the inbox. */
+#include <apic.h>
+#include <cap.h>
+#include <sched.h>
+#include <vcpu.h>
+
+struct core cores[MAX_CORES];
+volatile uint32_t core_count;
+uint64_t core_starting; /* entry.S: the stack of the core that is being started */
+
+static struct frame_stack {
+    uint8_t byte[PAGE_SIZE];
+} stacks[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
+static volatile uint32_t lock_word;
+static uint64_t idt[512];
+
+extern const uint8_t trap_stubs[], nmi_entry[], syscall_entry[];
+void core_first_resume(void) __attribute__((noreturn));
+void core_main_ap(void) __attribute__((noreturn));
+
+_Static_assert(__builtin_offsetof(struct core, attention) == 48, "entry.S");
+_Static_assert(__builtin_offsetof(struct ec, regs) == 16 && __builtin_offsetof(struct regs, rsp) == 136, "entry.S");
+_Static_assert(__builtin_offsetof(struct ec, vmcb_pa) == 160 && __builtin_offsetof(struct ec, full) == 171, "entry.S");
+
+void graph_lock(void)
+{
+    while (__atomic_exchange_n(&lock_word, 1, __ATOMIC_ACQUIRE)) {
+        core_sync_poll();
+        cpu_relax();
+    }
+}
+
+void graph_unlock(void) { __atomic_store_n(&lock_word, 0, __ATOMIC_RELEASE); }
+
+static void flush_and_purge(struct core *c)
+{
+    c->flush_guest = true;
+    cpu_set_cr3(c->cr3);
+    sched_purge();
+}
+
+/* A space that is going away must not stay loaded. */
+static void leave_space(struct core *c)
+{
+    c->cr3 = objects[1].pd.table_pa;
+    flush_and_purge(c);
+}
+
+void core_sync_poll(void)
+{
+    struct core *c = cpu_core();
+    uint32_t wanted = __atomic_load_n(&c->sync_wanted, __ATOMIC_ACQUIRE);
+    if (wanted == c->sync_done)
+        return;
+    leave_space(c);
+    __atomic_store_n(&c->sync_done, wanted, __ATOMIC_RELEASE);
+}
+
+void core_sync(void)
+{
+    struct core *self = cpu_core();
+    for (uint32_t i = 0; i < core_count; i++) {
+        if (&cores[i] == self)
+            continue;
+        __atomic_fetch_add(&cores[i].sync_wanted, 1, __ATOMIC_RELEASE);
+        apic_send(cores[i].apic_id, VECTOR_IPI);
+    }
+    leave_space(self);
+    for (uint32_t i = 0; i < core_count; i++)
+        while (&cores[i] != self && __atomic_load_n(&cores[i].sync_done, __ATOMIC_ACQUIRE) != cores[i].sync_wanted)
+            cpu_relax();
+}
+
+void core_post(struct ec *ec)
+{
+    if (__atomic_exchange_n(&ec->inboxed, 1, __ATOMIC_ACQ_REL))
+        return;
+    struct core *c = &cores[ec->core];
+    struct ec *head = __atomic_load_n(&c->inbox, __ATOMIC_RELAXED);
+    do
+        ec->inbox_next = head;
+    while (!__atomic_compare_exchange_n(&c->inbox, &head, ec, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    apic_send(c->apic_id, VECTOR_IPI);
+}
+
+void core_take_inbox(void)
+{
+    struct core *c = cpu_core();
+    struct ec *ec = __atomic_exchange_n(&c->inbox, 0, __ATOMIC_ACQUIRE);
+    for (struct ec *next; ec; ec = next) {
+        next = ec->inbox_next;
+        __atomic_store_n(&ec->inboxed, 0, __ATOMIC_SEQ_CST);
+        if (ec->head.dead)
+            continue;
+        if (__atomic_exchange_n(&ec->woken, 0, __ATOMIC_ACQ_REL) || (ec->state == STATE_HALTED && ec->hazard))
+            sched_wake(ec);
+    }
+}
+
+void core_attention(void)
+{
+    struct core *c = cpu_core();
+    for (;;) {
+        c->attention = 0;
+        sched_pick();
+        if (c->current || c->attention)
+            return;
+        cpu_idle();
+    }
+}
+
+static void set_gate(unsigned vector, const uint8_t *handler, uint64_t ist)
+{
+    uint64_t a = (uint64_t)handler;
+    idt[2 * vector] = (a & 0xffff) | SEL_KERNEL_CODE << 16 | ist << 32 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48; /* APM2 4.8.4 */
+    idt[2 * vector + 1] = a >> 32;
+}
+
+static void init_idt(void)
+{
+    enum { NMI = 2, DOUBLE_FAULT = 8, MACHINE_CHECK = 18 };
+    for (unsigned v = 0; v < 256; v++)
+        set_gate(v, trap_stubs + 16 * v, v == DOUBLE_FAULT || v == MACHINE_CHECK ? IST_FATAL : 0);
+    set_gate(NMI, nmi_entry, IST_NMI);
+}
+
+static void init_tables(struct core *c)
+{
+    uint64_t tss = (uint64_t)&c->tss;
+    c->tss.rsp[0] = c->stack_top;
+    c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + 32);
+    c->tss.ist[IST_FATAL - 1] = (uint64_t)(c->fatal_stack + 128);
+    c->tss.iomap = sizeof c->tss; /* no I/O bitmap: ports go by IOPL, all or none */
+    c->gdt[1] = 0x00209b0000000000; /* kernel code; the order is SYSRET's (APM2 6.1.1) */
+    c->gdt[2] = 0x0000930000000000;
+    c->gdt[3] = 0x0000f30000000000; /* user data */
+    c->gdt[4] = 0x0020fb0000000000; /* user code */
+    c->gdt[5] = (sizeof c->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+    c->gdt[6] = tss >> 32;
+    cpu_lgdt(&(struct descriptor_pointer){sizeof c->gdt - 1, (uint64_t)c->gdt});
+    cpu_lidt(&(struct descriptor_pointer){sizeof idt - 1, (uint64_t)idt});
+    cpu_reload_segments();
+    cpu_ltr(SEL_TSS);
+}
+
+static void init_registers(struct core *c)
+{
+    uint32_t ebx = cpu_cpuid(7, 0).ebx, ecx = cpu_cpuid(7, 0).ecx;
+    cpu_set_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_TS | CR0_PE); /* TS: user mode has no FPU at all */
+    cpu_set_cr4(CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXSAVE | (ebx & 1 << 7 ? CR4_SMEP : 0) | (ebx & 1 << 20 ? CR4_SMAP : 0) |
+                (ecx & 1 << 2 ? CR4_UMIP : 0));
+    cpu_wrmsr(MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME);
+    cpu_wrmsr(MSR_GS_BASE, (uint64_t)c);
+    cpu_wrmsr(MSR_KGS_BASE, 0);
+    cpu_wrmsr(MSR_STAR, (uint64_t)(SEL_USER_DATA - 8) << 48 | (uint64_t)SEL_KERNEL_CODE << 32);
+    cpu_wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
+    cpu_wrmsr(MSR_SFMASK, RFLAGS_IF | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_NT | RFLAGS_IOPL);
+}
+
+void core_init(struct core *c, uint32_t number, const struct pd *space)
+{
+    c->self = c;
+    c->number = (uint8_t)number;
+    c->stack_top = (uint64_t)(stacks + number + 1);
+    c->cr3 = space->table_pa;
+    if (number == 0)
+        init_idt();
+    cpu_set_cr3(c->cr3);
+    init_tables(c);
+    init_registers(c);
+    apic_init(c);
+    if (number == 0)
+        apic_calibrate();
+    vcpu_core_init(c);
+    c->since = cpu_tsc();
+    c->attention = 1;
+    c->online = 1;
+    stat.core[number] = (struct core_stat){.online = 1, .apic_id = c->apic_id};
+}
+
+void core_main_ap(void)
+{
+    core_init(&cores[core_count], core_count, &objects[1].pd);
+    __atomic_store_n(&core_count, core_count + 1, __ATOMIC_RELEASE);
+    core_first_resume();
+}
+
+uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id)
+{
+    void *o;
+    uint64_t s = cap_find(self, sys, OBJ_SYS, SYS_CORE, 1, &o);
+    if (s)
+        return s;
+    if (apic_id >= 1u << 20)
+        return bad(BAD_ARG, 2);
+    for (uint32_t i = 0; i < core_count; i++)
+        if (cores[i].apic_id == apic_id)
+            return bad(BUSY, 2);
+    if (core_count == MAX_CORES)
+        return NO_MEMORY;
+    core_starting = (uint64_t)(stacks + core_count + 1);
+    apic_start((uint32_t)apic_id, AP_PAGE);
+    return OK;
+}

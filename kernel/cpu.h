@@ -1,0 +1,126 @@
+/*
+ * The processor, one accessor an instruction. The only C file with inline
+ * assembly; host builds (unit tests, CBMC) put another cpu.h in its place.
+ */
+#ifndef KERNEL_CPU_H
+#define KERNEL_CPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <config.h>
+
+enum msr {
+    MSR_APIC_BASE = 0x1b,
+    MSR_EFER      = 0xc0000080,
+    MSR_STAR      = 0xc0000081,
+    MSR_LSTAR     = 0xc0000082,
+    MSR_SFMASK    = 0xc0000084,
+    MSR_GS_BASE   = 0xc0000101,
+    MSR_KGS_BASE  = 0xc0000102,
+    MSR_VM_HSAVE  = 0xc0010117,
+    MSR_X2APIC    = 0x800, /* + register / 16 */
+};
+enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
+enum { CR0_WP = 1 << 16, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR0_PE = 1, CR0_ET = 1 << 4, CR0_MP = 1 << 1 };
+#define CR0_PG (1u << 31)
+enum { CR4_PAE = 1 << 5, CR4_MCE = 1 << 6, CR4_PGE = 1 << 7, CR4_OSFXSR = 1 << 9, CR4_UMIP = 1 << 11, CR4_OSXSAVE = 1 << 18,
+       CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21 };
+enum { RFLAGS_FIXED = 2, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_IOPL = 3 << 12, RFLAGS_NT = 1 << 14, RFLAGS_AC = 1 << 18 };
+
+struct cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
+
+/* Kernel image and pool are mapped at a fixed distance from physical memory. */
+static inline uint64_t cpu_pa(const void *kernel_address) { return (uint64_t)kernel_address - KERNEL_BASE; }
+static inline void *cpu_pool_address(uint64_t pa) { return (void *)(pa + KERNEL_BASE); }
+
+static inline struct core *cpu_core(void)
+{
+    struct core *c;
+    __asm__("mov %%gs:0, %0" : "=r"(c));
+    return c;
+}
+static inline struct cpuid cpu_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    struct cpuid r;
+    __asm__("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "0"(leaf), "2"(subleaf));
+    return r;
+}
+static inline uint64_t cpu_rdmsr(uint32_t msr)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+    return (uint64_t)hi << 32 | lo;
+}
+static inline void cpu_wrmsr(uint32_t msr, uint64_t v) { __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory"); }
+static inline uint64_t cpu_tsc(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (uint64_t)hi << 32 | lo;
+}
+static inline void cpu_outb(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
+static inline uint8_t cpu_inb(uint16_t port)
+{
+    uint8_t v;
+    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+static inline uint64_t cpu_cr0(void)
+{
+    uint64_t v;
+    __asm__ volatile("mov %%cr0, %0" : "=r"(v));
+    return v;
+}
+static inline uint64_t cpu_cr2(void)
+{
+    uint64_t v;
+    __asm__ volatile("mov %%cr2, %0" : "=r"(v));
+    return v;
+}
+static inline void cpu_set_cr0(uint64_t v) { __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
+static inline void cpu_set_cr3(uint64_t v) { __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
+static inline void cpu_set_cr4(uint64_t v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
+static inline void cpu_get_dr(uint64_t dr[4])
+{
+    __asm__ volatile("mov %%db0, %0; mov %%db1, %1; mov %%db2, %2; mov %%db3, %3" : "=r"(dr[0]), "=r"(dr[1]), "=r"(dr[2]), "=r"(dr[3]));
+}
+static inline void cpu_set_dr(const uint64_t dr[4])
+{
+    __asm__ volatile("mov %0, %%db0; mov %1, %%db1; mov %2, %%db2; mov %3, %%db3" : : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]));
+}
+static inline void cpu_xsetbv(uint64_t v) { __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))); }
+static inline void cpu_clts(void) { __asm__ volatile("clts"); }
+static inline void cpu_xsave(void *area) { __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(7), "d"(0) : "memory"); }
+static inline void cpu_xrstor(const void *area) { __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(7), "d"(0) : "memory"); }
+static inline void cpu_lgdt(const void *p) { __asm__ volatile("lgdt (%0)" : : "r"(p) : "memory"); }
+static inline void cpu_lidt(const void *p) { __asm__ volatile("lidt (%0)" : : "r"(p) : "memory"); }
+static inline void cpu_ltr(uint16_t sel) { __asm__ volatile("ltr %0" : : "r"(sel)); }
+static inline void cpu_reload_segments(void)
+{
+    __asm__ volatile("pushq %0; lea 1f(%%rip), %%rax; pushq %%rax; lretq; 1:"
+                     "mov %1, %%ss; mov %2, %%ds; mov %2, %%es; mov %2, %%fs; mov %2, %%gs"
+                     : : "i"(0x08), "r"(0x10), "r"(0) : "rax", "memory");
+}
+static inline void cpu_vmsave(uint64_t pa) { __asm__ volatile("vmsave %0" : : "a"(pa) : "memory"); }
+static inline void cpu_relax(void) { __asm__ volatile("pause"); }
+/* Let pending interrupts in, once. STGI: after #VMEXIT the entry code has set GIF already. */
+static inline void cpu_irq_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
+static inline void cpu_idle(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
+static inline void __attribute__((noreturn)) cpu_halt(void)
+{
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+static inline void cpu_zero_page(void *page)
+{
+    uint64_t n = 512;
+    __asm__ volatile("rep stosq" : "+D"(page), "+c"(n) : "a"(0) : "memory");
+}
+static inline void cpu_copy_words(uint64_t *to, const uint64_t *from, uint64_t words)
+{
+    __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+}
+
+#endif

@@ -1,0 +1,87 @@
+/* Execution contexts. */
+#include <cap.h>
+#include <core.h>
+#include <ec.h>
+#include <ptab.h>
+#include <vcpu.h>
+
+struct ec *ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va, uint64_t entry, uint64_t sp)
+{
+    struct ec *ec = object_new(OBJ_EC, pd);
+    struct utcb *utcb = ec ? frame_new(pd) : 0;
+    if (!utcb || ptab_map(pd, utcb_va, cpu_pa(utcb) >> PAGE_SHIFT, 1, PTE_USER | PTE_WRITE | PTE_NX)) {
+        if (utcb)
+            frame_free(utcb);
+        if (ec)
+            object_free(ec);
+        return 0;
+    }
+    ec->kind = (uint8_t)kind;
+    ec->core = core;
+    ec->pd = pd;
+    ec->state = kind == EC_HANDLER ? STATE_IDLE : STATE_NEW;
+    ec->utcb = utcb;
+    ec->utcb_va = utcb_va;
+    ec->sp = sp;
+    ec->regs.rip = entry;
+    ec->regs.rsp = sp;
+    ec->regs.rsi = utcb_va;
+    ec->regs.rflags = RFLAGS_FIXED | RFLAGS_IF | (pd->ports ? RFLAGS_IOPL : 0);
+    return ec;
+}
+
+static bool user_address(uint64_t va) { return va < USER_END; }
+
+uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events, uint64_t entry, uint64_t sp, uint64_t *value)
+{
+    void *o;
+    uint64_t core = who >> 32 & 0xffff, kind = who >> 48;
+    uint64_t s = cap_vacant(self, who & 0xffff, 1);
+    if (s == OK)
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &o);
+    if (s)
+        return s;
+    struct pd *pd = o;
+    if (core >= core_count || kind > EC_VCPU || (kind == EC_VCPU) != (pd->kind == PD_GUEST))
+        return bad(BAD_ARG, 1);
+    if (kind == EC_VCPU ? utcb != 0 : utcb & (PAGE_SIZE - 1) || !user_address(utcb))
+        return bad(BAD_ARG, 2);
+    if (events > CAP_SLOTS - EVENT_COUNT)
+        return bad(BAD_ARG, 3);
+    if (!user_address(entry))
+        return bad(BAD_ARG, 4);
+    if (!user_address(sp))
+        return bad(BAD_ARG, 5);
+    struct ec *ec = kind == EC_VCPU ? vcpu_new(pd, (uint8_t)core, value) : ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp);
+    if (!ec)
+        return NO_MEMORY;
+    ec->events = (uint16_t)events;
+    cap_set(self, who & 0xffff, ec, RIGHT_ALL);
+    return OK;
+}
+
+uint64_t ec_recall(struct pd *self, uint64_t slot)
+{
+    void *o;
+    uint64_t s = cap_find(self, slot, OBJ_EC, EC_RECALL, 1, &o);
+    if (s)
+        return s;
+    struct ec *ec = o;
+    if (ec->kind != EC_VCPU)
+        return bad(BAD_CAP, 1);
+    if (ec->core == cpu_core()->number)
+        vcpu_recall_local(ec);
+    else if (!(__atomic_fetch_or(&ec->hazard, HAZARD_RECALL, __ATOMIC_ACQ_REL) & HAZARD_RECALL))
+        core_post(ec);
+    return OK;
+}
+
+void ec_release(struct ec *ec)
+{
+    if (ec->kind == EC_VCPU)
+        vcpu_release(ec);
+    if (ec->pd->head.dead || !ec->utcb)
+        return;
+    ptab_unmap(ec->pd, ec->utcb_va, 1);
+    frame_free(ec->utcb);
+}

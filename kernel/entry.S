@@ -1,0 +1,281 @@
+/*
+ * The ways into the kernel and back: SYSCALL, interrupts and exceptions, #VMEXIT.
+ *
+ * Every entry saves the current EC's registers in the EC itself, takes this
+ * core's one stack from its top, and calls C. C may make another EC current.
+ * The way back (`resume`) starts from nothing but the current EC.
+ * Interrupts are off in the kernel but for irq windows and the idle loop.
+ */
+#define SELF      0
+#define CURRENT   8
+#define STACK     16
+#define SCRATCH   24
+#define LOADED    32
+#define HOST_VMCB 40
+#define ATTENTION 48
+
+#define EC_RAX 16
+#define EC_RCX 24
+#define EC_RDX 32
+#define EC_RBX 40
+#define EC_RSI 48
+#define EC_RDI 56
+#define EC_RBP 64
+#define EC_R8  72
+#define EC_R9  80
+#define EC_R10 88
+#define EC_R11 96
+#define EC_R12 104
+#define EC_R13 112
+#define EC_R14 120
+#define EC_R15 128
+#define EC_RIP 136
+#define EC_RFLAGS 144
+#define EC_RSP 152
+#define EC_VMCB 160
+#define EC_HAZARD 168
+#define EC_KIND 169
+#define EC_FULL 171
+
+#define KIND_VCPU 2
+#define USER_DATA 0x1b
+#define USER_CODE 0x23
+
+    .text
+    .code64
+
+/* SYSCALL (APM2 6.1.1): rcx = user rip, r11 = user rflags; IF, DF, TF, AC, NT are cleared by SFMASK. */
+    .globl syscall_entry
+syscall_entry:
+    swapgs
+    mov %rsp, %gs:SCRATCH
+    mov %gs:CURRENT, %rsp
+    mov %rbx, EC_RBX(%rsp)
+    mov %rbp, EC_RBP(%rsp)
+    mov %r12, EC_R12(%rsp)
+    mov %r13, EC_R13(%rsp)
+    mov %r14, EC_R14(%rsp)
+    mov %r15, EC_R15(%rsp)
+    mov %rcx, EC_RIP(%rsp)
+    mov %r11, EC_RFLAGS(%rsp)
+    mov %gs:SCRATCH, %rcx
+    mov %rcx, EC_RSP(%rsp)
+    movb $0, EC_FULL(%rsp)
+    mov %gs:STACK, %rsp
+    mov %r10, %rcx
+    mov %rax, %r9
+    call call_entry
+
+/* Go on with the current EC. The stack is empty. */
+    .globl resume
+resume:
+    cmpb $0, %gs:ATTENTION
+    jne attention
+    mov %gs:CURRENT, %rbx
+    cmpb $KIND_VCPU, EC_KIND(%rbx)
+    je enter_guest
+    cmpb $0, EC_FULL(%rbx)
+    jne return_full
+    mov EC_RIP(%rbx), %rcx
+    mov EC_RFLAGS(%rbx), %r11
+    mov EC_RAX(%rbx), %rax
+    mov EC_RDX(%rbx), %rdx
+    mov EC_RSI(%rbx), %rsi
+    mov EC_RDI(%rbx), %rdi
+    mov EC_RBP(%rbx), %rbp
+    mov EC_R12(%rbx), %r12
+    mov EC_R13(%rbx), %r13
+    mov EC_R14(%rbx), %r14
+    mov EC_R15(%rbx), %r15
+    mov EC_RSP(%rbx), %rsp
+    mov EC_RBX(%rbx), %rbx
+    xor %r8d, %r8d
+    xor %r9d, %r9d
+    xor %r10d, %r10d
+    swapgs
+    sysretq
+
+attention:
+    call core_attention
+    jmp resume
+
+return_full:
+    pushq $USER_DATA
+    pushq EC_RSP(%rbx)
+    pushq EC_RFLAGS(%rbx)
+    pushq $USER_CODE
+    pushq EC_RIP(%rbx)
+    mov EC_RAX(%rbx), %rax
+    mov EC_RCX(%rbx), %rcx
+    mov EC_RDX(%rbx), %rdx
+    mov EC_RSI(%rbx), %rsi
+    mov EC_RDI(%rbx), %rdi
+    mov EC_RBP(%rbx), %rbp
+    mov EC_R8(%rbx), %r8
+    mov EC_R9(%rbx), %r9
+    mov EC_R10(%rbx), %r10
+    mov EC_R11(%rbx), %r11
+    mov EC_R12(%rbx), %r12
+    mov EC_R13(%rbx), %r13
+    mov EC_R14(%rbx), %r14
+    mov EC_R15(%rbx), %r15
+    mov EC_RBX(%rbx), %rbx
+    swapgs
+    iretq
+
+/* VMRUN (APM2 15.5). GIF is off from CLGI until after the host's own state is
+   back; IF is on so that interrupts end the guest's run (APM2 15.21.1). The
+   guest's FS..SYSENTER group travels by VMSAVE/VMLOAD, its rax by the VMCB. */
+enter_guest:
+    cmpb $0, EC_HAZARD(%rbx)
+    jne prepare_guest
+    cmp %rbx, %gs:LOADED
+    jne prepare_guest
+    pushq %gs:HOST_VMCB
+    push %rbx
+    mov EC_VMCB(%rbx), %rax
+    clgi
+    sti
+    vmload %rax
+    mov EC_RCX(%rbx), %rcx
+    mov EC_RDX(%rbx), %rdx
+    mov EC_RSI(%rbx), %rsi
+    mov EC_RDI(%rbx), %rdi
+    mov EC_RBP(%rbx), %rbp
+    mov EC_R8(%rbx), %r8
+    mov EC_R9(%rbx), %r9
+    mov EC_R10(%rbx), %r10
+    mov EC_R11(%rbx), %r11
+    mov EC_R12(%rbx), %r12
+    mov EC_R13(%rbx), %r13
+    mov EC_R14(%rbx), %r14
+    mov EC_R15(%rbx), %r15
+    mov EC_RBX(%rbx), %rbx
+    vmrun %rax
+    vmsave %rax
+    mov %rdi, %rax
+    pop %rdi
+    mov %rbx, EC_RBX(%rdi)
+    mov %rcx, EC_RCX(%rdi)
+    mov %rdx, EC_RDX(%rdi)
+    mov %rsi, EC_RSI(%rdi)
+    mov %rax, EC_RDI(%rdi)
+    mov %rbp, EC_RBP(%rdi)
+    mov %r8, EC_R8(%rdi)
+    mov %r9, EC_R9(%rdi)
+    mov %r10, EC_R10(%rdi)
+    mov %r11, EC_R11(%rdi)
+    mov %r12, EC_R12(%rdi)
+    mov %r13, EC_R13(%rdi)
+    mov %r14, EC_R14(%rdi)
+    mov %r15, EC_R15(%rdi)
+    pop %rax
+    vmload %rax
+    cli
+    stgi
+    call vcpu_exit
+    jmp resume
+
+prepare_guest:
+    mov %rbx, %rdi
+    call vcpu_prepare
+    jmp resume
+
+/* Interrupts and exceptions: one 16-byte stub a vector leaves (vector, error code) on the stack. */
+    .globl trap_stubs
+    .balign 16
+trap_stubs:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    .if vector != 8 && (vector < 10 || vector > 14) && vector != 17 && vector != 21
+    pushq $0
+    .endif
+    pushq $vector
+    jmp trap_common
+    .set vector, vector + 1
+    .endr
+
+/* Stack: vector, error code, rip, cs, rflags, rsp, ss. */
+trap_common:
+    testb $3, 24(%rsp)
+    jz trap_from_kernel
+    swapgs
+    mov %rax, %gs:SCRATCH
+    mov %gs:CURRENT, %rax
+    mov %rcx, EC_RCX(%rax)
+    mov %rdx, EC_RDX(%rax)
+    mov %rbx, EC_RBX(%rax)
+    mov %rsi, EC_RSI(%rax)
+    mov %rdi, EC_RDI(%rax)
+    mov %rbp, EC_RBP(%rax)
+    mov %r8, EC_R8(%rax)
+    mov %r9, EC_R9(%rax)
+    mov %r10, EC_R10(%rax)
+    mov %r11, EC_R11(%rax)
+    mov %r12, EC_R12(%rax)
+    mov %r13, EC_R13(%rax)
+    mov %r14, EC_R14(%rax)
+    mov %r15, EC_R15(%rax)
+    mov %gs:SCRATCH, %rcx
+    mov %rcx, EC_RAX(%rax)
+    mov 16(%rsp), %rcx
+    mov %rcx, EC_RIP(%rax)
+    mov 32(%rsp), %rcx
+    mov %rcx, EC_RFLAGS(%rax)
+    mov 40(%rsp), %rcx
+    mov %rcx, EC_RSP(%rax)
+    movb $1, EC_FULL(%rax)
+    mov (%rsp), %rdi
+    mov 8(%rsp), %rsi
+    cld
+    mov %gs:STACK, %rsp
+    call trap_user
+    jmp resume
+
+/* An irq window, the idle loop, or a fault of the kernel itself (which does not come back). */
+trap_from_kernel:
+    push %rax
+    push %rcx
+    push %rdx
+    push %rsi
+    push %rdi
+    push %r8
+    push %r9
+    push %r10
+    push %r11
+    mov 72(%rsp), %rdi
+    mov 80(%rsp), %rsi
+    mov 88(%rsp), %rdx
+    cld
+    call trap_kernel
+    pop %r11
+    pop %r10
+    pop %r9
+    pop %r8
+    pop %rdi
+    pop %rsi
+    pop %rdx
+    pop %rcx
+    pop %rax
+    add $16, %rsp
+    iretq
+
+/* NMI, on a stack of its own: nothing to do in the shared modes but to come back. */
+    .globl nmi_entry
+nmi_entry:
+    iretq
+
+/* The boot stub's trampoline brings an AP here: 64-bit mode, boot page tables, no stack. */
+    .globl core_entry_ap
+core_entry_ap:
+    mov core_starting(%rip), %rsp
+    call core_main_ap
+
+/* Leave the boot stack for good: rdi = this core. */
+    .globl core_first_resume
+core_first_resume:
+    mov %gs:STACK, %rsp
+    jmp resume
+
+    .section .note.GNU-stack,"",@progbits

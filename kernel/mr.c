@@ -1,0 +1,120 @@
+/* Memory regions. An MP is one mapping: it belongs to the PD it is in and hangs in its region's list. */
+#include <cap.h>
+#include <core.h>
+#include <mr.h>
+#include <ptab.h>
+#include <abi/boot.h>
+
+struct mr *mr_new(struct pd *payer, uint64_t first, uint64_t frames, uint32_t kind)
+{
+    struct mr *mr = object_new(OBJ_MR, payer);
+    if (mr) {
+        mr->first = first;
+        mr->frames = frames;
+        mr->kind = kind;
+    }
+    return mr;
+}
+
+uint64_t mr_split(struct pd *self, uint64_t who, uint64_t frame)
+{
+    void *payer, *o;
+    uint64_t s = cap_vacant(self, who & 0xffff, 1);
+    if (s == OK)
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &payer);
+    if (s == OK)
+        s = cap_find(self, who >> 32, OBJ_MR, MR_SPLIT, 1, &o);
+    if (s)
+        return s;
+    struct mr *mr = o;
+    if (mr->maps)
+        return bad(BUSY, 1);
+    if (frame == 0 || frame >= mr->frames)
+        return bad(BAD_ARG, 2);
+    struct mr *rest = mr_new(payer, mr->first + frame, mr->frames - frame, mr->kind);
+    if (!rest)
+        return NO_MEMORY;
+    mr->frames = frame;
+    unsigned rights = self->caps[who >> 32 & (CAP_SLOTS - 1)].rights;
+    cap_set(self, who & 0xffff, rest, rights);
+    return OK;
+}
+
+/* In a guest's table every leaf is a user page: NPT walks count as user accesses (APM2 15.25.5). */
+static uint64_t leaf_bits(const struct mr *mr, uint64_t perm)
+{
+    return PTE_USER | (perm & MR_WRITE ? PTE_WRITE : 0) | (perm & MR_EXEC ? 0 : PTE_NX) | (mr->kind == RANGE_DEVICE ? PTE_UNCACHED : 0);
+}
+
+uint64_t mr_map(struct pd *self, uint64_t who, uint64_t va, uint64_t first, uint64_t frames)
+{
+    void *o, *space;
+    uint64_t perm = who >> 32;
+    if (!(perm & MR_READ) || (perm & ~(uint64_t)(MR_READ | MR_WRITE | MR_EXEC)))
+        return bad(BAD_ARG, 1);
+    uint64_t s = cap_find(self, who & 0xffff, OBJ_MR, (unsigned)perm, 1, &o);
+    if (s == OK)
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_MAP, 1, &space);
+    if (s)
+        return s;
+    struct mr *mr = o;
+    struct pd *pd = space;
+    if (first >= mr->frames)
+        return bad(BAD_ARG, 3);
+    if (frames == 0 || frames > mr->frames - first || frames > MAX_FRAMES_PER_MAP)
+        return bad(BAD_ARG, 4);
+    if (va & (PAGE_SIZE - 1) || va >= USER_END || frames << PAGE_SHIFT > USER_END - va)
+        return bad(BAD_ARG, 2);
+    struct mp *mp = object_new(OBJ_MP, pd);
+    if (!mp)
+        return NO_MEMORY;
+    s = ptab_map(pd, va, mr->first + first, frames, leaf_bits(mr, perm));
+    if (s) {
+        object_free(mp);
+        return s == BAD_ARG ? bad(BAD_ARG, 4) : s == BUSY ? bad(BUSY, 2) : s;
+    }
+    mp->mr = mr;
+    mp->va = va;
+    mp->frames = frames;
+    mp->next = mr->maps;
+    mr->maps = mp;
+    return OK;
+}
+
+void mr_drop(struct mp *mp)
+{
+    struct mp **p = &mp->mr->maps;
+    while (*p != mp)
+        p = &(*p)->next;
+    *p = mp->next;
+    struct pd *pd = &objects[mp->head.owner].pd;
+    if (!pd->head.dead)
+        ptab_unmap(pd, mp->va, mp->frames);
+    object_free(mp);
+}
+
+bool mr_unmap_all(struct mr *mr, const struct pd *pd)
+{
+    bool any = false;
+    for (struct mp *mp = mr->maps, *next; mp; mp = next) {
+        next = mp->next;
+        if (pd && mp->head.owner != object_index(pd))
+            continue;
+        mr_drop(mp);
+        any = true;
+    }
+    return any;
+}
+
+uint64_t mr_unmap(struct pd *self, uint64_t who)
+{
+    void *o, *pd = 0;
+    uint64_t s = cap_find(self, who & 0xffff, OBJ_MR, MR_UNMAP, 1, &o);
+    if (s == OK && who >> 16)
+        s = cap_find(self, who >> 16, OBJ_PD, PD_MAP, 1, &pd);
+    if (s)
+        return s;
+    if (mr_unmap_all(o, pd))
+        core_sync();
+    return OK;
+}

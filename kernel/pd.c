@@ -1,0 +1,74 @@
+/* Protection domains. */
+#include <cap.h>
+#include <pd.h>
+#include <ptab.h>
+
+struct pd *kernel_space;
+
+extern uint8_t kernel_text[], kernel_text_end[], kernel_rodata[], kernel_rodata_end[], kernel_data[], kernel_end[];
+
+static void map_kernel(const uint8_t *from, const uint8_t *to, uint64_t bits)
+{
+    uint64_t frames = ((uint64_t)to - (uint64_t)from + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    if (ptab_map(kernel_space, (uint64_t)from, cpu_pa(from) >> PAGE_SHIFT, frames, bits))
+        __builtin_trap();
+}
+
+void pd_make_kernel_space(void)
+{
+    kernel_space = &objects[1].pd;
+    stat.objects = OBJECTS - 1;
+    stat.objects_free = OBJECTS - 2;
+    *kernel_space = (struct pd){.head = {.type = OBJ_PD, .gen = 1}, .frames_left = POOL_FRAMES, .objects_left = OBJECTS - 2};
+    kernel_space->table = frame_new(kernel_space);
+    kernel_space->table_pa = cpu_pa(kernel_space->table);
+    map_kernel(kernel_text, kernel_text_end, 0);
+    map_kernel(kernel_rodata, kernel_rodata_end, PTE_NX);
+    map_kernel(kernel_data, kernel_end, PTE_NX | PTE_WRITE);
+}
+
+struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t frames, uint32_t objects_quota)
+{
+    if (frames < 2 || frames > owner->frames_left || objects_quota >= owner->objects_left)
+        return 0;
+    struct pd *pd = object_new(OBJ_PD, owner);
+    if (!pd)
+        return 0;
+    owner->frames_left -= frames;
+    owner->objects_left -= objects_quota;
+    pd->kind = (uint8_t)kind;
+    pd->ports = ports;
+    pd->frames_left = pd->frames_given = frames;
+    pd->objects_left = pd->objects_given = objects_quota;
+    pd->caps = frame_new(pd);
+    pd->table = frame_new(pd);
+    pd->table_pa = cpu_pa(pd->table);
+    if (kind == PD_HOST)
+        pd->table[511] = kernel_space->table[511];
+    return pd;
+}
+
+uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames, uint64_t objects_quota)
+{
+    void *owner, *sys;
+    uint64_t flags = kind >> 8;
+    kind &= 0xff;
+    uint64_t s = cap_vacant(self, who & 0xffff, 1);
+    if (s == OK)
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &owner);
+    if (s == OK && flags & PD_PORTS)
+        s = cap_find(self, who >> 32, OBJ_SYS, SYS_PORTS, 1, &sys);
+    if (s)
+        return s;
+    if (kind > PD_GUEST || flags & ~(uint64_t)PD_PORTS || (kind == PD_GUEST && flags))
+        return bad(BAD_ARG, 2);
+    if (frames < 2 || frames > POOL_FRAMES)
+        return bad(BAD_ARG, 3);
+    if (objects_quota >= OBJECTS)
+        return bad(BAD_ARG, 4);
+    struct pd *pd = pd_new(owner, (enum pd_kind)kind, flags & PD_PORTS, (uint32_t)frames, (uint32_t)objects_quota);
+    if (!pd)
+        return NO_MEMORY;
+    cap_set(self, who & 0xffff, pd, RIGHT_ALL);
+    return OK;
+}

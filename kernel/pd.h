@@ -1,0 +1,20 @@
+/* Protection domains. Graph lock. */
+#ifndef KERNEL_PD_H
+#define KERNEL_PD_H
+
+#include <object.h>
+
+/* CALL_PD_CREATE; see docs/abi.md. */
+uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames, uint64_t objects_quota);
+
+/* A PD with its tables, quota moved from `owner`. NULL: not enough. */
+struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t frames, uint32_t objects_quota);
+
+/* The space of the kernel alone: image and pool, each page with the rights its section needs. */
+extern struct pd *kernel_space;
+void pd_make_kernel_space(void);
+
+/* CALL_DESTROY on any object; see docs/abi.md. */
+uint64_t pd_destroy(struct pd *self, uint64_t slot);
+
+#endif

@@ -1,0 +1,44 @@
+/* The frame pool. */
+#include <pool.h>
+
+static struct frame pool[POOL_FRAMES] __attribute__((section(".pool")));
+static uint16_t frame_owner[POOL_FRAMES]; /* object index of the PD that pays; 0: free */
+static uint16_t frame_stack[POOL_FRAMES]; /* the free ones */
+static uint32_t frame_count;
+
+void pool_init(void)
+{
+    stat.frames = stat.frames_free = frame_count = POOL_FRAMES;
+    for (uint32_t i = 0; i < POOL_FRAMES; i++)
+        frame_stack[i] = (uint16_t)(POOL_FRAMES - 1 - i);
+}
+
+void *frame_new(struct pd *payer)
+{
+    if (!payer->frames_left || !frame_count)
+        return 0;
+    uint16_t i = frame_stack[--frame_count];
+    frame_owner[i] = object_index(payer);
+    payer->frames_left--;
+    stat.frames_free = frame_count;
+    cpu_zero_page(&pool[i]);
+    return &pool[i];
+}
+
+void frame_free(void *frame)
+{
+    uint16_t i = (uint16_t)((struct frame *)frame - pool);
+    objects[frame_owner[i]].pd.frames_left++;
+    frame_owner[i] = 0;
+    frame_stack[frame_count++] = i;
+    stat.frames_free = frame_count;
+}
+
+void frame_free_all(struct pd *owner)
+{
+    for (uint32_t i = 0; i < POOL_FRAMES; i++)
+        if (frame_owner[i] == object_index(owner))
+            frame_free(&pool[i]);
+}
+
+uint64_t *frame_table(uint64_t entry) { return cpu_pool_address(entry & 0x000ffffffffff000ull); }

@@ -1,0 +1,100 @@
+/* The page-table walker. Level 0 is a 4 KiB leaf, 1: 2 MiB, 2: 1 GiB; 3 is the top table. */
+#include <ptab.h>
+
+static unsigned shift(unsigned level) { return PAGE_SHIFT + 9 * level; }
+static uint64_t pages(unsigned level) { return 1ull << (9 * level); }
+static uint64_t index_at(uint64_t va, unsigned level) { return (va >> shift(level)) & 511; }
+
+/* The entry for `va` at the lowest level >= `level` that exists; *at tells which level that is. */
+static uint64_t *descend(const struct pd *pd, uint64_t va, unsigned level, unsigned *at)
+{
+    uint64_t *table = pd->table;
+    for (*at = 3; *at > level; --*at) {
+        uint64_t *e = &table[index_at(va, *at)];
+        if (!(*e & PTE_PRESENT) || (*e & PTE_LARGE))
+            return e;
+        table = frame_table(*e);
+    }
+    return &table[index_at(va, level)];
+}
+
+/* The largest leaf that fits the alignment, what is left, and the tables that are there already. */
+static unsigned leaf_level(const struct pd *pd, uint64_t va, uint64_t frame, uint64_t left)
+{
+    unsigned at;
+    for (unsigned level = 2; level > 0; level--) {
+        if (left < pages(level) || ((va >> PAGE_SHIFT | frame) & (pages(level) - 1)))
+            continue;
+        const uint64_t *e = descend(pd, va, level, &at);
+        if (at > level || !(*e & PTE_PRESENT) || (*e & PTE_LARGE))
+            return level;
+    }
+    return 0;
+}
+
+/* First pass: is every leaf free, and how many tables will be new? */
+static uint64_t plan(const struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint32_t *tables)
+{
+    uint64_t last[4] = {~0ull, ~0ull, ~0ull, ~0ull}, leaves = 0;
+    *tables = 0;
+    for (uint64_t done = 0, n; done < frames; done += n, va += n << PAGE_SHIFT) {
+        unsigned level = leaf_level(pd, va, frame + done, frames - done), at;
+        n = pages(level);
+        if (++leaves > MAX_LEAVES_PER_MAP)
+            return BAD_ARG;
+        if (*descend(pd, va, level, &at) & PTE_PRESENT)
+            return BUSY;
+        for (; at > level; at--) {
+            *tables += last[at] != va >> shift(at);
+            last[at] = va >> shift(at);
+        }
+    }
+    return *tables > pd->frames_left || *tables > stat.frames_free ? (uint64_t)NO_MEMORY : (uint64_t)OK;
+}
+
+/* Second pass, which cannot fail: the entry for a leaf at `level`, with the tables above it made. */
+static uint64_t *leaf_entry(struct pd *pd, uint64_t va, unsigned level)
+{
+    unsigned at;
+    uint64_t *e;
+    while (e = descend(pd, va, level, &at), at > level) {
+        *e = cpu_pa(frame_new(pd)) | PTE_PRESENT | PTE_WRITE | PTE_USER;
+        pd->tables++;
+        stat.table_frames++;
+    }
+    return e;
+}
+
+uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
+{
+    uint32_t tables;
+    uint64_t s = plan(pd, va, frame, frames, &tables);
+    if (s)
+        return s;
+    for (uint64_t done = 0, n; done < frames; done += n, va += n << PAGE_SHIFT) {
+        unsigned level = leaf_level(pd, va, frame + done, frames - done);
+        n = pages(level);
+        *leaf_entry(pd, va, level) = (frame + done) << PAGE_SHIFT | bits | PTE_PRESENT | (level ? PTE_LARGE : 0);
+    }
+    return OK;
+}
+
+void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
+{
+    for (uint64_t done = 0, n; done < frames; done += n, va += n << PAGE_SHIFT) {
+        unsigned at;
+        *descend(pd, va, 0, &at) = 0;
+        n = pages(at);
+    }
+}
+
+bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bits)
+{
+    unsigned at;
+    uint64_t e = *descend(pd, va, 0, &at);
+    if (!(e & PTE_PRESENT))
+        return false;
+    *frame = ((e & 0x000ffffffffff000ull) >> PAGE_SHIFT) + ((va >> PAGE_SHIFT) & (pages(at) - 1));
+    *bits = e & (PTE_NX | 0xfff);
+    return true;
+}

@@ -1,0 +1,32 @@
+/*
+ * Page tables: ONE walker for host and nested spaces (on AMD both have the same
+ * four-level format, APM2 5.3, 15.25; a DMA table will be a third user). Graph lock.
+ */
+#ifndef KERNEL_PTAB_H
+#define KERNEL_PTAB_H
+
+#include <pool.h>
+
+#define PTE_PRESENT  1ull
+#define PTE_WRITE    2ull
+#define PTE_USER     4ull
+#define PTE_UNCACHED 0x18ull /* PWT | PCD */
+#define PTE_LARGE    0x80ull
+#define PTE_NX       (1ull << 63)
+
+/*
+ * Map host frames [frame, frame + frames) at `va` of `pd`, in the largest pages
+ * (1 GiB, 2 MiB, 4 KiB) that both addresses and what is there allow. `bits` are
+ * the leaf's besides PRESENT and LARGE. Tables are paid by `pd`.
+ * BUSY: something is mapped there; NO_MEMORY; BAD_ARG: more than
+ * MAX_LEAVES_PER_MAP entries. On any error nothing has changed.
+ */
+uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits) WARN_UNUSED;
+
+/* Undo one ptab_map() (same va and frames). The caller flushes TLBs (core_sync). Tables stay. */
+void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames);
+
+/* The host frame number behind `va` and the leaf's bits; false: nothing there. */
+bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bits);
+
+#endif

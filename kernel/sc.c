@@ -1,0 +1,45 @@
+/* Scheduling contexts: time as an object. */
+#include <cap.h>
+#include <sched.h>
+#include <vcpu.h>
+
+uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t budget, uint64_t period)
+{
+    void *sys, *o;
+    uint64_t s = cap_vacant(self, who & 0xffff, 1);
+    if (s == OK)
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_SYS, SYS_TIME, 1, &sys);
+    if (s == OK)
+        s = cap_find(self, who >> 32, OBJ_EC, EC_BIND, 1, &o);
+    if (s)
+        return s;
+    struct ec *ec = o;
+    if (ec->kind == EC_HANDLER)
+        return bad(BAD_ARG, 1);
+    if (ec->sc)
+        return bad(BUSY, 1);
+    if (priority >= PRIORITIES)
+        return bad(BAD_ARG, 2);
+    if (budget == 0 || budget >= 1ull << 60)
+        return bad(BAD_ARG, 3);
+    if (period && (period < budget || period >= 1ull << 60))
+        return bad(BAD_ARG, 4);
+    struct sc *sc = object_new(OBJ_SC, ec->pd);
+    if (!sc)
+        return NO_MEMORY;
+    sc->core = ec->core;
+    sc->priority = (uint8_t)priority;
+    sc->budget = sc->left = budget;
+    sc->period = period;
+    sc->time = ec->kind == EC_VCPU ? &ec->vcpu->stat->time : &sc->spent;
+    sc->home = sc->ec = ec;
+    cap_set(self, who & 0xffff, sc, RIGHT_ALL);
+    ec->sc = sc;
+    if (ec->core == cpu_core()->number) {
+        sched_wake(ec);
+    } else {
+        ec->woken = 1;
+        core_post(ec);
+    }
+    return OK;
+}

@@ -1,0 +1,340 @@
+/*
+ * AMD SVM: the VMCB of each vCPU, what is intercepted, what an exit means.
+ * Own core for everything that touches a running vCPU.
+ */
+#include <cap.h>
+#include <core.h>
+#include <ipc.h>
+#include <pool.h>
+#include <sched.h>
+#include <vcpu.h>
+#include <vmcb.h>
+
+static uint8_t iopm[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));  /* all ones: every port exits (APM2 15.10.1) */
+static uint8_t msrpm[2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE))); /* APM2 15.11 */
+static struct vmcb host_vmcb[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
+static struct {
+    uint8_t byte[PAGE_SIZE];
+} host_save[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
+static uint64_t stat_used; /* bit i: stat.vcpu[i] belongs to a vCPU */
+
+/* MSRs a guest reads and writes itself: VMRUN, VMSAVE and VMLOAD switch each of them. */
+static const uint32_t own_msrs[] = {
+    0xc0000100, 0xc0000101, 0xc0000102, /* FS.base GS.base KernelGSbase */
+    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR LSTAR CSTAR SFMASK */
+    0x174, 0x175, 0x176, /* SYSENTER CS ESP EIP */
+};
+
+/* Which event an exit code is; EVENT_OPCODE where not named. */
+static const struct {
+    uint16_t code;
+    uint8_t event, length; /* of the instruction, where it is always the same */
+} exits[] = {
+    {EXIT_MSR, EVENT_MSR, 2},        {EXIT_PORT, EVENT_PORT, 0},         {EXIT_CPUID, CAUSE_CPUID, 2},
+    {EXIT_INTR, CAUSE_INTR, 0},      {EXIT_HLT, EVENT_HLT, 1},           {EXIT_VMMCALL, EVENT_VMCALL, 3},
+    {EXIT_NPF, EVENT_MEMORY, 0},     {EXIT_NMI, CAUSE_NMI, 0},           {EXIT_SHUTDOWN, EVENT_SHUTDOWN, 0},
+    {EXIT_XSETBV, EVENT_XSETBV, 3},  {EXIT_CR8, EVENT_CR8, 0},           {EXIT_EXCEPTION + 1, EVENT_EXCEPTION, 0},
+    {EXIT_EXCEPTION + 17, EVENT_EXCEPTION, 0}, {EXIT_EXCEPTION + 18, EVENT_EXCEPTION, 0},
+};
+
+static void msr_allow(uint32_t msr)
+{
+    uint32_t bit = 2 * (msr & 0x1fff) + (msr >= 0xc0000000 ? 0x4000 : 0);
+    msrpm[bit / 8] &= (uint8_t) ~(3u << bit % 8);
+}
+
+void vcpu_init(void)
+{
+    for (uint32_t i = 0; i < sizeof iopm; i++)
+        iopm[i] = 0xff;
+    for (uint32_t i = 0; i < sizeof msrpm; i++)
+        msrpm[i] = 0xff;
+    for (uint32_t i = 0; i < sizeof own_msrs / sizeof own_msrs[0]; i++)
+        msr_allow(own_msrs[i]);
+}
+
+void vcpu_core_init(struct core *c)
+{
+    cpu_wrmsr(MSR_VM_HSAVE, cpu_pa(&host_save[c->number]));
+    c->host_vmcb_pa = cpu_pa(&host_vmcb[c->number]);
+    cpu_vmsave(c->host_vmcb_pa);
+    c->xcr0 = 7;
+    cpu_xsetbv(c->xcr0);
+}
+
+static void init_vmcb(struct vmcb *v, uint64_t nested_cr3)
+{
+    v->intercept_exception = 1u << 1 | 1u << 17 | 1u << 18; /* #DB and #AC loop for ever if a guest wants; #MC */
+    v->intercept1 = I1_INTR | I1_NMI | I1_INIT | I1_RDPMC | I1_CPUID | I1_RSM | I1_INVD | I1_HLT | I1_INVLPGA | I1_PORT | I1_MSR | I1_TASK |
+                    I1_FREEZE | I1_SHUTDOWN;
+    v->intercept2 = I2_SVM | I2_MONITOR | I2_MWAIT | I2_XSETBV;
+    v->iopm_pa = cpu_pa(iopm);
+    v->msrpm_pa = cpu_pa(msrpm);
+    v->asid = 1; /* one for all: the TLB is flushed when a core changes vCPUs */
+    v->vintr = VINTR_MASKING;
+    v->nested = 1;
+    v->nested_cr3 = nested_cr3;
+    v->efer = EFER_SVME;
+    v->pat = 0x0007040600070406;
+}
+
+struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
+{
+    if (!~stat_used || pd->frames_left < 3 || stat.frames_free < 3)
+        return 0;
+    struct ec *ec = object_new(OBJ_EC, pd);
+    if (!ec)
+        return 0;
+    struct vcpu *v = ec->vcpu = frame_new(pd);
+    v->vmcb = frame_new(pd);
+    v->cpuid = frame_new(pd);
+    v->xcr0 = 1;
+    v->xsave[25] = 0x1f; /* MXCSR = 1F80h, its reset value */
+    v->xsave[24] = 0x80;
+    *index = (uint64_t)__builtin_ctzll(~stat_used);
+    stat_used |= 1ull << *index;
+    v->stat = &stat.vcpu[*index];
+    *v->stat = (struct vcpu_stat){0};
+    init_vmcb(v->vmcb, pd->table_pa);
+    ec->vmcb_pa = cpu_pa(v->vmcb);
+    ec->kind = EC_VCPU;
+    ec->core = core;
+    ec->pd = pd;
+    ec->state = STATE_NEW;
+    ec->hazard = HAZARD_START;
+    return ec;
+}
+
+void vcpu_release(struct ec *ec)
+{
+    struct vcpu *v = ec->vcpu;
+    stat_used &= ~(1ull << (v->stat - stat.vcpu));
+    if (ec->pd->head.dead)
+        return;
+    frame_free(v->cpuid);
+    frame_free(v->vmcb);
+    frame_free(v);
+}
+
+uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot)
+{
+    void *o;
+    uint64_t s = cap_find(self->pd, slot, OBJ_EC, EC_SETUP, 1, &o);
+    if (s)
+        return s;
+    struct ec *ec = o;
+    uint64_t rows = self->utcb->rows;
+    if (ec->kind != EC_VCPU || rows == 0 || rows > CPUID_ROWS)
+        return bad(BAD_ARG, 1);
+    if (ec->state != STATE_NEW)
+        return bad(BUSY, 1);
+    cpu_copy_words((uint64_t *)ec->vcpu->cpuid, self->utcb->word, (rows * sizeof(struct cpuid_row) + 7) / 8);
+    ec->vcpu->cpuid_rows = rows;
+    return OK;
+}
+
+void vcpu_recall_local(struct ec *ec)
+{
+    __atomic_fetch_or(&ec->hazard, HAZARD_RECALL, __ATOMIC_ACQ_REL);
+    if (ec->state == STATE_HALTED)
+        sched_wake(ec);
+}
+
+/* The FPU, XCR0 and debug registers change hands only when another vCPU runs on the core. */
+static void unload(struct core *c)
+{
+    struct vcpu *v = c->loaded->vcpu;
+    cpu_get_dr(v->dr);
+    cpu_xsetbv(7);
+    cpu_xsave(v->xsave);
+    c->loaded = 0;
+}
+
+static void load(struct core *c, struct ec *ec)
+{
+    struct vcpu *v = ec->vcpu;
+    cpu_clts();
+    if (c->loaded)
+        unload(c);
+    cpu_set_dr(v->dr);
+    cpu_xsetbv(7);
+    cpu_xrstor(v->xsave);
+    cpu_xsetbv(v->xcr0);
+    cpu_set_cr0(cpu_cr0() | CR0_TS);
+    c->loaded = ec;
+    c->flush_guest = true;
+}
+
+void vcpu_prepare(struct ec *ec)
+{
+    struct core *c = cpu_core();
+    uint8_t hazard = __atomic_exchange_n(&ec->hazard, 0, __ATOMIC_ACQ_REL);
+    if (hazard & HAZARD_START) {
+        ipc_event(ec, EVENT_START);
+        return;
+    }
+    if (hazard) {
+        ec->vcpu->stat->exits[EVENT_RECALL]++;
+        ipc_event(ec, EVENT_RECALL);
+        return;
+    }
+    if (!ec->vcpu->stat->first)
+        ec->vcpu->stat->first = cpu_tsc();
+    load(c, ec);
+    ec->vcpu->vmcb->tlb_control = 1; /* flush all (APM2 15.16.2) */
+}
+
+/* The row for (leaf, subleaf): the last one that is not above it, if it matches. */
+static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uint32_t subleaf)
+{
+    uint64_t low = 0, high = v->cpuid_rows;
+    while (high - low > 1) {
+        uint64_t middle = (low + high) / 2;
+        const struct cpuid_row *r = &v->cpuid[middle];
+        if (r->leaf < leaf || (r->leaf == leaf && (r->subleaf <= subleaf || r->subleaf == CPUID_ANY)))
+            low = middle;
+        else
+            high = middle;
+    }
+    const struct cpuid_row *r = &v->cpuid[low];
+    return r->leaf == leaf && (r->subleaf == subleaf || r->subleaf == CPUID_ANY) ? r : 0;
+}
+
+static void answer_cpuid(struct ec *ec, struct vmcb *v)
+{
+    static const struct cpuid_row nothing;
+    const struct cpuid_row *r = find_row(ec->vcpu, (uint32_t)v->rax, (uint32_t)ec->regs.rcx);
+    if (!r)
+        r = &nothing;
+    v->rax = r->eax;
+    ec->regs.rbx = r->ebx;
+    ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && v->cr4 & CR4_OSXSAVE ? 1u << 27 : 0);
+    ec->regs.rdx = r->edx;
+    v->rip += 2;
+    v->shadow = 0;
+}
+
+/* APM2 15.7.1: what was being delivered when the exit came is delivered again. */
+static void redeliver(struct vmcb *v) { v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; }
+
+static unsigned classify(struct vmcb *v)
+{
+    v->next_rip = 0;
+    for (unsigned i = 0; i < sizeof exits / sizeof exits[0]; i++)
+        if (exits[i].code == v->code) {
+            v->next_rip = exits[i].length ? v->rip + exits[i].length : v->code == EXIT_PORT ? v->info2 : 0;
+            return exits[i].event;
+        }
+    return (uint32_t)v->code == ~0u ? EVENT_INVALID : EVENT_OPCODE; /* an emulator stores -1 in 32 bits */
+}
+
+void vcpu_exit(struct ec *ec)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    v->tlb_control = 0;
+    redeliver(v);
+    unsigned event = classify(v);
+    ec->vcpu->stat->exits[event]++;
+    if (event == CAUSE_CPUID)
+        answer_cpuid(ec, v);
+    else if (event == CAUSE_INTR || event == CAUSE_NMI)
+        cpu_irq_window();
+    else
+        ipc_event(ec, event);
+}
+
+void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
+{
+    const struct vmcb *v = ec->vcpu->vmcb;
+    if (mtd & MTD_ACDB)
+        x->rax = v->rax, x->rcx = ec->regs.rcx, x->rdx = ec->regs.rdx, x->rbx = ec->regs.rbx;
+    if (mtd & MTD_REST)
+        cpu_copy_words(&x->rsi, &ec->regs.rsi, 11);
+    if (mtd & MTD_RIP)
+        x->rip = v->rip, x->next_rip = v->next_rip;
+    if (mtd & MTD_FLAGS)
+        x->rflags = v->rflags, x->rsp = v->rsp;
+    if (mtd & MTD_QUAL)
+        x->code = v->code, x->info1 = v->info1, x->info2 = v->info2;
+    if (mtd & MTD_INJECT) {
+        x->inject = v->inject;
+        x->intr = v->vintr & VINTR_IRQ ? (v->vintr >> 32 & 0xff) | INTR_PENDING : 0;
+        x->shadow = v->shadow & 1;
+    }
+    if (mtd & MTD_TIMER)
+        x->deadline = ec->timer.deadline;
+    if (mtd & MTD_CONTROL) {
+        x->cr0 = v->cr0, x->cr2 = v->cr2, x->cr3 = v->cr3, x->cr4 = v->cr4;
+        x->efer = v->efer & ~(uint64_t)EFER_SVME;
+        x->xcr0 = ec->vcpu->xcr0, x->dr6 = v->dr6, x->dr7 = v->dr7;
+    }
+    if (mtd & MTD_SEGS) {
+        cpu_copy_words((uint64_t *)x->seg, (const uint64_t *)v->seg, sizeof v->seg / 8);
+        x->cpl = v->cpl;
+    }
+    if (mtd & MTD_SYSCALL) {
+        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask, x->kernel_gs = v->kernel_gs;
+        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp, x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
+    }
+}
+
+/* V_IRQ (APM2 15.21.4): the processor delivers the vector once RFLAGS.IF and CR8 allow. CR8 writes
+   exit while it is on offer, so that the VMM can withdraw it. */
+static void offer(struct vmcb *v, uint64_t intr)
+{
+    uint64_t vector = intr & 0xff, keep = (v->vintr & 0xff) | VINTR_MASKING;
+    v->vintr = intr & INTR_PENDING ? keep | VINTR_IRQ | (vector >> 4) << 16 | vector << 32 : keep;
+    v->intercept_cr = intr & INTR_PENDING ? CR8_WRITE : 0;
+}
+
+static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state *x)
+{
+    struct core *c = cpu_core();
+    v->cr0 = x->cr0, v->cr2 = x->cr2, v->cr3 = x->cr3, v->cr4 = x->cr4;
+    v->efer = x->efer | EFER_SVME;
+    v->dr6 = x->dr6, v->dr7 = x->dr7;
+    uint64_t xcr0 = x->xcr0 & 7;
+    if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
+        if (c->loaded == ec) {
+            cpu_clts();
+            unload(c);
+        }
+        ec->vcpu->xcr0 = xcr0;
+    }
+    v->tlb_control = 1;
+}
+
+void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    if (mtd & MTD_ACDB)
+        v->rax = x->rax, ec->regs.rcx = x->rcx, ec->regs.rdx = x->rdx, ec->regs.rbx = x->rbx;
+    if (mtd & MTD_REST)
+        cpu_copy_words(&ec->regs.rsi, &x->rsi, 11);
+    if (mtd & MTD_RIP) {
+        v->rip = x->rip;
+        v->shadow = 0;
+    }
+    if (mtd & MTD_FLAGS)
+        v->rflags = x->rflags, v->rsp = x->rsp;
+    if (mtd & MTD_INJECT) {
+        if (x->inject & INJECT_VALID) /* else a redelivery stays */
+            v->inject = x->inject;
+        offer(v, x->intr);
+    }
+    if (mtd & MTD_TIMER && x->deadline != ec->timer.deadline) {
+        timer_clear(&ec->timer);
+        if (x->deadline)
+            timer_set(&ec->timer, x->deadline);
+    }
+    if (mtd & MTD_CONTROL)
+        load_control(ec, v, x);
+    if (mtd & MTD_SEGS) {
+        cpu_copy_words((uint64_t *)v->seg, (const uint64_t *)x->seg, sizeof v->seg / 8);
+        v->cpl = (uint8_t)x->cpl;
+    }
+    if (mtd & MTD_SYSCALL) {
+        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask, v->kernel_gs = x->kernel_gs;
+        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp, v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
+    }
+}
