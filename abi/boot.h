@@ -19,7 +19,7 @@ struct boot_range {
 };
 
 struct boot_module {
-    uint64_t base, size; /* bytes; base is page aligned; lies inside a RAM range */
+    uint64_t base, size; /* bytes; base is page aligned; inside a RAM range unless empty */
     char name[48];       /* last word of the loader's string, zero-terminated */
 };
 

@@ -4,13 +4,16 @@
  */
 #define CODE32 0x08
 #define BOOT_GDT_LIMIT 23
+#define KERNEL_BASE 0xffffffff80000000
 
     .section .boot32, "awx"
     .code16
     .globl ap_start, ap_end
-ap_start:
+    .set ap_start, first + KERNEL_BASE
+    .set ap_end, last + KERNEL_BASE
+first:
     cli
-    lgdtl %cs:gdtr - ap_start
+    lgdtl %cs:gdtr - first
     mov %cr0, %eax
     or $1, %al
     mov %eax, %cr0
@@ -18,6 +21,6 @@ ap_start:
 gdtr:
     .word BOOT_GDT_LIMIT
     .long boot_gdt
-ap_end:
+last:
 
     .section .note.GNU-stack, "", @progbits

@@ -4,6 +4,9 @@
  *
  * start:        eax = loader's magic, ebx = physical address of its information
  * ap_protected: from ap.S, no registers
+ *
+ * The data segment registers keep what they had: 64-bit mode does not use it, and the
+ * kernel loads its own.
  */
 #define MULTIBOOT1 0x1badb002
 #define MULTIBOOT1_FLAGS 3 /* page-aligned modules; memory map */
@@ -70,7 +73,7 @@ ap_protected:
     xor %edi, %edi
     jmp enter_long_mode
 
-/* esi = sentence: polled to COM1, then stop */
+/* esi (rsi) = sentence: polled to COM1, then stop. Its bytes mean the same in 32-bit and 64-bit mode. */
 refuse:
     mov $0x3fd, %edx
     in %dx, %al
@@ -89,13 +92,12 @@ stop:
 
 /* The link addresses of all C code are within reach of a direct branch: KERNEL_BASE is 2 GiB below 0. */
     .code64
+    .globl boot_refuse
+boot_refuse:
+    mov %rdi, %rsi
+    jmp refuse
+
 long_mode:
-    xor %eax, %eax
-    mov %eax, %ds
-    mov %eax, %es
-    mov %eax, %ss
-    mov %eax, %fs
-    mov %eax, %gs
     test %edi, %edi
     jz core_entry_ap
     mov $boot_stack_top, %rsp
