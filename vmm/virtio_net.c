@@ -64,4 +64,5 @@ void virtio_net_init(uint32_t slot)
     struct virtio_device *d = virtio_add(slot, &net_kind, 0);
     memcpy(d->config, config()->plan.mac, 6);
     d->config[6] = NET_LINK_UP;
+    sm_up(VMM_SM_LAN); /* frames that an earlier life left in the ring */
 }

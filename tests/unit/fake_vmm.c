@@ -1,0 +1,75 @@
+#include <stdlib.h>
+#include <string.h>
+#include <lan/switch.h>
+#include <vmm/virtio.h>
+
+struct fake fake;
+
+uint64_t fake_sm_up(uint64_t sm)
+{
+    fake.bells[sm]++;
+    return OK;
+}
+
+void switch_bell(uint32_t port) { fake_sm_up(LAN_SM_PORT + port); }
+
+void pci_add(uint32_t slot, const uint8_t bytes[256]) { memcpy(fake.pci[slot], bytes, 256); }
+bool pci_msix_enabled(uint32_t slot) { return slot < PCI_SLOTS && !fake.msix_off; }
+bool pci_msix_masked(uint32_t slot) { return slot < PCI_SLOTS && fake.msix_masked; }
+
+void msi_send(uint32_t address, uint32_t data)
+{
+    (void)address;
+    fake.message[fake.messages++ % FAKE_LOG] = data;
+}
+
+uint32_t console_write(const char *data, uint32_t size)
+{
+    uint32_t n = size < fake.out_room ? size : fake.out_room;
+    memcpy(fake.out + fake.out_size, data, n);
+    fake.out_size += n;
+    fake.out_room -= n;
+    return n;
+}
+
+uint32_t console_read(char *data, uint32_t size)
+{
+    uint32_t n = size < fake.in_size ? size : fake.in_size;
+    memcpy(data, fake.in, n);
+    fake.in_size -= n;
+    memmove(fake.in, fake.in + n, fake.in_size);
+    return n;
+}
+
+void fake_start(void)
+{
+    memset(&fake, 0, sizeof fake);
+    fake.config = calloc(1, sizeof *fake.config);
+    fake.ram = calloc(1, FAKE_RAM);
+    fake.msix = calloc(VMM_MSIX_PAGES, PAGE_SIZE);
+    fake.lan = calloc(1, sizeof *fake.lan);
+    fake.out_room = FAKE_LOG;
+    fake.config->plan.memory = FAKE_RAM;
+    fake.config->plan.lan = 1;
+    memcpy(fake.config->plan.mac, "\x52\x54\x00\x00\x00\x01", 6);
+    fake.config->plan.disks = 2;
+    fake.config->plan.disk[0].flags = DISK_VOLATILE;
+    fake.config->plan.disk[1].flags = DISK_READONLY;
+    for (uint32_t i = 0; i < 2; i++) {
+        fake.disk[i] = malloc(FAKE_DISK);
+        for (uint32_t b = 0; b < FAKE_DISK; b++)
+            fake.disk[i][b] = (uint8_t)(b / 512 + b + i);
+        fake.config->disk[i] = (struct vm_file){(uintptr_t)fake.disk[i], FAKE_DISK};
+    }
+    virtio_init();
+}
+
+void fake_stop(void)
+{
+    free(fake.config);
+    free(fake.ram);
+    free(fake.msix);
+    free(fake.lan);
+    for (uint32_t i = 0; i < PLAN_DISKS; i++)
+        free(fake.disk[i]);
+}

@@ -1,0 +1,47 @@
+/*
+ * The rest of the VMM, for tests of vmm/virt*.c on the host. Included before
+ * every file (-include): it moves the fixed addresses of abi/vm.h into arrays
+ * with sanitizer red zones around them, and catches the system calls.
+ */
+#ifndef TESTS_FAKE_VMM_H
+#define TESTS_FAKE_VMM_H
+
+#include <abi/vm.h>
+#include <lib/call.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FAKE_RAM  0x10000u /* bytes of guest memory */
+#define FAKE_DISK 0x4000u  /* bytes of each disk    */
+#define FAKE_LOG  256u
+
+struct fake {
+    struct vm_config *config;
+    uint8_t *ram, *msix, *disk[PLAN_DISKS];
+    struct lan_port *lan;
+    uint8_t pci[16][256];
+    bool msix_off, msix_masked;           /* of all functions               */
+    uint32_t messages, message[FAKE_LOG]; /* data words given to msi_send   */
+    uint32_t bells[CAP_SLOTS];            /* ups of each semaphore          */
+    char out[FAKE_LOG], in[FAKE_LOG];     /* the console's rings            */
+    uint32_t out_size, out_room, in_size; /* bytes                          */
+};
+extern struct fake fake;
+
+#undef VMM_CONFIG
+#undef VMM_RAM
+#undef VMM_MSIX
+#undef VMM_LANPORT
+#define VMM_CONFIG  ((uintptr_t)fake.config)
+#define VMM_RAM     ((uintptr_t)fake.ram)
+#define VMM_MSIX    ((uintptr_t)fake.msix)
+#define VMM_LANPORT ((uintptr_t)fake.lan)
+
+#define sm_up fake_sm_up
+uint64_t fake_sm_up(uint64_t sm);
+
+/* Everything fresh: RAM zero, two disks of a pattern (the second read-only), a LAN, virtio_init called. */
+void fake_start(void);
+void fake_stop(void);
+
+#endif

@@ -1,0 +1,232 @@
+/* The switch between VMMs that may be hostile: three ports, one byte per MAC. */
+#include "test.h"
+#include <lan/lan_ring.h>
+#include <lan/switch.h>
+#include <stdlib.h>
+
+#define PORTS     3u
+#define BROADCAST 0xff
+enum { A, B, C };
+enum { MAC_A = 0xa0, MAC_B = 0xb0, MAC_C = 0xc0, MAC_NEW = 0x10 };
+
+static struct lan_switch lan;
+static uint8_t *rings;
+
+static struct lan_port *port(uint32_t i) { return (struct lan_port *)(void *)(rings + i * LAN_PORT_STRIDE); }
+
+static void mac(uint8_t *at, uint8_t byte)
+{
+    memset(at, byte == BROADCAST ? 0xff : 0, 6);
+    at[5] = byte;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    static const uint8_t own[PORTS] = {MAC_A, MAC_B, MAC_C};
+    struct lan_config config = {.ports = PORTS};
+    for (uint32_t i = 0; i < PORTS; i++)
+        mac(config.mac[i], own[i]);
+    rings = calloc(PORTS, LAN_PORT_STRIDE);
+    memset(&fake, 0, sizeof fake);
+    switch_init(&lan, &config, rings);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    free(rings);
+    return 0;
+}
+
+static void put_sized(uint32_t from, uint8_t to_mac, uint8_t from_mac, uint32_t size)
+{
+    struct lan_ring *r = &port(from)->to_lan;
+    struct lan_frame *f = &r->frame[r->head % LAN_SLOTS];
+    mac(f->data, to_mac);
+    mac(f->data + 6, from_mac);
+    memset(f->data + 12, 0x42, 48);
+    f->size = size;
+    r->head++;
+}
+
+static void put(uint32_t from, uint8_t to_mac, uint8_t from_mac) { put_sized(from, to_mac, from_mac, 60); }
+
+static void run(void)
+{
+    while (switch_turn(&lan))
+        ;
+}
+
+/* Frames that port `i` got since it last looked. */
+static uint32_t got(uint32_t i)
+{
+    struct lan_ring *r = &port(i)->to_vm;
+    uint32_t n = r->head - r->tail;
+    r->tail = r->head;
+    return n;
+}
+
+static void assert_got(uint32_t a, uint32_t b, uint32_t c)
+{
+    run();
+    assert_int_equal(got(A), a);
+    assert_int_equal(got(B), b);
+    assert_int_equal(got(C), c);
+}
+
+static void unicast_reaches_its_port_alone(void **state)
+{
+    (void)state;
+    put(A, MAC_B, MAC_A);
+    run();
+    const struct lan_frame *f = &port(B)->to_vm.frame[0];
+    assert_int_equal(f->size, 60);
+    assert_int_equal(f->data[11], MAC_A);
+    assert_int_equal(f->data[59], 0x42);
+    assert_got(0, 1, 0);
+}
+
+static void broadcast_and_unknown_reach_all_others(void **state)
+{
+    (void)state;
+    put(B, BROADCAST, MAC_B);
+    assert_got(1, 0, 1);
+    put(B, MAC_NEW, MAC_B);
+    assert_got(1, 0, 1);
+    put(B, MAC_B, MAC_B); /* to itself: nobody */
+    assert_got(0, 0, 0);
+}
+
+static void a_new_source_is_learned(void **state)
+{
+    (void)state;
+    put(C, MAC_A, MAC_NEW);
+    assert_got(1, 0, 0);
+    put(A, MAC_NEW, MAC_A);
+    assert_got(0, 0, 1);
+}
+
+static void nobody_sends_as_another(void **state)
+{
+    (void)state;
+    put(C, MAC_A, MAC_NEW);
+    assert_got(1, 0, 0);
+    put(A, MAC_C, MAC_B);     /* the plan gives it to B */
+    put(A, MAC_C, MAC_NEW);   /* C used it first        */
+    put(A, MAC_C, BROADCAST); /* not a sender           */
+    put(A, MAC_C, 0);
+    assert_got(0, 0, 0);
+    assert_int_equal(lan.port[A].refused, 4);
+    put(A, MAC_NEW, MAC_A); /* and nothing was learned from it */
+    assert_got(0, 0, 1);
+}
+
+static void learning_is_bounded_and_takes_from_nobody(void **state)
+{
+    (void)state;
+    put(C, MAC_A, MAC_NEW);
+    for (uint8_t i = 1; i < 100; i++) {
+        put(A, MAC_B, (uint8_t)(MAC_NEW + i));
+        run();
+        got(B);
+    }
+    assert_got(1, 0, 0);
+    put(B, MAC_NEW, MAC_B); /* C's is still known */
+    assert_got(0, 0, 1);
+    put(B, MAC_NEW + 1, MAC_B); /* A's oldest is forgotten: flooded */
+    assert_got(1, 0, 1);
+    put(B, MAC_NEW + 99, MAC_B);
+    assert_got(1, 0, 0);
+}
+
+static void impossible_sizes_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = {0, 13, LAN_FRAME + 1, 0x80000000, 0xffffffff};
+    for (uint32_t i = 0; i < COUNT(sizes); i++)
+        put_sized(A, MAC_B, MAC_A, sizes[i]);
+    put_sized(A, MAC_B, MAC_A, 14);
+    put_sized(A, MAC_B, MAC_A, LAN_FRAME);
+    assert_got(0, 2, 0);
+    assert_int_equal(lan.port[A].refused, COUNT(sizes));
+}
+
+static void a_full_receiver_loses_frames_alone(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < LAN_SLOTS + 5; i++) {
+        put(A, BROADCAST, MAC_A);
+        run();
+        got(C);
+    }
+    assert_int_equal(lan.port[B].dropped, 5);
+    assert_int_equal(lan.port[C].dropped, 0);
+    assert_int_equal(got(B), LAN_SLOTS);
+    assert_int_equal(fake.bells[LAN_SM_PORT + B], 1); /* empty to non-empty, once */
+}
+
+static void wild_indices_harm_only_their_port(void **state)
+{
+    (void)state;
+    port(A)->to_lan.head = 0x12345678;
+    port(A)->to_vm.tail = 0x87654321;
+    put(B, BROADCAST, MAC_B);
+    run();
+    assert_int_equal(port(A)->to_lan.tail, 0x12345678);
+    assert_int_equal(lan.port[A].dropped, 1);
+    assert_int_equal(got(C), 1);
+}
+
+static void turns_are_fair(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < LAN_SLOTS; i++)
+        put(A, MAC_C, MAC_A);
+    put(B, MAC_C, MAC_B);
+    assert_true(switch_turn(&lan));
+    assert_int_equal(port(A)->to_lan.tail, SWITCH_BURST);
+    assert_int_equal(port(B)->to_lan.tail, 1);
+}
+
+static void a_sender_that_was_full_is_told(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i + 1 < LAN_SLOTS; i++)
+        put(A, MAC_B, MAC_A);
+    switch_turn(&lan);
+    assert_int_equal(fake.bells[LAN_SM_PORT + A], 0);
+    while (port(A)->to_lan.head - port(A)->to_lan.tail < LAN_SLOTS)
+        put(A, MAC_B, MAC_A);
+    switch_turn(&lan);
+    assert_int_equal(fake.bells[LAN_SM_PORT + A], 1);
+}
+
+static void too_many_ports_are_cut(void **state)
+{
+    (void)state;
+    struct lan_config config = {.ports = 0xffffffff};
+    switch_init(&lan, &config, rings);
+    assert_int_equal(lan.ports, PLAN_VMS);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(unicast_reaches_its_port_alone),
+        TEST(broadcast_and_unknown_reach_all_others),
+        TEST(a_new_source_is_learned),
+        TEST(nobody_sends_as_another),
+        TEST(learning_is_bounded_and_takes_from_nobody),
+        TEST(impossible_sizes_are_refused),
+        TEST(a_full_receiver_loses_frames_alone),
+        TEST(wild_indices_harm_only_their_port),
+        TEST(turns_are_fair),
+        TEST(a_sender_that_was_full_is_told),
+        TEST(too_many_ports_are_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,121 @@
+/* The console's queues against rings that fill up and run dry; the entropy source. */
+#include "driver.h"
+#include "test.h"
+
+enum { RX, TX };
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_start();
+    driver_start(CONSOLE, VIRTIO_F_EVENT_IDX);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fake_stop();
+    return 0;
+}
+
+static void print(const char *text)
+{
+    memcpy(fake.ram + BUFFER(0), text, strlen(text));
+    driver_desc(TX, 0, BUFFER(0), (uint32_t)strlen(text), 0, 0);
+    driver_offer(TX, 0);
+    driver_notify(CONSOLE, TX);
+}
+
+static void output_waits_for_room_and_loses_nothing(void **state)
+{
+    (void)state;
+    fake.out_room = 3;
+    print("hello, world");
+    assert_int_equal(fake.out_size, 3);
+    assert_int_equal(used_idx(TX), 0);
+    fake.out_room = 4;
+    virtio_work();
+    assert_int_equal(used_idx(TX), 0);
+    fake.out_room = 100;
+    virtio_work();
+    virtio_work();
+    assert_int_equal(used_idx(TX), 1);
+    assert_int_equal(fake.out_size, 12);
+    assert_memory_equal(fake.out, "hello, world", 12);
+}
+
+static void a_reset_forgets_half_a_line(void **state)
+{
+    (void)state;
+    fake.out_room = 3;
+    print("hello");
+    driver_start(CONSOLE, 0);
+    fake.out_size = 0;
+    fake.out_room = 100;
+    print("again");
+    assert_memory_equal(fake.out, "again", 5);
+}
+
+static void input_waits_for_a_buffer(void **state)
+{
+    (void)state;
+    memcpy(fake.in, "ls -l\n", 6);
+    fake.in_size = 6;
+    virtio_work();
+    assert_int_equal(fake.in_size, 6);
+    driver_desc(RX, 0, BUFFER(1), 4, D_WRITE, 0);
+    driver_offer(RX, 0);
+    driver_notify(CONSOLE, RX);
+    assert_memory_equal(fake.ram + BUFFER(1), "ls -", 4);
+    assert_int_equal(used_elem(RX, 0).size, 4);
+    driver_offer(RX, 0);
+    driver_notify(CONSOLE, RX);
+    assert_memory_equal(fake.ram + BUFFER(1), "l\n", 2);
+    assert_int_equal(used_elem(RX, 1).size, 2);
+}
+
+static void a_buffer_waits_for_input(void **state)
+{
+    (void)state;
+    driver_desc(RX, 0, BUFFER(1), 64, D_WRITE, 0);
+    driver_offer(RX, 0);
+    driver_notify(CONSOLE, RX);
+    assert_int_equal(used_idx(RX), 0);
+    fake.in[0] = 'x';
+    fake.in_size = 1;
+    virtio_work();
+    assert_int_equal(used_idx(RX), 1);
+    assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, RX));
+}
+
+static void entropy_is_given_in_small_helpings(void **state)
+{
+    (void)state;
+    if (virtio_in(RNG, R_STATUS, 1) == 0xff)
+        skip(); /* a processor without RDRAND */
+    driver_start(RNG, 0);
+    driver_desc(0, 0, BUFFER(1), 0x1000, D_WRITE, 0);
+    driver_offer(0, 0);
+    driver_notify(RNG, 0);
+    assert_int_equal(used_elem(0, 0).size, 64);
+    assert_int_equal(fake.ram[BUFFER(1) + 64], 0);
+    driver_desc(0, 0, BUFFER(1), 3, D_WRITE, 0);
+    driver_offer(0, 0);
+    driver_notify(RNG, 0);
+    assert_int_equal(used_elem(0, 1).size, 3);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(output_waits_for_room_and_loses_nothing),
+        TEST(a_reset_forgets_half_a_line),
+        TEST(input_waits_for_a_buffer),
+        TEST(a_buffer_waits_for_input),
+        TEST(entropy_is_given_in_small_helpings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
