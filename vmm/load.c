@@ -55,8 +55,8 @@ static void put_gdt(void)
 const char *load_guest(void)
 {
     const char *wrong = "unknown kind";
-    if (config()->plan.memory < 16 * HIGH_MEMORY || config()->plan.memory > GUEST_MSIX)
-        return "the VM's memory is not between 16 and 3584 MiB";
+    if (config()->plan.memory < 2 * HIGH_MEMORY || config()->plan.memory > GUEST_MSIX)
+        return "the VM's memory is not between 2 and 3584 MiB";
     put_cmdline();
     switch (config()->plan.kernel_type) {
     case KERNEL_BZIMAGE:

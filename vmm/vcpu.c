@@ -47,14 +47,11 @@ static void __attribute__((noreturn)) die(struct utcb *u)
     pt_reply(0);
 }
 
+/* Go on at `next`; with RIP the kernel ends an interrupt shadow, too. */
 static void skip(struct utcb *u, uint64_t next)
 {
     u->exit.rip = next;
     u->mtd |= MTD_RIP;
-    if (u->exit.shadow) {
-        u->exit.shadow = 0;
-        u->mtd |= MTD_INJECT;
-    }
 }
 
 static void inject(struct utcb *u, uint64_t event)
