@@ -6,11 +6,11 @@
 
 struct core cores[MAX_CORES];
 volatile uint32_t core_count;
-uint64_t core_starting; /* entry.S: the stack of the core that is being started */
 
-static struct frame_stack {
+static struct {
     uint8_t byte[PAGE_SIZE];
 } stacks[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
+uint64_t core_starting = (uint64_t)(stacks + 1); /* entry.S: the stack of the core that starts; at first the boot core's */
 static volatile uint32_t lock_word;
 static uint64_t idt[512];
 

@@ -266,6 +266,12 @@ trap_from_kernel:
 nmi_entry:
     iretq
 
+/* From the boot stub, on the boot core: rdi = struct boot_info. The stub's stack goes with its page tables. */
+    .globl kernel_main
+kernel_main:
+    mov core_starting(%rip), %rsp
+    call kernel_start
+
 /* The boot stub's trampoline brings an AP here: 64-bit mode, boot page tables, no stack. */
     .globl core_entry_ap
 core_entry_ap:

@@ -10,7 +10,7 @@
 #include <abi/boot.h>
 #include <abi/image.h>
 
-void kernel_main(const struct boot_info *info) __attribute__((noreturn));
+void kernel_start(const struct boot_info *info) __attribute__((noreturn));
 void core_first_resume(void) __attribute__((noreturn));
 
 extern uint8_t image_start[], kernel_data_end[];
@@ -72,7 +72,7 @@ static void make_root(const struct boot_info *info)
     sched_wake(ec);
 }
 
-void kernel_main(const struct boot_info *info)
+void kernel_start(const struct boot_info *info)
 {
     pool_init();
     pd_make_kernel_space();

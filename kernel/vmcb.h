@@ -31,8 +31,10 @@ struct vmcb {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, cr2; /* 628 */
     uint8_t reserved648[0x668 - 0x648];
     uint64_t pat;                           /* 668 */
+    uint8_t reserved670[0x1000 - 0x670];
 };
 
+_Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB");
 _Static_assert(__builtin_offsetof(struct vmcb, iopm_pa) == 0x40, "VMCB");
 _Static_assert(__builtin_offsetof(struct vmcb, code) == 0x70, "VMCB");
 _Static_assert(__builtin_offsetof(struct vmcb, inject) == 0xa8, "VMCB");
