@@ -4,7 +4,8 @@
  */
 #include <vmm/vcpu.h>
 
-#define PORTAL_SLOT VMM_FREE /* each portal is made here, handed to the guest PD, and forgotten */
+/* Where a portal is made, before a copy goes to the guest PD. */
+#define PORTAL_SLOT(vcpu, event) (VMM_FREE + 16u * (vcpu) + (event))
 
 /* Who takes which event, and the register groups it needs to see. */
 static const struct portal {
@@ -29,8 +30,9 @@ static const struct portal {
 static bool make_portal(uint32_t vcpu, uint32_t event)
 {
     const struct portal *p = &portals[event];
-    return pt_create(PORTAL_SLOT, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd, vcpu) == OK &&
-           delegate(VMM_PD, PORTAL_SLOT, VMM_GUEST, GUEST_EVENTS(vcpu) + event, RIGHT_ALL) == OK && revoke(VMM_PD, PORTAL_SLOT) == OK;
+    uint32_t slot = PORTAL_SLOT(vcpu, event);
+    return pt_create(slot, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd, vcpu) == OK &&
+           delegate(VMM_PD, slot, VMM_GUEST, GUEST_EVENTS(vcpu) + event, PT_CALL) == OK;
 }
 
 static const char *build_vcpus(void)
