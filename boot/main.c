@@ -46,8 +46,8 @@ static void read_loader(uint32_t magic, uint32_t info)
 static void place_trampoline(void)
 {
     volatile char *to = (volatile char *)(KERNEL_BASE + AP_PAGE * PAGE_SIZE);
-    for (const char *from = ap_start; from < ap_end; from++)
-        *to++ = *from;
+    for (uint64_t i = 0; i < (uint64_t)ap_end - (uint64_t)ap_start; i++)
+        to[i] = ap_start[i];
 }
 
 void boot_main(uint32_t magic, uint32_t info)
