@@ -1,7 +1,7 @@
 /*
  * The image header (abi/image.h) and the first instructions of a program. A
  * thread that was given a stack keeps it; with rsp = 0 (root's first thread)
- * the program has one of its own: `root_stack`, ROOT_STACK bytes.
+ * the program has one of its own: `root_stack`, 16 KiB.
  */
     .section .header, "a"
     .quad 0x6567616d696c68      /* IMAGE_MAGIC */

@@ -1,0 +1,27 @@
+/*
+ * What root wants from ACPI (6.5, chapter 5): processors, the PM timer and the
+ * reset register. Tables are copied, then checked (length, checksum), then
+ * read; one that is wrong is left out and named on the console.
+ */
+#ifndef ROOT_ACPI_H
+#define ROOT_ACPI_H
+
+#include <abi/call.h>
+#include <stdbool.h>
+
+struct acpi {
+    uint32_t cores; /* usable processors, 0..MAX_CORES */
+    uint32_t apic_id[MAX_CORES];
+    uint16_t pm_timer;   /* I/O port; 0: none */
+    bool pm_timer_32;    /* 32 bits wide, else 24 */
+    uint16_t reset_port; /* 0: none */
+    uint8_t reset_value;
+};
+
+/* `rsdp`: physical address, or 0 to search E0000h..FFFFFh. */
+void acpi_read(uint64_t rsdp, struct acpi *acpi);
+
+/* End of the machine: the reset register, then the keyboard controller's reset line; then a halt. */
+void acpi_reset(const struct acpi *acpi) __attribute__((noreturn));
+
+#endif

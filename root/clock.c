@@ -1,0 +1,91 @@
+#include <root/clock.h>
+#include <root/port.h>
+#include <root/slots.h>
+#include <lib/call.h>
+#include <lib/string.h>
+
+#define PM_TIMER_HZ 3579545ull /* ACPI 6.5 4.8.2.1 */
+#define MEASURE     (PM_TIMER_HZ / 50)
+
+enum cmos { CMOS_INDEX = 0x70, CMOS_DATA = 0x71 };
+enum rtc { RTC_SECOND, RTC_MINUTE = 2, RTC_HOUR = 4, RTC_DAY = 7, RTC_MONTH, RTC_YEAR, RTC_STATUS_A, RTC_STATUS_B };
+enum rtc_bit { A_UPDATING = 0x80, B_24_HOURS = 0x02, B_BINARY = 0x04, HOUR_PM = 0x80 };
+
+struct date {
+    uint8_t second, minute, hour, day, month, year; /* year: since 2000 */
+};
+
+static uint64_t hz = 1;
+
+static uint64_t measure(const struct acpi *acpi)
+{
+    uint32_t mask = acpi->pm_timer_32 ? 0xffffffffu : 0xffffffu;
+    uint32_t from = port_in32(acpi->pm_timer), passed;
+    uint64_t start = tsc(), end;
+    do {
+        passed = (port_in32(acpi->pm_timer) - from) & mask;
+        end = tsc();
+    } while (passed < MEASURE);
+    return (end - start) * PM_TIMER_HZ / passed;
+}
+
+static uint8_t rtc(uint8_t index)
+{
+    port_out8(CMOS_INDEX, index);
+    return port_in8(CMOS_DATA);
+}
+
+static struct date read_date(void)
+{
+    for (uint32_t tries = 0; tries < 100000 && rtc(RTC_STATUS_A) & A_UPDATING; tries++)
+        ;
+    return (struct date){rtc(RTC_SECOND), rtc(RTC_MINUTE), rtc(RTC_HOUR), rtc(RTC_DAY), rtc(RTC_MONTH), rtc(RTC_YEAR)};
+}
+
+static uint8_t from_bcd(uint8_t value) { return (uint8_t)((value >> 4) * 10 + (value & 15)); }
+
+static void decode(struct date *d, uint8_t status)
+{
+    bool pm = d->hour & HOUR_PM && !(status & B_24_HOURS);
+    d->hour &= (uint8_t)~HOUR_PM;
+    if (!(status & B_BINARY))
+        *d = (struct date){from_bcd(d->second), from_bcd(d->minute), from_bcd(d->hour),
+                           from_bcd(d->day),    from_bcd(d->month),  from_bcd(d->year)};
+    if (!(status & B_24_HOURS))
+        d->hour = (uint8_t)(d->hour % 12 + (pm ? 12 : 0));
+}
+
+/* Days from 1970 to the first of `month` in 2000 + `year`, then to `day`: Gregorian, good for 2000..2099. */
+static uint64_t days(const struct date *d)
+{
+    static const uint16_t before[12] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    uint32_t month = d->month >= 1 && d->month <= 12 ? d->month - 1u : 0;
+    uint32_t leap_days = (d->year + 3u) / 4 + (d->year % 4 == 0 && month >= 2);
+    return 10957 + d->year * 365ull + leap_days + before[month] + (d->day ? d->day - 1u : 0);
+}
+
+static uint64_t wall_ns(void)
+{
+    struct date d = read_date(), again = read_date();
+    for (uint32_t tries = 0; tries < 10 && memcmp(&d, &again, sizeof(d)) != 0; tries++) {
+        d = again;
+        again = read_date();
+    }
+    decode(&d, rtc(RTC_STATUS_B));
+    return (((days(&d) * 24 + d.hour) * 60 + d.minute) * 60 + d.second) * 1000000000ull;
+}
+
+bool clock_init(const struct acpi *acpi, struct clock *clock)
+{
+    if (acpi->pm_timer == 0)
+        return false;
+    hz = measure(acpi);
+    clock->tsc_hz = hz;
+    clock->wall_ns = wall_ns();
+    clock->wall_tsc = tsc();
+    return true;
+}
+
+uint64_t clock_ticks(uint64_t ms) { return hz / 1000 * ms; }
+
+void clock_sleep(uint64_t until) { sm_down(SLOT_SLEEP, until); }

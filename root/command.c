@@ -1,0 +1,227 @@
+#include <root/command.h>
+#include <root/report.h>
+#include <root/uart.h>
+#include <lib/call.h>
+#include <lib/ring.h>
+#include <lib/string.h>
+
+#define ESCAPE_KEY 0x1d /* Ctrl-] */
+#define TYPED      80u
+#define INPUT_MAX  256u /* bytes in one turn */
+
+static struct vm *focus;
+static bool escaped, quitting;
+static char typed[TYPED + 1];
+static uint32_t typed_used;
+
+const struct vm *command_focus(void) { return focus; }
+bool command_quitting(void) { return quitting; }
+void command_greet(void) { console_say("keys: Ctrl-] then 1..9 focus a VM, 0 back here, s status, h help, q quit"); }
+
+static void show_help(void)
+{
+    static const char *const help[] = {
+        "Ctrl-] then: 1..9 focus VM n, 0 or Ctrl-] back to this prompt, s status, h help, q quit",
+        "in focus all keys go to the VM and its bytes pass as they are; the lines of other VMs wait until focus ends",
+        "list                 this table of VMs; exits and cpu are since the last list",
+        "focus NAME           the same as the key",
+        "stop NAME            end a VM now",
+        "start NAME           start a VM that is off",
+        "restart NAME         end it and start it again",
+        "cycle NAME N         build and destroy it N times and compare the kernel's memory; it must be off",
+        "quit                 end all VMs and the machine",
+    };
+    for (uint32_t i = 0; i < sizeof(help) / sizeof(help[0]); i++)
+        console_say("%s", help[i]);
+}
+
+static void set_focus(struct vm *vm)
+{
+    focus = vm;
+    if (vm)
+        console_say("focus on %s; Ctrl-] 0 ends it", vm->plan->name);
+    else
+        console_say("focus ends");
+}
+
+static void stop(struct vm *vm, uint32_t n)
+{
+    (void)n;
+    life_stop(vm, false);
+}
+
+static void start(struct vm *vm, uint32_t n)
+{
+    (void)n;
+    vm->quick = 0;
+    if (vm->life == LIFE_OFF || vm->life == LIFE_WAITING)
+        life_start(vm);
+    else
+        console_say("%s is not off", vm->plan->name);
+}
+
+static void restart(struct vm *vm, uint32_t n)
+{
+    (void)n;
+    life_stop(vm, true);
+}
+
+static void focus_on(struct vm *vm, uint32_t n)
+{
+    (void)n;
+    set_focus(vm);
+}
+
+static void list(struct vm *vm, uint32_t n)
+{
+    (void)vm, (void)n;
+    report_list();
+}
+
+static void help(struct vm *vm, uint32_t n)
+{
+    (void)vm, (void)n;
+    show_help();
+}
+
+static void quit(struct vm *none, uint32_t n)
+{
+    (void)none, (void)n;
+    quitting = true;
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        life_stop(vm, false);
+}
+
+/* Each time with a VMM that runs for a moment; what it says is lost. */
+static void cycle(struct vm *vm, uint32_t n)
+{
+    if (vm->life != LIFE_OFF) {
+        console_say("%s is not off", vm->plan->name);
+        return;
+    }
+    struct pool before = vm_pool();
+    uint32_t done = 0;
+    for (bool built = true; done < n && built; done++) {
+        built = vm_build(vm);
+        vm_destroy(vm);
+    }
+    struct pool after = vm_pool();
+    console_say("cycle name=%s cycles=%u failed=%s frames_before=%u frames_after=%u objects_before=%u objects_after=%u", vm->plan->name,
+                done, vm->failed ? vm->failed : "no", before.frames, after.frames, before.objects, after.objects);
+}
+
+static const struct command {
+    const char *name;
+    bool needs_vm;
+    void (*run)(struct vm *vm, uint32_t n);
+} commands[] = {
+    {"list", false, list},      {"focus", true, focus_on}, {"stop", true, stop},  {"start", true, start},
+    {"restart", true, restart}, {"cycle", true, cycle},    {"help", false, help}, {"quit", false, quit},
+};
+
+/* Cut the next word off `*rest`; empty at the end. */
+static char *next_word(char **rest)
+{
+    char *word = *rest;
+    while (*word == ' ')
+        word++;
+    char *end = word;
+    while (*end && *end != ' ')
+        end++;
+    *rest = *end ? end + 1 : end;
+    *end = 0;
+    return word;
+}
+
+static uint32_t number(const char *text)
+{
+    uint32_t n = 0;
+    for (; *text >= '0' && *text <= '9' && n < 100000000; text++)
+        n = n * 10 + (uint32_t)(*text - '0');
+    return n;
+}
+
+static struct vm *find_vm(const char *name)
+{
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        if (strcmp(vm->plan->name, name) == 0)
+            return vm;
+    return 0;
+}
+
+static void run_line(char *line)
+{
+    const char *word = next_word(&line), *name = next_word(&line);
+    uint32_t n = number(next_word(&line));
+    if (*word == 0)
+        return;
+    for (uint32_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        struct vm *vm = commands[i].needs_vm ? find_vm(name) : 0;
+        if (strcmp(commands[i].name, word) != 0)
+            continue;
+        if (commands[i].needs_vm && !vm)
+            console_say("no VM is called '%s'", name);
+        else
+            commands[i].run(vm, n);
+        return;
+    }
+    console_say("unknown command '%s'; try help", word);
+}
+
+static void edit(char c)
+{
+    if (c == '\r' || c == '\n') {
+        console_typed("", 0, "\n");
+        uint32_t used = typed_used;
+        typed_used = 0;
+        typed[used] = 0;
+        run_line(typed);
+    } else if ((c == 0x7f || c == '\b') && typed_used) {
+        console_typed(typed, --typed_used, "\b \b");
+    } else if (c >= 0x20 && c < 0x7f && typed_used < TYPED) {
+        typed[typed_used++] = c;
+        console_typed(typed, typed_used, (const char[]){c, 0});
+    }
+}
+
+static void escape_key(char c)
+{
+    uint32_t n = (uint32_t)(c - '1');
+    if (c >= '1' && c <= '9' && n < machine.vms)
+        set_focus(&machine.vm[n]);
+    else if (c == '0' || c == ESCAPE_KEY)
+        set_focus(0);
+    else if (c == 's')
+        report_list();
+    else if (c == 'q')
+        quit(0, 0);
+    else
+        show_help();
+}
+
+static void type_to(struct vm *vm, char c)
+{
+    struct vm_control *control = vm_control(vm);
+    if (vm->life != LIFE_STARTING && vm->life != LIFE_RUNNING)
+        return;
+    ring_write(control->in, CONSOLE_IN, &control->in_head, &control->in_tail, &c, 1);
+    sm_up(vm_slot(vm, VM_BELL));
+}
+
+bool command_turn(void)
+{
+    uint32_t taken = 0;
+    for (int c; taken < INPUT_MAX && (c = uart_get()) >= 0; taken++) {
+        bool was_escaped = escaped;
+        escaped = !was_escaped && c == ESCAPE_KEY;
+        if (was_escaped)
+            escape_key((char)c);
+        else if (escaped)
+            continue;
+        else if (focus)
+            type_to(focus, (char)c);
+        else
+            edit((char)c);
+    }
+    return taken != 0;
+}

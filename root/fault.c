@@ -1,0 +1,60 @@
+#include <root/fault.h>
+#include <root/slots.h>
+#include <lib/call.h>
+
+_Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
+
+#define STACK 2048u
+
+enum note { NOTE_NONE, NOTE_WRITING, NOTE_DONE, NOTE_TOLD };
+
+static struct {
+    volatile uint32_t note; /* enum note: the first thread to fault takes it */
+    struct fault fault;
+} seen[FAULT_DOMAINS];
+
+static _Alignas(16) uint8_t stack[MAX_CORES][STACK];
+
+/* Runs on the core of the faulting thread, on that thread's time. */
+static void __attribute__((noreturn)) handle(uint64_t domain, struct utcb *utcb)
+{
+    const struct exit_state *e = &utcb->exit;
+    uint32_t none = NOTE_NONE;
+    if (__atomic_compare_exchange_n(&seen[domain].note, &none, NOTE_WRITING, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        seen[domain].fault = (struct fault){e->code, e->info1, e->info2, e->rip};
+        __atomic_store_n(&seen[domain].note, NOTE_DONE, __ATOMIC_RELEASE);
+        sm_up(SLOT_BELL);
+    }
+    utcb->mtd = MTD_KILL;
+    pt_reply(0);
+}
+
+bool fault_init(uint32_t cores)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < cores && status == OK; i++)
+        status = ec_create(SLOT_HANDLER + i, SLOT_ROOT_PD, i, EC_HANDLER, ROOT_HUTCB(i), 0, 0, (uint64_t)stack[i] + STACK).status;
+    return status == OK;
+}
+
+uint64_t fault_watch(uint32_t domain, uint64_t pd, uint32_t cores)
+{
+    uint64_t status = OK;
+    seen[domain].note = NOTE_NONE;
+    for (uint32_t i = 0; i < cores && status == OK; i++) {
+        status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)handle, MTD_QUAL | MTD_RIP | MTD_FLAGS, domain);
+        if (status == OK)
+            status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, VMM_FAULT + i, PT_CALL);
+        revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+    }
+    return status;
+}
+
+bool fault_seen(uint32_t domain, struct fault *fault)
+{
+    if (__atomic_load_n(&seen[domain].note, __ATOMIC_ACQUIRE) != NOTE_DONE)
+        return false;
+    *fault = seen[domain].fault;
+    seen[domain].note = NOTE_TOLD; /* what its other threads do does not matter any more */
+    return true;
+}

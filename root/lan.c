@@ -1,0 +1,126 @@
+#include <root/fault.h>
+#include <root/lan.h>
+#include <root/vm.h>
+#include <lib/call.h>
+#include <lib/string.h>
+
+#define BUDGET_MS  5u /* of a core, in each period */
+#define PERIOD_MS  10u
+#define STARTS_MAX 5u
+#define FRAMES     24u /* page tables, a UTCB */
+
+/* A switch's region: configuration, stack, data. */
+#define CONFIG_SIZE ((uint64_t)PAGE_SIZE)
+#define DATA_AT     (CONFIG_SIZE + VMM_STACK)
+
+static struct lan {
+    struct region region;
+    uint32_t starts;
+} lans[PLAN_LANS + 1];
+
+static uint64_t lan_pd(uint32_t lan) { return SLOT_LAN + 2 * (lan - 1); }
+uint64_t lan_bell(uint32_t lan) { return lan_pd(lan) + 1; }
+
+bool lan_take(void)
+{
+    for (uint32_t i = 1; i <= machine.plan->lans; i++)
+        if (!memory_take(DATA_AT + machine.lan.data, PAGE_SIZE, &lans[i].region)) {
+            console_say("not enough memory for LAN %u", i);
+            return false;
+        }
+    return true;
+}
+
+/* The port of each VM on this LAN, in the order of the plan. */
+static uint64_t add_ports(uint32_t lan, struct lan_config *config)
+{
+    uint64_t status = OK;
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms && status == OK; vm++) {
+        if (vm->plan->lan != lan)
+            continue;
+        uint32_t port = config->ports++;
+        memcpy(config->mac[port], vm->plan->mac, sizeof(vm->plan->mac));
+        status = memory_map(vm->store.base + vm->offset[PIECE_LAN], vm->size[PIECE_LAN], lan_pd(lan), MR_READ | MR_WRITE,
+                            LAN_PORTS + port * LAN_PORT_STRIDE);
+        if (status == OK)
+            status = delegate(SLOT_ROOT_PD, vm_slot(vm, VM_BELL), lan_pd(lan), LAN_SM_PORT + port, SM_UP);
+    }
+    return status;
+}
+
+static uint64_t map_own(uint32_t lan, const struct region *r)
+{
+    uint64_t status = image_map(&machine.lan, lan_pd(lan), r->base + DATA_AT);
+    if (status == OK)
+        status = memory_map(r->base, CONFIG_SIZE, lan_pd(lan), MR_READ, LAN_CONFIG);
+    if (status == OK)
+        status = memory_map(r->base + CONFIG_SIZE, VMM_STACK, lan_pd(lan), MR_READ | MR_WRITE, LAN_STACK_TOP - VMM_STACK);
+    return status;
+}
+
+/* The switch's thread: above the VMs it serves, on the cores from the last one down. */
+static uint64_t start_thread(uint32_t lan)
+{
+    uint32_t core = machine.cores - 1 - (lan - 1) % machine.cores;
+    uint64_t priority = 0;
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        if (vm->plan->lan == lan && vm->plan->priority >= priority)
+            priority = vm->plan->priority + 1;
+    uint64_t status =
+        ec_create(SLOT_SCRATCH, lan_pd(lan), core, EC_THREAD, LAN_UTCB, LAN_FAULT + core, machine.lan.entry, LAN_STACK_TOP).status;
+    if (status == OK)
+        status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, SLOT_SCRATCH, priority, clock_ticks(BUDGET_MS), clock_ticks(PERIOD_MS));
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+    return status;
+}
+
+static uint64_t build(uint32_t lan)
+{
+    const struct region *r = &lans[lan].region;
+    struct lan_config *config = (struct lan_config *)(ROOT_PHYS + r->base);
+    memset(config, 0, DATA_AT);
+    image_copy_data(&machine.lan, (void *)(ROOT_PHYS + r->base + DATA_AT));
+    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, FRAMES, 24 + PLAN_VMS + machine.cores);
+    if (status == OK)
+        status = map_own(lan, r);
+    if (status == OK)
+        status = add_ports(lan, config);
+    if (status == OK)
+        status = delegate(SLOT_ROOT_PD, lan_bell(lan), lan_pd(lan), LAN_SM, SM_DOWN);
+    if (status == OK)
+        status = fault_watch(PLAN_VMS + lan - 1, lan_pd(lan), machine.cores);
+    return status == OK ? start_thread(lan) : status;
+}
+
+static bool start(uint32_t lan)
+{
+    lans[lan].starts++;
+    uint64_t status = build(lan);
+    if (status != OK)
+        console_say("LAN %u cannot be built: status %u, argument %u", lan, STATUS_CODE(status), (uint32_t)STATUS_ARG(status));
+    return status == OK;
+}
+
+bool lan_start_all(void)
+{
+    for (uint32_t i = 1; i <= machine.plan->lans; i++) {
+        const struct region *r = &lans[i].region;
+        if (!memory_open(r->base, r->size, MR_READ | MR_WRITE) || sm_create(lan_bell(i), SLOT_ROOT_PD, 0) != OK || !start(i))
+            return false;
+    }
+    return true;
+}
+
+void lan_turn(void)
+{
+    struct fault f;
+    for (uint32_t i = 1; i <= machine.plan->lans; i++) {
+        if (!fault_seen(PLAN_VMS + i - 1, &f))
+            continue;
+        destroy(lan_pd(i));
+        console_say("LAN %u died: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", i, f.vector, f.error, f.cr2, f.rip);
+        if (lans[i].starts < STARTS_MAX)
+            start(i);
+    }
+}

@@ -1,0 +1,133 @@
+/* From start to end and perhaps again: the states of enum life. */
+#include <root/fault.h>
+#include <root/report.h>
+#include <root/vm.h>
+#include <lib/call.h>
+#include <lib/print.h>
+#include <lib/string.h>
+
+#define QUICK_MS    10000u /* who lives shorter than this, died at once      */
+#define QUICK_MAX   5u     /* so many times in a row, and it stays off       */
+#define FIRST_PAUSE 100u   /* ms before a restart; doubles with each quick one */
+
+/* The VM is over: note why, take its domains away. */
+static void end(struct vm *vm, uint32_t reason, uint64_t value)
+{
+    vm->end.reason = reason;
+    vm->end.value = value;
+    vm->end.ports = vm_control(vm)->unclaimed_ports;
+    vm->end.msrs = vm_control(vm)->unclaimed_msrs;
+    vm_count(vm, &vm->end);
+    vm_destroy(vm);
+    vm->life = LIFE_ENDING;
+}
+
+static void end_unbuilt(struct vm *vm)
+{
+    format(vm->end.message, sizeof(vm->end.message), "%s: status %u, argument %u", vm->failed, STATUS_CODE(vm->failed_status),
+           (uint32_t)STATUS_ARG(vm->failed_status));
+    end(vm, REASON_VMM, vm->failed_status);
+}
+
+static void end_by_fault(struct vm *vm, const struct fault *f)
+{
+    vm->end.rip = f->rip;
+    format(vm->end.message, sizeof(vm->end.message), "VMM fault: vector %lu, error 0x%lx, address 0x%lx", f->vector, f->error, f->cr2);
+    end(vm, REASON_VMM, f->vector);
+}
+
+/* What the VMM says; it may say anything, but only about itself. */
+static void end_by_vmm(struct vm *vm)
+{
+    const volatile struct vm_control *c = vm_control(vm);
+    uint32_t reason = c->reason;
+    vm->end.rip = c->rip;
+    vm->end.cr3 = c->cr3;
+    for (uint32_t i = 0; i + 1 < sizeof(vm->end.message); i++) {
+        char byte = c->message[i];
+        if (byte == 0)
+            break;
+        vm->end.message[i] = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\' ? byte : '?';
+    }
+    end(vm, reason < REASON_VMM ? reason : REASON_NONE, c->value);
+}
+
+void life_start(struct vm *vm)
+{
+    memset(&vm->end, 0, sizeof(vm->end));
+    memset(&vm->line, 0, sizeof(vm->line));
+    memset(vm->seen_exits, 0, sizeof(vm->seen_exits));
+    vm->seen_time = 0;
+    vm->seen_tsc = vm->started = tsc();
+    vm->again = false;
+    vm->life = LIFE_STARTING;
+    store_copy_disks(vm);
+    if (!vm_build(vm))
+        end_unbuilt(vm);
+}
+
+void life_stop(struct vm *vm, bool again)
+{
+    bool alive = vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING;
+    if (alive)
+        end(vm, REASON_STOPPED, 0);
+    else if (vm->life == LIFE_WAITING)
+        vm->life = LIFE_OFF;
+    if (again && vm->life == LIFE_OFF)
+        life_start(vm);
+    else
+        vm->again = again;
+}
+
+static void watch(struct vm *vm)
+{
+    struct fault f;
+    uint32_t state = *(volatile uint32_t *)&vm_control(vm)->state;
+    if (fault_seen(vm->index, &f)) {
+        end_by_fault(vm, &f);
+    } else if (state == VM_OFF) {
+        end_by_vmm(vm);
+    } else if (state == VM_RUNNING && vm->life == LIFE_STARTING) {
+        vm->life = LIFE_RUNNING;
+        if (!vm_run(vm))
+            end_unbuilt(vm);
+    }
+}
+
+/* All has been said: report, then stay off or go on as planned. */
+static void finish(struct vm *vm, uint64_t now)
+{
+    bool planned = vm->plan->on_exit == EXIT_RESTART && vm->end.reason != REASON_STOPPED;
+    vm->quick = vm->again || now - vm->started >= clock_ticks(QUICK_MS) ? 0 : vm->quick + 1;
+    bool restart = vm->again || (planned && vm->quick <= QUICK_MAX);
+    uint64_t pause = restart && !vm->again ? (uint64_t)FIRST_PAUSE << vm->quick : 0;
+    console_flush(vm->plan->name, &vm->line);
+    report_vm(vm, restart ? "restart" : planned ? "given-up" : "off", pause);
+    vm->restarts += restart;
+    vm->due = now + clock_ticks(pause);
+    vm->life = restart ? LIFE_WAITING : LIFE_OFF;
+}
+
+uint64_t life_turn(uint64_t now)
+{
+    uint64_t next = 0;
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
+        if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
+            watch(vm);
+        if (vm->life == LIFE_ENDING && output_done(vm))
+            finish(vm, now);
+        if (vm->life == LIFE_WAITING && now >= vm->due)
+            life_start(vm);
+        if (vm->life == LIFE_WAITING && (!next || vm->due < next))
+            next = vm->due;
+    }
+    return next;
+}
+
+bool life_all_off(void)
+{
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        if (vm->life != LIFE_OFF)
+            return false;
+    return true;
+}

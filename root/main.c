@@ -1,0 +1,151 @@
+/*
+ * The root partition manager: finds what the machine has, gives each VM and
+ * each LAN of the plan what is its own, and then watches. Runs on core 0.
+ */
+#include <root/command.h>
+#include <root/fault.h>
+#include <root/lan.h>
+#include <root/plan.h>
+#include <root/report.h>
+#include <root/uart.h>
+#include <abi/image.h>
+#include <lib/call.h>
+
+#define CORE_WAIT_MS 200u
+#define INPUT_MS     20u
+/* A turn is never sooner than this after the last, and sends for a quarter of it, so
+   that VMs that talk or ring without end leave core 0 to others. */
+#define TURN_US 500u
+#define SEND_US 125u
+
+_Alignas(16) uint8_t root_stack[0x4000]; /* lib/start.S */
+struct machine machine;
+
+void main(void) __attribute__((noreturn));
+
+static void refuse(void) __attribute__((noreturn));
+static void refuse(void)
+{
+    console_say("nothing was started");
+    acpi_reset(&machine.acpi);
+}
+
+static bool open_counters(void)
+{
+    uint64_t frames = pages(sizeof(struct kernel_stat));
+    return mr_map(SLOT_ROOT_STAT, SLOT_ROOT_PD, MR_READ, ROOT_STAT, 0, frames) == OK && sm_create(SLOT_BELL, SLOT_ROOT_PD, 0) == OK &&
+           sm_create(SLOT_SLEEP, SLOT_ROOT_PD, 0) == OK;
+}
+
+/* One core; they get their numbers in the order they come online. */
+static void start_core(uint32_t apic_id)
+{
+    const volatile struct core_stat *core = &kernel_stat()->core[machine.cores];
+    uint64_t status = core_start(SLOT_ROOT_SYS, apic_id), limit = tsc() + clock_ticks(CORE_WAIT_MS);
+    while (status == OK && !core->online && tsc() < limit)
+        clock_sleep(tsc() + clock_ticks(1));
+    if (status == OK && core->online)
+        machine.cores++;
+    else
+        console_say("core with APIC ID %u did not start: status %u", apic_id, STATUS_CODE(status));
+}
+
+static void start_cores(void)
+{
+    machine.cores = 1;
+    for (uint32_t i = 0; i < machine.acpi.cores; i++)
+        if (machine.acpi.apic_id[i] != machine.info->bsp_apic_id)
+            start_core(machine.acpi.apic_id[i]);
+}
+
+static bool load_plan(void)
+{
+    machine.plan = plan_load(machine.info, machine.cores);
+    if (!machine.plan)
+        return false;
+    machine.vms = machine.plan->vms;
+    for (uint32_t i = 0; i < machine.vms; i++) {
+        machine.vm[i].plan = &machine.plan->vm[i];
+        machine.vm[i].index = i;
+    }
+    return image_read(machine.info, "vmm", &machine.vmm) && (!machine.plan->lans || image_read(machine.info, "lan", &machine.lan));
+}
+
+/* All of it is taken before the first byte is mapped for good. */
+static bool share_memory(void)
+{
+    for (uint32_t i = 0; i < machine.vms; i++)
+        if (!store_take(&machine.vm[i]))
+            return false;
+    if (!lan_take() || !memory_open_modules())
+        return false;
+    for (uint32_t i = 0; i < machine.vms; i++)
+        if (!store_open(&machine.vm[i]) || sm_create(vm_slot(&machine.vm[i], VM_BELL), SLOT_ROOT_PD, 0) != OK)
+            return false;
+    return true;
+}
+
+static void start_vms(void)
+{
+    report_ready();
+    if (!(machine.plan->flags & PLAN_BATCH))
+        command_greet();
+    for (uint32_t i = 0; i < machine.vms; i++)
+        life_start(&machine.vm[i]);
+}
+
+/* Until the bell rings or it is `until` (0: no limit), but no sooner than a turn after `last`. */
+static void wait(uint64_t last, uint64_t until)
+{
+    uint64_t soonest = last + clock_ticks(TURN_US) / 1000;
+    if (tsc() < soonest)
+        clock_sleep(soonest);
+    if (sm_down(SLOT_BELL, until) == OK)
+        for (uint32_t i = 0; i < 64 && sm_down(SLOT_BELL, 1) == OK; i++)
+            ;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
+
+/* Serve all once; the TSC at which to do it again, 0: when the bell rings. */
+static uint64_t turn(uint64_t now)
+{
+    bool batch = machine.plan->flags & PLAN_BATCH, typing = !batch && command_turn();
+    lan_turn();
+    bool more = output_turn(command_focus());
+    uint64_t next = life_turn(now);
+    if (!batch) {
+        output_flush(now, command_focus());
+        next = earlier(next, now + (typing ? 1 : clock_ticks(INPUT_MS)));
+    }
+    if (!uart_pump(tsc() + clock_ticks(SEND_US) / 1000) || more)
+        next = now;
+    if (life_all_off() && (batch || command_quitting())) {
+        report_end();
+        acpi_reset(&machine.acpi);
+    }
+    return next;
+}
+
+void main(void)
+{
+    machine.info = (const struct boot_info *)ROOT_INFO;
+    uart_init();
+    memory_init(machine.info);
+    if (!open_counters())
+        refuse();
+    acpi_read(machine.info->rsdp, &machine.acpi);
+    if (!clock_init(&machine.acpi, &machine.clock)) {
+        console_say("this machine has no ACPI PM timer");
+        refuse();
+    }
+    start_cores();
+    if (!fault_init(machine.cores) || !load_plan() || !share_memory() || !lan_start_all())
+        refuse();
+    start_vms();
+    for (uint64_t next = tsc();;) {
+        uint64_t now = tsc();
+        next = turn(now);
+        wait(now, next);
+    }
+}

@@ -1,0 +1,65 @@
+/* The VMs' console rings, a little of each in turn: none can keep the others from being heard. */
+#include <root/uart.h>
+#include <root/vm.h>
+#include <lib/call.h>
+#include <lib/ring.h>
+
+#define CHUNK    64u
+#define ROUNDS   16u                  /* chunks of a VM in one turn            */
+#define NEEDED   (CHUNK * 40u + 512u) /* what a chunk of empty lines can become */
+#define PAUSE_MS 100u
+
+static uint32_t used(const struct vm *vm)
+{
+    const struct vm_control *c = vm_control(vm);
+    return c->out_head - c->out_tail;
+}
+
+/* One chunk, if there is one. Wakes a VMM whose ring was rather full. */
+static bool hear(struct vm *vm, bool raw)
+{
+    char bytes[CHUNK];
+    struct vm_control *c = vm_control(vm);
+    bool full = used(vm) >= CONSOLE_OUT / 2;
+    uint32_t n = ring_read(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, bytes, sizeof(bytes));
+    if (raw)
+        console_raw(bytes, n);
+    else
+        console_hear(vm->plan->name, &vm->line, bytes, n);
+    if (full)
+        sm_up(vm_slot(vm, VM_BELL));
+    return n != 0;
+}
+
+/* In focus the others are held back, but an ended VM must get rid of its last words. */
+static bool may_speak(const struct vm *vm, const struct vm *focus)
+{
+    return vm->life == LIFE_ENDING || ((!focus || vm == focus) && (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING));
+}
+
+bool output_turn(const struct vm *focus)
+{
+    static uint32_t turn;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        bool any = false;
+        for (uint32_t i = 0; i < machine.vms; i++) {
+            struct vm *vm = &machine.vm[turn % machine.vms];
+            if (uart_space() < NEEDED)
+                return true;
+            any |= may_speak(vm, focus) && hear(vm, vm == focus);
+            turn++;
+        }
+        if (!any)
+            return false;
+    }
+    return true;
+}
+
+bool output_done(const struct vm *vm) { return used(vm) == 0; }
+
+void output_flush(uint64_t now, const struct vm *focus)
+{
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        if (vm != focus && vm->line.used && now - vm->line.changed > clock_ticks(PAUSE_MS))
+            console_flush(vm->plan->name, &vm->line);
+}

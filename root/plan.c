@@ -1,0 +1,126 @@
+#include <root/console.h>
+#include <root/memory.h>
+#include <root/plan.h>
+#include <lib/print.h>
+#include <lib/string.h>
+
+struct rule {
+    bool broken;
+    const char *what;
+};
+
+static struct plan plan;
+
+const struct boot_module *plan_module(const struct boot_info *info, const char *name)
+{
+    for (uint32_t i = 0; i < info->modules; i++)
+        if (strcmp(info->module[i].name, name) == 0)
+            return &info->module[i];
+    return 0;
+}
+
+const struct boot_module *plan_file(const struct boot_info *info, uint32_t number)
+{
+    char name[16];
+    format(name, sizeof(name), "f%u", number);
+    return plan_module(info, name);
+}
+
+static const char *first_broken(const struct rule *rule, uint32_t rules)
+{
+    for (uint32_t i = 0; i < rules; i++)
+        if (rule[i].broken)
+            return rule[i].what;
+    return 0;
+}
+
+static bool ends(const char *text, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        if (text[i] == 0)
+            return true;
+    return false;
+}
+
+/* [a-z0-9-]+ */
+static bool is_name(const char *name, uint32_t size)
+{
+    if (!ends(name, size))
+        return false;
+    for (const char *c = name; *c; c++)
+        if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && *c != '-')
+            return false;
+    return name[0] != 0 && strcmp(name, "hairline") != 0;
+}
+
+static bool is_taken(const struct plan_vm *vm)
+{
+    for (const struct plan_vm *other = plan.vm; other < vm; other++)
+        if (strcmp(other->name, vm->name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_file(const struct boot_info *info, uint32_t number) { return number < plan.files && plan_file(info, number); }
+
+static bool disks_are_bad(const struct boot_info *info, const struct plan_vm *vm)
+{
+    for (uint32_t i = 0; i < vm->disks && i < PLAN_DISKS; i++)
+        if (!is_file(info, vm->disk[i].file) || (vm->disk[i].flags != DISK_READONLY && vm->disk[i].flags != DISK_VOLATILE))
+            return true;
+    return false;
+}
+
+static const char *check_vm(const struct boot_info *info, uint32_t cores, const struct plan_vm *vm)
+{
+    bool name_ok = is_name(vm->name, sizeof(vm->name));
+    const struct rule rule[] = {
+        {!name_ok, "bad name"},
+        {name_ok && is_taken(vm), "two VMs of this name"},
+        {vm->mode != MODE_SHARED, "unknown mode"},
+        {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
+        {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > GUEST_MSIX, "memory is not 2 MiB .. 3584 MiB in steps of 2 MiB"},
+        {vm->cores == 0 || vm->cores >> cores, "cores that this machine does not have"},
+        {vm->priority < 1 || vm->priority > 24, "priority is not 1 .. 24"},
+        {vm->budget_us == 0, "no budget"},
+        {vm->period_us && vm->period_us < vm->budget_us, "budget exceeds period"},
+        {vm->on_exit > EXIT_RESTART, "unknown on_exit"},
+        {vm->exit_port > 0xffff, "exit port is not a port"},
+        {vm->kernel_type > KERNEL_MULTIBOOT, "unknown kernel type"},
+        {!is_file(info, vm->kernel), "kernel is missing"},
+        {vm->initrd != PLAN_NO_FILE && !is_file(info, vm->initrd), "initrd is missing"},
+        {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
+        {vm->lan > plan.lans, "no such LAN"},
+        {!ends(vm->cmdline, sizeof(vm->cmdline)), "command line has no end"},
+    };
+    return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+}
+
+static const char *check_plan(void)
+{
+    const struct rule rule[] = {
+        {plan.magic != PLAN_MAGIC, "not a compiled plan"},
+        {plan.version != PLAN_VERSION, "made for another version"},
+        {plan.vms < 1 || plan.vms > PLAN_VMS, "bad number of VMs"},
+        {plan.lans > PLAN_LANS, "too many LANs"},
+    };
+    return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+}
+
+const struct plan *plan_load(const struct boot_info *info, uint32_t cores)
+{
+    const struct boot_module *m = plan_module(info, "plan");
+    if (!m || m->size < sizeof(plan) || !memory_read(m->base, &plan, sizeof(plan))) {
+        console_say("plan: the boot module named plan is missing or too short");
+        return 0;
+    }
+    const char *wrong = check_plan();
+    if (wrong)
+        console_say("plan: %s", wrong);
+    for (uint32_t i = 0; !wrong && i < plan.vms; i++) {
+        wrong = check_vm(info, cores, &plan.vm[i]);
+        if (wrong)
+            console_say("plan: VM %u: %s", i + 1, wrong);
+    }
+    return wrong ? 0 : &plan;
+}

@@ -1,0 +1,98 @@
+#include <root/report.h>
+#include <lib/call.h>
+#include <lib/print.h>
+#include <lib/string.h>
+
+static const char *const cause_name[CAUSE_COUNT] = {
+    [EVENT_START] = "start",
+    [EVENT_RECALL] = "recall",
+    [EVENT_PORT] = "port",
+    [EVENT_MSR] = "msr",
+    [EVENT_HLT] = "hlt",
+    [EVENT_VMCALL] = "vmcall",
+    [EVENT_MEMORY] = "memory",
+    [EVENT_SHUTDOWN] = "shutdown",
+    [EVENT_INVALID] = "invalid",
+    [EVENT_OPCODE] = "opcode",
+    [EVENT_XSETBV] = "xsetbv",
+    [EVENT_CR8] = "cr8",
+    [EVENT_EXCEPTION] = "exception",
+    [CAUSE_CPUID] = "cpuid",
+    [CAUSE_INTR] = "intr",
+    [CAUSE_NMI] = "nmi",
+};
+
+static const char *const reason_name[REASON_COUNT] = {
+    [REASON_NONE] = "none",     [REASON_POWEROFF] = "poweroff", [REASON_EXIT_PORT] = "exit_port", [REASON_REBOOT] = "reboot",
+    [REASON_TRIPLE] = "triple", [REASON_MEMORY] = "memory",     [REASON_INVALID] = "invalid",     [REASON_OPCODE] = "opcode",
+    [REASON_LOADER] = "loader", [REASON_VMM] = "vmm",           [REASON_STOPPED] = "stopped",
+};
+
+static const char *const life_name[] = {
+    [LIFE_OFF] = "off", [LIFE_WAITING] = "waiting", [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_ENDING] = "ending",
+};
+
+void report_ready(void) { console_say("ready cores=%u tsc_hz=%lu vms=%u", machine.cores, machine.clock.tsc_hz, machine.vms); }
+
+void report_vm(const struct vm *vm, const char *next, uint64_t pause)
+{
+    const struct end *e = &vm->end;
+    char exits[CAUSE_COUNT * 40];
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < CAUSE_COUNT; i++)
+        used += format(exits + used, (uint32_t)sizeof(exits) - used, " exits.%s=%lu", cause_name[i], e->exits[i]);
+    console_say(
+        "vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu restarts=%u memory=%lu time=%lu first=%lu"
+        " unclaimed.ports=%lu unclaimed.msrs=%lu%s message=\"%s\"",
+        vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause, vm->restarts, vm->plan->memory, e->time, e->first,
+        e->ports, e->msrs, exits, e->message);
+}
+
+void report_end(void)
+{
+    const struct kernel_stat *s = kernel_stat();
+    console_say("end pool_frames=%u pool_free=%u objects=%u objects_free=%u table_frames=%u image_bytes=%u", s->frames, s->frames_free,
+                s->objects, s->objects_free, s->table_frames, s->image_bytes);
+}
+
+static void list_cores(const struct vm *vm, char text[static 24])
+{
+    uint32_t used = 0;
+    text[0] = 0;
+    for (uint32_t core = 0; core < MAX_CORES; core++)
+        if (vm->plan->cores >> core & 1)
+            used += format(text + used, 24 - used, used ? ",%u" : "%u", core);
+}
+
+/* Exits a second since the last look, all and by the main cause, and time in percent of one core. */
+static void list_rates(struct vm *vm, char text[static 64])
+{
+    struct end now = {0};
+    uint64_t ticks = tsc() - vm->seen_tsc + 1, all = 0, most = 0;
+    uint32_t cause = 0;
+    vm_count(vm, &now);
+    for (uint32_t i = 0; i < CAUSE_COUNT; i++) {
+        uint64_t n = now.exits[i] - vm->seen_exits[i];
+        all += n;
+        cause = n > most ? i : cause;
+        most = n > most ? n : most;
+    }
+    format(text, 64, "%8lu %8lu %-9s %4lu%%", all * machine.clock.tsc_hz / ticks, most * machine.clock.tsc_hz / ticks, cause_name[cause],
+           (now.time - vm->seen_time) * 100 / ticks);
+    vm->seen_tsc += ticks;
+    vm->seen_time = now.time;
+    memcpy(vm->seen_exits, now.exits, sizeof(now.exits));
+}
+
+void report_list(void)
+{
+    console_say("# name         mode   state    vCPUs cores           MiB  exits/s    most by        cpu restarts");
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
+        char cores[24], rates[64] = "";
+        list_cores(vm, cores);
+        if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
+            list_rates(vm, rates);
+        console_say("%u %-12s shared %-8s %5u %-12s %6lu %-33s %7u", vm->index + 1, vm->plan->name, life_name[vm->life], vm->plan->vcpus,
+                    cores, vm->plan->memory >> 20, rates, vm->restarts);
+    }
+}

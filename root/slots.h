@@ -1,0 +1,32 @@
+/* Root's own capability slots and addresses (after those of enum root_slot). */
+#ifndef ROOT_SLOTS_H
+#define ROOT_SLOTS_H
+
+#include <abi/call.h>
+#include <abi/vm.h>
+
+enum slot {
+    SLOT_BELL = 40, /* rung by every VMM and by root's fault handlers        */
+    SLOT_SLEEP,     /* never rung: root sleeps on it                         */
+    SLOT_SCRATCH,   /* empty between two steps                               */
+    SLOT_SCRATCH_TIME,
+    SLOT_LAN = 44,     /* + 2 * LAN: its PD, its bell                           */
+    SLOT_HANDLER = 56, /* + core: fault handler                              */
+    SLOT_REGION = 72,  /* pieces of RAM, up to SLOT_VM                       */
+    SLOT_VM = 256,     /* + VM_SLOTS * VM + enum vm_slot                     */
+};
+
+#define VM_SLOTS 16u
+enum vm_slot { VM_VMM, VM_GUEST, VM_BELL, VM_VCPU = 8 /* + vCPU */ };
+
+#define ROOT_STAT     0x10010000ull                     /* struct kernel_stat, read-only           */
+#define ROOT_HUTCB(c) (0x10100000ull + 0x1000ull * (c)) /* fault handler's UTCB */
+#define ROOT_PHYS     0x100000000000ull                 /* + physical address: what root maps of RAM */
+
+#define MEBI2 0x200000ull
+#define GIBI  0x40000000ull
+
+static inline uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
+static inline uint64_t pages(uint64_t bytes) { return round_up(bytes, PAGE_SIZE) >> PAGE_SHIFT; }
+
+#endif

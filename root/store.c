@@ -1,0 +1,146 @@
+#include <root/plan.h>
+#include <root/vm.h>
+#include <lib/call.h>
+#include <lib/string.h>
+
+/* Where the pieces are in the VMM's space. */
+static const struct {
+    uint64_t va, perm;
+} place[PIECE_DATA] = {
+    [PIECE_CONFIG] = {VMM_CONFIG, MR_READ},          [PIECE_CONTROL] = {VMM_CONTROL, MR_READ | MR_WRITE},
+    [PIECE_MSIX] = {VMM_MSIX, MR_READ | MR_WRITE},   [PIECE_STACKS] = {VMM_STACKS, MR_READ | MR_WRITE},
+    [PIECE_LAN] = {VMM_LANPORT, MR_READ | MR_WRITE},
+};
+
+static bool is_volatile(const struct vm *vm, uint32_t disk) { return disk < vm->plan->disks && vm->plan->disk[disk].flags & DISK_VOLATILE; }
+
+/* Files lie where address and physical address agree modulo 2 MiB, so that large pages fit. */
+static void add_file(struct vm *vm, uint32_t index, uint32_t number, uint64_t *va)
+{
+    if (number == PLAN_NO_FILE)
+        return;
+    const struct boot_module *m = plan_file(machine.info, number);
+    vm->file[index] = (struct file){m->base, m->base, m->size, *va + m->base % MEBI2};
+    *va += round_up(m->size, MEBI2) + MEBI2;
+}
+
+static void lay_out_files(struct vm *vm)
+{
+    uint64_t va = VMM_FILES;
+    add_file(vm, FILE_KERNEL, vm->plan->kernel, &va);
+    add_file(vm, FILE_INITRD, vm->plan->initrd, &va);
+    for (uint32_t i = 0; i < vm->plan->disks; i++)
+        add_file(vm, FILE_DISK + i, vm->plan->disk[i].file, &va);
+}
+
+static void lay_out_store(struct vm *vm)
+{
+    const uint64_t fixed[PIECE_DISK] = {
+        [PIECE_CONFIG] = sizeof(struct vm_config),
+        [PIECE_CONTROL] = VM_CONTROL_PAGES * PAGE_SIZE,
+        [PIECE_MSIX] = VMM_MSIX_PAGES * PAGE_SIZE,
+        [PIECE_STACKS] = VMM_STACK * (1 + vm->plan->vcpus),
+        [PIECE_LAN] = vm->plan->lan ? LAN_PORT_PAGES * PAGE_SIZE : 0,
+        [PIECE_DATA] = machine.vmm.data,
+    };
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < PIECES; i++) {
+        bool disk = i >= PIECE_DISK;
+        at = disk ? round_up(at, MEBI2) : at;
+        vm->offset[i] = at;
+        vm->size[i] = !disk ? fixed[i] : is_volatile(vm, i - PIECE_DISK) ? vm->file[FILE_DISK + i - PIECE_DISK].size : 0;
+        at += round_up(vm->size[i], PAGE_SIZE);
+    }
+    vm->store.size = at;
+}
+
+/* RAM in the largest pages that fit. */
+static bool take_ram(struct vm *vm)
+{
+    uint64_t size = vm->plan->memory;
+    return (size >= GIBI && memory_take(size, GIBI, &vm->ram)) || memory_take(size, MEBI2, &vm->ram);
+}
+
+bool store_take(struct vm *vm)
+{
+    lay_out_files(vm);
+    lay_out_store(vm);
+    if (!take_ram(vm) || !memory_take(vm->store.size, MEBI2, &vm->store)) {
+        console_say("not enough memory for VM %s", vm->plan->name);
+        return false;
+    }
+    for (uint32_t i = 0; i < vm->plan->disks; i++)
+        if (is_volatile(vm, i)) {
+            struct file *f = &vm->file[FILE_DISK + i];
+            f->base = vm->store.base + vm->offset[PIECE_DISK + i];
+            f->va &= ~(MEBI2 - 1);
+        }
+    return true;
+}
+
+bool store_open(struct vm *vm)
+{
+    if (!memory_open(vm->store.base, vm->store.size, MR_READ | MR_WRITE))
+        return false;
+    memset(vm_piece(vm, PIECE_LAN), 0, vm->size[PIECE_LAN]);
+    return true;
+}
+
+static struct vm_file config_file(const struct file *f) { return (struct vm_file){f->size ? f->va : 0, f->size}; }
+
+static void fill_config(const struct vm *vm, struct vm_config *config)
+{
+    config->plan = *vm->plan;
+    config->tsc_hz = machine.clock.tsc_hz;
+    config->wall_ns = machine.clock.wall_ns;
+    config->wall_tsc = machine.clock.wall_tsc;
+    config->kernel = config_file(&vm->file[FILE_KERNEL]);
+    config->initrd = config_file(&vm->file[FILE_INITRD]);
+    for (uint32_t i = 0; i < PLAN_DISKS; i++)
+        config->disk[i] = config_file(&vm->file[FILE_DISK + i]);
+}
+
+/* The LAN switch goes on while the VM is away: only the side of each ring that was the VM's is set, to empty. */
+static void reset_lan_port(struct lan_port *port)
+{
+    port->to_lan.head = port->to_lan.tail;
+    port->to_vm.tail = port->to_vm.head;
+}
+
+void store_fill(struct vm *vm)
+{
+    for (uint32_t i = 0; i < PIECE_DATA; i++)
+        if (i != PIECE_LAN)
+            memset(vm_piece(vm, i), 0, vm->size[i]);
+    if (vm->plan->lan)
+        reset_lan_port(vm_piece(vm, PIECE_LAN));
+    fill_config(vm, vm_piece(vm, PIECE_CONFIG));
+    image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
+}
+
+void store_copy_disks(const struct vm *vm)
+{
+    for (uint32_t i = FILE_DISK; i < FILES; i++) {
+        const struct file *f = &vm->file[i];
+        if (f->base != f->source)
+            memcpy((void *)(ROOT_PHYS + f->base), (const void *)(ROOT_PHYS + f->source), f->size);
+    }
+}
+
+static uint64_t map_file(const struct vm *vm, const struct file *f)
+{
+    uint64_t perm = f->base == f->source ? MR_READ : MR_READ | MR_WRITE;
+    return memory_map(f->base, f->size, vm_slot(vm, VM_VMM), perm, f->va & ~(uint64_t)(PAGE_SIZE - 1));
+}
+
+uint64_t store_map(const struct vm *vm)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < PIECE_DATA && status == OK; i++)
+        if (vm->size[i])
+            status = memory_map(vm->store.base + vm->offset[i], vm->size[i], vm_slot(vm, VM_VMM), place[i].perm, place[i].va);
+    for (uint32_t i = 0; i < FILES && status == OK; i++)
+        if (vm->file[i].size)
+            status = map_file(vm, &vm->file[i]);
+    return status;
+}

@@ -1,0 +1,19 @@
+/* COM1, a 16550 with its FIFO of 16, polled, and the queue of bytes on their way out. */
+#ifndef ROOT_UART_H
+#define ROOT_UART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 115200 baud, 8n1, FIFOs on. */
+void uart_init(void);
+/* Queue `n` bytes; waits for the line while the queue is full. */
+void uart_put(const char *bytes, uint32_t n);
+/* Bytes that can be queued without waiting. */
+uint32_t uart_space(void);
+/* Send what the line takes until the queue is empty or the TSC reaches `until`. True: the queue is empty. */
+bool uart_pump(uint64_t until);
+/* The next byte that came in, or -1. */
+int uart_get(void);
+
+#endif

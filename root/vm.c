@@ -1,0 +1,170 @@
+#include <root/fault.h>
+#include <root/lan.h>
+#include <root/vm.h>
+#include <lib/call.h>
+#include <lib/string.h>
+
+#define WORKER_BUDGET_MS 5u /* a VM's devices may take half of a core from others of lower priority */
+#define WORKER_PERIOD_MS 10u
+
+/* Steps of all VMs that change what the kernel holds: built, given time, destroyed. */
+static uint32_t changes;
+
+/* Remember the first step that failed; those after it do no harm. */
+static void note(struct vm *vm, const char *step, uint64_t status)
+{
+    if (status == OK || vm->failed)
+        return;
+    vm->failed = step;
+    vm->failed_status = status;
+}
+
+uint32_t vm_core(const struct vm *vm, uint32_t i)
+{
+    for (uint32_t core = 0;; core = (core + 1) % MAX_CORES)
+        if (vm->plan->cores >> core & 1 && i-- == 0)
+            return core;
+}
+
+struct pool vm_pool(void) { return (struct pool){kernel_stat()->frames_free, kernel_stat()->objects_free}; }
+
+/* A copy of root's capability `slot` for the VMM. */
+static void give(struct vm *vm, const char *step, uint64_t slot, uint64_t vmm_slot, uint64_t rights)
+{
+    note(vm, step, delegate(SLOT_ROOT_PD, slot, vm_slot(vm, VM_VMM), vmm_slot, rights));
+}
+
+/* The only copy of what was just made in the scratch slot. */
+static void hand_over(struct vm *vm, const char *step, uint64_t vmm_slot, uint64_t rights)
+{
+    give(vm, step, SLOT_SCRATCH, vmm_slot, rights);
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+}
+
+/* Quotas: page tables of 2 MiB pages and some edges, UTCBs, VMCBs with FPU state; threads, portals, mappings. */
+static void make_domains(struct vm *vm)
+{
+    uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI, file_gibi = 0;
+    for (uint32_t i = 0; i < FILES; i++)
+        file_gibi += vm->file[i].size / GIBI;
+    uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + machine.cores + (1 + EVENT_COUNT) * vcpus;
+    note(vm, "VMM domain", pd_create(vm_slot(vm, VM_VMM), SLOT_ROOT_PD, 0, PD_HOST, 0, vmm_frames, vmm_objects));
+    note(vm, "guest domain", pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, 0, PD_GUEST, 0, 12 + 4 * vcpus + gibi, 4 + 2 * vcpus));
+}
+
+static void map_memory(struct vm *vm)
+{
+    uint64_t vmm = vm_slot(vm, VM_VMM), guest = vm_slot(vm, VM_GUEST), all = MR_READ | MR_WRITE | MR_EXEC;
+    uint64_t msix = vm->store.base + vm->offset[PIECE_MSIX];
+    note(vm, "VMM image", image_map(&machine.vmm, vmm, vm->store.base + vm->offset[PIECE_DATA]));
+    note(vm, "VMM memory", store_map(vm));
+    note(vm, "RAM in the VMM", memory_map(vm->ram.base, vm->ram.size, vmm, MR_READ | MR_WRITE, VMM_RAM));
+    note(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, guest, all, 0));
+    note(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], guest, MR_READ | MR_WRITE, GUEST_MSIX));
+}
+
+static void give_capabilities(struct vm *vm)
+{
+    give(vm, "PD", vm_slot(vm, VM_VMM), VMM_PD, PD_CREATE | PD_TAKE);
+    give(vm, "guest PD", vm_slot(vm, VM_GUEST), VMM_GUEST, PD_GRANT);
+    give(vm, "root's bell", SLOT_BELL, VMM_SM_ROOT, SM_UP);
+    give(vm, "worker's bell", vm_slot(vm, VM_BELL), VMM_SM_WORK, SM_UP | SM_DOWN);
+    if (vm->plan->lan)
+        give(vm, "LAN's bell", lan_bell(vm->plan->lan), VMM_SM_LAN, SM_UP);
+    note(vm, "lock", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
+    hand_over(vm, "lock", VMM_SM_LOCK, SM_UP | SM_DOWN);
+    note(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM), machine.cores));
+}
+
+static void make_vcpu(struct vm *vm, uint32_t i)
+{
+    uint32_t core = vm_core(vm, i);
+    uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
+    note(vm, "handler",
+         ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_HANDLER, VMM_HUTCB(i), VMM_FAULT + core, 0, VMM_STACK_TOP(1 + i)).status);
+    hand_over(vm, "handler", VMM_HANDLER + i, EC_BIND);
+    struct result made = ec_create(vcpu, vm_slot(vm, VM_GUEST), core, EC_VCPU, 0, GUEST_EVENTS(i), 0, 0);
+    note(vm, "vCPU", made.status);
+    vm->stat[i] = (uint32_t)(made.value % MAX_VCPUS);
+    give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);
+}
+
+/* Time for the EC in slot `ec`. */
+static void give_time(struct vm *vm, uint64_t ec, uint64_t priority, uint64_t budget, uint64_t period)
+{
+    note(vm, "scheduling context", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority, budget, period));
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
+}
+
+static void start_worker(struct vm *vm)
+{
+    uint32_t core = vm_core(vm, 0);
+    note(vm, "worker",
+         ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB, VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
+             .status);
+    if (!vm->failed)
+        give_time(vm, SLOT_SCRATCH, vm->plan->priority + 1, clock_ticks(WORKER_BUDGET_MS), clock_ticks(WORKER_PERIOD_MS));
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+}
+
+bool vm_build(struct vm *vm)
+{
+    vm->failed = 0;
+    vm->before = vm_pool();
+    vm->changes = ++changes;
+    store_fill(vm);
+    make_domains(vm);
+    map_memory(vm);
+    give_capabilities(vm);
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        make_vcpu(vm, i);
+    start_worker(vm);
+    return !vm->failed;
+}
+
+bool vm_run(struct vm *vm)
+{
+    uint64_t us = machine.clock.tsc_hz / 1000000;
+    changes++;
+    vm->changes++;
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        give_time(vm, vm_slot(vm, VM_VCPU + i), vm->plan->priority, vm->plan->budget_us * us, vm->plan->period_us * us);
+    return !vm->failed;
+}
+
+void vm_count(const struct vm *vm, struct end *sums)
+{
+    uint64_t first = 0;
+    sums->time = 0;
+    memset(sums->exits, 0, sizeof(sums->exits));
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++) {
+        const struct vcpu_stat *s = &kernel_stat()->vcpu[vm->stat[i]];
+        sums->time += s->time;
+        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++)
+            sums->exits[cause] += s->exits[cause];
+        if (s->first && (!first || s->first < first))
+            first = s->first;
+    }
+    sums->first = first > vm->started ? first - vm->started : 0;
+}
+
+/* Has any other VM changed what the kernel holds since `vm` was built? */
+static bool alone(const struct vm *vm)
+{
+    for (const struct vm *other = machine.vm; other < machine.vm + machine.vms; other++)
+        if (other != vm && other->life == LIFE_STARTING)
+            return false;
+    return vm->changes == changes;
+}
+
+void vm_destroy(struct vm *vm)
+{
+    bool exact = alone(vm);
+    destroy(vm_slot(vm, VM_VMM));
+    destroy(vm_slot(vm, VM_GUEST));
+    changes++;
+    struct pool after = vm_pool();
+    if (exact && (after.frames != vm->before.frames || after.objects != vm->before.objects))
+        console_say("LEAK vm=%s frames_before=%u frames_after=%u objects_before=%u objects_after=%u", vm->plan->name, vm->before.frames,
+                    after.frames, vm->before.objects, after.objects);
+}

@@ -1,0 +1,130 @@
+/*
+ * One virtual machine as root sees it: its memory, which it keeps for ever, its
+ * two domains, which live from a start to an end, and how it fares.
+ */
+#ifndef ROOT_VM_H
+#define ROOT_VM_H
+
+#include <root/clock.h>
+#include <root/console.h>
+#include <root/image.h>
+#include <root/memory.h>
+#include <abi/utcb.h>
+
+enum life {
+    LIFE_OFF,      /* no domains; stays so until told otherwise          */
+    LIFE_WAITING,  /* no domains; starts again when `due`                */
+    LIFE_STARTING, /* its VMM sets it up; its vCPUs have no time yet     */
+    LIFE_RUNNING,
+    LIFE_ENDING, /* no domains any more; its last output is on its way */
+};
+
+/* Pieces of a VM's store: the memory beside its RAM. */
+enum piece { PIECE_CONFIG, PIECE_CONTROL, PIECE_MSIX, PIECE_STACKS, PIECE_LAN, PIECE_DATA, PIECE_DISK, PIECES = PIECE_DISK + PLAN_DISKS };
+
+/* A file in the VMM's space. */
+enum { FILE_KERNEL, FILE_INITRD, FILE_DISK, FILES = FILE_DISK + PLAN_DISKS };
+struct file {
+    uint64_t source;   /* physical address of the module          */
+    uint64_t base;     /* of what is mapped: the module or a copy */
+    uint64_t size, va; /* bytes; size 0: there is none            */
+};
+
+struct pool {
+    uint32_t frames, objects; /* free ones */
+};
+
+/* How a life ended, and what it took. */
+struct end {
+    uint32_t reason; /* enum vm_reason */
+    uint64_t value, rip, cr3, ports, msrs;
+    uint64_t time, first; /* TSC ticks: run by its vCPUs; from the start to the first guest instruction, 0: none */
+    uint64_t exits[CAUSE_COUNT];
+    char message[96];
+};
+
+struct vm {
+    const struct plan_vm *plan;
+    uint32_t index;
+    enum life life;
+    bool again;        /* start again after this end, by command        */
+    uint32_t restarts; /* since the machine started                     */
+    uint32_t quick;    /* lives in a row that ended at once             */
+    uint64_t started, due;
+    struct region ram, store;
+    uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */
+    struct file file[FILES];
+    uint32_t stat[PLAN_VCPUS]; /* indices in kernel_stat.vcpu           */
+    const char *failed;        /* the first step of its building that failed */
+    uint64_t failed_status;
+    struct pool before; /* the kernel's, when it was built              */
+    uint32_t changes;   /* and the steps that all VMs had made, with its own since */
+    struct console_line line;
+    struct end end;
+    uint64_t seen_tsc, seen_time, seen_exits[CAUSE_COUNT]; /* at the last `list` */
+};
+
+/* What all VMs are built with; set by main. */
+struct machine {
+    const struct boot_info *info;
+    const struct plan *plan;
+    struct acpi acpi;
+    struct clock clock;
+    struct image vmm, lan;
+    uint32_t cores;
+    uint32_t vms;
+    struct vm vm[PLAN_VMS];
+};
+extern struct machine machine;
+
+static inline const struct kernel_stat *kernel_stat(void) { return (const struct kernel_stat *)ROOT_STAT; }
+static inline uint64_t vm_slot(const struct vm *vm, uint64_t slot) { return SLOT_VM + VM_SLOTS * vm->index + slot; }
+
+/* A piece as root sees it; the store must be open. */
+static inline void *vm_piece(const struct vm *vm, enum piece piece) { return (void *)(ROOT_PHYS + vm->store.base + vm->offset[piece]); }
+static inline struct vm_control *vm_control(const struct vm *vm) { return vm_piece(vm, PIECE_CONTROL); }
+
+/* ---- store.c ---------------------------------------------------------------- */
+/* Take the VM's memory. False: the machine has not enough; the console says so. */
+bool store_take(struct vm *vm);
+/* Map the store into root's own space, for good. */
+bool store_open(struct vm *vm);
+/* As new: everything but the volatile disks. */
+void store_fill(struct vm *vm);
+/* The volatile disks as new. */
+void store_copy_disks(const struct vm *vm);
+/* Map pieces and files into the VMM's PD. A raw status. */
+uint64_t store_map(const struct vm *vm);
+
+/* ---- vm.c ------------------------------------------------------------------- */
+/* Create both domains with all in them, and give the VMM time. False: vm->failed says what went wrong. */
+bool vm_build(struct vm *vm);
+/* The VMM is ready: give the vCPUs time. False: as above. */
+bool vm_run(struct vm *vm);
+/* Destroy both domains; checks that the kernel got everything back. */
+void vm_destroy(struct vm *vm);
+/* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
+uint32_t vm_core(const struct vm *vm, uint32_t i);
+/* Counters of this life until now. */
+void vm_count(const struct vm *vm, struct end *sums);
+/* The kernel's free frames and objects. */
+struct pool vm_pool(void);
+
+/* ---- life.c ----------------------------------------------------------------- */
+void life_start(struct vm *vm);
+/* End it by command; `again`: and start it anew. No effect on a VM that is off, but to cancel its restart. */
+void life_stop(struct vm *vm, bool again);
+/* Look at every VM; returns the TSC at which to look again, 0: only when the bell rings. */
+uint64_t life_turn(uint64_t now);
+bool life_all_off(void);
+
+/* ---- output.c --------------------------------------------------------------- */
+/* Take console output of all VMs in turn, as much as the line can hold; true: there is more. `held_back`: all
+   but this one and those that end must wait (NULL: none). */
+bool output_turn(const struct vm *focus);
+/* All that an ended VM had said is in the queue. */
+bool output_done(const struct vm *vm);
+/* End lines that stand unfinished for 100 ms. */
+void output_flush(uint64_t now, const struct vm *focus);
+
+#endif
