@@ -7,6 +7,7 @@
  * vanished offer that it moved to the ISR.
  */
 #include <vmm/vcpu.h>
+#include <lib/string.h>
 
 #define NOMINAL_HZ    1000000000ull /* the timer's clock before its divider */
 #define LVT_MASKED    0x10000u
@@ -33,6 +34,12 @@ enum reg {
     REG_DIVIDE = 0x3e,
     REG_SELF = 0x3f
 };
+#define LVT_ENTRIES 6u
+#define BIT(n)      (1ull << (n))
+/* Registers that read as they are kept; the TMR is zero: all interrupts are edges. */
+#define PLAIN                                                                                                                              \
+    (BIT(REG_ID) | BIT(REG_VERSION) | BIT(REG_TPR) | BIT(REG_LDR) | BIT(REG_SVR) | 0xffull << REG_TMR | BIT(REG_ESR) |                     \
+     0x3full << REG_LVT | BIT(REG_INITIAL) | BIT(REG_DIVIDE))
 enum timer_mode { TIMER_ONESHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 enum delivery { DELIVER_FIXED = 0, DELIVER_LOWEST = 1, DELIVER_NMI = 4, DELIVER_INIT = 5, DELIVER_SIPI = 6 };
 enum shorthand { TO_FIELD, TO_SELF, TO_ALL, TO_OTHERS };
@@ -61,10 +68,14 @@ void apic_reset(struct vcpu *v)
         __atomic_store_n(&v->irr[i], 0, __ATOMIC_RELAXED);
         v->isr[i] = 0;
     }
-    for (uint32_t i = 0; i < LVT_COUNT; i++)
-        v->lvt[i] = LVT_MASKED;
-    v->offer = v->tpr = v->divide = v->initial = 0;
-    v->svr = 0xff;
+    memset(v->reg, 0, sizeof(v->reg));
+    for (uint32_t i = 0; i < LVT_ENTRIES; i++)
+        v->reg[REG_LVT + i] = LVT_MASKED;
+    v->reg[REG_ID] = v->id;
+    v->reg[REG_VERSION] = VERSION;
+    v->reg[REG_LDR] = 1u << v->id;
+    v->reg[REG_SVR] = 0xff;
+    v->offer = 0;
     v->icr = v->deadline = v->period = 0;
 }
 
@@ -84,7 +95,7 @@ static uint32_t highest(const uint64_t set[4])
 static uint32_t priority(const struct vcpu *v)
 {
     uint32_t service = highest(v->isr) & 0xf0;
-    return v->tpr >= service ? v->tpr : service;
+    return v->reg[REG_TPR] >= service ? v->reg[REG_TPR] : service;
 }
 
 void apic_taken(struct vcpu *v, const struct exit_state *s)
@@ -141,7 +152,7 @@ static uint32_t destination(uint32_t field, bool logical)
 static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t self)
 {
     if (mode == DELIVER_LOWEST)
-        targets &= -targets;
+        targets &= ~(targets - 1);
     for (; targets; targets &= targets - 1) {
         uint32_t target = (uint32_t)__builtin_ctz(targets);
         switch (mode) {
@@ -189,17 +200,17 @@ static void send_ipi(struct vcpu *v, uint64_t icr)
 
 /* ---- timer (SDM3 10.5.4) ------------------------------------------------------ */
 
-static enum timer_mode timer_mode(const struct vcpu *v) { return v->lvt[LVT_TIMER] >> 17 & 3; }
+static enum timer_mode timer_mode(const struct vcpu *v) { return v->reg[REG_LVT] >> 17 & 3; }
 
 /* log2 of the divider: the register's bits 3, 1, 0 code 2, 4, .. 128, 1. */
-static uint32_t timer_shift(const struct vcpu *v) { return (((v->divide >> 1 & 4) | (v->divide & 3)) + 1) & 7; }
+static uint32_t timer_shift(const struct vcpu *v) { return (((v->reg[REG_DIVIDE] >> 1 & 4) | (v->reg[REG_DIVIDE] & 3)) + 1) & 7; }
 
 void apic_tick(struct vcpu *v, struct utcb *u)
 {
     uint64_t now = tsc();
     if (v->deadline && v->deadline <= now) {
-        if (!(v->lvt[LVT_TIMER] & LVT_MASKED))
-            vcpu_post(v->id, v->lvt[LVT_TIMER] & 0xff, v->id);
+        if (!(v->reg[REG_LVT] & LVT_MASKED))
+            vcpu_post(v->id, v->reg[REG_LVT] & 0xff, v->id);
         uint64_t next = v->deadline + v->period;
         v->deadline = !v->period ? 0 : next > now ? next : now + v->period;
     }
@@ -219,7 +230,7 @@ static void timer_count(struct vcpu *v, struct utcb *u, uint32_t count)
     if (timer_mode(v) == TIMER_DEADLINE)
         return;
     uint64_t ticks = scale((uint64_t)count << timer_shift(v), tsc_per_tick);
-    v->initial = count;
+    v->reg[REG_INITIAL] = count;
     timer_arm(v, u, count ? tsc() + ticks : 0, timer_mode(v) == TIMER_PERIODIC ? ticks : 0);
 }
 
@@ -239,10 +250,10 @@ void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value)
         timer_arm(v, u, value, 0);
 }
 
-static void lvt_write(struct vcpu *v, struct utcb *u, uint32_t entry, uint32_t value)
+static void lvt_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint32_t value)
 {
     enum timer_mode before = timer_mode(v);
-    v->lvt[entry] = value & (entry == LVT_TIMER ? 0x700ffu : 0x107ffu);
+    v->reg[reg] = value & (reg == REG_LVT ? 0x700ffu : 0x107ffu);
     if ((before == TIMER_DEADLINE) != (timer_mode(v) == TIMER_DEADLINE))
         timer_arm(v, u, 0, 0);
 }
@@ -251,33 +262,14 @@ static void lvt_write(struct vcpu *v, struct utcb *u, uint32_t entry, uint32_t v
 
 static uint32_t word32(const uint64_t set[4], uint32_t i) { return (uint32_t)(set[i / 2] >> 32 * (i % 2)); }
 
-bool apic_read(struct vcpu *v, uint32_t reg, uint64_t *value)
+bool apic_read(const struct vcpu *v, uint32_t reg, uint64_t *value)
 {
     switch (reg) {
-    case REG_ID:
-        *value = v->id;
-        return true;
-    case REG_VERSION:
-        *value = VERSION;
-        return true;
-    case REG_TPR:
-        *value = v->tpr;
-        return true;
     case REG_PPR:
         *value = priority(v);
         return true;
-    case REG_LDR:
-        *value = 1u << v->id;
-        return true;
-    case REG_SVR:
-        *value = v->svr;
-        return true;
     case REG_ISR ... REG_ISR + 7:
         *value = word32(v->isr, reg - REG_ISR);
-        return true;
-    case REG_TMR ... REG_TMR + 7: /* all edge-triggered */
-    case REG_ESR:
-        *value = 0;
         return true;
     case REG_IRR ... REG_IRR + 7:
         *value = word32(v->irr, reg - REG_IRR);
@@ -285,20 +277,12 @@ bool apic_read(struct vcpu *v, uint32_t reg, uint64_t *value)
     case REG_ICR:
         *value = v->icr;
         return true;
-    case REG_LVT ... REG_LVT + LVT_COUNT - 1:
-        *value = v->lvt[reg - REG_LVT];
-        return true;
-    case REG_INITIAL:
-        *value = v->initial;
-        return true;
     case REG_CURRENT:
         *value = timer_current(v);
         return true;
-    case REG_DIVIDE:
-        *value = v->divide;
-        return true;
     default:
-        return false;
+        *value = v->reg[reg];
+        return PLAIN >> reg & 1;
     }
 }
 
@@ -320,18 +304,18 @@ bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
         timer_count(v, u, (uint32_t)value);
         return true;
     case REG_TPR:
-        v->tpr = value & 0xff;
+        v->reg[reg] = value & 0xff;
         return true;
     case REG_SVR:
-        v->svr = value & 0x3ff;
+        v->reg[reg] = value & 0x3ff;
         return true;
     case REG_ESR:
         return value == 0;
-    case REG_LVT ... REG_LVT + LVT_COUNT - 1:
-        lvt_write(v, u, reg - REG_LVT, (uint32_t)value);
+    case REG_LVT ... REG_LVT + LVT_ENTRIES - 1:
+        lvt_write(v, u, reg, (uint32_t)value);
         return true;
     case REG_DIVIDE:
-        v->divide = value & 0xb;
+        v->reg[reg] = value & 0xb;
         return true;
     default:
         return false;

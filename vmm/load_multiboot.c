@@ -27,7 +27,7 @@ static bool has_header(void)
         if (!p)
             return false;
         memcpy(word, p, sizeof(word));
-        if (word[0] == HEADER_MAGIC && word[0] + word[1] + word[2] == 0)
+        if (word[0] == HEADER_MAGIC && word[2] == -(word[0] + word[1]))
             return true;
     }
     return false;

@@ -150,7 +150,7 @@ void vcpu_hlt(uint64_t id, struct utcb *u)
 {
     struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
-    v->idle = s->rflags & EFLAGS_IF ? IDLE_HLT : IDLE_DEAF;
+    v->idle = (s->rflags & EFLAGS_IF) ? IDLE_HLT : IDLE_DEAF;
     skip(u, s->next_rip);
     rest(v, u);
 }

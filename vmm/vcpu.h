@@ -14,7 +14,6 @@ enum idle {
     IDLE_DEAF, /* HLT with interrupts disabled: until NMI or INIT */
     IDLE_SIPI, /* after INIT: until a start-up IPI               */
 };
-enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
 
 struct vcpu {
     /* Posted by anybody, atomically; see vcpu_post and vcpu_request. */
@@ -23,10 +22,9 @@ struct vcpu {
     uint32_t sipi;    /* vector of the last start-up IPI */
     /* Its own handler's. */
     uint32_t id;
-    uint32_t offer;  /* vector that hardware was told to deliver, 0: none */
-    uint64_t isr[4]; /* vectors in service */
-    uint32_t tpr, svr, divide, initial;
-    uint32_t lvt[LVT_COUNT];
+    uint32_t offer;   /* vector that hardware was told to deliver, 0: none */
+    uint64_t isr[4];  /* vectors in service */
+    uint32_t reg[64]; /* the APIC's plain registers, by MSR - 800h */
     uint64_t icr;
     uint64_t deadline; /* of the timer, absolute TSC; 0: not armed */
     uint64_t period;   /* TSC ticks; 0: one-shot or TSC-deadline mode */
@@ -59,7 +57,7 @@ void apic_taken(struct vcpu *v, const struct exit_state *s); /* first in an exit
 void apic_offer(struct vcpu *v, struct utcb *u);             /* last in an exit: offer the best vector */
 void apic_tick(struct vcpu *v, struct utcb *u);              /* has the timer expired? tell the next deadline */
 /* Register `reg` = MSR - 800h, 0..3Fh; false: #GP (SDM3 table 10-6). */
-bool apic_read(struct vcpu *v, uint32_t reg, uint64_t *value);
+bool apic_read(const struct vcpu *v, uint32_t reg, uint64_t *value);
 bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value);
 uint64_t apic_deadline_read(const struct vcpu *v);
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value);
