@@ -56,6 +56,7 @@ static void capacity_is_in_sectors(void **state)
     assert_int_equal(virtio_in(DISK, R_CONFIG + 4, 4), 0);
     assert_int_equal(virtio_in(DISK, R_CONFIG + 12, 4), VIRTQUEUE_MAX - 2);
     assert_int_equal(virtio_in(DISK, 0xfe, 4), 0);
+    assert_int_equal(virtio_in(DISK, R_CONFIG + VIRTIO_CONFIG - 2, 4), 0); /* nothing of the VMM's behind it */
 }
 
 static void reads_give_the_disk(void **state)
