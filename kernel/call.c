@@ -33,18 +33,16 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
     }
 }
 
-/* entry.S, on this core's stack with interrupts off; self's kept registers are saved. */
+/* entry.S, on this core's stack with interrupts off; self's kept registers are saved. CALL_PT_REPLY does not come here. */
 void call_entry(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call);
 
 void call_entry(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call)
 {
     struct ec *self = cpu_core()->current;
     uint64_t s;
-    if (call == CALL_PT_REPLY) {
-        ipc_reply(self, a1);
-        return;
-    }
-    if (call == CALL_PT_CALL)
+    if (call == CALL_NOP)
+        s = OK;
+    else if (call == CALL_PT_CALL)
         s = ipc_call(self, a1, a2);
     else if (call == CALL_SM_UP)
         s = sm_up(self->pd, a1);
@@ -52,8 +50,6 @@ void call_entry(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5,
         s = sm_down(self, a1, a2);
     else if (call == CALL_EC_RECALL)
         s = ec_recall(self->pd, a1);
-    else if (call == CALL_NOP)
-        s = OK;
     else {
         const uint64_t a[5] = {a1, a2, a3, a4, a5};
         graph_lock();

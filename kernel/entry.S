@@ -34,10 +34,11 @@
 #define EC_RSP 152
 #define EC_VMCB 160
 #define EC_HAZARD 168
-#define EC_KIND 169
-#define EC_FULL 171
+#define EC_WAY 171
 
-#define KIND_VCPU 2
+#define WAY_SYSRET 0
+#define WAY_IRET   1 /* above it: a vCPU */
+#define CALL_PT_REPLY 2
 #define USER_DATA 0x1b
 #define USER_CODE 0x23
 
@@ -48,6 +49,8 @@
     .globl syscall_entry
 syscall_entry:
     swapgs
+    cmp $CALL_PT_REPLY, %rax
+    je reply_entry
     mov %rsp, %gs:SCRATCH
     mov %gs:CURRENT, %rsp
     mov %rbx, EC_RBX(%rsp)
@@ -60,7 +63,7 @@ syscall_entry:
     mov %r11, EC_RFLAGS(%rsp)
     mov %gs:SCRATCH, %rcx
     mov %rcx, EC_RSP(%rsp)
-    movb $0, EC_FULL(%rsp)
+    movb $WAY_SYSRET, EC_WAY(%rsp)
     mov %gs:STACK, %rsp
     mov %r10, %rcx
     mov %rax, %r9
@@ -72,10 +75,9 @@ resume:
     cmpb $0, %gs:ATTENTION
     jne attention
     mov %gs:CURRENT, %rbx
-    cmpb $KIND_VCPU, EC_KIND(%rbx)
-    je enter_guest
-    cmpb $0, EC_FULL(%rbx)
-    jne return_full
+    cmpb $WAY_IRET, EC_WAY(%rbx)
+    je return_full
+    ja enter_guest
     mov EC_RIP(%rbx), %rcx
     mov EC_RFLAGS(%rbx), %r11
     mov EC_RAX(%rbx), %rax
@@ -97,6 +99,14 @@ resume:
 
 attention:
     call core_attention
+    jmp resume
+
+/* CALL_PT_REPLY: the handler starts anew at its next call, so nothing of it is kept. */
+reply_entry:
+    mov %gs:STACK, %rsp
+    mov %rdi, %rsi
+    mov %gs:CURRENT, %rdi
+    call ipc_reply
     jmp resume
 
 return_full:
@@ -225,7 +235,7 @@ trap_common:
     mov %rcx, EC_RFLAGS(%rax)
     mov 40(%rsp), %rcx
     mov %rcx, EC_RSP(%rax)
-    movb $1, EC_FULL(%rax)
+    movb $WAY_IRET, EC_WAY(%rax)
     mov (%rsp), %rdi
     mov 8(%rsp), %rsi
     cld

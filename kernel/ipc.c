@@ -40,7 +40,7 @@ static void enter(struct ec *self, const struct pt *pt, enum call_kind kind)
     handler->state = STATE_READY;
     handler->caller = self;
     handler->sc = self->sc;
-    handler->full = 0;
+    handler->way = WAY_SYSRET;
     handler->regs.rip = pt->entry;
     handler->regs.rsp = handler->sp;
     handler->regs.rdi = pt->id;

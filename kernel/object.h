@@ -61,6 +61,7 @@ enum ec_state {
     STATE_STOPPED, /* never runs again                              */
 };
 enum hazard { HAZARD_START = 1, HAZARD_RECALL = 2 }; /* what a vCPU must do before it runs guest code */
+enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST }; /* how entry.S goes back to an EC: IRET restores all registers */
 enum call_kind { BY_CALL, BY_EVENT }; /* why an EC is STATE_CALLING */
 
 struct ec {
@@ -68,7 +69,7 @@ struct ec {
     struct regs regs;
     uint64_t vmcb_pa;      /* entry.S: where VMRUN goes                     */
     volatile uint8_t hazard; /* set by any core, taken by its own           */
-    uint8_t kind, core, full, state, call, woken; /* full: return by IRET with all registers */
+    uint8_t kind, core, way, state, call, woken;
     volatile uint8_t inboxed;
     uint16_t events;
     uint16_t utcb_slot;

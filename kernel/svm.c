@@ -98,6 +98,7 @@ struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
     init_vmcb(v->vmcb, pd->table_pa);
     ec->vmcb_pa = cpu_pa(v->vmcb);
     ec->kind = EC_VCPU;
+    ec->way = WAY_GUEST;
     ec->core = core;
     ec->pd = pd;
     ec->state = STATE_NEW;
