@@ -57,6 +57,8 @@ static void virtio_signal(struct virtio_device *d, uint16_t vector, uint8_t isr)
     if (vector < VIRTIO_VECTORS) {
         d->pending |= 1u << vector;
         msix_send(d);
+        if (d->pending) /* an unmask does not exit: look again soon, then at each touch of a device */
+            sm_up(VMM_SM_WORK);
     }
 }
 
@@ -109,6 +111,7 @@ void virtio_work(void)
     for (uint32_t slot = 0; slot < PCI_SLOTS; slot++)
         if (devices[slot].kind)
             virtio_run_all(&devices[slot]);
+    virtio_poll();
 }
 
 /* ---- registers (4.1.4.3) -------------------------------------------------------- */

@@ -339,7 +339,9 @@ static void masked_messages_wait_for_a_poll(void **state)
     *control = 1;
     say_hello();
     driver_notify(CONSOLE, TX);
-    virtio_poll();
+    assert_int_equal(fake.bells[VMM_SM_WORK], 1);
+    virtio_work();
+    assert_int_equal(fake.bells[VMM_SM_WORK], 1);
     assert_int_equal(fake.messages, 0);
     assert_int_equal(*pba, 1 << (1 + TX));
     *control = 0;
