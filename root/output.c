@@ -60,6 +60,6 @@ bool output_done(const struct vm *vm) { return used(vm) == 0; }
 void output_flush(uint64_t now, const struct vm *focus)
 {
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        if (vm != focus && vm->line.used && now - vm->line.changed > clock_ticks(PAUSE_MS))
+        if (vm != focus && vm->line.used && now >= vm->line.changed + clock_ticks(PAUSE_MS))
             console_flush(vm->plan->name, &vm->line);
 }
