@@ -1,9 +1,22 @@
 /* The local APIC. */
 #include <apic.h>
 
-enum reg { APIC_ID = 0x02, APIC_TPR = 0x08, APIC_EOI = 0x0b, APIC_SPURIOUS = 0x0f, APIC_IRR = 0x20, APIC_ICR = 0x30,
-           APIC_LVT_TIMER = 0x32, APIC_LVT_THERMAL, APIC_LVT_PERF, APIC_LVT_LINT0, APIC_LVT_LINT1, APIC_LVT_ERROR,
-           APIC_INITIAL = 0x38, APIC_DIVIDE = 0x3e };
+enum reg {
+    APIC_ID = 0x02,
+    APIC_TPR = 0x08,
+    APIC_EOI = 0x0b,
+    APIC_SPURIOUS = 0x0f,
+    APIC_IRR = 0x20,
+    APIC_ICR = 0x30,
+    APIC_LVT_TIMER = 0x32,
+    APIC_LVT_THERMAL,
+    APIC_LVT_PERF,
+    APIC_LVT_LINT0,
+    APIC_LVT_LINT1,
+    APIC_LVT_ERROR,
+    APIC_INITIAL = 0x38,
+    APIC_DIVIDE = 0x3e
+};
 enum { LVT_MASKED = 1 << 16, DIVIDE_BY_1 = 0xb, SOFTWARE_ENABLE = 1 << 8, ICR_INIT = 5 << 8 | 1 << 14, ICR_SIPI = 6 << 8 | 1 << 14 };
 
 static uint64_t ticks_per_tsc; /* 32.32 fixed point */

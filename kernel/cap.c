@@ -13,7 +13,8 @@ uint64_t cap_vacant(const struct pd *pd, uint64_t slot, unsigned arg)
 void cap_set(struct pd *pd, uint64_t slot, void *object, unsigned rights)
 {
     const struct object *o = object;
-    pd->caps[slot & (CAP_SLOTS - 1)] = (struct cap){.gen = o->head.gen & ((1ull << 40) - 1), .rights = rights & 0xff, .index = object_index(o)};
+    pd->caps[slot & (CAP_SLOTS - 1)] =
+        (struct cap){.gen = o->head.gen & ((1ull << 40) - 1), .rights = rights & 0xff, .index = object_index(o)};
 }
 
 uint64_t cap_delegate(struct pd *self, uint64_t source, uint64_t target, uint64_t mask)

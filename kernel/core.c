@@ -131,7 +131,7 @@ static void init_tables(struct core *c)
     c->tss.rsp[0] = c->stack_top;
     c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + 32);
     c->tss.ist[IST_FATAL - 1] = (uint64_t)(c->fatal_stack + 128);
-    c->tss.iomap = sizeof c->tss; /* no I/O bitmap: ports go by IOPL, all or none */
+    c->tss.iomap = sizeof c->tss;   /* no I/O bitmap: ports go by IOPL, all or none */
     c->gdt[1] = 0x00209b0000000000; /* kernel code; the order is SYSRET's (APM2 6.1.1) */
     c->gdt[2] = 0x0000930000000000;
     c->gdt[3] = 0x0000f30000000000; /* user data */

@@ -22,27 +22,27 @@ enum { IST_NMI = 1, IST_FATAL = 2 };
 
 struct core {
     /* entry.S knows these offsets */
-    struct core *self;       /* 0                                          */
-    struct ec *current;      /* 8: NULL while idle                         */
-    uint64_t stack_top;      /* 16                                         */
-    uint64_t scratch;        /* 24                                         */
-    struct ec *loaded;       /* 32: the vCPU whose FPU, XCR0 and debug registers are in the core */
-    uint64_t host_vmcb_pa;   /* 40: the kernel's own FS..SYSENTER state, for VMLOAD */
-    uint8_t attention;       /* 48: call core_attention() before going back to user or guest */
+    struct core *self;     /* 0                                          */
+    struct ec *current;    /* 8: NULL while idle                         */
+    uint64_t stack_top;    /* 16                                         */
+    uint64_t scratch;      /* 24                                         */
+    struct ec *loaded;     /* 32: the vCPU whose FPU, XCR0 and debug registers are in the core */
+    uint64_t host_vmcb_pa; /* 40: the kernel's own FS..SYSENTER state, for VMLOAD */
+    uint8_t attention;     /* 48: call core_attention() before going back to user or guest */
 
     uint8_t number;
     volatile uint8_t online; /* set once by the core itself, read by all   */
     bool flush_guest;        /* the next VMRUN flushes the TLB             */
     uint32_t apic_id;
-    uint64_t cr3;            /* the host space in use                      */
+    uint64_t cr3; /* the host space in use                      */
     uint64_t xcr0;
-    uint64_t armed;          /* TSC the local timer is set to; 0: not      */
-    uint64_t since;          /* TSC up to which time is accounted          */
-    struct sc *sc;           /* whose time it is; NULL while idle          */
+    uint64_t armed;               /* TSC the local timer is set to; 0: not      */
+    uint64_t since;               /* TSC up to which time is accounted          */
+    struct sc *sc;                /* whose time it is; NULL while idle          */
     struct sc *ready[PRIORITIES]; /* circular lists; head runs next        */
     uint32_t ready_mask;
-    struct timer *timers;    /* sorted by deadline                         */
-    struct ec *volatile inbox; /* any core pushes, this one takes all      */
+    struct timer *timers;                     /* sorted by deadline                         */
+    struct ec *volatile inbox;                /* any core pushes, this one takes all      */
     volatile uint32_t sync_wanted, sync_done; /* core_sync(): wanted by the holder of the graph lock */
 
     uint64_t gdt[8];

@@ -11,21 +11,37 @@
 
 enum msr {
     MSR_APIC_BASE = 0x1b,
-    MSR_EFER      = 0xc0000080,
-    MSR_STAR      = 0xc0000081,
-    MSR_LSTAR     = 0xc0000082,
-    MSR_SFMASK    = 0xc0000084,
-    MSR_GS_BASE   = 0xc0000101,
-    MSR_KGS_BASE  = 0xc0000102,
-    MSR_VM_HSAVE  = 0xc0010117,
-    MSR_X2APIC    = 0x800, /* + register / 16 */
+    MSR_EFER = 0xc0000080,
+    MSR_STAR = 0xc0000081,
+    MSR_LSTAR = 0xc0000082,
+    MSR_SFMASK = 0xc0000084,
+    MSR_GS_BASE = 0xc0000101,
+    MSR_KGS_BASE = 0xc0000102,
+    MSR_VM_HSAVE = 0xc0010117,
+    MSR_X2APIC = 0x800, /* + register / 16 */
 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum { CR0_WP = 1 << 16, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR0_PE = 1, CR0_ET = 1 << 4, CR0_MP = 1 << 1 };
 #define CR0_PG (1u << 31)
-enum { CR4_PAE = 1 << 5, CR4_MCE = 1 << 6, CR4_PGE = 1 << 7, CR4_OSFXSR = 1 << 9, CR4_UMIP = 1 << 11, CR4_OSXSAVE = 1 << 18,
-       CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21 };
-enum { RFLAGS_FIXED = 2, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_IOPL = 3 << 12, RFLAGS_NT = 1 << 14, RFLAGS_AC = 1 << 18 };
+enum {
+    CR4_PAE = 1 << 5,
+    CR4_MCE = 1 << 6,
+    CR4_PGE = 1 << 7,
+    CR4_OSFXSR = 1 << 9,
+    CR4_UMIP = 1 << 11,
+    CR4_OSXSAVE = 1 << 18,
+    CR4_SMEP = 1 << 20,
+    CR4_SMAP = 1 << 21
+};
+enum {
+    RFLAGS_FIXED = 2,
+    RFLAGS_TF = 1 << 8,
+    RFLAGS_IF = 1 << 9,
+    RFLAGS_DF = 1 << 10,
+    RFLAGS_IOPL = 3 << 12,
+    RFLAGS_NT = 1 << 14,
+    RFLAGS_AC = 1 << 18
+};
 
 struct cpuid {
     uint32_t eax, ebx, ecx, edx;
@@ -53,7 +69,10 @@ static inline uint64_t cpu_rdmsr(uint32_t msr)
     __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
     return (uint64_t)hi << 32 | lo;
 }
-static inline void cpu_wrmsr(uint32_t msr, uint64_t v) { __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory"); }
+static inline void cpu_wrmsr(uint32_t msr, uint64_t v)
+{
+    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
 static inline uint64_t cpu_tsc(void)
 {
     uint32_t lo, hi;
@@ -101,7 +120,9 @@ static inline void cpu_reload_segments(void)
 {
     __asm__ volatile("pushq %0; lea 1f(%%rip), %%rax; pushq %%rax; lretq; 1:"
                      "mov %1, %%ss; mov %2, %%ds; mov %2, %%es; mov %2, %%fs; mov %2, %%gs"
-                     : : "i"(0x08), "r"(0x10), "r"(0) : "rax", "memory");
+                     :
+                     : "i"(0x08), "r"(0x10), "r"(0)
+                     : "rax", "memory");
 }
 static inline void cpu_vmsave(uint64_t pa) { __asm__ volatile("vmsave %0" : : "a"(pa) : "memory"); }
 static inline void cpu_relax(void) { __asm__ volatile("pause"); }

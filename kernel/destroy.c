@@ -17,10 +17,14 @@ static bool falls(const struct object *o)
     if (objects[o->head.owner].head.dead)
         return true;
     switch (o->head.type) {
-    case OBJ_EC: return o->ec.pd->head.dead;
-    case OBJ_SC: return o->sc.home->head.dead;
-    case OBJ_PT: return o->pt.ec->head.dead;
-    default: return false;
+    case OBJ_EC:
+        return o->ec.pd->head.dead;
+    case OBJ_SC:
+        return o->sc.home->head.dead;
+    case OBJ_PT:
+        return o->pt.ec->head.dead;
+    default:
+        return false;
     }
 }
 
@@ -44,13 +48,18 @@ static void mark(struct head *first)
 static void release(struct object *o)
 {
     switch (o->head.type) {
-    case OBJ_EC: ec_release(&o->ec); break;
+    case OBJ_EC:
+        ec_release(&o->ec);
+        break;
     case OBJ_SC:
         if (!o->sc.home->head.dead)
             o->sc.home->sc = 0;
         break;
-    case OBJ_SM: sm_abort(&o->sm); break;
-    default: break;
+    case OBJ_SM:
+        sm_abort(&o->sm);
+        break;
+    default:
+        break;
     }
 }
 

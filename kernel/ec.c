@@ -52,7 +52,8 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
         return bad(BAD_ARG, 4);
     if (!user_address(sp))
         return bad(BAD_ARG, 5);
-    struct ec *ec = kind == EC_VCPU ? vcpu_new(pd, (uint8_t)core, value) : ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp);
+    struct ec *ec =
+        kind == EC_VCPU ? vcpu_new(pd, (uint8_t)core, value) : ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp);
     if (!ec)
         return NO_MEMORY;
     ec->events = (uint16_t)events;

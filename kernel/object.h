@@ -17,8 +17,8 @@
 #define WARN_UNUSED __attribute__((warn_unused_result))
 
 struct head {
-    uint8_t type; /* enum object_type; OBJ_NONE: free */
-    uint8_t dead; /* being destroyed: nothing may be started on it */
+    uint8_t type;   /* enum object_type; OBJ_NONE: free */
+    uint8_t dead;   /* being destroyed: nothing may be started on it */
     uint16_t owner; /* index of the PD that paid */
     uint32_t unused;
     uint64_t gen;
@@ -36,11 +36,11 @@ struct timer {
 
 struct pd {
     struct head head;
-    uint8_t kind, ports; /* enum pd_kind; threads may use I/O ports */
-    uint32_t frames_left, objects_left; /* quota not yet spent */
+    uint8_t kind, ports;                  /* enum pd_kind; threads may use I/O ports */
+    uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */
-    uint32_t tables;                    /* frames that are page tables below the top one */
-    uint64_t *table; /* level-4 table: host space or nested space */
+    uint32_t tables;                      /* frames that are page tables below the top one */
+    uint64_t *table;                      /* level-4 table: host space or nested space */
     uint64_t table_pa;
     struct cap *caps; /* CAP_SLOTS of them, one frame */
 };
@@ -61,13 +61,13 @@ enum ec_state {
     STATE_STOPPED, /* never runs again                              */
 };
 enum hazard { HAZARD_START = 1, HAZARD_RECALL = 2 }; /* what a vCPU must do before it runs guest code */
-enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST }; /* how entry.S goes back to an EC: IRET restores all registers */
-enum call_kind { BY_CALL, BY_EVENT }; /* why an EC is STATE_CALLING */
+enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };        /* how entry.S goes back to an EC: IRET restores all registers */
+enum call_kind { BY_CALL, BY_EVENT };                /* why an EC is STATE_CALLING */
 
 struct ec {
     struct head head;
     struct regs regs;
-    uint64_t vmcb_pa;      /* entry.S: where VMRUN goes                     */
+    uint64_t vmcb_pa;        /* entry.S: where VMRUN goes                     */
     volatile uint8_t hazard; /* set by any core, taken by its own           */
     uint8_t kind, core, way, state, call, woken;
     volatile uint8_t inboxed;
@@ -76,22 +76,22 @@ struct ec {
     uint32_t unused;
     struct vcpu *vcpu;
     struct utcb *utcb;
-    uint64_t utcb_va, sp;  /* a handler's stack pointer at each entry       */
+    uint64_t utcb_va, sp; /* a handler's stack pointer at each entry       */
     struct pd *pd;
-    struct sc *sc;         /* the time it runs on, its own or donated       */
-    struct ec *caller;     /* a handler's                                   */
+    struct sc *sc;                /* the time it runs on, its own or donated       */
+    struct ec *caller;            /* a handler's                                   */
     struct ec *next, *inbox_next; /* in the semaphore's queue; in the core's inbox */
-    struct sm *sm;         /* whose queue it is in                          */
+    struct sm *sm;                /* whose queue it is in                          */
     struct timer timer;
-    uint64_t fault[3];     /* a thread's last: vector, error code, CR2      */
+    uint64_t fault[3]; /* a thread's last: vector, error code, CR2      */
 };
 
 struct sc {
     struct head head;
     uint8_t core, priority, queued;
-    struct ec *home, *ec;  /* the EC it was made for; the end of the donation chain */
+    struct ec *home, *ec;                     /* the EC it was made for; the end of the donation chain */
     uint64_t budget, period, left, replenish; /* TSC ticks */
-    uint64_t *time, spent; /* where its running time is counted: a vCPU's in the counters' page */
+    uint64_t *time, spent;                    /* where its running time is counted: a vCPU's in the counters' page */
     struct sc *next, *prev;
     struct timer timer;
 };

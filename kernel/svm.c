@@ -20,9 +20,9 @@ static uint64_t stat_used; /* bit i: stat.vcpu[i] belongs to a vCPU */
 
 /* MSRs a guest reads and writes itself: VMRUN, VMSAVE and VMLOAD switch each of them. */
 static const uint32_t own_msrs[] = {
-    0xc0000100, 0xc0000101, 0xc0000102, /* FS.base GS.base KernelGSbase */
+    0xc0000100, 0xc0000101, 0xc0000102,             /* FS.base GS.base KernelGSbase */
     0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR LSTAR CSTAR SFMASK */
-    0x174, 0x175, 0x176, /* SYSENTER CS ESP EIP */
+    0x174,      0x175,      0x176,                  /* SYSENTER CS ESP EIP */
 };
 
 /* Which event an exit code is; EVENT_OPCODE where not named. */
@@ -30,11 +30,20 @@ static const struct {
     uint16_t code;
     uint8_t event, length; /* of the instruction, where it is always the same */
 } exits[] = {
-    {EXIT_MSR, EVENT_MSR, 2},        {EXIT_PORT, EVENT_PORT, 0},         {EXIT_CPUID, CAUSE_CPUID, 2},
-    {EXIT_INTR, CAUSE_INTR, 0},      {EXIT_HLT, EVENT_HLT, 1},           {EXIT_VMMCALL, EVENT_VMCALL, 3},
-    {EXIT_NPF, EVENT_MEMORY, 0},     {EXIT_NMI, CAUSE_NMI, 0},           {EXIT_SHUTDOWN, EVENT_SHUTDOWN, 0},
-    {EXIT_XSETBV, EVENT_XSETBV, 3},  {EXIT_CR8, EVENT_CR8, 0},           {EXIT_EXCEPTION + 1, EVENT_EXCEPTION, 0},
-    {EXIT_EXCEPTION + 17, EVENT_EXCEPTION, 0}, {EXIT_EXCEPTION + 18, EVENT_EXCEPTION, 0},
+    {EXIT_MSR, EVENT_MSR, 2},
+    {EXIT_PORT, EVENT_PORT, 0},
+    {EXIT_CPUID, CAUSE_CPUID, 2},
+    {EXIT_INTR, CAUSE_INTR, 0},
+    {EXIT_HLT, EVENT_HLT, 1},
+    {EXIT_VMMCALL, EVENT_VMCALL, 3},
+    {EXIT_NPF, EVENT_MEMORY, 0},
+    {EXIT_NMI, CAUSE_NMI, 0},
+    {EXIT_SHUTDOWN, EVENT_SHUTDOWN, 0},
+    {EXIT_XSETBV, EVENT_XSETBV, 3},
+    {EXIT_CR8, EVENT_CR8, 0},
+    {EXIT_EXCEPTION + 1, EVENT_EXCEPTION, 0},
+    {EXIT_EXCEPTION + 17, EVENT_EXCEPTION, 0},
+    {EXIT_EXCEPTION + 18, EVENT_EXCEPTION, 0},
 };
 
 static void msr_allow(uint32_t msr)

@@ -13,24 +13,24 @@ struct vmcb {
     uint64_t code, info1, info2, exit_int;  /* 070 */
     uint64_t nested;                        /* 090 */
     uint8_t reserved098[0xa8 - 0x98];
-    uint64_t inject, nested_cr3, lbr;       /* 0A8 */
-    uint32_t clean, reserved0c4;            /* 0C0 */
-    uint64_t next_rip;                      /* 0C8 */
+    uint64_t inject, nested_cr3, lbr; /* 0A8 */
+    uint32_t clean, reserved0c4;      /* 0C0 */
+    uint64_t next_rip;                /* 0C8 */
     uint8_t reserved0d0[0x400 - 0xd0];
-    struct segment seg[SEG_COUNT];          /* 400: ES CS SS DS FS GS GDTR LDTR IDTR TR */
+    struct segment seg[SEG_COUNT]; /* 400: ES CS SS DS FS GS GDTR LDTR IDTR TR */
     uint8_t reserved4a0[0x4cb - 0x4a0];
-    uint8_t cpl;                            /* 4CB */
+    uint8_t cpl; /* 4CB */
     uint32_t reserved4cc;
-    uint64_t efer;                          /* 4D0 */
+    uint64_t efer; /* 4D0 */
     uint8_t reserved4d8[0x548 - 0x4d8];
     uint64_t cr4, cr3, cr0, dr7, dr6, rflags, rip; /* 548 */
     uint8_t reserved580[0x5d8 - 0x580];
-    uint64_t rsp;                           /* 5D8 */
+    uint64_t rsp; /* 5D8 */
     uint8_t reserved5e0[0x5f8 - 0x5e0];
-    uint64_t rax, star, lstar, cstar, sfmask, kernel_gs; /* 5F8 */
+    uint64_t rax, star, lstar, cstar, sfmask, kernel_gs;   /* 5F8 */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, cr2; /* 628 */
     uint8_t reserved648[0x668 - 0x648];
-    uint64_t pat;                           /* 668 */
+    uint64_t pat; /* 668 */
     uint8_t reserved670[0x1000 - 0x670];
 };
 
@@ -48,19 +48,42 @@ _Static_assert(__builtin_offsetof(struct vmcb, cr2) == 0x640, "VMCB");
 _Static_assert(__builtin_offsetof(struct vmcb, pat) == 0x668, "VMCB");
 
 enum intercept1 { /* 00C */
-    I1_INTR = 1u << 0, I1_NMI = 1u << 1, I1_INIT = 1u << 3, I1_RDPMC = 1u << 15, I1_CPUID = 1u << 18, I1_RSM = 1u << 19,
-    I1_INVD = 1u << 22, I1_HLT = 1u << 24, I1_INVLPGA = 1u << 26, I1_PORT = 1u << 27, I1_MSR = 1u << 28, I1_TASK = 1u << 29,
-    I1_FREEZE = 1u << 30,
+                  I1_INTR = 1u << 0,
+                  I1_NMI = 1u << 1,
+                  I1_INIT = 1u << 3,
+                  I1_RDPMC = 1u << 15,
+                  I1_CPUID = 1u << 18,
+                  I1_RSM = 1u << 19,
+                  I1_INVD = 1u << 22,
+                  I1_HLT = 1u << 24,
+                  I1_INVLPGA = 1u << 26,
+                  I1_PORT = 1u << 27,
+                  I1_MSR = 1u << 28,
+                  I1_TASK = 1u << 29,
+                  I1_FREEZE = 1u << 30,
 };
 #define I1_SHUTDOWN (1u << 31)
 enum intercept2 { /* 010: VMRUN VMMCALL VMLOAD VMSAVE STGI CLGI SKINIT, MONITOR MWAIT, XSETBV */
-    I2_SVM = 0x7f, I2_MONITOR = 1 << 10, I2_MWAIT = 3 << 11, I2_XSETBV = 1 << 13,
+                  I2_SVM = 0x7f,
+                  I2_MONITOR = 1 << 10,
+                  I2_MWAIT = 3 << 11,
+                  I2_XSETBV = 1 << 13,
 };
 enum { CR8_WRITE = 1 << 24, VINTR_IRQ = 1 << 8, VINTR_MASKING = 1 << 24 };
 
 enum exit_code {
-    EXIT_EXCEPTION = 0x40, EXIT_INTR = 0x60, EXIT_NMI = 0x61, EXIT_CPUID = 0x72, EXIT_HLT = 0x78, EXIT_PORT = 0x7b, EXIT_MSR = 0x7c,
-    EXIT_SHUTDOWN = 0x7f, EXIT_VMMCALL = 0x81, EXIT_CR8 = 0x18, EXIT_XSETBV = 0x8d, EXIT_NPF = 0x400,
+    EXIT_EXCEPTION = 0x40,
+    EXIT_INTR = 0x60,
+    EXIT_NMI = 0x61,
+    EXIT_CPUID = 0x72,
+    EXIT_HLT = 0x78,
+    EXIT_PORT = 0x7b,
+    EXIT_MSR = 0x7c,
+    EXIT_SHUTDOWN = 0x7f,
+    EXIT_VMMCALL = 0x81,
+    EXIT_CR8 = 0x18,
+    EXIT_XSETBV = 0x8d,
+    EXIT_NPF = 0x400,
 };
 
 #endif
