@@ -53,7 +53,7 @@ void driver_start(uint32_t slot, uint64_t features)
         uint32_t entry[4] = {0xfee00000, 0, slot << 8 | v, 0};
         memcpy(fake.msix + PAGE_SIZE * slot + 16 * v, entry, sizeof entry);
     }
-    for (uint32_t q = 0; q < virtio_in(slot, 0x12, 2); q++) {
+    for (uint32_t q = 0; q < VIRTIO_QUEUES && q < virtio_in(slot, 0x12, 2); q++) {
         driver_queue(slot, q, QSIZE);
         virtio_out(slot, R_ENABLE, 2, 1);
     }

@@ -1,15 +1,26 @@
 # Unit tests of vmm/virt*.c and lan/ on the host, with sanitizers: `make unit-vmm`.
-UNIT_VMM       = virtqueue virtio_blk virtio_net virtio_console lan
-UNIT_VMM_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
-                 -include tests/unit/fake_vmm.h
-UNIT_VMM_CODE  = $(wildcard vmm/virt*.c) lan/switch.c tests/unit/fake_vmm.c tests/unit/driver.c
+# `make fuzz-vmm`: the same code under libFuzzer for FUZZ_SECONDS.
+UNIT_VMM         = virtqueue virtio_blk virtio_net virtio_console lan
+UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
+                   -include tests/unit/fake_vmm.h
+UNIT_VMM_CODE    = $(wildcard vmm/virt*.c) lan/switch.c tests/unit/fake_vmm.c tests/unit/driver.c
+UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h vmm/v*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
+FUZZ_SECONDS    ?= 30
 
-$(O)/tests/unit/test_%: tests/unit/test_%.c $(UNIT_VMM_CODE) $(wildcard vmm/virt*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
+UNIT_VMM_PROGRAMS = $(UNIT_VMM:%=$(O)/tests/unit/test_%)
+
+$(UNIT_VMM_PROGRAMS): $(O)/tests/unit/%: tests/unit/%.c $(UNIT_VMM_CODE) $(UNIT_VMM_HEADERS)
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_VMM_CODE) -lcmocka -lpthread
 
-UNIT_VMM_PROGRAMS = $(UNIT_VMM:%=$(O)/tests/unit/test_%)
+$(O)/tests/unit/fuzz_virtio: tests/unit/fuzz_virtio.c $(UNIT_VMM_CODE) $(UNIT_VMM_HEADERS)
+	@mkdir -p $(@D)
+	clang $(UNIT_VMM_FLAGS) -fsanitize=fuzzer -o $@ $< $(UNIT_VMM_CODE)
+
 unit-vmm: $(UNIT_VMM_PROGRAMS)
 	@for t in $(UNIT_VMM_PROGRAMS); do $$t || exit 1; done
 
-.PHONY: unit-vmm
+fuzz-vmm: $(O)/tests/unit/fuzz_virtio
+	$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -artifact_prefix=$(O)/tests/unit/
+
+.PHONY: unit-vmm fuzz-vmm

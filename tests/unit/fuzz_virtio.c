@@ -1,0 +1,68 @@
+/*
+ * libFuzzer: the input is a script of what a hostile guest and a hostile
+ * switch do: register writes, pokes into guest memory and the LAN port, bells.
+ * The sanitizers are the oracle.
+ */
+#include "driver.h"
+#include <string.h>
+
+struct step {
+    uint8_t what, slot, offset, size;
+    uint32_t value;
+};
+
+static void poke(uint8_t *memory, uint64_t size, uint64_t at, uint32_t value)
+{
+    at %= size - sizeof value;
+    memcpy(memory + at, &value, sizeof value);
+}
+
+static void act(const struct step *s)
+{
+    uint32_t slot = s->slot % 6u;
+    switch (s->what % 8u) {
+    case 0:
+        virtio_out(slot, s->offset, 1u << s->size % 3, s->value);
+        break;
+    case 1:
+        virtio_in(slot, s->offset, 1u << s->size % 3);
+        break;
+    case 2: /* the rings of both queues, word by word */
+        poke(fake.ram, FAKE_RAM, 0x1000u + ((s->size & 15u) << 8 | s->offset) * 2u, s->value);
+        break;
+    case 3:
+        poke(fake.ram, FAKE_RAM, (uint64_t)s->size << 8 | s->offset, s->value);
+        break;
+    case 4:
+        poke((uint8_t *)fake.lan, sizeof *fake.lan, ((uint64_t)s->size << 8 | s->offset) * 4u, s->value);
+        break;
+    case 5:
+        driver_start(slot, s->value % 2 ? VIRTIO_F_EVENT_IDX : 0);
+        break;
+    case 6: { /* a chain that is nearly right */
+        uint32_t q = s->size % 2u, i = s->offset % QSIZE;
+        driver_desc(q, i, s->value % (FAKE_RAM + 64), s->value >> 20, s->size >> 2, (i + 1) % (QSIZE + 1));
+        driver_offer(q, i);
+        driver_notify(slot, q);
+        break;
+    }
+    default:
+        fake.out_size = 0;
+        fake.out_room = s->offset;
+        fake.in_size = s->size;
+        virtio_work();
+        virtio_poll();
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fake_start();
+    for (struct step s; size >= sizeof s; data += sizeof s, size -= sizeof s) {
+        memcpy(&s, data, sizeof s);
+        act(&s);
+    }
+    fake_stop();
+    return 0;
+}
