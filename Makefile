@@ -54,4 +54,4 @@ clean:
 	rm -rf $(O)
 
 .PHONY: all target cli clean
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -type f 2>/dev/null)

@@ -62,8 +62,9 @@ struct exit_state {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
 };
 
-/* One row of a vCPU's CPUID table, sorted by leaf, then subleaf. A leaf that
-   is not in the table answers zeros. */
+/* One row of a vCPU's CPUID table; the rows of a leaf follow each other, and
+   the first that fits the subleaf answers. Leaves are G + 0..31 for G = 0,
+   40000000h, 80000000h, C0000000h. What is not in the table answers zeros. */
 struct cpuid_row {
     uint32_t leaf, subleaf; /* subleaf: CPUID_ANY where ECX does not matter */
     uint32_t flags;

@@ -25,25 +25,22 @@ static const uint32_t own_msrs[] = {
     0x174,      0x175,      0x176,                  /* SYSENTER CS ESP EIP */
 };
 
-/* Which event an exit code is; EVENT_OPCODE where not named. */
+/* What the exit codes from 40h on mean; those not named are EVENT_OPCODE. */
 static const struct {
-    uint16_t code;
-    uint8_t event, length; /* of the instruction, where it is always the same */
+    uint8_t event, length; /* length: of the instruction, where it is always the same */
 } exits[] = {
-    {EXIT_MSR, EVENT_MSR, 2},
-    {EXIT_PORT, EVENT_PORT, 0},
-    {EXIT_CPUID, CAUSE_CPUID, 2},
-    {EXIT_INTR, CAUSE_INTR, 0},
-    {EXIT_HLT, EVENT_HLT, 1},
-    {EXIT_VMMCALL, EVENT_VMCALL, 3},
-    {EXIT_NPF, EVENT_MEMORY, 0},
-    {EXIT_NMI, CAUSE_NMI, 0},
-    {EXIT_SHUTDOWN, EVENT_SHUTDOWN, 0},
-    {EXIT_XSETBV, EVENT_XSETBV, 3},
-    {EXIT_CR8, EVENT_CR8, 0},
-    {EXIT_EXCEPTION + 1, EVENT_EXCEPTION, 0},
-    {EXIT_EXCEPTION + 17, EVENT_EXCEPTION, 0},
-    {EXIT_EXCEPTION + 18, EVENT_EXCEPTION, 0},
+    [EXIT_EXCEPTION + 1 - EXIT_FIRST] = {EVENT_EXCEPTION, 0},
+    [EXIT_EXCEPTION + 17 - EXIT_FIRST] = {EVENT_EXCEPTION, 0},
+    [EXIT_EXCEPTION + 18 - EXIT_FIRST] = {EVENT_EXCEPTION, 0},
+    [EXIT_INTR - EXIT_FIRST] = {CAUSE_INTR, 0},
+    [EXIT_NMI - EXIT_FIRST] = {CAUSE_NMI, 0},
+    [EXIT_CPUID - EXIT_FIRST] = {CAUSE_CPUID, 2},
+    [EXIT_HLT - EXIT_FIRST] = {EVENT_HLT, 1},
+    [EXIT_PORT - EXIT_FIRST] = {EVENT_PORT, 0},
+    [EXIT_MSR - EXIT_FIRST] = {EVENT_MSR, 2},
+    [EXIT_SHUTDOWN - EXIT_FIRST] = {EVENT_SHUTDOWN, 0},
+    [EXIT_VMMCALL - EXIT_FIRST] = {EVENT_VMCALL, 3},
+    [EXIT_XSETBV - EXIT_FIRST] = {EVENT_XSETBV, 3},
 };
 
 static void msr_allow(uint32_t msr)
@@ -126,6 +123,16 @@ void vcpu_release(struct ec *ec)
     frame_free(v);
 }
 
+/* Where each leaf's rows begin (1: the first row). Leaves come in four groups of CPUID_LEAVES: 0.., 40000000h.., 8.., C.. */
+static void index_rows(struct vcpu *v)
+{
+    for (uint32_t i = v->cpuid_rows; i >= 1; i--) {
+        uint32_t leaf = v->cpuid[i - 1].leaf;
+        if ((leaf & 0x3fffffff) < CPUID_LEAVES)
+            v->cpuid_first[leaf >> 30][leaf & 0x3fffffff] = (uint8_t)i;
+    }
+}
+
 uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot)
 {
     void *o;
@@ -139,7 +146,8 @@ uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot)
     if (ec->state != STATE_NEW)
         return bad(BUSY, 1);
     cpu_copy_words((uint64_t *)ec->vcpu->cpuid, self->utcb->word, (rows * sizeof(struct cpuid_row) + 7) / 8);
-    ec->vcpu->cpuid_rows = rows;
+    ec->vcpu->cpuid_rows = (uint32_t)rows;
+    index_rows(ec->vcpu);
     return OK;
 }
 
@@ -151,26 +159,31 @@ void vcpu_recall_local(struct ec *ec)
 }
 
 /* The FPU, XCR0 and debug registers change hands only when another vCPU runs on the core. */
+static void fpu_on(void) { cpu_clts(); }
+static void fpu_off(void) { cpu_set_cr0(cpu_cr0() | CR0_TS); }
+
 static void unload(struct core *c)
 {
     struct vcpu *v = c->loaded->vcpu;
+    fpu_on();
     cpu_get_dr(v->dr);
     cpu_xsetbv(7);
     cpu_xsave(v->xsave);
+    fpu_off();
     c->loaded = 0;
 }
 
 static void load(struct core *c, struct ec *ec)
 {
     struct vcpu *v = ec->vcpu;
-    cpu_clts();
     if (c->loaded)
         unload(c);
+    fpu_on();
     cpu_set_dr(v->dr);
     cpu_xsetbv(7);
     cpu_xrstor(v->xsave);
     cpu_xsetbv(v->xcr0);
-    cpu_set_cr0(cpu_cr0() | CR0_TS);
+    fpu_off();
     c->loaded = ec;
     c->flush_guest = true;
 }
@@ -194,28 +207,24 @@ void vcpu_prepare(struct ec *ec)
     ec->vcpu->vmcb->tlb_control = 1; /* flush all (APM2 15.16.2) */
 }
 
-/* The row for (leaf, subleaf): the last one that is not above it, if it matches. */
+/* The row that answers (leaf, subleaf), found from the leaf's first row; a row of zeros if there is none. */
 static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uint32_t subleaf)
 {
-    uint64_t low = 0, high = v->cpuid_rows;
-    while (high - low > 1) {
-        uint64_t middle = (low + high) / 2;
-        const struct cpuid_row *r = &v->cpuid[middle];
-        if (r->leaf < leaf || (r->leaf == leaf && (r->subleaf <= subleaf || r->subleaf == CPUID_ANY)))
-            low = middle;
-        else
-            high = middle;
+    static const struct cpuid_row nothing;
+    uint32_t i = leaf & 0x3fffffff;
+    for (i = i < CPUID_LEAVES ? v->cpuid_first[leaf >> 30][i] : 0; i && i <= v->cpuid_rows; i++) {
+        const struct cpuid_row *r = &v->cpuid[i - 1];
+        if (r->leaf != leaf)
+            break;
+        if (r->subleaf == subleaf || r->subleaf == CPUID_ANY)
+            return r;
     }
-    const struct cpuid_row *r = &v->cpuid[low];
-    return r->leaf == leaf && (r->subleaf == subleaf || r->subleaf == CPUID_ANY) ? r : 0;
+    return &nothing;
 }
 
 static void answer_cpuid(struct ec *ec, struct vmcb *v)
 {
-    static const struct cpuid_row nothing;
     const struct cpuid_row *r = find_row(ec->vcpu, (uint32_t)v->rax, (uint32_t)ec->regs.rcx);
-    if (!r)
-        r = &nothing;
     v->rax = r->eax;
     ec->regs.rbx = r->ebx;
     ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && v->cr4 & CR4_OSXSAVE ? 1u << 27 : 0);
@@ -227,15 +236,23 @@ static void answer_cpuid(struct ec *ec, struct vmcb *v)
 /* APM2 15.7.1: what was being delivered when the exit came is delivered again. */
 static void redeliver(struct vmcb *v) { v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; }
 
+/* Codes outside the table. An emulator stores the -1 of an impossible state in 32 bits. */
+static unsigned rare_event(uint64_t code)
+{
+    return code == EXIT_NPF ? EVENT_MEMORY : code == EXIT_CR8 ? EVENT_CR8 : (uint32_t)code == ~0u ? EVENT_INVALID : EVENT_OPCODE;
+}
+
 static unsigned classify(struct vmcb *v)
 {
+    uint64_t i = v->code - EXIT_FIRST;
     v->next_rip = 0;
-    for (unsigned i = 0; i < sizeof exits / sizeof exits[0]; i++)
-        if (exits[i].code == v->code) {
-            v->next_rip = exits[i].length ? v->rip + exits[i].length : v->code == EXIT_PORT ? v->info2 : 0;
-            return exits[i].event;
-        }
-    return (uint32_t)v->code == ~0u ? EVENT_INVALID : EVENT_OPCODE; /* an emulator stores -1 in 32 bits */
+    if (i >= sizeof exits / sizeof exits[0])
+        return rare_event(v->code);
+    if (exits[i].length)
+        v->next_rip = v->rip + exits[i].length;
+    else if (v->code == EXIT_PORT)
+        v->next_rip = v->info2;
+    return exits[i].event ? exits[i].event : EVENT_OPCODE;
 }
 
 void vcpu_exit(struct ec *ec)
@@ -251,6 +268,25 @@ void vcpu_exit(struct ec *ec)
         cpu_irq_window();
     else
         ipc_event(ec, event);
+}
+
+#define MTD_RARE (uint64_t)(MTD_CONTROL | MTD_SEGS | MTD_SYSCALL)
+
+static void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_state *x, uint64_t mtd)
+{
+    if (mtd & MTD_CONTROL) {
+        x->cr0 = v->cr0, x->cr2 = v->cr2, x->cr3 = v->cr3, x->cr4 = v->cr4;
+        x->efer = v->efer & ~(uint64_t)EFER_SVME;
+        x->xcr0 = ec->vcpu->xcr0, x->dr6 = v->dr6, x->dr7 = v->dr7;
+    }
+    if (mtd & MTD_SEGS) {
+        cpu_copy_words((uint64_t *)x->seg, (const uint64_t *)v->seg, sizeof v->seg / 8);
+        x->cpl = v->cpl;
+    }
+    if (mtd & MTD_SYSCALL) {
+        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask, x->kernel_gs = v->kernel_gs;
+        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp, x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
+    }
 }
 
 void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
@@ -273,19 +309,8 @@ void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
     }
     if (mtd & MTD_TIMER)
         x->deadline = ec->timer.deadline;
-    if (mtd & MTD_CONTROL) {
-        x->cr0 = v->cr0, x->cr2 = v->cr2, x->cr3 = v->cr3, x->cr4 = v->cr4;
-        x->efer = v->efer & ~(uint64_t)EFER_SVME;
-        x->xcr0 = ec->vcpu->xcr0, x->dr6 = v->dr6, x->dr7 = v->dr7;
-    }
-    if (mtd & MTD_SEGS) {
-        cpu_copy_words((uint64_t *)x->seg, (const uint64_t *)v->seg, sizeof v->seg / 8);
-        x->cpl = v->cpl;
-    }
-    if (mtd & MTD_SYSCALL) {
-        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask, x->kernel_gs = v->kernel_gs;
-        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp, x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
-    }
+    if (mtd & MTD_RARE)
+        store_rare(ec, v, x, mtd);
 }
 
 /* V_IRQ (APM2 15.21.4): the processor delivers the vector once RFLAGS.IF and CR8 allow. CR8 writes
@@ -305,13 +330,25 @@ static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state 
     v->dr6 = x->dr6, v->dr7 = x->dr7;
     uint64_t xcr0 = x->xcr0 & 7;
     if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
-        if (c->loaded == ec) {
-            cpu_clts();
+        if (c->loaded == ec)
             unload(c);
-        }
         ec->vcpu->xcr0 = xcr0;
     }
     v->tlb_control = 1;
+}
+
+static void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
+{
+    if (mtd & MTD_CONTROL)
+        load_control(ec, v, x);
+    if (mtd & MTD_SEGS) {
+        cpu_copy_words((uint64_t *)v->seg, (const uint64_t *)x->seg, sizeof v->seg / 8);
+        v->cpl = (uint8_t)x->cpl;
+    }
+    if (mtd & MTD_SYSCALL) {
+        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask, v->kernel_gs = x->kernel_gs;
+        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp, v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
+    }
 }
 
 void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
@@ -337,14 +374,6 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
         if (x->deadline)
             timer_set(&ec->timer, x->deadline);
     }
-    if (mtd & MTD_CONTROL)
-        load_control(ec, v, x);
-    if (mtd & MTD_SEGS) {
-        cpu_copy_words((uint64_t *)v->seg, (const uint64_t *)x->seg, sizeof v->seg / 8);
-        v->cpl = (uint8_t)x->cpl;
-    }
-    if (mtd & MTD_SYSCALL) {
-        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask, v->kernel_gs = x->kernel_gs;
-        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp, v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
-    }
+    if (mtd & MTD_RARE)
+        load_rare(ec, v, x, mtd);
 }

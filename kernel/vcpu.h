@@ -7,13 +7,16 @@
 
 #include <object.h>
 
+#define CPUID_LEAVES 32u
+
 /* Beside the VMCB: what VMRUN does not switch. One frame. */
 struct vcpu {
     uint8_t xsave[1024] __attribute__((aligned(64))); /* x87, SSE, AVX: APM1 11.5, 0x340 bytes used */
     uint64_t xcr0, dr[4];
     struct vmcb *vmcb;
-    struct cpuid_row *cpuid; /* sorted; one frame */
-    uint64_t cpuid_rows;
+    struct cpuid_row *cpuid; /* one frame; the rows of a leaf follow each other */
+    uint32_t cpuid_rows;
+    uint8_t cpuid_first[4][CPUID_LEAVES];
     struct vcpu_stat *stat;
 };
 

@@ -72,6 +72,7 @@ enum intercept2 { /* 010: VMRUN VMMCALL VMLOAD VMSAVE STGI CLGI SKINIT, MONITOR 
 enum { CR8_WRITE = 1 << 24, VINTR_IRQ = 1 << 8, VINTR_MASKING = 1 << 24 };
 
 enum exit_code {
+    EXIT_FIRST = 0x40,
     EXIT_EXCEPTION = 0x40,
     EXIT_INTR = 0x60,
     EXIT_NMI = 0x61,
