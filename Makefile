@@ -17,7 +17,8 @@ LDFLAGS_T    = -nostdlib -static --build-id=none --gc-sections -z noexecstack -z
 
 objs = $(patsubst %,$(O)/%.o,$(wildcard $(1)/*.c $(1)/*.S))
 
-KERNEL = $(call objs,boot) $(call objs,kernel)
+# The string functions are for clang, which calls them to fill structs; where nothing does, the linker drops them.
+KERNEL = $(call objs,boot) $(call objs,kernel) $(O)/lib/string.c.o
 LIB    = $(call objs,lib)
 IMAGES = $(O)/hairline.elf $(O)/root.img $(O)/vmm.img $(O)/lan.img
 

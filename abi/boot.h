@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-#define BOOT_MAGIC 0x656e696c72696168ull /* "hairline" */
-#define BOOT_RANGES 32
+#define BOOT_MAGIC   0x656e696c72696168ull /* "hairline" */
+#define BOOT_RANGES  32
 #define BOOT_MODULES 44
 
 enum range_kind { RANGE_RAM, RANGE_DEVICE };
@@ -25,8 +25,8 @@ struct boot_module {
 
 struct boot_info {
     uint64_t magic;
-    uint64_t rsdp;       /* physical address of the ACPI RSDP, 0: root searches E0000h..FFFFFh */
-    uint64_t root_base;  /* physical address of root's image (a module)       */
+    uint64_t rsdp;      /* physical address of the ACPI RSDP, 0: root searches E0000h..FFFFFh */
+    uint64_t root_base; /* physical address of root's image (a module)       */
     uint64_t root_entry;
     uint32_t root_text, root_rodata, root_data; /* pages, in this order        */
     uint32_t ranges, modules, bsp_apic_id;

@@ -52,7 +52,7 @@ enum status {
 };
 
 /* Which argument was wrong (1..5); 0 where the status says it all. */
-#define STATUS_CODE(s) ((enum status)((s) & 0xff))
+#define STATUS_CODE(s) ((enum status)((s)&0xff))
 #define STATUS_ARG(s)  (((s) >> 8) & 0xff)
 
 enum object_type { OBJ_NONE, OBJ_PD, OBJ_EC, OBJ_SC, OBJ_PT, OBJ_SM, OBJ_MR, OBJ_MP, OBJ_SYS };
@@ -60,25 +60,25 @@ enum object_type { OBJ_NONE, OBJ_PD, OBJ_EC, OBJ_SC, OBJ_PT, OBJ_SM, OBJ_MR, OBJ
 /* Rights. A copy of a capability has the source's rights AND a mask. */
 enum right {
     RIGHT_DESTROY = 0x80, /* any object: end it                          */
-    PD_CREATE     = 0x01, /* create objects that this PD owns and pays   */
-    PD_MAP        = 0x02, /* map regions into this PD's space            */
-    PD_TAKE       = 0x04, /* copy capabilities out of its table          */
-    PD_GRANT      = 0x08, /* put capabilities into its table, empty slots */
-    EC_RECALL     = 0x01, /* make the vCPU exit                          */
-    EC_BIND       = 0x02, /* give it time (SC) or a portal (PT)          */
-    EC_SETUP      = 0x04, /* set its CPUID table                         */
-    PT_CALL       = 0x01,
-    SM_UP         = 0x01,
-    SM_DOWN       = 0x02,
-    MR_READ       = 0x01, /* map for reading                             */
-    MR_WRITE      = 0x02,
-    MR_EXEC       = 0x04,
-    MR_SPLIT      = 0x08, /* cut the region in two                       */
-    MR_UNMAP      = 0x10, /* take it out of a PD, or of all              */
-    SYS_TIME      = 0x01, /* create SCs                                  */
-    SYS_CORE      = 0x02, /* start cores                                 */
-    SYS_PORTS     = 0x04, /* create PDs whose threads reach I/O ports    */
-    RIGHT_ALL     = 0xff,
+    PD_CREATE = 0x01,     /* create objects that this PD owns and pays   */
+    PD_MAP = 0x02,        /* map regions into this PD's space            */
+    PD_TAKE = 0x04,       /* copy capabilities out of its table          */
+    PD_GRANT = 0x08,      /* put capabilities into its table, empty slots */
+    EC_RECALL = 0x01,     /* make the vCPU exit                          */
+    EC_BIND = 0x02,       /* give it time (SC) or a portal (PT)          */
+    EC_SETUP = 0x04,      /* set its CPUID table                         */
+    PT_CALL = 0x01,
+    SM_UP = 0x01,
+    SM_DOWN = 0x02,
+    MR_READ = 0x01, /* map for reading                             */
+    MR_WRITE = 0x02,
+    MR_EXEC = 0x04,
+    MR_SPLIT = 0x08,  /* cut the region in two                       */
+    MR_UNMAP = 0x10,  /* take it out of a PD, or of all              */
+    SYS_TIME = 0x01,  /* create SCs                                  */
+    SYS_CORE = 0x02,  /* start cores                                 */
+    SYS_PORTS = 0x04, /* create PDs whose threads reach I/O ports    */
+    RIGHT_ALL = 0xff,
 };
 
 #define CAP_SLOTS 512 /* slots of a PD's table; slot 0 is never used by convention */
@@ -92,10 +92,10 @@ enum ec_kind {
     EC_VCPU,    /* in a guest PD                                             */
 };
 
-#define MAX_CORES 16
-#define PRIORITIES 32           /* 0 (lowest) .. 31                          */
+#define MAX_CORES          16
+#define PRIORITIES         32         /* 0 (lowest) .. 31                          */
 #define MAX_FRAMES_PER_MAP (1u << 21) /* 8 GiB                               */
-#define MAX_LEAVES_PER_MAP 4096u /* page-table entries one MR_MAP may write  */
+#define MAX_LEAVES_PER_MAP 4096u      /* page-table entries one MR_MAP may write  */
 
 /* What root finds in its table when it starts. RAM and MMIO regions follow
    from SLOT_ROOT_MR on, one for each boot_info range, in that order. */

@@ -13,8 +13,8 @@
 
 struct image_header {
     uint64_t magic;
-    uint64_t entry;                /* address                              */
-    uint32_t text, rodata, data;   /* pages; text includes this header     */
+    uint64_t entry;              /* address                              */
+    uint32_t text, rodata, data; /* pages; text includes this header     */
     uint32_t reserved;
 };
 

@@ -8,12 +8,12 @@
 
 #include <stdint.h>
 
-#define PLAN_MAGIC 0x6e616c706c68ull /* "hlplan" */
+#define PLAN_MAGIC   0x6e616c706c68ull /* "hlplan" */
 #define PLAN_VERSION 1
-#define PLAN_VMS 16
-#define PLAN_DISKS 4
-#define PLAN_VCPUS 8
-#define PLAN_LANS 4
+#define PLAN_VMS     16
+#define PLAN_DISKS   4
+#define PLAN_VCPUS   8
+#define PLAN_LANS    4
 #define PLAN_CMDLINE 1024
 #define PLAN_NO_FILE 0xffffffffu
 
@@ -31,20 +31,20 @@ struct plan_disk {
 };
 
 struct plan_vm {
-    char name[32];           /* [a-z0-9-]+, unique, zero-terminated           */
-    uint32_t mode;           /* enum plan_mode                                */
-    uint32_t vcpus;          /* 1..PLAN_VCPUS                                 */
-    uint64_t memory;         /* bytes, multiple of 2 MiB                      */
-    uint64_t cores;          /* bit mask of core numbers its vCPUs may share; vCPU i runs on the
-                                i-th set bit, wrapping around                 */
-    uint32_t priority;       /* 1..24                                         */
+    char name[32];                 /* [a-z0-9-]+, unique, zero-terminated           */
+    uint32_t mode;                 /* enum plan_mode                                */
+    uint32_t vcpus;                /* 1..PLAN_VCPUS                                 */
+    uint64_t memory;               /* bytes, multiple of 2 MiB                      */
+    uint64_t cores;                /* bit mask of core numbers its vCPUs may share; vCPU i runs on the
+                                      i-th set bit, wrapping around                 */
+    uint32_t priority;             /* 1..24                                         */
     uint32_t budget_us, period_us; /* period 0: round robin with time slice `budget_us` */
-    uint32_t on_exit;        /* enum plan_on_exit                             */
-    uint32_t exit_port;      /* 0: none; else a guest's write there powers it off */
-    uint32_t kernel_type;    /* enum plan_kernel                              */
-    uint32_t kernel, initrd; /* modules "fN"; initrd may be PLAN_NO_FILE       */
+    uint32_t on_exit;              /* enum plan_on_exit                             */
+    uint32_t exit_port;            /* 0: none; else a guest's write there powers it off */
+    uint32_t kernel_type;          /* enum plan_kernel                              */
+    uint32_t kernel, initrd;       /* modules "fN"; initrd may be PLAN_NO_FILE       */
     uint32_t disks;
-    uint32_t lan;            /* 0: none, else LAN 1..lans                     */
+    uint32_t lan; /* 0: none, else LAN 1..lans                     */
     struct plan_disk disk[PLAN_DISKS];
     uint8_t mac[6];
     uint8_t reserved[2];

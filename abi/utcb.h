@@ -15,18 +15,18 @@
 /* Groups of a message transfer descriptor. Segments and descriptor tables are
    in the format of the VMCB (APM2 appendix B). */
 enum mtd {
-    MTD_ACDB   = 1 << 0,  /* rax rcx rdx rbx                                  */
-    MTD_REST   = 1 << 1,  /* rsi rdi rbp r8..r15                              */
-    MTD_RIP    = 1 << 2,  /* rip; in: next_rip                                */
-    MTD_FLAGS  = 1 << 3,  /* rflags rsp                                       */
-    MTD_QUAL   = 1 << 4,  /* in only: code info1 info2                        */
-    MTD_INJECT = 1 << 5,  /* inject, intr, shadow                             */
-    MTD_TIMER  = 1 << 6,  /* deadline                                         */
-    MTD_HALT   = 1 << 7,  /* out only: block until recalled or the deadline   */
-    MTD_CONTROL = 1 << 8, /* cr0 cr2 cr3 cr4 efer xcr0 dr6 dr7                */
-    MTD_SEGS   = 1 << 9,  /* es cs ss ds fs gs gdtr ldtr idtr tr, cpl         */
+    MTD_ACDB = 1 << 0,     /* rax rcx rdx rbx                                  */
+    MTD_REST = 1 << 1,     /* rsi rdi rbp r8..r15                              */
+    MTD_RIP = 1 << 2,      /* rip; in: next_rip                                */
+    MTD_FLAGS = 1 << 3,    /* rflags rsp                                       */
+    MTD_QUAL = 1 << 4,     /* in only: code info1 info2                        */
+    MTD_INJECT = 1 << 5,   /* inject, intr, shadow                             */
+    MTD_TIMER = 1 << 6,    /* deadline                                         */
+    MTD_HALT = 1 << 7,     /* out only: block until recalled or the deadline   */
+    MTD_CONTROL = 1 << 8,  /* cr0 cr2 cr3 cr4 efer xcr0 dr6 dr7                */
+    MTD_SEGS = 1 << 9,     /* es cs ss ds fs gs gdtr ldtr idtr tr, cpl         */
     MTD_SYSCALL = 1 << 10, /* star lstar cstar sfmask kernel_gs sysenter_* pat */
-    MTD_KILL   = 1 << 11, /* out only: never run again                        */
+    MTD_KILL = 1 << 11,    /* out only: never run again                        */
 };
 
 struct segment {
@@ -37,28 +37,28 @@ struct segment {
 
 enum segment_index { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_GDTR, SEG_LDTR, SEG_IDTR, SEG_TR, SEG_COUNT };
 
-#define INTR_PENDING (1ull << 31) /* exit_state.intr: this vector is on offer, not yet taken */
-#define INJECT_VALID (1ull << 31) /* exit_state.inject, as EVENTINJ (APM2 15.20)     */
-#define INJECT_ERROR (1ull << 11) /* bits 63..32 hold an error code                  */
+#define INTR_PENDING     (1ull << 31) /* exit_state.intr: this vector is on offer, not yet taken */
+#define INJECT_VALID     (1ull << 31) /* exit_state.inject, as EVENTINJ (APM2 15.20)     */
+#define INJECT_ERROR     (1ull << 11) /* bits 63..32 hold an error code                  */
 #define INJECT_EXCEPTION (3ull << 8)
-#define INJECT_NMI (2ull << 8)
+#define INJECT_NMI       (2ull << 8)
 
 struct exit_state {
-    uint64_t rax, rcx, rdx, rbx;                               /* MTD_ACDB  */
+    uint64_t rax, rcx, rdx, rbx;                                  /* MTD_ACDB  */
     uint64_t rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15; /* MTD_REST */
-    uint64_t rip, next_rip;   /* MTD_RIP; next_rip: of the instruction that exited, where known, else 0 */
-    uint64_t rflags, rsp;     /* MTD_FLAGS                                  */
-    uint64_t code;            /* MTD_QUAL: vCPU: SVM exit code; thread: exception vector */
-    uint64_t info1, info2;    /* vCPU: EXITINFO1/2; thread: error code, CR2 */
-    uint64_t inject;          /* MTD_INJECT: out: event for the next entry  */
-    uint64_t intr;            /* vector | INTR_PENDING: delivered by hardware once the guest can take it.
-                                 In: INTR_PENDING still set if it was not taken yet. Out: 0 withdraws it */
-    uint64_t shadow;          /* 1: in an interrupt shadow (STI, MOV SS)    */
-    uint64_t deadline;        /* MTD_TIMER: absolute TSC at which the vCPU is recalled; 0: none */
-    uint64_t cr0, cr2, cr3, cr4, efer, xcr0, dr6, dr7;         /* MTD_CONTROL */
-    uint64_t cpl;                                              /* MTD_SEGS  */
+    uint64_t rip, next_rip;                            /* MTD_RIP; next_rip: of the instruction that exited, where known, else 0 */
+    uint64_t rflags, rsp;                              /* MTD_FLAGS                                  */
+    uint64_t code;                                     /* MTD_QUAL: vCPU: SVM exit code; thread: exception vector */
+    uint64_t info1, info2;                             /* vCPU: EXITINFO1/2; thread: error code, CR2 */
+    uint64_t inject;                                   /* MTD_INJECT: out: event for the next entry  */
+    uint64_t intr;                                     /* vector | INTR_PENDING: delivered by hardware once the guest can take it.
+                                                          In: INTR_PENDING still set if it was not taken yet. Out: 0 withdraws it */
+    uint64_t shadow;                                   /* 1: in an interrupt shadow (STI, MOV SS)    */
+    uint64_t deadline;                                 /* MTD_TIMER: absolute TSC at which the vCPU is recalled; 0: none */
+    uint64_t cr0, cr2, cr3, cr4, efer, xcr0, dr6, dr7; /* MTD_CONTROL */
+    uint64_t cpl;                                      /* MTD_SEGS  */
     struct segment seg[SEG_COUNT];
-    uint64_t star, lstar, cstar, sfmask, kernel_gs;            /* MTD_SYSCALL */
+    uint64_t star, lstar, cstar, sfmask, kernel_gs; /* MTD_SYSCALL */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
 };
 
@@ -70,9 +70,9 @@ struct cpuid_row {
     uint32_t flags;
     uint32_t eax, ebx, ecx, edx;
 };
-#define CPUID_ANY 0xffffffffu
+#define CPUID_ANY     0xffffffffu
 #define CPUID_OSXSAVE 1u /* flag: ECX bit 27 follows the guest's CR4.OSXSAVE */
-#define CPUID_ROWS 120
+#define CPUID_ROWS    120
 
 struct utcb {
     uint64_t mtd;
@@ -90,10 +90,10 @@ _Static_assert(sizeof(struct utcb) <= PAGE_SIZE, "a UTCB is one page");
    guest PD's table. A thread has one fault portal, in slot `events` of its own
    PD's table. Where the slot is empty, the EC stops for good. */
 enum event {
-    EVENT_START,    /* before the first instruction: set the state          */
-    EVENT_RECALL,   /* EC_RECALL, or the deadline passed                    */
-    EVENT_PORT,     /* IN, OUT (APM2 15.10)                                 */
-    EVENT_MSR,      /* RDMSR, WRMSR (APM2 15.11); info1: 1 = write          */
+    EVENT_START,  /* before the first instruction: set the state          */
+    EVENT_RECALL, /* EC_RECALL, or the deadline passed                    */
+    EVENT_PORT,   /* IN, OUT (APM2 15.10)                                 */
+    EVENT_MSR,    /* RDMSR, WRMSR (APM2 15.11); info1: 1 = write          */
     EVENT_HLT,
     EVENT_VMCALL,
     EVENT_MEMORY,   /* nested fault (APM2 15.25.6): info1 error, info2 GPA  */
@@ -101,7 +101,7 @@ enum event {
     EVENT_INVALID,  /* the state set by the VMM cannot be run               */
     EVENT_OPCODE,   /* SVM instruction, INVD, RSM, task switch and the like */
     EVENT_XSETBV,
-    EVENT_CR8,      /* CR8 write while an interrupt is on offer             */
+    EVENT_CR8,       /* CR8 write while an interrupt is on offer             */
     EVENT_EXCEPTION, /* #DB, #AC, #MC that the kernel watches for           */
     EVENT_COUNT,
     /* These two never leave the kernel; they are only counted. */
@@ -127,10 +127,10 @@ struct core_stat {
 };
 
 struct kernel_stat {
-    uint32_t frames, frames_free;   /* the kernel's pool, pages              */
+    uint32_t frames, frames_free; /* the kernel's pool, pages              */
     uint32_t objects, objects_free;
-    uint32_t table_frames;          /* frames of the pool that are page tables */
-    uint32_t image_bytes;           /* text, data and bss of the kernel without the pool */
+    uint32_t table_frames; /* frames of the pool that are page tables */
+    uint32_t image_bytes;  /* text, data and bss of the kernel without the pool */
     struct core_stat core[MAX_CORES];
     struct vcpu_stat vcpu[MAX_VCPUS]; /* EC_CREATE of a vCPU returns its index */
 };

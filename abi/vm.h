@@ -24,19 +24,19 @@ enum vmm_slot {
 #define GUEST_EVENTS(i) (16u * ((i) + 1u))
 
 /* ---- addresses in a VMM's space ------------------------------------------- */
-#define VMM_CONFIG   0x10000000ull /* struct vm_config, read-only             */
-#define VMM_CONTROL  0x10010000ull /* struct vm_control, shared with root     */
-#define VMM_LANPORT  0x10100000ull /* struct lan_port, shared with the switch */
-#define VMM_UTCB     0x10200000ull /* the worker's UTCB                       */
-#define VMM_HUTCB(i) (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
-#define VMM_STACKS   0x10300000ull /* worker's stack, then handlers'; VMM_STACK bytes each */
-#define VMM_STACK    0x4000ull
+#define VMM_CONFIG       0x10000000ull                     /* struct vm_config, read-only             */
+#define VMM_CONTROL      0x10010000ull                     /* struct vm_control, shared with root     */
+#define VMM_LANPORT      0x10100000ull                     /* struct lan_port, shared with the switch */
+#define VMM_UTCB         0x10200000ull                     /* the worker's UTCB                       */
+#define VMM_HUTCB(i)     (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
+#define VMM_STACKS       0x10300000ull                     /* worker's stack, then handlers'; VMM_STACK bytes each */
+#define VMM_STACK        0x4000ull
 #define VMM_STACK_TOP(i) (VMM_STACKS + VMM_STACK * ((i) + 1ull)) /* i = 0: worker, 1 + v: handler v */
-#define VMM_FILES    0x4000000000ull /* kernel, initrd and disks, at vm_config's addresses */
-#define VMM_RAM      0x8000000000ull /* guest-physical 0, read-write, all of it */
-#define VMM_MSIX     0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
-#define VMM_MSIX_PAGES 16u         /* one per PCI device */
-#define GUEST_MSIX   0xe0000000ull
+#define VMM_FILES        0x4000000000ull                         /* kernel, initrd and disks, at vm_config's addresses */
+#define VMM_RAM          0x8000000000ull                         /* guest-physical 0, read-write, all of it */
+#define VMM_MSIX         0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
+#define VMM_MSIX_PAGES   16u           /* one per PCI device */
+#define GUEST_MSIX       0xe0000000ull
 
 struct vm_file {
     uint64_t address, size; /* bytes; address in the VMM's space, page aligned, 0: none */
@@ -45,7 +45,7 @@ struct vm_file {
 struct vm_config {
     struct plan_vm plan;
     uint64_t tsc_hz;
-    uint64_t wall_ns;   /* UTC, ns since 1970, at TSC = wall_tsc */
+    uint64_t wall_ns; /* UTC, ns since 1970, at TSC = wall_tsc */
     uint64_t wall_tsc;
     struct vm_file kernel, initrd, disk[PLAN_DISKS]; /* volatile disks: writable, already a private copy */
 };
@@ -75,7 +75,7 @@ struct vm_control {
     uint32_t state, reason;
     uint64_t value, rip, cr3;
     uint64_t unclaimed_ports, unclaimed_msrs; /* counters */
-    char message[96];  /* one line for the operator; may be empty */
+    char message[96];                         /* one line for the operator; may be empty */
     /* free-running indices; used bytes = head - tail; bytes at index % size */
     volatile uint32_t out_head; /* VMM   */
     volatile uint32_t out_tail; /* root  */
@@ -88,8 +88,8 @@ struct vm_control {
 _Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its pages");
 
 /* ---- LAN ------------------------------------------------------------------- */
-#define LAN_SLOTS 64u      /* per direction, power of two                     */
-#define LAN_FRAME 1536u    /* largest Ethernet frame, bytes                   */
+#define LAN_SLOTS 64u   /* per direction, power of two                     */
+#define LAN_FRAME 1536u /* largest Ethernet frame, bytes                   */
 
 struct lan_frame {
     uint32_t size; /* bytes, 14..LAN_FRAME */
@@ -111,10 +111,10 @@ _Static_assert(sizeof(struct lan_port) <= LAN_PORT_PAGES * 4096u, "fits its page
 
 /* The switch's own domain. */
 enum lan_slot { LAN_SM = 1, /* SM_DOWN: its bell */ LAN_FAULT = 12, LAN_SM_PORT = 32 /* + port: SM_UP, that VMM's bell */ };
-#define LAN_CONFIG 0x10000000ull /* struct lan_config, read-only */
-#define LAN_UTCB   0x10001000ull
-#define LAN_STACK_TOP 0x10010000ull /* one VMM_STACK below */
-#define LAN_PORTS  0x10100000ull /* + port * LAN_PORT_STRIDE: struct lan_port */
+#define LAN_CONFIG      0x10000000ull /* struct lan_config, read-only */
+#define LAN_UTCB        0x10001000ull
+#define LAN_STACK_TOP   0x10010000ull /* one VMM_STACK below */
+#define LAN_PORTS       0x10100000ull /* + port * LAN_PORT_STRIDE: struct lan_port */
 #define LAN_PORT_STRIDE 0x40000ull
 struct lan_config {
     uint32_t ports;

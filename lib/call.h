@@ -40,7 +40,8 @@ static inline uint64_t sm_up(uint64_t sm) { return call5(CALL_SM_UP, sm, 0, 0, 0
 static inline uint64_t sm_down(uint64_t sm, uint64_t deadline) { return call5(CALL_SM_DOWN, sm, deadline, 0, 0, 0).status; }
 static inline uint64_t ec_recall(uint64_t ec) { return call5(CALL_EC_RECALL, ec, 0, 0, 0, 0).status; }
 
-static inline uint64_t pd_create(uint64_t dst, uint64_t payer, uint64_t sys, uint64_t kind, uint64_t flags, uint64_t frames, uint64_t objects)
+static inline uint64_t pd_create(uint64_t dst, uint64_t payer, uint64_t sys, uint64_t kind, uint64_t flags, uint64_t frames,
+                                 uint64_t objects)
 {
     return call5(CALL_PD_CREATE, dst | payer << 16 | sys << 32, kind | flags << 8, frames, objects, 0).status;
 }
@@ -65,10 +66,16 @@ static inline uint64_t pt_create(uint64_t dst, uint64_t payer, uint64_t ec, uint
     return call5(CALL_PT_CREATE, dst | payer << 16 | ec << 32, entry, mtd, id, 0).status;
 }
 
-static inline uint64_t sm_create(uint64_t dst, uint64_t payer, uint64_t count) { return call5(CALL_SM_CREATE, dst | payer << 16, count, 0, 0, 0).status; }
+static inline uint64_t sm_create(uint64_t dst, uint64_t payer, uint64_t count)
+{
+    return call5(CALL_SM_CREATE, dst | payer << 16, count, 0, 0, 0).status;
+}
 
 /* `mr` keeps frames [0, frame); the new region gets [frame, end). */
-static inline uint64_t mr_split(uint64_t dst, uint64_t payer, uint64_t mr, uint64_t frame) { return call5(CALL_MR_SPLIT, dst | payer << 16 | mr << 32, frame, 0, 0, 0).status; }
+static inline uint64_t mr_split(uint64_t dst, uint64_t payer, uint64_t mr, uint64_t frame)
+{
+    return call5(CALL_MR_SPLIT, dst | payer << 16 | mr << 32, frame, 0, 0, 0).status;
+}
 
 /* Map frames [first, first + frames) of `mr` at `va` of `pd`; perm: MR_READ | MR_WRITE | MR_EXEC. */
 static inline uint64_t mr_map(uint64_t mr, uint64_t pd, uint64_t perm, uint64_t va, uint64_t first, uint64_t frames)
