@@ -1,0 +1,187 @@
+/*
+ * Every capability argument of every call: slot 0, empty, past the table, of
+ * every other type, without the right it needs, stale. The call as such is
+ * right in all else, and works when nothing is wrong; a refused one changes
+ * no counter.
+ */
+#include "calls.h"
+
+enum undo { UNDO_NONE, UNDO_DESTROY, UNDO_REVOKE, UNDO_UNMAP };
+enum { DST = OBJ_SYS + 1, ANY }; /* pseudo-types: a slot to fill; an object of any type */
+
+struct field {
+    uint8_t arg, shift, bits; /* where in the arguments the slot is; arg 1..5, 0: no more fields */
+    uint8_t type, rights;
+};
+
+struct call_case {
+    const char *name;
+    uint64_t call, a[5];
+    enum undo undo;
+    struct field field[3];
+};
+
+#define AT1(slot)   ((uint64_t)(slot) << 16)
+#define AT2(slot)   ((uint64_t)(slot) << 32)
+#define NEW_BY_ROOT (C_NEW | AT1(SLOT_ROOT_PD))
+#define PAYER                                                                                                                              \
+    {                                                                                                                                      \
+        1, 16, 16, OBJ_PD, PD_CREATE                                                                                                       \
+    }
+#define TARGET                                                                                                                             \
+    {                                                                                                                                      \
+        1, 0, 16, DST, 0                                                                                                                   \
+    }
+
+static const struct call_case cases[] = {
+    {"pt_call", CALL_PT_CALL, {C_PT, 0}, UNDO_NONE, {{1, 0, 64, OBJ_PT, PT_CALL}}},
+    {"sm_up", CALL_SM_UP, {C_SM}, UNDO_NONE, {{1, 0, 64, OBJ_SM, SM_UP}}},
+    {"sm_down", CALL_SM_DOWN, {C_SM, 0}, UNDO_NONE, {{1, 0, 64, OBJ_SM, SM_DOWN}}},
+    {"ec_recall", CALL_EC_RECALL, {C_VCPU}, UNDO_NONE, {{1, 0, 64, OBJ_EC, EC_RECALL}}},
+    {"pd_create",
+     CALL_PD_CREATE,
+     {NEW_BY_ROOT | AT2(SLOT_ROOT_SYS), PD_HOST | PD_PORTS << 8, 4, 2},
+     UNDO_DESTROY,
+     {TARGET, PAYER, {1, 32, 32, OBJ_SYS, SYS_PORTS}}},
+    {"ec_create", CALL_EC_CREATE, {C_NEW | AT1(C_PD) | (uint64_t)EC_THREAD << 48, 0x30002000, 0, 0, 0}, UNDO_DESTROY, {TARGET, PAYER}},
+    {"sc_create",
+     CALL_SC_CREATE,
+     {C_NEW | AT1(SLOT_ROOT_SYS) | AT2(C_FREE_THREAD), 1, 1000000, 0},
+     UNDO_DESTROY,
+     {TARGET, {1, 16, 16, OBJ_SYS, SYS_TIME}, {1, 32, 32, OBJ_EC, EC_BIND}}},
+    {"pt_create", CALL_PT_CREATE, {NEW_BY_ROOT | AT2(C_HANDLER), 0, 0, 0}, UNDO_DESTROY, {TARGET, PAYER, {1, 32, 32, OBJ_EC, EC_BIND}}},
+    {"sm_create", CALL_SM_CREATE, {NEW_BY_ROOT, 0}, UNDO_DESTROY, {TARGET, PAYER}},
+    {"mr_split", CALL_MR_SPLIT, {NEW_BY_ROOT | AT2(C_MR), C_MR_FRAMES - 1}, UNDO_DESTROY, {TARGET, PAYER, {1, 32, 32, OBJ_MR, MR_SPLIT}}},
+    {"mr_map",
+     CALL_MR_MAP,
+     {C_MR | AT1(C_PD) | AT2(MR_READ | MR_WRITE | MR_EXEC), 0x40000000, 0, 1},
+     UNDO_UNMAP,
+     {{1, 0, 16, OBJ_MR, MR_READ | MR_WRITE | MR_EXEC}, {1, 16, 16, OBJ_PD, PD_MAP}}},
+    {"mr_unmap", CALL_MR_UNMAP, {C_MR | AT1(C_PD)}, UNDO_NONE, {{1, 0, 16, OBJ_MR, MR_UNMAP}}},
+    {"delegate",
+     CALL_DELEGATE,
+     {SLOT_ROOT_PD | AT1(C_SM), SLOT_ROOT_PD | AT1(C_NEW), RIGHT_ALL},
+     UNDO_REVOKE,
+     {{1, 0, 16, OBJ_PD, PD_TAKE}, {2, 0, 16, OBJ_PD, PD_GRANT}, {2, 16, 48, DST, 0}}},
+    {"revoke", CALL_REVOKE, {SLOT_ROOT_PD | AT1(C_NEW)}, UNDO_NONE, {{1, 0, 16, OBJ_PD, PD_GRANT}}},
+    {"vcpu_cpuid", CALL_VCPU_CPUID, {C_VCPU}, UNDO_NONE, {{1, 0, 64, OBJ_EC, EC_SETUP}}},
+    {"core_start", CALL_CORE_START, {SLOT_ROOT_SYS, 0}, UNDO_NONE, {{1, 0, 64, OBJ_SYS, SYS_CORE}}},
+};
+
+/* One object of each type, all rights. */
+static const uint16_t sample[] = {
+    [OBJ_PD] = C_PD, [OBJ_EC] = C_HANDLER, [OBJ_PT] = C_PT, [OBJ_SM] = C_SM, [OBJ_MR] = C_MR, [OBJ_SYS] = SLOT_ROOT_SYS};
+
+static uint64_t call_with(const struct call_case *c, const struct field *f, uint64_t slot)
+{
+    uint64_t a[5];
+    for (uint32_t i = 0; i < 5; i++)
+        a[i] = c->a[i];
+    if (f) {
+        uint64_t mask = (f->bits == 64 ? ~0ull : (1ull << f->bits) - 1) << f->shift;
+        a[f->arg - 1] = (a[f->arg - 1] & ~mask) | (slot << f->shift & mask);
+    }
+    return call5(c->call, a[0], a[1], a[2], a[3], a[4]).status;
+}
+
+static void undo(const struct call_case *c)
+{
+    if (c->undo == UNDO_DESTROY)
+        destroy(C_NEW);
+    if (c->undo == UNDO_DESTROY || c->undo == UNDO_REVOKE)
+        revoke(SLOT_ROOT_PD, C_NEW);
+    if (c->undo == UNDO_UNMAP)
+        mr_unmap(C_MR, 0);
+}
+
+static bool refused(const struct call_case *c, const struct field *f, uint64_t slot, enum status status, const char *what)
+{
+    struct kit_count before = kit_count();
+    uint64_t got = call_with(c, f, slot);
+    if (!calls_expect(c->name, what, got, status, f->arg)) {
+        kit_print("     field at argument %u bit %u\n", f->arg, f->shift);
+        return false;
+    }
+    if (!kit_same(before, kit_count())) {
+        kit_print("     %s, %s: refused, but something changed\n", c->name, what);
+        return false;
+    }
+    return true;
+}
+
+static bool try_target(const struct call_case *c, const struct field *f)
+{
+    return refused(c, f, 0, BAD_CAP, "slot 0") & refused(c, f, CAP_SLOTS, BAD_CAP, "slot past the table") &
+           refused(c, f, 0xffff, BAD_CAP, "slot far past the table") & refused(c, f, C_SM, BUSY, "slot taken");
+}
+
+static bool try_rights(const struct call_case *c, const struct field *f)
+{
+    bool ok = true;
+    uint64_t whole = c->a[f->arg - 1] >> f->shift & (f->bits == 64 ? ~0ull : (1ull << f->bits) - 1);
+    for (unsigned bit = 1; bit < 0x100; bit <<= 1) {
+        if (!(f->rights & bit))
+            continue;
+        delegate(SLOT_ROOT_PD, whole, SLOT_ROOT_PD, C_COPY, RIGHT_ALL & ~bit);
+        ok &= refused(c, f, C_COPY, BAD_RIGHT, "right missing");
+        revoke(SLOT_ROOT_PD, C_COPY);
+    }
+    return ok;
+}
+
+static bool try_types(const struct call_case *c, const struct field *f)
+{
+    bool ok = true;
+    for (unsigned type = OBJ_PD; type <= OBJ_SYS; type++)
+        if (sample[type] && type != f->type)
+            ok &= refused(c, f, sample[type], BAD_CAP, "another type");
+    return ok;
+}
+
+static bool try_field(const struct call_case *c, const struct field *f)
+{
+    if (f->type == DST)
+        return try_target(c, f);
+    bool ok = refused(c, f, KIT_EMPTY, BAD_CAP, "empty slot") & refused(c, f, CAP_SLOTS, BAD_CAP, "slot past the table") &
+              refused(c, f, f->bits == 64 ? ~0ull : 0xffff, BAD_CAP, "slot far past the table") & refused(c, f, C_STALE, BAD_CAP, "stale");
+    if (c->call != CALL_MR_UNMAP || f->shift == 0)
+        ok &= refused(c, f, 0, BAD_CAP, "slot 0");
+    return ok & try_types(c, f) & try_rights(c, f);
+}
+
+/* The rows are sound: with nothing wrong each call works (core_start aside: that core runs). */
+static bool try_right(const struct call_case *c)
+{
+    kit_own_utcb()->rows = 1;
+    kit_own_utcb()->cpuid[0] = (struct cpuid_row){.leaf = 0, .subleaf = CPUID_ANY};
+    uint64_t got = call_with(c, 0, 0);
+    undo(c);
+    return c->call == CALL_CORE_START ? STATUS_CODE(got) == BUSY : calls_expect(c->name, "all right", got, OK, 0);
+}
+
+/* Any object can be destroyed, but only by a capability with the right. */
+static bool try_destroy(void)
+{
+    static const struct field f = {1, 0, 64, ANY, RIGHT_DESTROY};
+    struct call_case c = {"destroy", CALL_DESTROY, {0}, UNDO_NONE, {f}};
+    bool ok = refused(&c, &f, 0, BAD_CAP, "slot 0") & refused(&c, &f, KIT_EMPTY, BAD_CAP, "empty slot") &
+              refused(&c, &f, CAP_SLOTS, BAD_CAP, "slot past the table") & refused(&c, &f, ~0ull, BAD_CAP, "slot far past the table") &
+              refused(&c, &f, C_STALE, BAD_CAP, "stale");
+    for (unsigned type = OBJ_PD; type <= OBJ_SYS; type++) {
+        c.a[0] = sample[type];
+        ok &= !sample[type] || try_rights(&c, &f);
+    }
+    return ok;
+}
+
+void args_test(void)
+{
+    for (uint32_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct call_case *c = &cases[i];
+        bool ok = try_right(c);
+        for (const struct field *f = c->field; f < c->field + 3 && f->arg; f++)
+            ok &= try_field(c, f);
+        kit_check(c->name, ok);
+    }
+    kit_check("destroy", try_destroy());
+}

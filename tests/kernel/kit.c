@@ -1,0 +1,153 @@
+/* See kit.h. */
+#include "kit.h"
+
+#include <lib/print.h>
+#include <root/port.h>
+
+#define COM1       0x3f8
+#define SLICE      10000000u  /* TSC ticks */
+#define START_TIME 100000000u /* TSC ticks */
+#define STACK      8192u
+#define STAT       0x10010000ull
+#define UTCBS      0x10020000ull
+#define STAT_PAGES ((sizeof(struct kernel_stat) + PAGE_SIZE - 1) / PAGE_SIZE)
+
+uint8_t root_stack[16384] __attribute__((aligned(16)));
+static uint8_t stacks[KIT_THREADS][STACK] __attribute__((aligned(16)));
+static const struct boot_info *const boot = (const struct boot_info *)ROOT_INFO;
+const volatile struct kernel_stat *const kit_stat = (const volatile struct kernel_stat *)STAT;
+static uint32_t passed, failed;
+static void (*job)(void);
+
+static void put(const char *text, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        while (!(port_in8(COM1 + 5) & 0x20))
+            ;
+        port_out8(COM1, (uint8_t)text[i]);
+    }
+}
+
+void kit_print(const char *text, ...)
+{
+    char line[256];
+    va_list args;
+    va_start(args, text);
+    put(line, format_va(line, sizeof(line), text, args));
+    va_end(args);
+}
+
+void kit_check(const char *name, bool ok)
+{
+    kit_print("%s %s\n", ok ? "ok" : "FAIL", name);
+    *(ok ? &passed : &failed) += 1;
+}
+
+struct kit_count kit_count(void) { return (struct kit_count){kit_stat->frames_free, kit_stat->objects_free, kit_stat->table_frames}; }
+
+bool kit_same(struct kit_count a, struct kit_count b) { return a.frames == b.frames && a.objects == b.objects && a.tables == b.tables; }
+
+uint32_t kit_cores(void)
+{
+    uint32_t online = 1;
+    for (; online < MAX_CORES && core_start(SLOT_ROOT_SYS, online) == OK; online++) {
+        uint64_t end = tsc() + START_TIME;
+        while (!kit_stat->core[online].online && tsc() < end)
+            __asm__ volatile("pause");
+        if (!kit_stat->core[online].online)
+            break;
+    }
+    return online;
+}
+
+/* The root slot of the region that the image lies in, and the frame it starts at there. */
+static uint64_t image_region(uint64_t *frame)
+{
+    uint32_t i = 0;
+    while (boot->root_base - boot->range[i].base >= boot->range[i].size)
+        i++;
+    *frame = (boot->root_base - boot->range[i].base) >> PAGE_SHIFT;
+    return SLOT_ROOT_MR + i;
+}
+
+bool kit_domain(uint64_t slot, uint32_t frames, uint32_t objects)
+{
+    uint64_t frame, mr = image_region(&frame), va = IMAGE_BASE;
+    uint64_t s = pd_create(slot, SLOT_ROOT_PD, 0, PD_HOST, 0, frames, objects);
+    const struct {
+        uint32_t pages, perm;
+    } parts[] = {{boot->root_text, MR_READ | MR_EXEC}, {boot->root_rodata, MR_READ}, {boot->root_data, MR_READ | MR_WRITE}};
+    for (uint32_t i = 0; s == OK && i < 3; i++) {
+        s = mr_map(mr, slot, parts[i].perm, va, frame, parts[i].pages);
+        frame += parts[i].pages;
+        va += (uint64_t)parts[i].pages << PAGE_SHIFT;
+    }
+    return s == OK;
+}
+
+struct utcb *kit_utcb(uint32_t i) { return (struct utcb *)(UTCBS + i * (uint64_t)PAGE_SIZE); }
+struct utcb *kit_own_utcb(void) { return (struct utcb *)ROOT_UTCB; }
+
+static bool new_thread(uint32_t i, uint64_t pd, uint32_t core, enum ec_kind kind, uint64_t entry, uint64_t events)
+{
+    return ec_create(KIT_THREAD + i, pd, core, kind, address_of(kit_utcb(i)), events, entry, address_of(stacks[i] + STACK - 8)).status ==
+           OK;
+}
+
+bool kit_handler(uint32_t i, uint64_t pd, uint32_t core) { return new_thread(i, pd, core, EC_HANDLER, 0, KIT_EMPTY); }
+
+bool kit_thread(uint32_t i, uint64_t pd, uint32_t core, void (*entry)(void), uint64_t events, uint32_t priority)
+{
+    return new_thread(i, pd, core, EC_THREAD, (uint64_t)(uintptr_t)entry, events) &&
+           sc_create(KIT_TIME + i, SLOT_ROOT_SYS, KIT_THREAD + i, priority, SLICE, 0) == OK;
+}
+
+void kit_end(uint32_t i)
+{
+    destroy(KIT_THREAD + i);
+    revoke(SLOT_ROOT_PD, KIT_THREAD + i);
+    revoke(SLOT_ROOT_PD, KIT_TIME + i);
+}
+
+static void run_job(void)
+{
+    job();
+    sm_up(KIT_DONE);
+    kit_park();
+}
+
+void kit_run(void (*work)(void), uint32_t priority)
+{
+    job = work;
+    sm_create(KIT_DONE, SLOT_ROOT_PD, 0);
+    kit_thread(KIT_THREADS - 1, SLOT_ROOT_PD, 0, run_job, KIT_EMPTY, priority);
+    sm_down(KIT_DONE, 0);
+    kit_end(KIT_THREADS - 1);
+    destroy(KIT_DONE);
+}
+
+uint64_t kit_random(void)
+{
+    static uint64_t state = 88172645463325252ull;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+static void __attribute__((noreturn)) reset_machine(void)
+{
+    port_out8(0xcf9, 6);
+    port_out8(0x64, 0xfe);
+    for (;;)
+        ;
+}
+
+int main(void);
+int main(void)
+{
+    mr_map(SLOT_ROOT_STAT, SLOT_ROOT_PD, MR_READ, STAT, 0, STAT_PAGES);
+    kit_main();
+    kit_print("tests: %u passed, %u failed\n", passed, failed);
+    reset_machine();
+}

@@ -1,0 +1,18 @@
+# Images that take root's place in a boot: system-call tests and micro-benchmarks.
+KTEST = $(O)/tests/kernel
+KTEST_calls = kit.c calls.c args.c numbers.c wild.c life.c time.c
+KTEST_bench = kit.c bench.c
+
+$(KTEST)/%.o: FLAGS = $(USER_FLAGS)
+
+define kernel_test
+$(O)/tests/$(1).elf: $(patsubst %,$(KTEST)/%.o,$(KTEST_$(1))) $(LIB) lib/user.ld
+	ld $(LDFLAGS_T) -T lib/user.ld -o $$@ $$(filter %.o,$$^)
+$(O)/tests/$(1).img: $(O)/tests/$(1).elf
+	objcopy -O binary $$< $$@
+endef
+$(foreach t,calls bench,$(eval $(call kernel_test,$(t))))
+
+kernel-test: $(O)/tests/calls.img
+kernel-bench: $(O)/tests/bench.img
+.PHONY: kernel-test kernel-bench
