@@ -49,7 +49,7 @@ $(O)/$(1).img: $(O)/$(1).elf
 endef
 $(foreach p,root vmm lan,$(eval $(call user_program,$(p))))
 
-include cli/rules.mk guest/rules.mk vmm/rules.mk
+include cli/rules.mk guest/rules.mk vmm/rules.mk $(wildcard tests/*/*.mk)
 
 clean:
 	rm -rf $(O)
