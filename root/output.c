@@ -22,13 +22,15 @@ static bool hear(struct vm *vm, bool raw)
     struct vm_control *c = vm_control(vm);
     bool full = used(vm) >= CONSOLE_OUT / 2;
     uint32_t n = ring_read(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, bytes, sizeof(bytes));
+    if (n == 0)
+        return false;
     if (raw)
         console_raw(bytes, n);
     else
         console_hear(vm->plan->name, &vm->line, bytes, n);
     if (full)
         sm_up(vm_slot(vm, VM_BELL));
-    return n != 0;
+    return true;
 }
 
 /* In focus the others are held back, but an ended VM must get rid of its last words. */
