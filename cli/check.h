@@ -1,0 +1,38 @@
+/*
+ * The state of one compilation, shared by the files that check a plan.
+ */
+#ifndef CLI_CHECK_H
+#define CLI_CHECK_H
+
+#include <cli/job.h>
+#include <cli/text.h>
+#include <cli/value.h>
+
+struct check {
+    struct source source;
+    const struct plan_text *text;
+    struct job *job;
+    const char *folder; /* the plan's: paths in it start here */
+    const char *lan[PLAN_LANS];
+    uint32_t vm; /* the one in hand */
+    bool batch;
+};
+
+struct limit {
+    const struct unit *unit;
+    uint64_t min, max, step;
+    const char *form; /* the range, in the user's words */
+};
+
+/* An error on the line of key `key` of the VM in hand. */
+void check_error(struct check *check, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* `text` as a number within `limit`; an error at `path` and 0 otherwise. */
+uint64_t check_number(struct check *check, const char *path, const char *text, const struct limit *limit);
+
+/* Files (cli/files.c): give the VM in hand its kernel, initrd and disks; make and measure packaged
+   files, and find what kind of kernel each is; false after errors. */
+void check_files(struct check *check);
+bool check_packages(struct check *check);
+
+#endif

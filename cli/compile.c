@@ -1,0 +1,248 @@
+#include <cli/check.h>
+#include <cli/host.h>
+#include <abi/call.h>
+#include <abi/utcb.h>
+#include <abi/vm.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MEBI 0x100000ul
+/* What the machine needs beside VMs and files: kernel, root, LANs; and for each VM its VMM and alignment. */
+#define OVERHEAD_MACHINE (48 * MEBI)
+#define OVERHEAD_VM      (4 * MEBI)
+
+static const struct limit limit_cores = {unit_none, 1, MAX_CORES, 1, "a number from 1 to 16"};
+static const struct limit limit_machine = {unit_bytes, 64 * MEBI, 1024 * 1024 * MEBI, MEBI, "a size from 64M to 1024G, like 4G"};
+static const struct limit limit_memory = {unit_bytes, 2 * MEBI, GUEST_MSIX, 2 * MEBI, "a size from 2M to 3584M in steps of 2M, like 512M"};
+static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 8"};
+static const struct limit limit_priority = {unit_none, 1, 24, 1, "a number from 1 (low) to 24 (high)"};
+static const struct limit limit_time = {unit_microseconds, 100, 10000000, 1, "a time from 100us to 10s, like 10ms"};
+static const struct limit limit_port = {unit_none, 1, 0xffff, 1, "a port from 1 to 0xffff"};
+
+struct choice {
+    const char *word;
+    uint32_t value;
+};
+static const struct choice modes[] = {{"shared", MODE_SHARED}, {0}};
+static const struct choice exits[] = {{"off", EXIT_OFF}, {"restart", EXIT_RESTART}, {0}};
+
+/* Ports at which the flat PC has something: first, last. */
+static const uint16_t taken_ports[][2] = {{0x3f8, 0x3ff}, {0x600, 0x602}, {0xcf8, 0xcff}, {0xc000, 0xcfff}};
+
+void check_error(struct check *check, const char *key, const char *format, ...)
+{
+    char path[SOURCE_PATH], message[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    snprintf(path, sizeof(path), "vms[%u].%s", check->vm, key);
+    source_error_at(&check->source, path, "%s", message);
+}
+
+uint64_t check_number(struct check *check, const char *path, const char *text, const struct limit *limit)
+{
+    uint64_t value;
+    if (value_parse(text, limit->unit, &value) && value >= limit->min && value <= limit->max && value % limit->step == 0)
+        return value;
+    source_error_at(&check->source, path, "`%s` is `%s`: write %s", path, text, limit->form);
+    return 0;
+}
+
+/* The number of key `key` of the VM in hand, or `fallback` when the plan does not give it. */
+static uint64_t vm_number(struct check *check, const char *key, const char *text, const struct limit *limit, uint64_t fallback)
+{
+    char path[SOURCE_PATH];
+    snprintf(path, sizeof(path), "vms[%u].%s", check->vm, key);
+    return text ? check_number(check, path, text, limit) : fallback;
+}
+
+static uint32_t vm_choice(struct check *check, const char *key, const char *text, const struct choice *choice)
+{
+    if (!text)
+        return choice->value;
+    for (const struct choice *c = choice; c->word; c++)
+        if (strcmp(c->word, text) == 0)
+            return c->value;
+    check_error(check, key, "`%s` cannot be `%s` in this version: write %s%s%s", key, text, choice[0].word, choice[1].word ? " or " : "",
+                choice[1].word ? choice[1].word : "");
+    return 0;
+}
+
+static bool is_name(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 0 && length < sizeof(((struct plan_vm *)0)->name) && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+}
+
+static void vm_name(struct check *check, const char *name, struct plan_vm *vm)
+{
+    if (!is_name(name) || strcmp(name, "hairline") == 0)
+        check_error(check, "name", "a VM cannot be called `%s`: write 1 to 31 of a-z, 0-9 and -, and not hairline", name);
+    for (uint32_t i = 0; i < check->vm; i++)
+        if (strcmp(check->text->vms[i].name, name) == 0)
+            check_error(check, "name", "two VMs are called `%s`: give this one another name", name);
+    snprintf(vm->name, sizeof(vm->name), "%s", name);
+}
+
+static uint64_t vm_cores(struct check *check, const struct vm_text *text)
+{
+    uint64_t mask = 0, core;
+    for (uint32_t i = 0; i < text->cores_count; i++)
+        if (value_parse(text->cores[i], unit_none, &core) && core < check->job->cores)
+            mask |= 1ull << core;
+        else
+            check_error(check, "cores", "the machine has no core `%s`: write numbers from 0 to %u", text->cores[i], check->job->cores - 1);
+    return text->cores_count ? mask : (1ull << check->job->cores) - 1;
+}
+
+static void vm_schedule(struct check *check, const struct vm_text *text, struct plan_vm *vm)
+{
+    vm->priority = (uint32_t)vm_number(check, "priority", text->priority, &limit_priority, 8);
+    vm->budget_us = (uint32_t)vm_number(check, "budget", text->budget, &limit_time, 10000);
+    vm->period_us = (uint32_t)vm_number(check, "period", text->period, &limit_time, 0);
+    if (vm->period_us && vm->budget_us > vm->period_us)
+        check_error(check, "budget", "the budget (%u us) is longer than the period (%u us): make it shorter", vm->budget_us, vm->period_us);
+}
+
+static uint32_t vm_exit_port(struct check *check, const char *text)
+{
+    uint32_t port = (uint32_t)vm_number(check, "exit_port", text, &limit_port, 0);
+    for (size_t i = 0; i < sizeof(taken_ports) / sizeof(taken_ports[0]); i++)
+        if (port >= taken_ports[i][0] && port <= taken_ports[i][1])
+            check_error(check, "exit_port", "port 0x%x belongs to a device: choose another, like 0xf4", port);
+    return port;
+}
+
+/* LANs get their numbers, from 1, as their names come up. */
+static uint32_t vm_lan(struct check *check, const char *name)
+{
+    struct plan *plan = &check->job->plan;
+    if (!name)
+        return 0;
+    for (uint32_t i = 0; i < plan->lans; i++)
+        if (strcmp(check->lan[i], name) == 0)
+            return i + 1;
+    if (!is_name(name) || plan->lans == PLAN_LANS) {
+        check_error(check, "lan", "`%s` cannot be a LAN: write 1 to 31 of a-z, 0-9 and -, at most %u names", name, PLAN_LANS);
+        return 0;
+    }
+    check->lan[plan->lans] = name;
+    return ++plan->lans;
+}
+
+static void compile_vm(struct check *check)
+{
+    const struct vm_text *text = &check->text->vms[check->vm];
+    struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    vm_name(check, text->name, vm);
+    vm->mode = vm_choice(check, "mode", text->mode, modes);
+    vm->memory = vm_number(check, "memory", text->memory, &limit_memory, 0);
+    vm->vcpus = (uint32_t)vm_number(check, "vcpus", text->vcpus, &limit_vcpus, 1);
+    vm->cores = vm_cores(check, text);
+    vm_schedule(check, text, vm);
+    vm->on_exit = vm_choice(check, "on_exit", text->on_exit, exits);
+    vm->exit_port = vm_exit_port(check, text->exit_port);
+    vm->lan = vm_lan(check, text->lan);
+    memcpy(vm->mac, (uint8_t[]){0x02, 0x68, 0x6c, 0x00, (uint8_t)vm->lan, (uint8_t)(check->vm + 1)}, sizeof(vm->mac));
+    check_files(check);
+}
+
+/* The plan's command line and the words that tell a guest who and where it is. */
+static void compile_cmdline(struct check *check)
+{
+    struct plan *plan = &check->job->plan;
+    struct plan_vm *vm = &plan->vm[check->vm];
+    const char *text = check->text->vms[check->vm].cmdline;
+    char *line;
+    size_t size;
+    FILE *out = open_memstream(&line, &size);
+    fprintf(out, "%s%shairline.name=%s", text ? text : "", text ? " " : "", vm->name);
+    if (vm->lan)
+        fprintf(out, " hairline.ip=10.0.%u.%u/24", vm->lan, check->vm + 1);
+    const char *separator = " hairline.peers=";
+    for (uint32_t i = 0; vm->lan && i < plan->vms; i++)
+        if (i != check->vm && plan->vm[i].lan == vm->lan) {
+            fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, i + 1);
+            separator = ",";
+        }
+    if (check->batch)
+        fputs(" hairline.batch", out);
+    fclose(out);
+    if (size >= sizeof(vm->cmdline))
+        check_error(check, "cmdline", "the command line has %zu bytes with what the tool adds: keep it below %u", size, PLAN_CMDLINE);
+    snprintf(vm->cmdline, sizeof(vm->cmdline), "%s", line);
+    free(line);
+}
+
+static void compile_machine(struct check *check)
+{
+    const struct machine_text *text = &check->text->machine;
+    check->job->cores = text->cores ? (uint32_t)check_number(check, "machine.cores", text->cores, &limit_cores) : 4;
+    check->job->memory = text->memory ? check_number(check, "machine.memory", text->memory, &limit_machine) : 4096 * MEBI;
+}
+
+/* A VM's initrd and kernel fit into it; all VMs, files and copies fit into the machine. */
+static void check_sizes(struct check *check)
+{
+    struct job *job = check->job;
+    uint64_t need = OVERHEAD_MACHINE;
+    uint32_t vcpus = 0;
+    for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
+        const struct plan_vm *vm = &job->plan.vm[check->vm];
+        uint64_t kernel = job->file[vm->kernel].size, initrd = vm->initrd == PLAN_NO_FILE ? 0 : job->file[vm->initrd].size;
+        if (kernel + initrd > vm->memory)
+            check_error(check, initrd > kernel ? "initrd" : "kernel",
+                        "the %s (%lu KiB) does not fit the VM's memory (%lu KiB): raise `memory`", initrd > kernel ? "initrd" : "kernel",
+                        (initrd > kernel ? initrd : kernel) >> 10, vm->memory >> 10);
+        for (uint32_t i = 0; i < vm->disks; i++)
+            need += vm->disk[i].flags == DISK_VOLATILE ? job->file[vm->disk[i].file].size : 0;
+        need += vm->memory + OVERHEAD_VM;
+        vcpus += vm->vcpus;
+    }
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        need += job->file[i].size;
+    if (need > job->memory)
+        source_error_at(&check->source, "machine.memory",
+                        "the VMs, their files and Hairline need %lu MiB and the machine has %lu MiB: raise machine.memory or lower a VM's",
+                        (need + MEBI - 1) / MEBI, job->memory / MEBI);
+    if (vcpus > MAX_VCPUS)
+        source_error_at(&check->source, "vms", "all VMs together have %u vCPUs: take them down to %u", vcpus, MAX_VCPUS);
+}
+
+static void compile(struct check *check)
+{
+    struct plan *plan = &check->job->plan;
+    *plan =
+        (struct plan){.magic = PLAN_MAGIC, .version = PLAN_VERSION, .flags = check->batch ? PLAN_BATCH : 0, .vms = check->text->vms_count};
+    compile_machine(check);
+    if (check->source.errors)
+        return;
+    for (check->vm = 0; check->vm < plan->vms; check->vm++)
+        compile_vm(check);
+    for (check->vm = 0; check->vm < plan->vms; check->vm++)
+        compile_cmdline(check);
+    if (check->source.errors == 0 && check_packages(check))
+        check_sizes(check);
+}
+
+bool job_compile(struct job *job, const char *name, bool batch)
+{
+    struct check check = {.job = job, .batch = batch};
+    struct plan_text *text = NULL;
+    *job = (struct job){0};
+    if (source_open(&check.source, name))
+        text = text_load(&check.source);
+    if (text) {
+        const char *slash = strrchr(name, '/');
+        check.text = text;
+        check.folder = slash ? host_text("%.*s", (int)(slash - name) + 1, name) : host_text("./");
+        compile(&check);
+        text_free(text);
+    }
+    source_close(&check.source);
+    return check.source.errors == 0;
+}

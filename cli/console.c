@@ -1,0 +1,156 @@
+#include <cli/console.h>
+#include <cli/host.h>
+#include <cli/record.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CHECKS_MARK "HAIRLINE-CHECKS: "
+
+/* The ways of a VM to end that are its own doing, or the operator's. */
+static const char *const good_ends[] = {"poweroff", "exit_port", "reboot", "stopped"};
+
+static bool open_log(FILE **log, const char *folder, const char *name)
+{
+    const char *path = host_text("%s/%s.log", folder, name);
+    *log = fopen(path, "we");
+    return *log || host_fail("cannot write %s: %s", path, strerror(errno));
+}
+
+static bool open_logs(struct console *console, const char *folder)
+{
+    const struct plan *plan = &console->job->plan;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return host_fail("cannot make the folder %s: %s", folder, strerror(errno));
+    for (uint32_t i = 0; i < plan->vms; i++)
+        if (!open_log(&console->log[i], folder, plan->vm[i].name))
+            return false;
+    return open_log(&console->log[PLAN_VMS], folder, "hairline");
+}
+
+bool console_open(struct console *console, const struct job *job, const char *logs)
+{
+    *console = (struct console){.job = job, .report = json_object_new_object()};
+    struct json_object *vms = record_group(console->report, "vms");
+    for (uint32_t i = 0; i < job->plan.vms; i++)
+        json_object_object_add(record_group(vms, job->plan.vm[i].name), "state", json_object_new_string("unknown"));
+    return !logs || open_logs(console, logs);
+}
+
+/* What the hypervisor says about itself and the VMs. A VM's last record counts. */
+static void hear_hypervisor(struct console *console, const char *text)
+{
+    if (strncmp(text, "ready ", 6) == 0)
+        record_parse(record_group(console->report, "machine"), text + 6);
+    else if (strncmp(text, "end ", 4) == 0)
+        record_parse(record_group(console->report, "kernel"), text + 4);
+    else if (strncmp(text, "vm name=", 8) == 0) {
+        const char *name = host_text("%.*s", (int)strcspn(text + 8, " "), text + 8);
+        struct json_object *vm;
+        if (json_object_object_get_ex(record_group(console->report, "vms"), name, &vm))
+            record_parse(vm, text + 8 + strlen(name));
+    }
+    console->ended |= strncmp(text, "end ", 4) == 0;
+}
+
+static void hear_vm(struct console *console, uint32_t vm, const char *text)
+{
+    const char *mark = strstr(text, CHECKS_MARK);
+    struct json_object *group = record_group(record_group(console->report, "vms"), console->job->plan.vm[vm].name);
+    if (mark)
+        json_object_object_add(group, "checks", json_object_new_string(mark + strlen(CHECKS_MARK)));
+}
+
+/* The VM that speaks in `line`, PLAN_VMS for the hypervisor (also for what no speaker claims). */
+static uint32_t speaker(const struct console *console, const char *line, const char **text)
+{
+    for (uint32_t i = 0; i < console->job->plan.vms; i++) {
+        size_t length = strlen(console->job->plan.vm[i].name);
+        if (strncmp(line, console->job->plan.vm[i].name, length) == 0 && strncmp(line + length, "| ", 2) == 0) {
+            *text = line + length + 2;
+            return i;
+        }
+    }
+    *text = strncmp(line, "hairline| ", 10) == 0 ? line + 10 : line;
+    return PLAN_VMS;
+}
+
+static void hear_line(struct console *console)
+{
+    const char *text;
+    while (console->used && console->line[console->used - 1] == '\r')
+        console->used--;
+    console->line[console->used] = 0;
+    console->used = 0;
+    uint32_t who = speaker(console, console->line, &text);
+    if (console->log[who])
+        fprintf(console->log[who], "%s\n", text);
+    if (who < PLAN_VMS)
+        hear_vm(console, who, text);
+    else if (text != console->line)
+        hear_hypervisor(console, text);
+    console->gave_up |= strncmp(console->line, "hairline: ", 10) == 0;
+    console->spoke = true;
+}
+
+void console_feed(struct console *console, const char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] == '\n' || console->used == sizeof(console->line) - 1)
+            hear_line(console);
+        else if (bytes[i] != 0)
+            console->line[console->used++] = bytes[i];
+}
+
+static const char *word(struct json_object *group, const char *key)
+{
+    struct json_object *value;
+    return json_object_object_get_ex(group, key, &value) ? json_object_get_string(value) : "";
+}
+
+static bool vm_failed(const struct console *console, const char *name, bool batch)
+{
+    struct json_object *vm = record_group(record_group(console->report, "vms"), name);
+    const char *reason = word(vm, "reason"), *checks = word(vm, "checks");
+    bool good = !batch && strcmp(word(vm, "state"), "off") != 0;
+    for (size_t i = 0; i < sizeof(good_ends) / sizeof(good_ends[0]); i++)
+        good |= strcmp(reason, good_ends[i]) == 0;
+    if (!good)
+        host_fail("%s did not end by itself: %s rip=%s cr3=%s %s", name, *reason ? reason : "no record of its end", word(vm, "rip"),
+                  word(vm, "cr3"), word(vm, "message"));
+    if (*checks && strcmp(checks, "ok") != 0)
+        host_fail("%s: a check in the guest failed (its console has a line with FAIL)", name);
+    return !good || (*checks && strcmp(checks, "ok") != 0);
+}
+
+int console_verdict(struct console *console, bool batch)
+{
+    const struct plan *plan = &console->job->plan;
+    bool failed = console->gave_up || (batch && !console->ended);
+    if (console->used)
+        hear_line(console);
+    if (failed)
+        host_fail("the machine stopped before it was done");
+    for (uint32_t i = 0; i < plan->vms; i++)
+        failed |= vm_failed(console, plan->vm[i].name, batch);
+    return failed ? EXIT_DIED : 0;
+}
+
+bool console_write(struct console *console, const char *path, int code, uint64_t wall_ms)
+{
+    json_object_object_add(console->report, "exit_code", json_object_new_int(code));
+    json_object_object_add(console->report, "wall_ms", json_object_new_int64((int64_t)wall_ms));
+    record_add_times(console->report);
+    return json_object_to_file_ext(path, console->report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE) == 0 ||
+           host_fail("cannot write %s: %s", path, strerror(errno));
+}
+
+void console_close(struct console *console)
+{
+    for (uint32_t i = 0; i <= PLAN_VMS; i++)
+        if (console->log[i])
+            fclose(console->log[i]);
+    json_object_put(console->report);
+}

@@ -1,0 +1,38 @@
+/*
+ * The machine's console, as root speaks on it: every line starts with its
+ * speaker, `NAME| text` for a VM and `hairline| text` for the hypervisor, whose
+ * lines `ready`, `vm` and `end` are records of key=value pairs. Before root
+ * runs, boot and kernel say `hairline: text` only when they give up.
+ */
+#ifndef CLI_CONSOLE_H
+#define CLI_CONSOLE_H
+
+#include <cli/job.h>
+#include <json-c/json.h>
+#include <stdio.h>
+
+struct console {
+    const struct job *job;
+    FILE *log[PLAN_VMS + 1]; /* one for each VM, then the hypervisor's; NULL: not asked for */
+    char line[8192];
+    uint32_t used;
+    struct json_object *report;
+    bool spoke, ended, gave_up;
+};
+
+/* `logs`: folder for NAME.log and hairline.log, made if it is not there; NULL: none. */
+bool console_open(struct console *console, const struct job *job, const char *logs);
+
+/* Take the next bytes from the machine. */
+void console_feed(struct console *console, const char *bytes, size_t size);
+
+/* The exit code of the tool by what the machine said: 0 or EXIT_DIED, and one line on stderr for each reason
+   to fail. `batch`: every VM had to end by itself. */
+int console_verdict(struct console *console, bool batch);
+
+/* Write the report as JSON to `path`, with the tool's exit code and how long the machine ran. */
+bool console_write(struct console *console, const char *path, int code, uint64_t wall_ms);
+
+void console_close(struct console *console);
+
+#endif

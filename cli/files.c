@@ -1,0 +1,159 @@
+#include <cli/check.h>
+#include <cli/host.h>
+#include <cli/image.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECTOR 512
+
+static const struct limit limit_ext4 = {unit_bytes, 4 << 20, 1 << 30, 1 << 20, "ext4: and a size from 4M to 1G, like ext4:16M"};
+
+static bool is_packaged(const char *kernel)
+{
+    static const char *const names[] = {"debian", "debian-cloud", "debian-backports"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(kernel, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The module number of a file; the same file twice is one module. PLAN_NO_FILE after an error. */
+static uint32_t add(struct check *check, const char *key, enum file_kind kind, const char *path, uint64_t size)
+{
+    struct job *job = check->job;
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        if (strcmp(job->file[i].path, path) == 0)
+            return i;
+    if (job->plan.files == JOB_FILES) {
+        check_error(check, key, "too many files: a plan can name %u different ones", JOB_FILES);
+        return PLAN_NO_FILE;
+    }
+    job->file[job->plan.files] = (struct job_file){kind, path, size, job->plan.vm[check->vm].name};
+    return job->plan.files++;
+}
+
+static uint32_t add_packaged(struct check *check, const char *key, const char *kernel, const char *file)
+{
+    return add(check, key, FILE_PACKAGED, host_image(host_text("kernels/%s/%s", kernel, file)), 0);
+}
+
+static const char *unusable(const char *path, struct stat *status)
+{
+    if (stat(path, status) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? "is missing: mend the path; it starts at the plan's folder" : strerror(errno);
+    if (S_ISDIR(status->st_mode))
+        return "is a folder: name a file in it";
+    if (!S_ISREG(status->st_mode))
+        return "is not a plain file: name one";
+    if (access(path, R_OK) != 0)
+        return "cannot be read: change its permissions";
+    return status->st_size == 0 ? "is empty: name another file" : NULL;
+}
+
+/* A file of the user's; PLAN_NO_FILE after an error. */
+static uint32_t add_plain(struct check *check, const char *key, const char *text)
+{
+    struct stat status;
+    char real[PATH_MAX];
+    const char *path = host_text("%s%s", text[0] == '/' ? "" : check->folder, text), *wrong = unusable(path, &status);
+    if (!wrong && realpath(path, real))
+        return add(check, key, FILE_PLAIN, host_text("%s", real), (uint64_t)status.st_size);
+    check_error(check, key, "%s `%s` %s", key, text, wrong ? wrong : strerror(errno));
+    return PLAN_NO_FILE;
+}
+
+static uint32_t kernel(struct check *check, const char *text)
+{
+    struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    if (is_packaged(text))
+        return add_packaged(check, "kernel", text, "vmlinuz");
+    uint32_t number = add_plain(check, "kernel", text);
+    const char *wrong = number == PLAN_NO_FILE ? NULL : image_kind(check->job->file[number].path, &vm->kernel_type);
+    if (wrong)
+        check_error(check, "kernel", "kernel `%s` %s: name a bzImage, a PVH ELF or a multiboot 1 ELF", text, wrong);
+    return number;
+}
+
+static uint32_t initrd(struct check *check, const struct vm_text *text)
+{
+    if (!text->initrd)
+        return PLAN_NO_FILE;
+    if (strcmp(text->initrd, "debian") != 0)
+        return add_plain(check, "initrd", text->initrd);
+    if (is_packaged(text->kernel))
+        return add_packaged(check, "initrd", text->kernel, "initrd");
+    check_error(check, "initrd", "initrd `debian` is made for a packaged kernel: write `kernel: debian` or name a file here");
+    return PLAN_NO_FILE;
+}
+
+static void disk_file(struct check *check, const char *text, uint32_t i)
+{
+    struct plan_disk *disk = &check->job->plan.vm[check->vm].disk[i];
+    char key[32], path[SOURCE_PATH];
+    snprintf(key, sizeof(key), "disks[%u].file", i);
+    snprintf(path, sizeof(path), "vms[%u].%s", check->vm, key);
+    if (strncmp(text, "ext4:", 5) == 0) {
+        uint64_t size = check_number(check, path, text + 5, &limit_ext4);
+        disk->file = add(check, key, FILE_EXT4, host_text("ext4:%u:%u", check->vm, i), size);
+        return;
+    }
+    disk->file = add_plain(check, key, text);
+    if (disk->file != PLAN_NO_FILE && check->job->file[disk->file].size % SECTOR != 0)
+        check_error(check, key, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, SECTOR);
+}
+
+static void disk_mode(struct check *check, const char *text, uint32_t i)
+{
+    bool is_volatile = text && strcmp(text, "volatile") == 0;
+    char key[32];
+    snprintf(key, sizeof(key), "disks[%u].mode", i);
+    if (text && !is_volatile && strcmp(text, "read-only") != 0)
+        check_error(check, key, "a disk cannot be `%s`: write read-only or volatile", text);
+    check->job->plan.vm[check->vm].disk[i].flags = is_volatile ? DISK_VOLATILE : DISK_READONLY;
+}
+
+void check_files(struct check *check)
+{
+    const struct vm_text *text = &check->text->vms[check->vm];
+    struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    vm->kernel = kernel(check, text->kernel);
+    vm->initrd = initrd(check, text);
+    vm->disks = text->disks_count;
+    for (uint32_t i = 0; i < vm->disks; i++) {
+        disk_file(check, text->disks[i].file, i);
+        disk_mode(check, text->disks[i].mode, i);
+    }
+}
+
+/* make the missing ones, one make at a time on this tree: flock LOCK make ... FILE... */
+static bool make_packages(const struct job *job)
+{
+    const char *argv[8 + JOB_FILES] = {
+        "flock", host_image(".lock"), "make", "-s", "-C", host_source("."), host_text("O=%s", host_images())};
+    uint32_t used = 7;
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        if (job->file[i].kind == FILE_PACKAGED)
+            argv[used++] = job->file[i].path;
+    return used == 7 || host_run(argv) == 0;
+}
+
+bool check_packages(struct check *check)
+{
+    struct job *job = check->job;
+    struct stat status;
+    bool made = make_packages(job);
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        if (job->file[i].kind == FILE_PACKAGED && (!made || stat(job->file[i].path, &status) != 0)) {
+            source_error_at(&check->source, "vms", "the packaged kernel could not be fetched: try `sudo apt-get update`, or name a file");
+            return false;
+        } else if (job->file[i].kind == FILE_PACKAGED) {
+            job->file[i].size = (uint64_t)status.st_size;
+        }
+    return true;
+}

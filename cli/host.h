@@ -1,0 +1,31 @@
+/*
+ * The host: where the tool's files are, and running other programs.
+ */
+#ifndef CLI_HOST_H
+#define CLI_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Exit codes of the tool. */
+enum { EXIT_DIED = 1, EXIT_USAGE = 2, EXIT_TIMEOUT = 124 };
+
+/* The folder of the built images (the tool's own), `name` in it, or in the source tree ($HAIRLINE_HOME, by
+   default the folder around that). */
+const char *host_images(void);
+const char *host_image(const char *name);
+const char *host_source(const char *name);
+
+/* One line on stderr, starting "hairline: ". Returns false, for `return host_fail(...)`. */
+bool host_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Run a program and wait; its exit code, 127 when it could not be started. */
+int host_run(const char *const argv[]);
+
+/* host_run's argv for functions that take it unqualified, as exec does; they do not write to it. */
+char *const *host_argv(const char *const argv[]);
+
+/* Formatted text that lives as long as the tool. Without memory for it the tool ends. */
+const char *host_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,125 @@
+#include <cli/image.h>
+#include <abi/plan.h>
+
+#include <elf.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct bytes {
+    const uint8_t *at;
+    uint64_t size;
+};
+
+/* Copy `size` bytes at `offset` out of the file; false when it has no such bytes. */
+static bool get(const struct bytes *file, uint64_t offset, void *to, uint64_t size)
+{
+    if (offset > file->size || file->size - offset < size)
+        return false;
+    memcpy(to, file->at + offset, size);
+    return true;
+}
+
+/* Linux/x86 boot protocol: "HdrS" at 202h, the version at 206h, xloadflags (bit 0: 64-bit entry) at 236h. */
+enum { HDRS_AT = 0x202, VERSION_AT = 0x206, XLOADFLAGS_AT = 0x236 };
+
+static bool is_bzimage(const struct bytes *file)
+{
+    char magic[4];
+    return get(file, HDRS_AT, magic, sizeof(magic)) && memcmp(magic, "HdrS", sizeof(magic)) == 0;
+}
+
+static bool has_64bit_entry(const struct bytes *file)
+{
+    uint16_t version, flags;
+    return get(file, VERSION_AT, &version, sizeof(version)) && get(file, XLOADFLAGS_AT, &flags, sizeof(flags)) && version >= 0x20c &&
+           (flags & 1) != 0;
+}
+
+/* Multiboot 1 (3.1.1): magic, flags, checksum; 4-byte aligned in the first 8 KiB. */
+static bool is_multiboot(const struct bytes *file)
+{
+    struct {
+        uint32_t magic, flags, checksum;
+    } header;
+    for (uint64_t at = 0; at + sizeof(header) <= 8192 && get(file, at, &header, sizeof(header)); at += 4)
+        if (header.magic == 0x1badb002 && header.magic + header.flags + header.checksum == 0)
+            return true;
+    return false;
+}
+
+/* PVH: an ELF note of type 18 (XEN_ELFNOTE_PHYS32_ENTRY), name "Xen", among those at [offset, offset + size). */
+static bool has_pvh_note(const struct bytes *file, uint64_t offset, uint64_t size)
+{
+    Elf64_Nhdr note; /* the same in 32-bit files */
+    char name[4];
+    for (uint64_t at = 0; at < size && get(file, offset + at, &note, sizeof(note));) {
+        if (note.n_type == 18 && note.n_namesz == sizeof(name) && get(file, offset + at + sizeof(note), name, sizeof(name)) &&
+            memcmp(name, "Xen", sizeof(name)) == 0)
+            return true;
+        at += sizeof(note) + ((note.n_namesz + 3ull) & ~3ull) + ((note.n_descsz + 3ull) & ~3ull);
+    }
+    return false;
+}
+
+static bool is_pvh64(const struct bytes *file)
+{
+    Elf64_Ehdr elf;
+    Elf64_Phdr segment;
+    if (!get(file, 0, &elf, sizeof(elf)))
+        return false;
+    for (uint32_t i = 0; i < elf.e_phnum && get(file, elf.e_phoff + i * sizeof(segment), &segment, sizeof(segment)); i++)
+        if (segment.p_type == PT_NOTE && has_pvh_note(file, segment.p_offset, segment.p_filesz))
+            return true;
+    return false;
+}
+
+static bool is_pvh32(const struct bytes *file)
+{
+    Elf32_Ehdr elf;
+    Elf32_Phdr segment;
+    if (!get(file, 0, &elf, sizeof(elf)))
+        return false;
+    for (uint32_t i = 0; i < elf.e_phnum && get(file, elf.e_phoff + i * sizeof(segment), &segment, sizeof(segment)); i++)
+        if (segment.p_type == PT_NOTE && has_pvh_note(file, segment.p_offset, segment.p_filesz))
+            return true;
+    return false;
+}
+
+static const char *kind_of(const struct bytes *file, unsigned *kind)
+{
+    uint8_t ident[EI_NIDENT] = {0};
+    bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0;
+    if (elf && (ident[EI_CLASS] == ELFCLASS64 ? is_pvh64(file) : is_pvh32(file)))
+        *kind = KERNEL_PVH;
+    else if (elf && is_multiboot(file))
+        *kind = KERNEL_MULTIBOOT;
+    else if (elf)
+        return "is an ELF file without a PVH note or a multiboot 1 header";
+    else if (!is_bzimage(file))
+        return "is not a kernel image";
+    else if (!has_64bit_entry(file))
+        return "is a bzImage without a 64-bit entry";
+    else
+        *kind = KERNEL_BZIMAGE;
+    return NULL;
+}
+
+const char *image_kind(const char *path, unsigned *kind)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) != 0)
+        return "cannot be read";
+    struct bytes file = {.size = (uint64_t)status.st_size};
+    file.at = file.size ? mmap(NULL, file.size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    close(fd);
+    if (file.at == MAP_FAILED)
+        return "is not a kernel image";
+    const char *wrong = kind_of(&file, kind);
+    munmap((void *)(uintptr_t)file.at, file.size);
+    return wrong;
+}

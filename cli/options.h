@@ -1,0 +1,22 @@
+/*
+ * The command line of one command, taken apart.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+    const char *plan, *logs, *json, *output;
+    bool batch, iso, help;
+    uint64_t timeout;  /* seconds, 0: none */
+    char *const *args; /* what follows `--`, ended by NULL */
+};
+
+/* The commands; each returns the tool's exit code. */
+int run(const struct options *options);
+int build(const struct options *options);
+int check(const struct options *options);
+
+#endif

@@ -1,0 +1,79 @@
+#include <cli/record.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct json_object *record_group(struct json_object *parent, const char *key)
+{
+    struct json_object *group;
+    if (!json_object_object_get_ex(parent, key, &group)) {
+        group = json_object_new_object();
+        json_object_object_add(parent, key, group);
+    }
+    return group;
+}
+
+static struct json_object *value_of(const char *text)
+{
+    char *end;
+    errno = 0;
+    int64_t number = strtoll(text, &end, 10);
+    return *text && *end == 0 && errno == 0 ? json_object_new_int64(number) : json_object_new_string(text);
+}
+
+static void add(struct json_object *group, char *key, const char *value)
+{
+    char *dot = strchr(key, '.');
+    if (dot) {
+        *dot = 0;
+        group = record_group(group, key);
+        key = dot + 1;
+    }
+    if (json_object_is_type(group, json_type_object))
+        json_object_object_add(group, key, value_of(value));
+}
+
+/* Cut one pair off `*text`; a quoted value ends at the next quote. */
+static void parse_pair(struct json_object *group, char **text)
+{
+    char *key = *text, *value = key + strcspn(key, "= ");
+    char *end = value;
+    if (*value == '=') {
+        *value++ = 0;
+        bool quoted = *value == '"';
+        value += quoted;
+        end = value + strcspn(value, quoted ? "\"" : " ");
+    }
+    *text = end + (*end != 0);
+    *end = 0;
+    if (end > value)
+        add(group, key, value);
+}
+
+void record_parse(struct json_object *group, const char *text)
+{
+    char *copy = strdup(text), *rest = copy;
+    while (rest && *rest)
+        if (*rest == ' ')
+            rest++;
+        else
+            parse_pair(group, &rest);
+    free(copy);
+}
+
+void record_add_times(struct json_object *report)
+{
+    struct json_object *hz, *ticks;
+    if (!json_object_object_get_ex(record_group(report, "machine"), "tsc_hz", &hz) || json_object_get_int64(hz) <= 0)
+        return;
+    json_object_object_foreach(record_group(report, "vms"), name, vm)
+    {
+        (void)name;
+        if (json_object_object_get_ex(vm, "time", &ticks)) {
+            __int128 us = (__int128)json_object_get_int64(ticks) * 1000000 / json_object_get_int64(hz);
+            json_object_object_add(vm, "time_us", json_object_new_int64((int64_t)us));
+        }
+    }
+}

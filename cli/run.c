@@ -1,0 +1,175 @@
+#include <cli/console.h>
+#include <cli/host.h>
+#include <cli/machine.h>
+#include <cli/options.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ESCAPE   0x1d  /* Ctrl-]: root's key */
+#define GRACE_MS 5000u /* how long the machine may take to end once it is told to, or has given up */
+#define HINT     "hairline: Ctrl-] h shows the keys, Ctrl-] 1 and 2 focus a VM, Ctrl-] q quits\r\n"
+
+struct session {
+    const struct options *options;
+    struct machine machine;
+    struct console console;
+    uint64_t start, deadline; /* ms; deadline 0: none */
+    bool input;               /* the terminal's bytes go to the machine */
+    char last;                /* the key before */
+    bool quit;                /* the user asked the machine to end */
+};
+
+static volatile sig_atomic_t caught; /* the signal that ends the tool */
+static struct termios terminal;      /* as it was, once it is raw */
+
+static void on_signal(int signal) { caught = signal; }
+
+static void restore_terminal(void) { tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal); }
+
+static void raw_terminal(void)
+{
+    struct termios raw;
+    if (tcgetattr(STDIN_FILENO, &terminal) != 0)
+        return;
+    raw = terminal;
+    cfmakeraw(&raw);
+    raw.c_oflag |= OPOST;
+    atexit(restore_terminal);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
+}
+
+/* The signals that end the tool wait until the loop is ready for them, in ppoll. */
+static void hold_signals(sigset_t *open)
+{
+    static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++) {
+        sigaction(ending[i], &action, NULL);
+        sigaddset(&held, ending[i]);
+    }
+    sigprocmask(SIG_BLOCK, &held, open);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void end_soon(struct session *s)
+{
+    uint64_t end = now_ms() + GRACE_MS;
+    if (s->deadline == 0 || end < s->deadline)
+        s->deadline = end;
+}
+
+/* Root ends the machine at Ctrl-] q; should it be stuck, the deadline does. */
+static void pass_input(struct session *s)
+{
+    char bytes[256];
+    ssize_t size = read(STDIN_FILENO, bytes, sizeof(bytes));
+    s->input = size > 0 && write(s->machine.input, bytes, (size_t)size) == size;
+    for (ssize_t i = 0; i < size; i++) {
+        if (s->last == ESCAPE && bytes[i] == 'q' && !s->quit) {
+            s->quit = true;
+            end_soon(s);
+        }
+        s->last = bytes[i];
+    }
+}
+
+/* false when the machine has ended. */
+static bool pass_output(struct session *s)
+{
+    char bytes[4096];
+    bool gave_up = s->console.gave_up;
+    ssize_t size = read(s->machine.output, bytes, sizeof(bytes));
+    if (size <= 0)
+        return size < 0 && errno == EINTR;
+    for (ssize_t done = 0, part = 1; done < size && part > 0; done += part)
+        part = write(STDOUT_FILENO, bytes + done, (size_t)(size - done));
+    console_feed(&s->console, bytes, (size_t)size);
+    if (s->console.gave_up && !gave_up)
+        end_soon(s);
+    return true;
+}
+
+/* Pass bytes both ways until the machine ends (true), the time is over or a signal comes (false). */
+static bool converse(struct session *s, const sigset_t *open)
+{
+    while (!caught) {
+        struct pollfd fds[] = {{s->machine.output, POLLIN, 0}, {s->input ? STDIN_FILENO : -1, POLLIN, 0}};
+        uint64_t now = now_ms(), left = s->deadline > now ? s->deadline - now : 0;
+        struct timespec wait = {(time_t)(left / 1000), (long)(left % 1000) * 1000000};
+        if (s->deadline && left == 0)
+            return false;
+        if (ppoll(fds, 2, s->deadline ? &wait : NULL, open) <= 0)
+            continue;
+        if (fds[0].revents && !pass_output(s))
+            return true;
+        if (fds[1].revents)
+            pass_input(s);
+    }
+    return false;
+}
+
+/* What the tool exits with, given how the machine ended. */
+static int judge(struct session *s, bool ended)
+{
+    int qemu = machine_stop(&s->machine, !ended);
+    if (caught)
+        return 128 + caught;
+    if (!ended && !s->quit && !s->console.gave_up) {
+        host_fail("time is over: the machine was stopped after %lu s", s->options->timeout);
+        return EXIT_TIMEOUT;
+    }
+    if (ended && qemu != 0 && !s->console.spoke) {
+        machine_show_errors(&s->machine);
+        host_fail("QEMU did not start (exit code %d): its reason is above", qemu);
+        return EXIT_USAGE;
+    }
+    return console_verdict(&s->console, s->options->batch);
+}
+
+static int converse_and_judge(struct session *s)
+{
+    sigset_t open;
+    hold_signals(&open);
+    s->start = now_ms();
+    s->deadline = s->options->timeout ? s->start + s->options->timeout * 1000 : 0;
+    s->input = !s->options->batch;
+    if (s->input && isatty(STDIN_FILENO)) {
+        raw_terminal();
+        if (write(STDERR_FILENO, HINT, sizeof(HINT) - 1) < 0)
+            s->input = false;
+    }
+    int code = judge(s, converse(s, &open));
+    if (s->options->json && !console_write(&s->console, s->options->json, code, now_ms() - s->start))
+        code = EXIT_USAGE;
+    return code;
+}
+
+int run(const struct options *options)
+{
+    struct session s = {.options = options};
+    static struct job job;
+    if (!job_compile(&job, options->plan, options->batch))
+        return EXIT_USAGE;
+    int code = EXIT_USAGE;
+    if (console_open(&s.console, &job, options->logs) && machine_start(&s.machine, &job, options->args))
+        code = converse_and_judge(&s);
+    machine_remove(&s.machine);
+    console_close(&s.console);
+    return code;
+}

@@ -1,0 +1,81 @@
+#include <cli/source.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SOURCE_MAX (1u << 20)
+
+bool source_open(struct source *source, const char *name)
+{
+    *source = (struct source){.name = name, .bytes = malloc(SOURCE_MAX + 1)};
+    FILE *file = fopen(name, "re");
+    if (file && source->bytes)
+        source->size = fread(source->bytes, 1, SOURCE_MAX + 1, file);
+    if (!file || !source->bytes || ferror(file))
+        source_error(source, 1, "cannot read this plan: %s", strerror(errno));
+    else if (source->size > SOURCE_MAX)
+        source_error(source, 1, "larger than 1 MiB: this is no plan");
+    if (file)
+        fclose(file);
+    return source->errors == 0;
+}
+
+void source_close(struct source *source)
+{
+    free(source->bytes);
+    free(source->mark);
+}
+
+static void error(struct source *source, uint64_t line, const char *format, va_list args)
+{
+    fprintf(stderr, "%s:%lu: ", source->name, line);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    source->errors++;
+}
+
+void source_error(struct source *source, uint64_t line, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    error(source, line, format, args);
+    va_end(args);
+}
+
+void source_mark(struct source *source, const char *path, uint64_t line)
+{
+    struct mark *grown = reallocarray(source->mark, source->marks + 1, sizeof(*grown));
+    if (!grown)
+        return;
+    source->mark = grown;
+    struct mark *mark = &grown[source->marks++];
+    snprintf(mark->path, sizeof(mark->path), "%s", path);
+    mark->line = line;
+}
+
+static uint64_t line_of(const struct source *source, const char *path)
+{
+    for (uint32_t i = 0; i < source->marks; i++)
+        if (strcmp(source->mark[i].path, path) == 0)
+            return source->mark[i].line;
+    return 0;
+}
+
+void source_error_at(struct source *source, const char *path, const char *format, ...)
+{
+    char around[SOURCE_PATH];
+    snprintf(around, sizeof(around), "%s", path);
+    uint64_t line = line_of(source, around);
+    while (line == 0 && strpbrk(around, ".[")) {
+        char *dot = strrchr(around, '.'), *bracket = strrchr(around, '[');
+        *(dot > bracket ? dot : bracket) = 0;
+        line = line_of(source, around);
+    }
+    va_list args;
+    va_start(args, format);
+    error(source, line ? line : 1, format, args);
+    va_end(args);
+}

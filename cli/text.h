@@ -1,0 +1,36 @@
+/*
+ * The plan as libcyaml loads it: its structure, with every value still text.
+ * cli/compile.c gives the values their meaning.
+ */
+#ifndef CLI_TEXT_H
+#define CLI_TEXT_H
+
+#include <cli/source.h>
+
+struct machine_text {
+    char *cores, *memory;
+};
+
+struct disk_text {
+    char *file, *mode;
+};
+
+struct vm_text {
+    char *name, *mode, *kernel, *initrd, *cmdline, *memory, *vcpus;
+    char *priority, *budget, *period, *lan, *on_exit, *exit_port;
+    char **cores;
+    struct disk_text *disks;
+    uint32_t cores_count, disks_count;
+};
+
+struct plan_text {
+    struct machine_text machine;
+    struct vm_text *vms;
+    uint32_t vms_count;
+};
+
+/* Check the structure of the plan (YAML syntax, keys, kinds of values) and load it; NULL after messages. */
+struct plan_text *text_load(struct source *source);
+void text_free(struct plan_text *text);
+
+#endif
