@@ -81,14 +81,14 @@ void apic_reset(struct vcpu *v)
 
 /* ---- priorities ------------------------------------------------------------ */
 
+static uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
+
+/* The highest vector in a set, 0 if it is empty. Others may add to it meanwhile, nobody takes away. */
 static uint32_t highest(const uint64_t set[4])
 {
-    for (uint32_t i = 4; i-- > 0;) {
-        uint64_t word = __atomic_load_n(&set[i], __ATOMIC_RELAXED);
-        if (word)
-            return 64 * i + 63 - (uint32_t)__builtin_clzll(word);
-    }
-    return 0;
+    uint32_t i = load(&set[3]) ? 3 : load(&set[2]) ? 2 : load(&set[1]) ? 1 : 0;
+    uint64_t word = load(&set[i]);
+    return word ? 64 * i + (63 ^ (uint32_t)__builtin_clzll(word)) : 0;
 }
 
 /* Processor priority: the class of the most urgent thing under way (SDM3 10.8.3.1). */

@@ -20,15 +20,28 @@ static uint32_t cmos_in(uint32_t port, uint32_t size)
 }
 static void cmos_out(uint32_t port, uint32_t size, uint32_t value) { (void)port, (void)size, (void)value; }
 
-/* Ports first..last, in the order of how often they are used. */
 static const struct device {
-    uint32_t first, last;
     uint32_t (*in)(uint32_t port, uint32_t size);
     void (*out)(uint32_t port, uint32_t size, uint32_t value);
-} devices[] = {
-    {PCI_IO(1), PCI_IO(PCI_SLOTS) - 1, bar_in, bar_out}, {0x3f8, 0x3ff, uart_in, uart_out}, {0xcf8, 0xcff, pci_in, pci_out},
-    {PORT_SLEEP, PORT_RESET, acpi_in, acpi_out},         {0x70, 0x71, cmos_in, cmos_out},
-};
+} bar = {bar_in, bar_out}, uart = {uart_in, uart_out}, pci = {pci_in, pci_out}, acpi = {acpi_in, acpi_out}, cmos = {cmos_in, cmos_out};
+
+static const struct device *find(uint32_t port)
+{
+    switch (port) {
+    case PCI_IO(1)... PCI_IO(PCI_SLOTS) - 1:
+        return &bar;
+    case 0x3f8 ... 0x3ff:
+        return &uart;
+    case 0xcf8 ... 0xcff:
+        return &pci;
+    case PORT_SLEEP ... PORT_RESET:
+        return &acpi;
+    case 0x70 ... 0x71:
+        return &cmos;
+    default:
+        return NULL;
+    }
+}
 
 void devices_lock(uint32_t self)
 {
@@ -43,14 +56,6 @@ void devices_unlock(void)
 }
 
 uint32_t devices_holder(void) { return holder; }
-
-static const struct device *find(uint32_t port)
-{
-    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
-        if (port - devices[i].first <= devices[i].last - devices[i].first)
-            return &devices[i];
-    return NULL;
-}
 
 static void count_unclaimed(void) { __atomic_fetch_add(&control()->unclaimed_ports, 1, __ATOMIC_RELAXED); }
 
