@@ -1,7 +1,9 @@
 # Builds everything that runs on the target, and the host tool. `./hairline`
 # installs what this needs and calls it; call it by hand for one part.
 # Output goes to $(O); nothing else in the tree is written.
-O      ?= build
+# DEBUG=1: a kernel that checks its invariant (kernel/invariant.c) after each
+# call that changes the object graph, in build/debug.
+O      ?= build$(if $(DEBUG),/debug)
 CC     ?= gcc
 HOSTCC ?= gcc
 
@@ -11,7 +13,7 @@ WARN = -std=gnu11 -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wcast-qu
 TARGET = -O2 -g -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
          -fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -fno-strict-aliasing \
          -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. -I. -MMD -MP
-KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables -Ikernel
+KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Ikernel/debug) -Ikernel
 USER_FLAGS   = $(WARN) $(TARGET)
 LDFLAGS_T    = -nostdlib -static --build-id=none --gc-sections -z noexecstack -z max-page-size=4096
 

@@ -3,6 +3,7 @@
  * take no lock; all that changes the object graph runs under the graph lock.
  */
 #include <cap.h>
+#include <check.h>
 #include <core.h>
 #include <ec.h>
 #include <ipc.h>
@@ -70,6 +71,7 @@ void call_entry(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5,
         if (!self->head.dead) { /* it may have died while it waited for the lock */
             self->regs.rdx = 0;
             self->regs.rax = graph_call(self, call, a, &self->regs.rdx);
+            check_graph(call);
         }
         graph_unlock();
         return;

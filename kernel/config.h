@@ -14,6 +14,12 @@
 #define OBJECTS 1024u
 #endif
 
+/* Entries of a page table: 512 (APM2 5.3); proofs take a smaller machine. */
+#ifndef TABLE_BITS
+#define TABLE_BITS 9
+#endif
+#define TABLE_ENTRIES (1u << TABLE_BITS)
+
 #define AP_PAGE 0x8u /* physical page 0x8000: the boot stub put the APs' trampoline there */
 
 enum vector { VECTOR_TIMER = 0xf0, VECTOR_IPI = 0xf1, VECTOR_SPURIOUS = 0xff };

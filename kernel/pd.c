@@ -44,7 +44,7 @@ struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t fram
     pd->table = frame_new(pd);
     pd->table_pa = cpu_pa(pd->table);
     if (kind == PD_HOST)
-        pd->table[511] = kernel_space->table[511];
+        pd->table[TABLE_ENTRIES - 1] = kernel_space->table[TABLE_ENTRIES - 1];
     return pd;
 }
 

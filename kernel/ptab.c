@@ -1,9 +1,9 @@
 /* The page-table walker. Level 0 is a 4 KiB leaf, 1: 2 MiB, 2: 1 GiB; 3 is the top table. */
 #include <ptab.h>
 
-static unsigned shift(unsigned level) { return PAGE_SHIFT + 9 * level; }
-static uint64_t pages(unsigned level) { return 1ull << (9 * level); }
-static uint64_t index_at(uint64_t va, unsigned level) { return (va >> shift(level)) & 511; }
+static unsigned shift(unsigned level) { return PAGE_SHIFT + TABLE_BITS * level; }
+static uint64_t pages(unsigned level) { return 1ull << (TABLE_BITS * level); }
+static uint64_t index_at(uint64_t va, unsigned level) { return (va >> shift(level)) & (TABLE_ENTRIES - 1); }
 
 /* The entry for `va` at the lowest level >= `level` that exists; *at tells which level that is. */
 static uint64_t *descend(const struct pd *pd, uint64_t va, unsigned level, unsigned *at)
