@@ -145,7 +145,7 @@ int main(int argc, char *argv[])
         puts("hairline " VERSION);
         return 0;
     }
-    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0) {
+    if (argc == 1 || strcmp(name, "help") == 0 || strcmp(name, "--help") == 0) {
         fputs(help_all, stdout);
         return 0;
     }

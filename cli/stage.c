@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define UUID "00000000-0000-4000-8000-000000000001"
+
 static const char *const images[] = {"hairline.elf", "root.img", "vmm.img", "lan.img"};
 
 static bool copy_file(const char *from, const char *to)
@@ -41,28 +43,16 @@ static bool write_file(const char *path, const void *bytes, size_t size)
     return (file && fclose(file) == 0 && ok) || host_fail("cannot write %s: %s", path, strerror(errno));
 }
 
-/* A fresh file system of `size` bytes in `path`, the same for the same VM: fixed identifiers and times. */
+/* A fresh file system of `size` bytes in `path`. Fixed identifiers, so that runs can be repeated exactly. */
 static bool make_ext4(const char *path, uint64_t size, const char *vm)
 {
     const char *folder = host_text("%s.d", path), *readme = host_text("%s/README", folder),
                *text = host_text("This is the disk of %s.\n", vm);
-    const char *argv[] = {"mke2fs",
-                          "-q",
-                          "-F",
-                          "-t",
-                          "ext4",
-                          "-d",
-                          folder,
-                          "-U",
-                          "00000000-0000-4000-8000-000000000001",
-                          "-E",
-                          "root_owner=0:0,hash_seed=00000000-0000-4000-8000-000000000001",
-                          path,
-                          host_text("%luk", size >> 10),
-                          NULL};
-    unlink(path);
-    bool ok = mkdir(folder, 0755) == 0 && write_file(readme, text, strlen(text)) &&
-              (host_run(argv) == 0 || host_fail("mke2fs could not make a disk for %s", vm));
+    const char *same = "root_owner=0:0,hash_seed=" UUID;
+    const char *argv[] = {"mke2fs", "-qF", "-t", "ext4", "-d", folder, "-U", UUID, "-E", same, path, NULL};
+    setenv("E2FSPROGS_FAKE_TIME", "1767225600", 1);
+    bool ok = write_file(path, NULL, 0) && truncate(path, (off_t)size) == 0 && mkdir(folder, 0755) == 0 &&
+              write_file(readme, text, strlen(text)) && (host_run(argv) == 0 || host_fail("mke2fs could not make a disk for %s", vm));
     unlink(readme);
     rmdir(folder);
     return ok;
