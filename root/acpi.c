@@ -148,12 +148,12 @@ void acpi_read(uint64_t rsdp, struct acpi *acpi)
 
 void acpi_reset(const struct acpi *acpi)
 {
-    uart_pump(~0ull);
+    uart_finish();
     if (acpi->reset_port)
         port_out8(acpi->reset_port, acpi->reset_value);
     port_out8(KEYBOARD_COMMAND, PULSE_RESET);
     console_say("this machine cannot be reset by software: switch it off");
-    uart_pump(~0ull);
+    uart_finish();
     for (;;)
         sm_down(SLOT_SLEEP, 0);
 }

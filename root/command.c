@@ -18,12 +18,12 @@ const struct vm *command_focus(void) { return focus; }
 bool command_quitting(void) { return quitting; }
 void command_greet(void) { console_say("keys: Ctrl-] then 1..9 focus a VM, 0 back here, s status, h help, q quit"); }
 
-static void show_help(void)
+static void help(void)
 {
-    static const char *const help[] = {
+    static const char *const lines[] = {
         "Ctrl-] then: 1..9 focus VM n, 0 or Ctrl-] back to this prompt, s status, h help, q quit",
         "in focus all keys go to the VM and its bytes pass as they are; the lines of other VMs wait until focus ends",
-        "list                 this table of VMs; exits and cpu are since the last list",
+        "list                 the table of VMs; exits and cpu are since the last list",
         "focus NAME           the same as the key",
         "stop NAME            end a VM now",
         "start NAME           start a VM that is off",
@@ -31,8 +31,8 @@ static void show_help(void)
         "cycle NAME N         build and destroy it N times and compare the kernel's memory; it must be off",
         "quit                 end all VMs and the machine",
     };
-    for (uint32_t i = 0; i < sizeof(help) / sizeof(help[0]); i++)
-        console_say("%s", help[i]);
+    for (uint32_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        console_say("%s", lines[i]);
 }
 
 static void set_focus(struct vm *vm)
@@ -44,52 +44,20 @@ static void set_focus(struct vm *vm)
         console_say("focus ends");
 }
 
-static void stop(struct vm *vm, uint32_t n)
+static void quit(void)
 {
-    (void)n;
-    life_stop(vm, false);
+    quitting = true;
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        life_stop(vm, false);
 }
 
-static void start(struct vm *vm, uint32_t n)
+static void start(struct vm *vm)
 {
-    (void)n;
     vm->quick = 0;
     if (vm->life == LIFE_OFF || vm->life == LIFE_WAITING)
         life_start(vm);
     else
         console_say("%s is not off", vm->plan->name);
-}
-
-static void restart(struct vm *vm, uint32_t n)
-{
-    (void)n;
-    life_stop(vm, true);
-}
-
-static void focus_on(struct vm *vm, uint32_t n)
-{
-    (void)n;
-    set_focus(vm);
-}
-
-static void list(struct vm *vm, uint32_t n)
-{
-    (void)vm, (void)n;
-    report_list();
-}
-
-static void help(struct vm *vm, uint32_t n)
-{
-    (void)vm, (void)n;
-    show_help();
-}
-
-static void quit(struct vm *none, uint32_t n)
-{
-    (void)none, (void)n;
-    quitting = true;
-    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        life_stop(vm, false);
 }
 
 /* Each time with a VMM that runs for a moment; what it says is lost. */
@@ -110,14 +78,42 @@ static void cycle(struct vm *vm, uint32_t n)
                 done, vm->failed ? vm->failed : "no", before.frames, after.frames, before.objects, after.objects);
 }
 
-static const struct command {
-    const char *name;
-    bool needs_vm;
-    void (*run)(struct vm *vm, uint32_t n);
-} commands[] = {
-    {"list", false, list},      {"focus", true, focus_on}, {"stop", true, stop},  {"start", true, start},
-    {"restart", true, restart}, {"cycle", true, cycle},    {"help", false, help}, {"quit", false, quit},
-};
+enum command { LIST, HELP, QUIT, FOCUS, STOP, START, RESTART, CYCLE, COMMANDS };
+
+static const char *const command_name[COMMANDS] = {"list", "help", "quit", "focus", "stop", "start", "restart", "cycle"};
+
+/* From FOCUS on with a VM. */
+static void run(uint32_t command, struct vm *vm, uint32_t n)
+{
+    switch (command) {
+    case LIST:
+        report_list();
+        break;
+    case HELP:
+        help();
+        break;
+    case QUIT:
+        quit();
+        break;
+    case FOCUS:
+        set_focus(vm);
+        break;
+    case STOP:
+        life_stop(vm, false);
+        break;
+    case START:
+        start(vm);
+        break;
+    case RESTART:
+        life_stop(vm, true);
+        break;
+    case CYCLE:
+        cycle(vm, n);
+        break;
+    default:
+        break;
+    }
+}
 
 /* Cut the next word off `*rest`; empty at the end. */
 static char *next_word(char **rest)
@@ -152,20 +148,16 @@ static struct vm *find_vm(const char *name)
 static void run_line(char *line)
 {
     const char *word = next_word(&line), *name = next_word(&line);
-    uint32_t n = number(next_word(&line));
-    if (*word == 0)
-        return;
-    for (uint32_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        struct vm *vm = commands[i].needs_vm ? find_vm(name) : 0;
-        if (strcmp(commands[i].name, word) != 0)
-            continue;
-        if (commands[i].needs_vm && !vm)
-            console_say("no VM is called '%s'", name);
-        else
-            commands[i].run(vm, n);
-        return;
-    }
-    console_say("unknown command '%s'; try help", word);
+    uint32_t n = number(next_word(&line)), command = 0;
+    struct vm *vm = find_vm(name);
+    while (command < COMMANDS && strcmp(command_name[command], word) != 0)
+        command++;
+    if (command == COMMANDS && *word)
+        console_say("unknown command '%s'; try help", word);
+    else if (command < COMMANDS && command >= FOCUS && !vm)
+        console_say("no VM is called '%s'", name);
+    else
+        run(command, vm, n);
 }
 
 static void edit(char c)
@@ -194,9 +186,9 @@ static void escape_key(char c)
     else if (c == 's')
         report_list();
     else if (c == 'q')
-        quit(0, 0);
+        quit();
     else
-        show_help();
+        help();
 }
 
 static void type_to(struct vm *vm, char c)

@@ -8,7 +8,7 @@
 
 #define QUICK_MS    10000u /* who lives shorter than this, died at once      */
 #define QUICK_MAX   5u     /* so many times in a row, and it stays off       */
-#define FIRST_PAUSE 100u   /* ms before a restart; doubles with each quick one */
+#define FIRST_PAUSE 100u   /* ms before a restart as planned; doubles with each quick one */
 
 /* The VM is over: note why, take its domains away. */
 static void end(struct vm *vm, uint32_t reason, uint64_t value)
@@ -59,7 +59,7 @@ void life_start(struct vm *vm)
     memset(vm->seen_exits, 0, sizeof(vm->seen_exits));
     vm->seen_time = 0;
     vm->seen_tsc = vm->started = tsc();
-    vm->again = false;
+    vm->wish = WISH_PLAN;
     vm->life = LIFE_STARTING;
     store_copy_disks(vm);
     if (!vm_build(vm))
@@ -68,15 +68,14 @@ void life_start(struct vm *vm)
 
 void life_stop(struct vm *vm, bool again)
 {
-    bool alive = vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING;
-    if (alive)
+    if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
         end(vm, REASON_STOPPED, 0);
     else if (vm->life == LIFE_WAITING)
         vm->life = LIFE_OFF;
     if (again && vm->life == LIFE_OFF)
         life_start(vm);
     else
-        vm->again = again;
+        vm->wish = again ? WISH_AGAIN : WISH_OFF;
 }
 
 static void watch(struct vm *vm)
@@ -97,10 +96,10 @@ static void watch(struct vm *vm)
 /* All has been said: report, then stay off or go on as planned. */
 static void finish(struct vm *vm, uint64_t now)
 {
-    bool planned = vm->plan->on_exit == EXIT_RESTART && vm->end.reason != REASON_STOPPED;
-    vm->quick = vm->again || now - vm->started >= clock_ticks(QUICK_MS) ? 0 : vm->quick + 1;
-    bool restart = vm->again || (planned && vm->quick <= QUICK_MAX);
-    uint64_t pause = restart && !vm->again ? (uint64_t)FIRST_PAUSE << vm->quick : 0;
+    bool again = vm->wish == WISH_AGAIN, planned = vm->wish == WISH_PLAN && vm->plan->on_exit == EXIT_RESTART;
+    vm->quick = again || now - vm->started >= clock_ticks(QUICK_MS) ? 0 : vm->quick + 1;
+    bool restart = again || (planned && vm->quick <= QUICK_MAX);
+    uint64_t pause = restart && planned ? (uint64_t)FIRST_PAUSE << vm->quick : 0;
     console_flush(vm->plan->name, &vm->line);
     report_vm(vm, restart ? "restart" : planned ? "given-up" : "off", pause);
     vm->restarts += restart;
@@ -118,7 +117,9 @@ uint64_t life_turn(uint64_t now)
             finish(vm, now);
         if (vm->life == LIFE_WAITING && now >= vm->due)
             life_start(vm);
-        if (vm->life == LIFE_WAITING && (!next || vm->due < next))
+        if (vm->life == LIFE_ENDING)
+            next = now;
+        else if (vm->life == LIFE_WAITING && (!next || vm->due < next))
             next = vm->due;
     }
     return next;

@@ -37,7 +37,7 @@ static bool open_counters(void)
            sm_create(SLOT_SLEEP, SLOT_ROOT_PD, 0) == OK;
 }
 
-/* One core; they get their numbers in the order they come online. */
+/* One core; cores get their numbers in the order they come online. */
 static void start_core(uint32_t apic_id)
 {
     const volatile struct core_stat *core = &kernel_stat()->core[machine.cores];

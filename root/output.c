@@ -9,7 +9,7 @@
 #define NEEDED   (CHUNK * 40u + 512u) /* what a chunk of empty lines can become */
 #define PAUSE_MS 100u
 
-static uint32_t used(const struct vm *vm)
+static uint32_t unheard(const struct vm *vm)
 {
     const struct vm_control *c = vm_control(vm);
     return c->out_head - c->out_tail;
@@ -20,7 +20,7 @@ static bool hear(struct vm *vm, bool raw)
 {
     char bytes[CHUNK];
     struct vm_control *c = vm_control(vm);
-    bool full = used(vm) >= CONSOLE_OUT / 2;
+    bool full = unheard(vm) >= CONSOLE_OUT / 2;
     uint32_t n = ring_read(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, bytes, sizeof(bytes));
     if (n == 0)
         return false;
@@ -57,7 +57,7 @@ bool output_turn(const struct vm *focus)
     return true;
 }
 
-bool output_done(const struct vm *vm) { return used(vm) == 0; }
+bool output_done(const struct vm *vm) { return unheard(vm) == 0; }
 
 void output_flush(uint64_t now, const struct vm *focus)
 {

@@ -6,7 +6,7 @@
 #define FIFO  16u
 
 enum com1 { DATA = 0x3f8, INTERRUPTS, FIFO_CONTROL, LINE_CONTROL, MODEM_CONTROL, LINE_STATUS };
-enum line_status { RECEIVED = 0x01, SENT = 0x20 };
+enum line_status { RECEIVED = 0x01, SENT = 0x20, IDLE = 0x40 };
 
 static char queue[QUEUE];
 static uint32_t head, tail; /* free-running */
@@ -47,6 +47,13 @@ bool uart_pump(uint64_t until)
             for (uint32_t i = 0; i < FIFO && head != tail; i++)
                 port_out8(DATA, (uint8_t)queue[tail++ % QUEUE]);
     return head == tail;
+}
+
+void uart_finish(void)
+{
+    uart_pump(~0ull);
+    while (!(port_in8(LINE_STATUS) & IDLE))
+        ;
 }
 
 int uart_get(void) { return port_in8(LINE_STATUS) & RECEIVED ? port_in8(DATA) : -1; }

@@ -13,6 +13,8 @@ void uart_put(const char *bytes, uint32_t n);
 uint32_t uart_space(void);
 /* Send what the line takes until the queue is empty or the TSC reaches `until`. True: the queue is empty. */
 bool uart_pump(uint64_t until);
+/* Send all, to the last bit. */
+void uart_finish(void);
 /* The next byte that came in, or -1. */
 int uart_get(void);
 

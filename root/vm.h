@@ -19,6 +19,9 @@ enum life {
     LIFE_ENDING, /* no domains any more; its last output is on its way */
 };
 
+/* What is to follow the end of a life. */
+enum wish { WISH_PLAN, WISH_OFF, WISH_AGAIN };
+
 /* Pieces of a VM's store: the memory beside its RAM. */
 enum piece { PIECE_CONFIG, PIECE_CONTROL, PIECE_MSIX, PIECE_STACKS, PIECE_LAN, PIECE_DATA, PIECE_DISK, PIECES = PIECE_DISK + PLAN_DISKS };
 
@@ -47,7 +50,7 @@ struct vm {
     const struct plan_vm *plan;
     uint32_t index;
     enum life life;
-    bool again;        /* start again after this end, by command        */
+    enum wish wish;
     uint32_t restarts; /* since the machine started                     */
     uint32_t quick;    /* lives in a row that ended at once             */
     uint64_t started, due;
@@ -112,7 +115,7 @@ struct pool vm_pool(void);
 
 /* ---- life.c ----------------------------------------------------------------- */
 void life_start(struct vm *vm);
-/* End it by command; `again`: and start it anew. No effect on a VM that is off, but to cancel its restart. */
+/* By command: end it, also if it is about to restart; with `again` start it anew, also if it is off. */
 void life_stop(struct vm *vm, bool again);
 /* Look at every VM; returns the TSC at which to look again, 0: only when the bell rings. */
 uint64_t life_turn(uint64_t now);
