@@ -118,9 +118,12 @@ void lan_turn(void)
     for (uint32_t i = 1; i <= machine.plan->lans; i++) {
         if (!fault_seen(PLAN_VMS + i - 1, &f))
             continue;
+        bool again = lans[i].starts < STARTS_MAX;
         destroy(lan_pd(i));
-        console_say("LAN %u died: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", i, f.vector, f.error, f.cr2, f.rip);
-        if (lans[i].starts < STARTS_MAX)
+        vm_note_change();
+        console_say("LAN %u died and %s: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", i, again ? "starts again" : "stays off",
+                    f.vector, f.error, f.cr2, f.rip);
+        if (again)
             start(i);
     }
 }

@@ -32,6 +32,8 @@ static const char *const life_name[] = {
     [LIFE_OFF] = "off", [LIFE_WAITING] = "waiting", [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_ENDING] = "ending",
 };
 
+static const char *const mode_name[] = {[MODE_SHARED] = "shared"};
+
 void report_ready(void) { console_say("ready cores=%u tsc_hz=%lu vms=%u", machine.cores, machine.clock.tsc_hz, machine.vms); }
 
 void report_vm(const struct vm *vm, const char *next, uint64_t pause)
@@ -92,7 +94,7 @@ void report_list(void)
         list_cores(vm, cores);
         if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
             list_rates(vm, rates);
-        console_say("%u %-12s shared %-8s %5u %-12s %6lu %-33s %7u", vm->index + 1, vm->plan->name, life_name[vm->life], vm->plan->vcpus,
-                    cores, vm->plan->memory >> 20, rates, vm->restarts);
+        console_say("%u %-12s %-6s %-8s %5u %-12s %6lu %-33s %7u", vm->index + 1, vm->plan->name, mode_name[vm->plan->mode],
+                    life_name[vm->life], vm->plan->vcpus, cores, vm->plan->memory >> 20, rates, vm->restarts);
     }
 }

@@ -7,8 +7,10 @@
 #define WORKER_BUDGET_MS 5u /* a VM's devices may take half of a core from others of lower priority */
 #define WORKER_PERIOD_MS 10u
 
-/* Steps of all VMs that change what the kernel holds: built, given time, destroyed. */
+/* Steps of all domains that change what the kernel holds: built, given time, destroyed. */
 static uint32_t changes;
+
+void vm_note_change(void) { changes++; }
 
 /* Remember the first step that failed; those after it do no harm. */
 static void note(struct vm *vm, const char *step, uint64_t status)
@@ -137,7 +139,7 @@ void vm_count(const struct vm *vm, struct end *sums)
     uint64_t first = 0;
     sums->time = 0;
     memset(sums->exits, 0, sizeof(sums->exits));
-    for (uint32_t i = 0; i < vm->plan->vcpus; i++) {
+    for (uint32_t i = 0; i < vm->plan->vcpus && !vm->failed; i++) {
         const struct vcpu_stat *s = &kernel_stat()->vcpu[vm->stat[i]];
         sums->time += s->time;
         for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++)
@@ -148,7 +150,7 @@ void vm_count(const struct vm *vm, struct end *sums)
     sums->first = first > vm->started ? first - vm->started : 0;
 }
 
-/* Has any other VM changed what the kernel holds since `vm` was built? */
+/* Has nobody else changed what the kernel holds since `vm` was built? */
 static bool alone(const struct vm *vm)
 {
     for (const struct vm *other = machine.vm; other < machine.vm + machine.vms; other++)

@@ -110,6 +110,8 @@ void vm_destroy(struct vm *vm);
 uint32_t vm_core(const struct vm *vm, uint32_t i);
 /* Counters of this life until now. */
 void vm_count(const struct vm *vm, struct end *sums);
+/* Something else than a VM changed what the kernel holds. */
+void vm_note_change(void);
 /* The kernel's free frames and objects. */
 struct pool vm_pool(void);
 
@@ -122,12 +124,12 @@ uint64_t life_turn(uint64_t now);
 bool life_all_off(void);
 
 /* ---- output.c --------------------------------------------------------------- */
-/* Take console output of all VMs in turn, as much as the line can hold; true: there is more. `held_back`: all
-   but this one and those that end must wait (NULL: none). */
+/* Take console output of all VMs in turn, as much as the line can hold; true: there is more. All but `focus`
+   and those that end must wait (NULL: none). */
 bool output_turn(const struct vm *focus);
 /* All that an ended VM had said is in the queue. */
 bool output_done(const struct vm *vm);
-/* End lines that stand unfinished for 100 ms. */
+/* End lines that have stood unfinished for 100 ms. */
 void output_flush(uint64_t now, const struct vm *focus);
 
 #endif
