@@ -48,34 +48,34 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
     }
 }
 
-/* entry.S, on this core's stack with interrupts off; self's kept registers are saved. CALL_PT_REPLY does not come here. */
-void call_entry(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call);
+/* entry.S calls these two on this core's stack with interrupts off; CALL_PT_REPLY goes to ipc_reply(). */
+uint64_t call_fast(uint64_t a1, uint64_t a2, uint64_t call);
+void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call);
 
-void call_entry(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call)
+/* The status counts if the caller goes on (entry.S); one that waits gets its own when it is woken. */
+uint64_t call_fast(uint64_t a1, uint64_t a2, uint64_t call)
 {
-    struct ec *self = cpu_core()->current;
-    uint64_t s;
     if (call == CALL_NOP)
-        s = OK;
-    else if (call == CALL_PT_CALL)
-        s = ipc_call(self, a1, a2);
-    else if (call == CALL_SM_UP)
-        s = sm_up(self->pd, a1);
-    else if (call == CALL_SM_DOWN)
-        s = sm_down(self, a1, a2);
-    else if (call == CALL_EC_RECALL)
-        s = ec_recall(self->pd, a1);
-    else {
-        const uint64_t a[5] = {a1, a2, a3, a4, a5};
-        graph_lock();
-        if (!self->head.dead) { /* it may have died while it waited for the lock */
-            self->regs.rdx = 0;
-            self->regs.rax = graph_call(self, call, a, &self->regs.rdx);
-            check_graph(call);
-        }
-        graph_unlock();
-        return;
+        return OK;
+    struct ec *self = cpu_core()->current;
+    if (call == CALL_PT_CALL)
+        return ipc_call(self, a1, a2);
+    if (call == CALL_SM_UP)
+        return sm_up(self->pd, a1);
+    if (call == CALL_SM_DOWN)
+        return sm_down(self, a1, a2);
+    return ec_recall(self->pd, a1);
+}
+
+void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call)
+{
+    const uint64_t a[5] = {a1, a2, a3, a4, a5};
+    struct ec *self = cpu_core()->current;
+    graph_lock();
+    if (!self->head.dead) { /* it may have died while it waited for the lock */
+        self->regs.rdx = 0;
+        self->regs.rax = graph_call(self, call, a, &self->regs.rdx);
+        check_graph(call);
     }
-    if (self->state == STATE_READY) /* a caller or sleeper gets its status when it is woken */
-        self->regs.rax = s;
+    graph_unlock();
 }

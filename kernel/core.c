@@ -20,7 +20,8 @@ void core_main_ap(void) __attribute__((noreturn));
 
 _Static_assert(__builtin_offsetof(struct core, attention) == 48, "entry.S");
 _Static_assert(__builtin_offsetof(struct ec, regs) == 16 && __builtin_offsetof(struct regs, rsp) == 136, "entry.S");
-_Static_assert(CALL_PT_REPLY == 2 && WAY_SYSRET == 0 && WAY_IRET == 1 && WAY_GUEST == 2, "entry.S");
+_Static_assert(CALL_PT_REPLY == 2 && CALL_PD_CREATE == 6 && STATE_READY == 2 && __builtin_offsetof(struct ec, state) == 172, "entry.S");
+_Static_assert(WAY_SYSRET == 0 && WAY_IRET == 1 && WAY_GUEST == 2, "entry.S");
 _Static_assert(__builtin_offsetof(struct ec, vmcb_pa) == 160 && __builtin_offsetof(struct ec, way) == 171, "entry.S");
 
 void graph_lock(void)

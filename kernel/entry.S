@@ -35,17 +35,24 @@
 #define EC_VMCB 160
 #define EC_HAZARD 168
 #define EC_WAY 171
+#define EC_STATE 172
 
 #define WAY_SYSRET 0
 #define WAY_IRET   1 /* above it: a vCPU */
 #define CALL_PT_REPLY 2
+#define CALL_PD_CREATE 6
+#define STATE_READY 2
 #define USER_DATA 0x1b
 #define USER_CODE 0x23
 
     .text
     .code64
 
-/* SYSCALL (APM2 6.1.1): rcx = user rip, r11 = user rflags; IF, DF, TF, AC, NT are cleared by SFMASK. */
+/*
+ * SYSCALL (APM2 6.1.1): rax = call, rcx = user rip, r11 = user rflags; IF, DF,
+ * TF, AC, NT are cleared by SFMASK. When the caller itself goes on at once, its
+ * kept registers are still in place: C has preserved them.
+ */
     .globl syscall_entry
 syscall_entry:
     swapgs
@@ -64,10 +71,43 @@ syscall_entry:
     mov %gs:SCRATCH, %rcx
     mov %rcx, EC_RSP(%rsp)
     movb $WAY_SYSRET, EC_WAY(%rsp)
+    cmp $CALL_PD_CREATE, %rax
+    jae graph_entry
+    mov %rsp, %rcx
+    mov %gs:STACK, %rsp
+    push %rcx
+    mov %rax, %rdx
+    call call_fast
+    pop %rcx
+    cmpb $0, %gs:ATTENTION
+    jne keep_result
+    cmp %rcx, %gs:CURRENT
+    jne resume
+    mov EC_RFLAGS(%rcx), %r11
+    mov EC_RSP(%rcx), %rsp
+    mov EC_RIP(%rcx), %rcx
+    xor %edx, %edx
+    xor %esi, %esi
+    xor %edi, %edi
+    xor %r8d, %r8d
+    xor %r9d, %r9d
+    xor %r10d, %r10d
+    swapgs
+    sysretq
+
+/* Somebody else may run first. A caller that waits gets its status when it is woken. */
+keep_result:
+    cmpb $STATE_READY, EC_STATE(%rcx)
+    jne resume
+    mov %rax, EC_RAX(%rcx)
+    jmp resume
+
+/* The object calls take all arguments and store their result themselves. */
+graph_entry:
     mov %gs:STACK, %rsp
     mov %r10, %rcx
     mov %rax, %r9
-    call call_entry
+    call call_graph
 
 /* Go on with the current EC. The stack is empty. */
     .globl resume
