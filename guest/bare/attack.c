@@ -18,7 +18,7 @@ static const struct attack attacks[] = {
     {"cpuid-storm", attack_cpuid_storm, "ok"},
     {"port-storm", attack_port_storm, "ok"},
     {"pci-storm", attack_pci_storm, "ok"},
-    {"string-io", attack_string_io, "ok, or dies: opcode"},
+    {"string-io", attack_string_io, "ok"},
     {"spin", attack_spin, "runs until stopped"},
     {"console-flood", attack_console_flood, "runs until stopped"},
     {"lan-flood", attack_lan_flood, "runs until stopped"},
@@ -27,11 +27,13 @@ static const struct attack attacks[] = {
     {"svm", attack_svm, "ok"},
     {"hlt", attack_hlt, "sleeps until stopped"},
     {"db-storm", attack_db_storm, "ok"},
-    {"db-loop", attack_db_loop, "ok, or runs until stopped, or dies"},
+    {"db-loop", attack_db_loop, "ok, or runs until stopped, or dies; QEMU 10.0 itself dies"},
     {"ac-loop", attack_ac_loop, "runs until stopped, or dies"},
     {"cr8-storm", attack_cr8_storm, "ok"},
     {"ipi-storm", attack_ipi_storm, "ok"},
     {"bad-state", attack_bad_state, "ok"},
+    {"bad-cr0", attack_bad_cr0, "ok; dies: invalid, if the processor lets it in"},
+    {"bad-cr4", attack_bad_cr4, "ok; dies: invalid, if the processor lets it in"},
 };
 #define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
 

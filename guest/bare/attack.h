@@ -22,6 +22,8 @@ void attack_ac_loop(void);
 void attack_cr8_storm(void);
 void attack_ipi_storm(void);
 void attack_bad_state(void);
+void attack_bad_cr0(void);
+void attack_bad_cr4(void);
 void attack_cpuid_storm(void);
 
 /* Ports and floods. */

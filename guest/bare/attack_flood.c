@@ -3,7 +3,7 @@
  */
 #include "attack.h"
 
-#define STORM     200000u
+#define STORM     20000u
 #define EXIT_PORT 0xf4
 #define FLAT_OFF  0x600 /* sleep control, sleep status, reset register */
 #define FRAME     1514u
@@ -53,14 +53,18 @@ void attack_pci_storm(void)
         attack_fail("the host bridge is gone");
 }
 
+/* String I/O needs decoding: the platform may refuse it by #GP. */
 void attack_string_io(void)
 {
     static uint8_t buffer[4096];
     uint64_t count = 64;
     void *p = buffer;
-    __asm__ volatile("rep outsb" : "+c"(count), "+S"(p) : "d"(0x80) : "memory");
+    __asm__ volatile(TRY "rep outsb" TRIED : "+c"(count), "+S"(p) : "d"(0x80) : "memory");
+    int out = guest_trapped();
     count = 64;
-    __asm__ volatile("rep insb" : "+c"(count), "+D"(p) : "d"(0x80) : "memory");
+    __asm__ volatile(TRY "rep insb" TRIED : "+c"(count), "+D"(p) : "d"(0x80) : "memory");
+    if (guest_trapped() != out || (out >= 0 && out != 13))
+        attack_fail("string I/O ends in something other than #GP");
 }
 
 void attack_console_flood(void)

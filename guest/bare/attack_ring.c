@@ -6,7 +6,7 @@
 
 #define HIGH_ADDRESS 0xfffffffffffff000ull
 #define NO_MEMORY    0xf0000000ull
-#define NOTIFIES     20000u
+#define NOTIFIES     2000u
 #define LAST         (VIRTIO_QUEUE - 1)
 
 struct kind {
