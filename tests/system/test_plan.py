@@ -1,0 +1,371 @@
+"""Plans, good and bad, and the tool's exit codes and files, with a QEMU that only talks."""
+
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
+
+# struct plan and struct plan_vm, abi/plan.h
+PLAN = struct.Struct("<QII IIII")
+VM = struct.Struct("<32sI I QQ I II I I I II I I 32s 6s2x 1024s")
+
+GOOD = """\
+machine:
+  cores: 2
+  memory: 256M
+vms:
+  - name: alpha
+    kernel: bz
+    initrd: initrd
+    cmdline: quiet
+    memory: 32M
+    vcpus: 2
+    cores: [1]
+    priority: 9
+    budget: 5ms
+    period: 20ms
+    disks:
+      - file: disk
+        mode: volatile
+      - file: ext4:8M
+    lan: office
+    on_exit: restart
+    exit_port: 0xf4
+  - name: beta
+    kernel: pvh
+    memory: 16M
+    lan: office
+"""
+
+FAKE_QEMU = """\
+#!/bin/sh
+[ "$1" != --version ] || { echo "QEMU emulator version ${FAKE_VERSION:-10.0.2}"; exit; }
+echo "$@" >"$FAKE_DIR/args"
+[ -z "$FAKE_FAIL" ] || { echo "fake: no such device" >&2; exit 1; }
+cat "$FAKE_DIR/console"
+[ -z "$FAKE_SLEEP" ] || exec sleep "$FAKE_SLEEP"
+"""
+
+
+def bzimage():
+    image = bytearray(8192)
+    image[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", image, 0x206, 0x20F)
+    struct.pack_into("<H", image, 0x236, 1)
+    return bytes(image)
+
+
+def pvh(bits, name=b"Xen\0", kind=18):
+    """An ELF file with one note."""
+    note = struct.pack("<III", len(name), 4, kind) + name + struct.pack("<I", 0x100000)
+    if bits == 64:
+        header = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x100000, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        segment = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, len(note), len(note), 4)
+    else:
+        header = struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x100000, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+        segment = struct.pack("<IIIIIIII", 4, 84, 0, 0, len(note), len(note), 4, 4)
+    return b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9) + header + segment + note
+
+
+def multiboot(checksum=-0x1BADB002):
+    return pvh(32, b"GNU\0") + bytes(-len(pvh(32)) % 4) + struct.pack("<III", 0x1BADB002, 0, checksum & 0xFFFFFFFF) + bytes(64)
+
+
+@pytest.fixture(name="house")
+def make_house(tmp_path, monkeypatch):
+    """A folder with files for plans, and the tool in a folder with images of its own."""
+    files = {"bz": bzimage(), "pvh": pvh(64), "pvh32": pvh(32), "mb": multiboot(), "text": b"no kernel at all\n" * 99, "elf": pvh(64, b"GNU\0"),
+             "badmb": multiboot(1), "note": pvh(64, kind=17), "old": bzimage().replace(struct.pack("<H", 0x20F), struct.pack("<H", 0x204)),
+             "initrd": bytes(100), "disk": bytes(4096), "odd": bytes(1000), "none": b""}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with open(tmp_path / "big", "wb") as big:
+        big.truncate(20 << 20)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "bin").mkdir()
+    shutil.copy(BUILD / "hairline-tool", tmp_path / "bin" / "tool")
+    for name in ("hairline.elf", "root.img", "vmm.img", "lan.img"):
+        (tmp_path / "bin" / name).write_text(name)
+    (tmp_path / "qemu").write_text(FAKE_QEMU)
+    (tmp_path / "qemu").chmod(0o755)
+    monkeypatch.setenv("HAIRLINE_QEMU", str(tmp_path / "qemu"))
+    monkeypatch.setenv("HAIRLINE_HOME", str(SOURCE))
+    monkeypatch.setenv("FAKE_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", os.environ["PATH"] + ":/usr/sbin:/sbin")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tool(*words):
+    return subprocess.run(["bin/tool", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+
+
+def changed(old, new):
+    assert old in GOOD
+    return GOOD.replace(old, new, 1)
+
+
+# What is done to the good plan; the line that is wrong; words of the message.
+BAD = {
+    "unknown key": (changed("    vcpus: 2", "    vcpu: 2"), 10, "unknown key `vcpu`"),
+    "unknown key on top": (GOOD + "network: yes\n", 26, "unknown key `network`"),
+    "unknown machine key": (changed("  cores: 2", "  cpus: 2"), 2, "unknown key `cpus`"),
+    "unknown disk key": (changed("        mode:", "        kind:"), 17, "unknown key `kind`"),
+    "duplicate key": (changed("    vcpus: 2", "    memory: 64M"), 10, "second time (first on line 9)"),
+    "duplicate name": (changed("name: beta", "name: alpha"), 22, "two VMs are called `alpha`"),
+    "bad name": (changed("name: beta", "name: Beta"), 22, "cannot be called `Beta`"),
+    "long name": (changed("name: beta", "name: " + "b" * 32), 22, "cannot be called"),
+    "reserved name": (changed("name: beta", "name: hairline"), 22, "cannot be called `hairline`"),
+    "name missing": (changed("  - name: beta\n    kernel", "  - kernel"), 22, "key `name` is missing"),
+    "kernel missing": (changed("    kernel: pvh\n", ""), 22, "key `kernel` is missing"),
+    "memory missing": (changed("    memory: 16M\n", ""), 22, "key `memory` is missing"),
+    "no vms": ("machine: {cores: 2}\n", 1, "key `vms` is missing"),
+    "empty vms": ("machine: {cores: 2}\nvms: []\n", 2, "has 0 entries"),
+    "too many vms": ("vms:\n" + "  - {name: a, kernel: bz, memory: 2M}\n" * 17, 1, "has 17 entries"),
+    "vms no list": ("vms:\n  name: alpha\n", 2, "`vms` is not a list"),
+    "vm no group": ("vms:\n  - alpha\n", 2, "`vms[0]` is not a group"),
+    "list for a value": (changed("memory: 16M", "memory: [16M]"), 24, "`vms[1].memory` is not one value"),
+    "no value": (changed("memory: 16M", "memory:"), 24, "has no value"),
+    "control character": (changed("quiet", '"a\\0b"'), 8, "control character"),
+    "missing file": (changed("kernel: pvh", "kernel: gone"), 23, "`gone` is missing"),
+    "missing initrd": (changed("initrd: initrd", "initrd: gone"), 7, "`gone` is missing"),
+    "missing disk": (changed("file: disk", "file: gone"), 16, "`gone` is missing"),
+    "empty file": (changed("file: disk", "file: none"), 16, "is empty"),
+    "kernel is a folder": (changed("kernel: pvh", "kernel: folder"), 23, "is a folder"),
+    "disk is a folder": (changed("file: disk", "file: folder"), 16, "is a folder"),
+    "disk is a device": (changed("file: disk", "file: /dev/null"), 16, "not a plain file"),
+    "odd disk": (changed("file: disk", "file: odd"), 16, "multiple of 512"),
+    "disk mode": (changed("mode: volatile", "mode: writable"), 17, "cannot be `writable`"),
+    "ext4 size": (changed("ext4:8M", "ext4:8"), 18, "like ext4:16M"),
+    "too many disks": (changed("      - file: disk\n", "      - file: disk\n" * 5), 15, "has 6 entries"),
+    "no kernel": (changed("kernel: pvh", "kernel: text"), 23, "is not a kernel image"),
+    "plain elf": (changed("kernel: pvh", "kernel: elf"), 23, "without a PVH note"),
+    "other note": (changed("kernel: pvh", "kernel: note"), 23, "without a PVH note"),
+    "bad checksum": (changed("kernel: pvh", "kernel: badmb"), 23, "without a PVH note"),
+    "old bzimage": (changed("kernel: bz", "kernel: old"), 6, "without a 64-bit entry"),
+    "initrd for a file": (changed("initrd: initrd", "initrd: debian"), 7, "made for a packaged kernel"),
+    "initrd too large": (changed("initrd: initrd", "initrd: big").replace("32M", "16M"), 7, "does not fit the VM's memory"),
+    "kernel too large": (changed("kernel: pvh", "kernel: big"), 23, "is not a kernel image"),
+    "machine too small": (changed("memory: 256M", "memory: 64M"), 3, "need 1"),
+    "vm too large": (changed("memory: 16M", "memory: 3G"), 3, "raise machine.memory"),
+    "zero vcpus": (changed("vcpus: 2", "vcpus: 0"), 10, "`vms[0].vcpus` is `0`: write a number from 1 to 8"),
+    "too many vcpus": (changed("vcpus: 2", "vcpus: 9"), 10, "a number from 1 to 8"),
+    "negative vcpus": (changed("vcpus: 2", "vcpus: -1"), 10, "a number from 1 to 8"),
+    "huge number": (changed("vcpus: 2", "vcpus: 99999999999999999999999"), 10, "a number from 1 to 8"),
+    "huge size": (changed("memory: 16M", "memory: 99999999999999999999G"), 24, "a size from 2M"),
+    "overflowing size": (changed("memory: 16M", "memory: 17179869184G"), 24, "a size from 2M"),
+    "odd memory": (changed("memory: 16M", "memory: 15M"), 24, "steps of 2M"),
+    "no unit": (changed("memory: 16M", "memory: 16"), 24, "a size from 2M"),
+    "other unit": (changed("memory: 16M", "memory: 16MB"), 24, "a size from 2M"),
+    "core out of range": (changed("cores: [1]", "cores: [0, 2]"), 11, "no core `2`"),
+    "core no number": (changed("cores: [1]", "cores: [one]"), 11, "no core `one`"),
+    "cores no list": (changed("cores: [1]", "cores: 1"), 11, "is not a list"),
+    "zero cores": (changed("  cores: 2", "  cores: 0"), 2, "a number from 1 to 16"),
+    "too many cores": (changed("  cores: 2", "  cores: 17"), 2, "a number from 1 to 16"),
+    "dedicated": (changed("    vcpus: 2", "    mode: dedicated"), 10, "`mode` cannot be `dedicated` in this version: write shared"),
+    "on_exit": (changed("on_exit: restart", "on_exit: again"), 20, "write off or restart"),
+    "priority": (changed("priority: 9", "priority: 25"), 12, "1 (low) to 24 (high)"),
+    "budget": (changed("budget: 5ms", "budget: 5"), 13, "like 10ms"),
+    "budget above period": (changed("budget: 5ms", "budget: 30ms"), 13, "longer than the period"),
+    "port": (changed("0xf4", "0x10000"), 21, "a port from 1 to 0xffff"),
+    "port taken": (changed("0xf4", "0x3f8"), 21, "belongs to a device"),
+    "long command line": (changed("quiet", "x" * 1024), 8, "keep it below 1024"),
+    "bad lan": (changed("lan: office\n    on", "lan: Office\n    on"), 19, "cannot be a LAN"),
+    "too many lans": ("vms:\n" + "".join(f"  - {{name: n{i}, kernel: bz, memory: 2M, lan: l{i}}}\n" for i in range(5)), 6, "at most 4 names"),
+    "syntax": (changed("cores: [1]", "cores: [1"), 12, "not YAML"),
+    "tab": (changed("    vcpus", "\tvcpus"), 10, "not YAML"),
+    "two documents": (GOOD + "---\nvms: []\n", 27, "second document"),
+    "empty file at all": ("", 1, "the plan is empty"),
+    "only a comment": ("# nothing\n\n", 1, "the plan is empty"),
+    "a word": ("hello\n", 1, "`the plan` is not a group"),
+    "key no word": ("[a]: b\n", 1, "not a word"),
+    "alias in itself": ("vms: &v [*v]\n", 1, "not a group"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_plan(house, case):
+    text, line, words = BAD[case]
+    (house / "plan.yaml").write_text(text)
+    for command in ("check", "run"):
+        done = tool(command, "plan.yaml")
+        lines = done.stderr.splitlines()
+        assert done.returncode == 2 and done.stdout == ""
+        assert len(lines) == 1 and lines[0].startswith(f"plan.yaml:{line}: ") and words in lines[0]
+    assert not (house / "args").exists()
+
+
+def test_bad_bytes(house):
+    (house / "plan.yaml").write_bytes(b"vms:\n  - name: \xff\xfe\n")
+    assert tool("check", "plan.yaml").stderr.startswith("plan.yaml:2: not YAML")
+    (house / "plan.yaml").write_bytes(bytes(2 << 20))
+    assert "larger than 1 MiB" in tool("check", "plan.yaml").stderr
+    assert tool("check", "gone.yaml").stderr == "gone.yaml:1: cannot read this plan: No such file or directory\n"
+    assert tool("check", "folder").returncode == 2
+
+
+def test_each_error_is_told(house):
+    (house / "plan.yaml").write_text(GOOD.replace("vcpus: 2", "vcpus: 0").replace("memory: 16M", "memory: 1M"))
+    assert [line.split(":")[1] for line in tool("check", "plan.yaml").stderr.splitlines()] == ["10", "24"]
+
+
+def vms_of(path):
+    raw = path.read_bytes()
+    head = PLAN.unpack_from(raw)
+    return head, [VM.unpack_from(raw, PLAN.size + i * VM.size) for i in range(head[3])]
+
+
+def test_build(house):
+    (house / "plan.yaml").write_text(GOOD)
+    assert tool("check", "plan.yaml").returncode == 0
+    done = tool("build", "plan.yaml", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    (magic, version, flags, vms, lans, files, _), (alpha, beta) = vms_of(house / "out" / "plan.bin")
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 1, 0, 2, 1, 5)
+    assert alpha[0].rstrip(b"\0") == b"alpha" and alpha[1:15] == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
+    assert struct.unpack("<8I", alpha[15]) == (2, 2, 3, 1, 0, 0, 0, 0)
+    assert alpha[16] == bytes.fromhex("02686c000101") and beta[16] == bytes.fromhex("02686c000102")
+    assert alpha[17].rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
+    assert beta[17].rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
+    assert beta[1:15] == (0, 1, 16 << 20, 3, 8, 10000, 0, 0, 0, 1, 4, 0xFFFFFFFF, 0, 1)
+    assert (house / "out" / "f0").read_bytes() == bzimage() and (house / "out" / "f4").read_bytes() == pvh(64)
+    assert (house / "out" / "root.img").read_text() == "root.img"
+    assert (house / "out" / "f3").stat().st_size == 8 << 20 and b"This is the disk of alpha." in (house / "out" / "f3").read_bytes()
+
+
+@pytest.mark.parametrize("kernel,kind", [("bz", 0), ("pvh", 1), ("pvh32", 1), ("mb", 2)])
+def test_kernel_kinds(house, kernel, kind):
+    (house / "plan.yaml").write_text(f"vms: [{{name: a, kernel: {kernel}, memory: 2M}}]\n")
+    assert tool("build", "plan.yaml", "-o", "out", "--batch").returncode == 0
+    head, (vm,) = vms_of(house / "out" / "plan.bin")
+    assert head[2] == 1 and vm[10] == kind and vm[17].rstrip(b"\0") == b"hairline.name=a hairline.batch"
+
+
+def test_same_file_is_one_module(house):
+    vms = [f"  - {{name: n{i}, kernel: {k}, memory: 2M}}\n" for i, k in enumerate(("bz", "./bz", house / "bz"))]
+    (house / "plan.yaml").write_text("vms:\n" + "".join(vms))
+    tool("build", "plan.yaml", "-o", "out")
+    assert vms_of(house / "out" / "plan.bin")[0][5] == 1
+
+
+def console(house, alpha="poweroff", beta="exit_port", end=True, more=""):
+    lines = ["hairline| ready cores=2 tsc_hz=1000000 vms=2", "alpha| hello|  world\r", "beta| alpha| not alpha", "nobody| x", more]
+    for name, reason in (("alpha", alpha), ("beta", beta)):
+        if reason:
+            lines.append(f"hairline| vm name={name} state=off reason={reason} value=7 rip=0x10 cr3=0x20 restarts=1 memory=2097152 "
+                         'time=5000000 first=99 exits.port=3 exits.msr=4 message="so it = ended"')
+    if end:
+        lines.append("hairline| end pool_frames=10 pool_free=9 objects=5 objects_free=4 table_frames=1 image_bytes=12345")
+    (house / "console").write_text("\n".join(lines) + "\n")
+    (house / "plan.yaml").write_text(GOOD)
+
+
+def batch(*words):
+    return tool("run", "plan.yaml", "--batch", "--logs", "logs", "--json", "out.json", *words)
+
+
+def test_run(house):
+    console(house)
+    done = batch("--", "-icount", "shift=0")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((house / "out.json").read_text())
+    assert report["exit_code"] == 0 and report["wall_ms"] >= 0 and report["machine"] == {"cores": 2, "tsc_hz": 1000000, "vms": 2}
+    assert report["kernel"] == {"pool_frames": 10, "pool_free": 9, "objects": 5, "objects_free": 4, "table_frames": 1, "image_bytes": 12345}
+    assert report["vms"]["alpha"] == {"state": "off", "reason": "poweroff", "value": 7, "rip": "0x10", "cr3": "0x20", "restarts": 1,
+                                      "memory": 2097152, "time": 5000000, "time_us": 5000000, "first": 99,
+                                      "exits": {"port": 3, "msr": 4}, "message": "so it = ended"}
+    assert (house / "logs" / "alpha.log").read_text() == "hello|  world\n"
+    assert (house / "logs" / "beta.log").read_text() == "alpha| not alpha\n"
+    log = (house / "logs" / "hairline.log").read_text()
+    assert log.startswith("ready ") and "nobody| x" in log
+    args = (house / "args").read_text().split()
+    assert args[-2:] == ["-icount", "shift=0"] and "-no-reboot" in args and args[args.index("-m") + 1] == "256M"
+    assert not list(pathlib.Path("/tmp").glob(args[args.index("-kernel") + 1].split("/")[2]))
+
+
+@pytest.mark.parametrize("reason", ["triple", "memory", "invalid", "opcode", "loader", "vmm", ""])
+def test_a_vm_died(house, reason):
+    console(house, alpha=reason)
+    done = batch()
+    assert done.returncode == 1 and "alpha did not end by itself" in done.stderr
+    assert json.loads((house / "out.json").read_text())["exit_code"] == 1
+
+
+def test_reboot_is_no_death(house):
+    console(house, alpha="reboot")
+    assert batch().returncode == 0
+
+
+def test_failed_checks(house):
+    console(house, more="beta| HAIRLINE-CHECKS: failed")
+    done = batch()
+    assert done.returncode == 1 and "beta: a check in the guest failed" in done.stderr
+    console(house, more="beta| HAIRLINE-CHECKS: ok")
+    assert batch().returncode == 0 and json.loads((house / "out.json").read_text())["vms"]["beta"]["checks"] == "ok"
+
+
+def test_the_machine_broke_down(house):
+    console(house, end=False)
+    assert batch().returncode == 1
+
+
+def test_the_machine_refuses(house, monkeypatch):
+    (house / "plan.yaml").write_text(GOOD)
+    (house / "console").write_text("hairline: this processor has no nested paging\n")
+    monkeypatch.setenv("FAKE_SLEEP", "60")
+    assert batch().returncode == 1
+
+
+def test_time_out(house, monkeypatch):
+    console(house, beta="", end=False)
+    monkeypatch.setenv("FAKE_SLEEP", "60")
+    done = batch("--timeout", "1")
+    assert done.returncode == 124 and "time is over" in done.stderr
+    assert (house / "logs" / "alpha.log").read_text() == "hello|  world\n"
+    report = json.loads((house / "out.json").read_text())
+    assert report["exit_code"] == 124 and report["vms"]["beta"] == {"state": "unknown"}
+
+
+def test_qemu_is_missing_old_or_fails(house, monkeypatch):
+    console(house)
+    monkeypatch.setenv("FAKE_VERSION", "8.2.2")
+    assert (batch().returncode, "too old" in batch().stderr) == (2, True)
+    monkeypatch.delenv("FAKE_VERSION")
+    monkeypatch.setenv("FAKE_FAIL", "1")
+    assert (batch().returncode, "fake: no such device" in batch().stderr) == (2, True)
+    monkeypatch.setenv("HAIRLINE_QEMU", "/nowhere/qemu")
+    assert (batch().returncode, "cannot run /nowhere/qemu" in batch().stderr) == (2, True)
+
+
+def test_image_is_missing(house):
+    console(house)
+    (house / "bin" / "vmm.img").unlink()
+    done = batch()
+    assert done.returncode == 2 and "vmm.img is missing" in done.stderr and not (house / "args").exists()
+
+
+@pytest.mark.parametrize("words", [["frob"], ["check"], ["check", "a", "b"], ["check", "--batch", "x"], ["run", "--timeout", "0", "x"],
+                                   ["run", "--timeout", "x"], ["run", "--frob"], ["build", "plan.yaml"], ["run", "--json"]])
+def test_bad_usage(house, words):
+    console(house)
+    done = tool(*words)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (house / "args").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["--version"], ["run", "--help"], ["check", "--help"], ["build", "-h"]])
+def test_help(house, words):
+    assert house and tool(*words).returncode == 0 and "hairline" in tool(*words).stdout
+
+
+@pytest.mark.parametrize("path", ["logs", "out.json"])
+def test_unwritable(house, path):
+    console(house)
+    (house / path).write_text("") if path == "logs" else (house / path).mkdir()
+    assert batch().returncode == 2
