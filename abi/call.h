@@ -99,6 +99,13 @@ enum ec_kind {
 
 /* What root finds in its table when it starts. RAM and MMIO regions follow
    from SLOT_ROOT_MR on, one for each boot_info range, in that order. */
-enum root_slot { SLOT_ROOT_PD = 1, SLOT_ROOT_SYS = 2, SLOT_ROOT_STAT = 3, SLOT_ROOT_EC = 4, SLOT_ROOT_MR = 8 };
+enum root_slot {
+    SLOT_ROOT_PD = 1,
+    SLOT_ROOT_SYS = 2,
+    SLOT_ROOT_STAT = 3,
+    SLOT_ROOT_EC = 4,
+    SLOT_ROOT_FAULT = 5 /* empty: for a portal */,
+    SLOT_ROOT_MR = 8
+};
 
 #endif

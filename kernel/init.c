@@ -68,7 +68,7 @@ static void make_root(const struct boot_info *info)
     sc->time = &sc->spent;
     sc->home = sc->ec = ec;
     ec->sc = sc;
-    ec->events = 0; /* slot 0: nobody handles root's faults */
+    ec->events = SLOT_ROOT_FAULT;
     sched_wake(ec);
 }
 

@@ -193,6 +193,7 @@ void vcpu_prepare(struct ec *ec)
     struct core *c = cpu_core();
     uint8_t hazard = __atomic_exchange_n(&ec->hazard, 0, __ATOMIC_ACQ_REL);
     if (hazard & HAZARD_START) {
+        ec->vcpu->stat->exits[EVENT_START]++;
         ipc_event(ec, EVENT_START);
         return;
     }

@@ -3,6 +3,8 @@
 #include <ipc.h>
 #include <sched.h>
 
+enum { PAGE_FAULT = 14, EXCEPTIONS = 32 };
+
 void trap_user(uint64_t vector, uint64_t error);
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
 
@@ -48,20 +50,20 @@ static void interrupt(uint64_t vector)
 
 void trap_user(uint64_t vector, uint64_t error)
 {
-    if (vector >= 32) {
+    if (vector >= EXCEPTIONS) {
         interrupt(vector);
         return;
     }
     struct ec *ec = cpu_core()->current;
     ec->fault[0] = vector;
     ec->fault[1] = error;
-    ec->fault[2] = cpu_cr2();
+    ec->fault[2] = vector == PAGE_FAULT ? cpu_cr2() : 0; /* else it is the trace of somebody else's fault */
     ipc_event(ec, 0);
 }
 
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip)
 {
-    if (vector < 32)
+    if (vector < EXCEPTIONS)
         kernel_panic("exception, address, CR2:", vector | error << 32, rip);
     interrupt(vector);
 }

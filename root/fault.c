@@ -1,10 +1,12 @@
+#include <root/console.h>
 #include <root/fault.h>
 #include <root/slots.h>
+#include <root/uart.h>
 #include <lib/call.h>
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
-#define STACK 2048u
+#define STACK 4096u
 
 enum note { NOTE_NONE, NOTE_WRITING, NOTE_DONE, NOTE_TOLD };
 
@@ -29,12 +31,23 @@ static void __attribute__((noreturn)) handle(uint64_t domain, struct utcb *utcb)
     pt_reply(0);
 }
 
+/* Root's own fault: the VMs run on without it, nobody watches them any more. */
+static void __attribute__((noreturn)) handle_own(uint64_t domain, struct utcb *utcb)
+{
+    const struct exit_state *e = &utcb->exit;
+    (void)domain;
+    console_say("root died: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", e->code, e->info1, e->info2, e->rip);
+    uart_finish();
+    utcb->mtd = MTD_KILL;
+    pt_reply(0);
+}
+
 bool fault_init(uint32_t cores)
 {
     uint64_t status = OK;
     for (uint32_t i = 0; i < cores && status == OK; i++)
         status = ec_create(SLOT_HANDLER + i, SLOT_ROOT_PD, i, EC_HANDLER, ROOT_HUTCB(i), 0, 0, (uint64_t)stack[i] + STACK).status;
-    return status == OK;
+    return status == OK && pt_create(SLOT_ROOT_FAULT, SLOT_ROOT_PD, SLOT_HANDLER, (uint64_t)handle_own, MTD_QUAL | MTD_RIP, 0) == OK;
 }
 
 uint64_t fault_watch(uint32_t domain, uint64_t pd, uint32_t cores)
