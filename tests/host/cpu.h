@@ -1,0 +1,73 @@
+/*
+ * In kernel/cpu.h's place when kernel C is compiled for the host: the constants
+ * are the kernel's own, the processor is `machine`. Kernel addresses are
+ * physical addresses here.
+ */
+#ifndef TESTS_HOST_CPU_H
+#define TESTS_HOST_CPU_H
+
+#include "../../kernel/cpu.h"
+
+enum { MACHINE_CORES = 4, MACHINE_FPU = 0x340 };
+
+struct machine {
+    struct core *core;                /* the one that executes                                */
+    uint64_t tsc;                     /* stands still unless a test moves it                  */
+    uint64_t cr0, cr3[MACHINE_CORES]; /* CR0 of all cores: only TS matters                    */
+    uint64_t xcr0, dr[4];
+    uint8_t fpu[MACHINE_FPU];
+    uint64_t timer_at[MACHINE_CORES]; /* TSC at which the APIC timer fires; 0: never          */
+    uint32_t ipis;                    /* bit i: an IPI waits at core i                        */
+    uint32_t apic_id;                 /* of the core that is coming up; core n has n          */
+    uint32_t started;                 /* INIT, SIPI, SIPI that were sent                      */
+    void (*relax)(void);              /* what happens elsewhere while a core spins            */
+    void (*flushed)(void);            /* told of every CR3 write                              */
+    char serial[128];                 /* what the kernel said at the end                      */
+};
+extern struct machine machine;
+
+uint64_t machine_rdmsr(uint32_t msr);
+void machine_wrmsr(uint32_t msr, uint64_t v);
+void machine_set_cr3(uint64_t v);
+void machine_xsave(void *area);
+void machine_xrstor(const void *area);
+void machine_say(uint8_t c);
+void machine_zero(void *page);
+void machine_copy(uint64_t *to, const uint64_t *from, uint64_t words);
+void machine_copy_dr(uint64_t *to, const uint64_t *from);
+void machine_idle(void) __attribute__((noreturn));
+void machine_halt(void) __attribute__((noreturn));
+
+#define cpu_pa(address)                 ((uint64_t)(address))
+#define cpu_pool_address(pa)            ((void *)(pa))
+#define cpu_core()                      (machine.core)
+#define cpu_cpuid(leaf, subleaf)        ((struct cpuid){0, ~0u, ~0u, ~0u})
+#define cpu_rdmsr(msr)                  machine_rdmsr(msr)
+#define cpu_wrmsr(msr, v)               machine_wrmsr(msr, v)
+#define cpu_tsc()                       (machine.tsc)
+#define cpu_outb(port, v)               machine_say(v)
+#define cpu_inb(port)                   0x20
+#define cpu_cr0()                       (machine.cr0)
+#define cpu_cr2()                       0xdead000ull
+#define cpu_set_cr0(v)                  ((void)(machine.cr0 = (v)))
+#define cpu_set_cr3(v)                  machine_set_cr3(v)
+#define cpu_set_cr4(v)                  ((void)(v))
+#define cpu_get_dr(to)                  machine_copy_dr(to, machine.dr)
+#define cpu_set_dr(from)                machine_copy_dr(machine.dr, from)
+#define cpu_xsetbv(v)                   ((void)(machine.xcr0 = (v)))
+#define cpu_clts()                      ((void)(machine.cr0 &= ~(uint64_t)CR0_TS))
+#define cpu_xsave(area)                 machine_xsave(area)
+#define cpu_xrstor(area)                machine_xrstor(area)
+#define cpu_lgdt(...)                   ((void)(__VA_ARGS__))
+#define cpu_lidt(...)                   ((void)(__VA_ARGS__))
+#define cpu_ltr(sel)                    ((void)(sel))
+#define cpu_reload_segments()           ((void)0)
+#define cpu_vmsave(pa)                  ((void)(pa))
+#define cpu_relax()                     machine.relax()
+#define cpu_irq_window()                ((void)0)
+#define cpu_idle()                      machine_idle()
+#define cpu_halt()                      machine_halt()
+#define cpu_zero_page(page)             machine_zero(page)
+#define cpu_copy_words(to, from, words) machine_copy(to, from, words)
+
+#endif

@@ -1,0 +1,327 @@
+/* The machine that is not there, and the kernel on it. */
+#include "rig.h"
+#include <stdlib.h>
+
+struct machine machine;
+struct pd *root;
+
+static jmp_buf way_out, no_work;
+static struct kernel_stat before;
+static uint64_t next_slot, next_utcb;
+
+/* Symbols of entry.S and the linker script: an image of four pages. */
+uint8_t image[4 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+__asm__(".globl image_start, kernel_text, kernel_text_end, kernel_rodata, kernel_rodata_end, kernel_data, kernel_data_end, kernel_end\n"
+        ".set image_start, image; .set kernel_text, image; .set kernel_text_end, image + 4096\n"
+        ".set kernel_rodata, image + 4096; .set kernel_rodata_end, image + 8192\n"
+        ".set kernel_data, image + 8192; .set kernel_data_end, image + 12288; .set kernel_end, image + 16384");
+extern const uint8_t trap_stubs[256 * 16], nmi_entry[16], syscall_entry[16];
+const uint8_t trap_stubs[256 * 16], nmi_entry[16], syscall_entry[16];
+
+void kernel_start(const struct boot_info *info) __attribute__((noreturn));
+void core_main_ap(void) __attribute__((noreturn));
+void core_first_resume(void) __attribute__((noreturn));
+uint64_t call_fast(uint64_t a1, uint64_t a2, uint64_t number);
+void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t number);
+void trap_user(uint64_t vector, uint64_t error);
+void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
+void core_first_resume(void) { longjmp(way_out, 1); }
+
+/* ---- the processor ---------------------------------------------------------- */
+enum { X2_ID = 0x802, X2_IRR_TIMER = 0x827, X2_ICR = 0x830, X2_INITIAL = 0x838 };
+
+uint64_t machine_rdmsr(uint32_t msr)
+{
+    if (msr == X2_ID)
+        return machine.apic_id;
+    if (msr != X2_IRR_TIMER)
+        return 0;
+    machine.tsc += 1u << 20; /* calibration: one APIC tick a TSC tick */
+    return 1u << VECTOR_TIMER % 32;
+}
+
+void machine_wrmsr(uint32_t msr, uint64_t v)
+{
+    if (msr == X2_INITIAL)
+        machine.timer_at[machine.core->number] = v ? machine.tsc + v : 0;
+    if (msr == X2_ICR && (v & 0x700))
+        machine.started++;
+    else if (msr == X2_ICR)
+        machine.ipis |= 1u << (v >> 32);
+}
+
+void machine_set_cr3(uint64_t v)
+{
+    machine.cr3[machine.core->number] = v;
+    if (machine.flushed)
+        machine.flushed();
+}
+
+/* With TS set these fault (APM2 11.5.1). */
+void machine_xsave(void *area)
+{
+    assert_false(machine.cr0 & CR0_TS);
+    memcpy(area, machine.fpu, sizeof machine.fpu);
+}
+void machine_xrstor(const void *area)
+{
+    assert_false(machine.cr0 & CR0_TS);
+    memcpy(machine.fpu, area, sizeof machine.fpu);
+}
+
+void machine_say(uint8_t c)
+{
+    size_t n = strlen(machine.serial);
+    if (n < sizeof machine.serial - 1)
+        machine.serial[n] = (char)c;
+}
+void machine_zero(void *page) { memset(page, 0, PAGE_SIZE); }
+void machine_copy(uint64_t *to, const uint64_t *from, uint64_t words) { memcpy(to, from, words * 8); }
+void machine_copy_dr(uint64_t *to, const uint64_t *from) { memcpy(to, from, 4 * sizeof *to); }
+void machine_idle(void) { longjmp(no_work, 1); }
+void machine_halt(void)
+{
+    fail_msg("%s", machine.serial);
+    abort();
+}
+
+void on_core(uint32_t number) { machine.core = &cores[number]; }
+struct ec *current(void) { return machine.core->current; }
+
+/* Other cores take their IPIs while this one spins. */
+static void ipis_arrive(void)
+{
+    struct core *self = machine.core;
+    for (uint32_t i = 0; i < core_count; i++)
+        if (&cores[i] != self && machine.ipis & 1u << i) {
+            machine.ipis &= ~(1u << i);
+            on_core(i);
+            trap_kernel(VECTOR_IPI, 0, 0);
+        }
+    machine.core = self;
+}
+
+/* ---- running ---------------------------------------------------------------- */
+void settle(void)
+{
+    if (setjmp(no_work))
+        return;
+    for (;;) {
+        if (machine.core->attention)
+            core_attention();
+        struct ec *ec = machine.core->current;
+        if (!ec)
+            machine.core->attention = 1;
+        else if (ec->way == WAY_GUEST && (ec->hazard || machine.core->loaded != ec))
+            vcpu_prepare(ec);
+        else if (!machine.core->attention)
+            return;
+    }
+}
+
+void deliver(void)
+{
+    struct core *self = machine.core;
+    while (machine.ipis)
+        for (uint32_t i = 0; i < core_count; i++) {
+            on_core(i);
+            if (machine.ipis & 1u << i) {
+                machine.ipis &= ~(1u << i);
+                trap_kernel(VECTOR_IPI, 0, 0);
+            }
+            settle();
+        }
+    machine.core = self;
+}
+
+/* The core whose timer fires first, by `end`; core_count: none. */
+static uint32_t first_timer(uint64_t end)
+{
+    uint32_t first = core_count;
+    for (uint32_t i = 0; i < core_count; i++)
+        if (machine.timer_at[i] && machine.timer_at[i] <= end && (first == core_count || machine.timer_at[i] < machine.timer_at[first]))
+            first = i;
+    return first;
+}
+
+void pass(uint64_t ticks)
+{
+    struct core *self = machine.core;
+    uint64_t until = machine.tsc + ticks;
+    for (uint32_t i; (i = first_timer(until)) != core_count;) {
+        on_core(i);
+        machine.tsc = machine.timer_at[i];
+        machine.timer_at[i] = 0;
+        trap_kernel(VECTOR_TIMER, 0, 0);
+        settle();
+        deliver();
+    }
+    machine.tsc = until;
+    machine.core = self;
+}
+
+/* What entry.S does with a system call. */
+uint64_t call(struct ec *ec, uint64_t number, uint64_t a1, uint64_t a2)
+{
+    assert_ptr_equal(current(), ec);
+    ec->way = WAY_SYSRET;
+    if (number >= CALL_PD_CREATE) {
+        call_graph(a1, a2, 0, 0, 0, number);
+    } else {
+        uint64_t s = call_fast(a1, a2, number);
+        if (machine.core->attention ? ec->state == STATE_READY : current() == ec)
+            ec->regs.rax = s;
+    }
+    settle();
+    return ec->regs.rax;
+}
+
+void reply(struct ec *ec, uint64_t words)
+{
+    assert_ptr_equal(current(), ec);
+    ipc_reply(ec, words);
+    settle();
+}
+
+void vm_exit(struct ec *vcpu, uint64_t code)
+{
+    assert_ptr_equal(current(), vcpu);
+    vcpu->vcpu->vmcb->code = code;
+    vcpu_exit(vcpu);
+    settle();
+}
+
+void fault(struct ec *ec, uint64_t vector, uint64_t error)
+{
+    assert_ptr_equal(current(), ec);
+    ec->way = WAY_IRET;
+    trap_user(vector, error);
+    settle();
+}
+
+/* ---- root ------------------------------------------------------------------- */
+void *object_at(uint64_t slot) { return &objects[root->caps[slot].index]; }
+uint64_t slot_new(void) { return next_slot++; }
+
+/* Root's thread sleeps: lend its identity to a call. */
+uint64_t graph(uint64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
+{
+    struct ec *self = object_at(SLOT_ROOT_EC), *was = machine.core->current;
+    machine.core->current = self;
+    call_graph(a1, a2, a3, a4, a5, number);
+    machine.core->current = machine.core->current == self ? was : machine.core->current;
+    deliver();
+    settle();
+    return self->regs.rax;
+}
+
+uint64_t end(uint64_t slot) { return graph(CALL_DESTROY, slot, 0, 0, 0, 0); }
+
+uint64_t make_pd(enum pd_kind kind, uint64_t frames, uint64_t objects_quota)
+{
+    uint64_t slot = slot_new();
+    assert_int_equal(graph(CALL_PD_CREATE, slot | (uint64_t)LAB << 16, kind, frames, objects_quota, 0), OK);
+    return slot;
+}
+
+uint64_t make_ec(uint64_t pd, uint64_t core, enum ec_kind kind)
+{
+    uint64_t slot = slot_new(), utcb = kind == EC_VCPU ? 0 : next_utcb;
+    next_utcb += PAGE_SIZE;
+    assert_int_equal(graph(CALL_EC_CREATE, slot | pd << 16 | core << 32 | (uint64_t)kind << 48, utcb, EVENTS, 0x1000, 0x2000), OK);
+    return slot;
+}
+
+uint64_t make_sc(uint64_t ec, uint64_t priority, uint64_t budget, uint64_t period)
+{
+    uint64_t slot = slot_new();
+    assert_int_equal(graph(CALL_SC_CREATE, slot | (uint64_t)SLOT_ROOT_SYS << 16 | ec << 32, priority, budget, period, 0), OK);
+    return slot;
+}
+
+uint64_t make_pt(uint64_t ec, uint64_t mtd, uint64_t id)
+{
+    uint64_t slot = slot_new();
+    assert_int_equal(graph(CALL_PT_CREATE, slot | (uint64_t)LAB << 16 | ec << 32, 0x3000, mtd, id, 0), OK);
+    return slot;
+}
+
+uint64_t make_sm(uint64_t count)
+{
+    uint64_t slot = slot_new();
+    assert_int_equal(graph(CALL_SM_CREATE, slot | (uint64_t)LAB << 16, count, 0, 0, 0), OK);
+    return slot;
+}
+
+void give(uint64_t slot, uint64_t pd, uint64_t to, uint64_t rights)
+{
+    assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | slot << 16, pd | to << 16, rights, 0, 0), OK);
+}
+
+uint64_t make_thread(uint64_t core, uint64_t priority, uint64_t *pd)
+{
+    *pd = make_pd(PD_HOST, 16, 16);
+    uint64_t ec = make_ec(*pd, core, EC_THREAD);
+    make_sc(ec, priority, SLICE, 0);
+    return ec;
+}
+
+/* ---- a program, a test ------------------------------------------------------ */
+/* An answer to nobody: its thread waits for ever. */
+static void root_sleeps(void)
+{
+    settle();
+    reply(object_at(SLOT_ROOT_EC), 0);
+    assert_null(current());
+}
+
+int rig_boot(void **state)
+{
+    (void)state;
+    static struct boot_info info
+        __attribute__((aligned(PAGE_SIZE))) = {.root_base = 0x800000, .root_entry = 0x400020, .root_text = 2, .ranges = 2};
+    info.root_rodata = info.root_data = 1;
+    info.range[0] = (struct boot_range){(uint64_t)RAM_FRAME << PAGE_SHIFT, (uint64_t)RAM_FRAMES << PAGE_SHIFT, RANGE_RAM, 0};
+    info.range[1] = (struct boot_range){(uint64_t)DEVICE_FRAME << PAGE_SHIFT, (uint64_t)DEVICE_FRAMES << PAGE_SHIFT, RANGE_DEVICE, 0};
+    machine.relax = ipis_arrive;
+    on_core(0);
+    if (!setjmp(way_out))
+        kernel_start(&info);
+    root = &objects[2].pd;
+    root_sleeps();
+    machine.apic_id = 1;
+    on_core(1);
+    if (!setjmp(way_out))
+        core_main_ap();
+    settle();
+    on_core(0);
+    return 0;
+}
+
+int rig_begin(void **state)
+{
+    (void)state;
+    before = stat;
+    next_slot = RIG_FREE;
+    next_utcb = 0x10000000;
+    on_core(0);
+    return graph(CALL_PD_CREATE, LAB | (uint64_t)SLOT_ROOT_PD << 16, PD_HOST, LAB_FRAMES, LAB_OBJECTS, 0) == OK ? 0 : -1;
+}
+
+int rig_end(void **state)
+{
+    (void)state;
+    machine.flushed = NULL;
+    machine.relax = ipis_arrive;
+    on_core(0);
+    assert_int_equal(end(LAB), OK);
+    assert_null(cores[0].current);
+    assert_null(cores[1].current);
+    assert_null(cores[0].timers);
+    assert_int_equal(stat.frames_free, before.frames_free);
+    assert_int_equal(stat.objects_free, before.objects_free);
+    assert_int_equal(stat.table_frames, before.table_frames);
+    for (uint64_t slot = RIG_FREE; slot < CAP_SLOTS; slot++)
+        root->caps[slot] = (struct cap){0};
+    return 0;
+}
