@@ -2,9 +2,9 @@
  * The local APIC of each vCPU, reached by MSRs only (x2APIC, SDM3 10.12).
  *
  * An interrupt is posted into the target's IRR by whoever has it. The target's
- * handler offers the most urgent one to the hardware, which delivers it when
- * the guest can take it (V_IRQ, APM2 15.21.4); the next exit learns from the
- * vanished offer that it moved to the ISR.
+ * handler moves the most urgent one from there to the hardware, which delivers
+ * it when the guest can take it (V_IRQ, APM2 15.21.4). The next exit finds the
+ * offer gone, and the vector in service, or takes it back into the IRR.
  */
 #include <vmm/vcpu.h>
 #include <lib/string.h>
@@ -77,6 +77,8 @@ void apic_reset(struct vcpu *v)
     v->reg[REG_SVR] = 0xff;
     v->offer = 0;
     v->icr = v->deadline = v->period = 0;
+    v->eoi_word = NULL;
+    v->eoi_lent = false;
 }
 
 /* ---- priorities ------------------------------------------------------------ */
@@ -98,25 +100,68 @@ static uint32_t priority(const struct vcpu *v)
     return v->reg[REG_TPR] >= service ? v->reg[REG_TPR] : service;
 }
 
-void apic_taken(struct vcpu *v, const struct exit_state *s)
+/* Did the guest end the offered interrupt by the word in its memory? The word is good for one interrupt. */
+static bool ended_by_word(struct vcpu *v)
 {
-    if (!v->offer || s->intr & INTR_PENDING)
-        return;
-    uint64_t bit = 1ull << (v->offer & 63);
-    __atomic_fetch_and(&v->irr[v->offer >> 6], ~bit, __ATOMIC_RELAXED);
-    v->isr[v->offer >> 6] |= bit;
-    v->offer = 0;
+    if (!v->eoi_lent)
+        return false;
+    v->eoi_lent = false;
+    bool done = *v->eoi_word == 0;
+    *v->eoi_word = 0;
+    return done;
 }
 
-void apic_offer(struct vcpu *v, struct utcb *u)
+bool apic_eoi_word(struct vcpu *v, uint64_t value)
+{
+    v->eoi_lent = false;
+    v->eoi_word = value & 1 ? guest_memory(value & ~3ull, sizeof(*v->eoi_word)) : NULL;
+    return v->eoi_word || !(value & 1);
+}
+
+static void end_of_interrupt(struct vcpu *v)
+{
+    uint32_t vector = highest(v->isr);
+    v->isr[vector >> 6] &= ~BIT(vector & 63);
+}
+
+void apic_enter(struct vcpu *v, const struct exit_state *s)
+{
+    uint32_t vector = v->offer;
+    if (!vector)
+        return;
+    bool done = ended_by_word(v);
+    v->offer = 0;
+    if (s->intr & INTR_PENDING)
+        __atomic_fetch_or(&v->irr[vector >> 6], BIT(vector & 63), __ATOMIC_RELAXED);
+    else if (!done)
+        v->isr[vector >> 6] |= BIT(vector & 63);
+}
+
+/* No other interrupt waits or is under way: nothing needs to happen when the guest ends this one. */
+static bool alone(const struct vcpu *v)
+{
+    uint64_t others = 0;
+    for (uint32_t i = 0; i < 4; i++)
+        others |= v->isr[i] | load(&v->irr[i]);
+    return !others;
+}
+
+void apic_leave(struct vcpu *v, struct utcb *u)
 {
     uint32_t vector = highest(v->irr);
     if (vector && vector >> 4 <= priority(v) >> 4)
         vector = 0;
-    if (vector == v->offer)
+    if (vector) {
+        __atomic_fetch_and(&v->irr[vector >> 6], ~BIT(vector & 63), __ATOMIC_RELAXED);
+        v->offer = vector;
+        v->eoi_lent = v->eoi_word && alone(v);
+        if (v->eoi_lent)
+            *v->eoi_word = 1;
+    }
+    uint64_t intr = vector ? vector | INTR_PENDING : 0;
+    if (u->exit.intr == intr)
         return;
-    v->offer = vector;
-    u->exit.intr = vector ? vector | INTR_PENDING : 0;
+    u->exit.intr = intr;
     u->mtd |= MTD_INJECT;
 }
 
@@ -124,7 +169,7 @@ void apic_offer(struct vcpu *v, struct utcb *u)
 
 void vcpu_post(uint32_t target, uint32_t vector, uint32_t self)
 {
-    uint64_t bit = 1ull << (vector & 63);
+    uint64_t bit = BIT(vector & 63);
     if (vector < 16)
         return;
     if (!(__atomic_fetch_or(&vcpus[target].irr[vector >> 6], bit, __ATOMIC_SEQ_CST) & bit) && target != self)
@@ -289,11 +334,9 @@ bool apic_read(const struct vcpu *v, uint32_t reg, uint64_t *value)
 bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
 {
     switch (reg) {
-    case REG_EOI: {
-        uint32_t vector = highest(v->isr);
-        v->isr[vector >> 6] &= ~(1ull << (vector & 63));
+    case REG_EOI:
+        end_of_interrupt(v);
         return true;
-    }
     case REG_ICR:
         send_ipi(v, value);
         return true;

@@ -23,8 +23,9 @@ static const struct policy {
     {0x1, CPUID_ANY, CPUID_OSXSAVE, {~0u, 0xffff, 0x76d83203, 0x078bab7f}, {0, 0, 0x81200000, 0}},
     /* the APIC timer never stops */
     {0x6, CPUID_ANY, 0, {0}, {4, 0, 0, 0}},
-    /* ebx: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA; ecx: UMIP VAES VPCLMUL; edx: FSRM */
-    {0x7, 0, 0, {0, 0x219c03a9, 0x604, 0x10}, {0}},
+    /* ebx: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA; ecx: UMIP VAES VPCLMUL; edx: FSRM;
+       set: TSC_ADJUST (always 0), by which Linux knows that the TSC needs no watchdog */
+    {0x7, 0, 0, {0, 0x219c03a9, 0x604, 0x10}, {0, 2, 0, 0}},
     {0xb, 0, 0, {0}, {0, 1, 0x100, 0}},
     {0xb, 1, 0, {0}, {0, 0, 0x201, 0}},
     {0xb, 2, 0, {0}, {0, 0, 0x002, 0}},
@@ -32,9 +33,9 @@ static const struct policy {
     {0xd, 0, 0, {7, 0, 0, 0}, {0}},
     {0xd, 1, 0, {1, 0, 0, 0}, {0}},
     {0xd, 2, 0, {~0u, ~0u, 0, 0}, {0}},
-    /* the hypervisor's signature "KVMKVMKVM"; its clock by MSRs 4b564d00 and 01, stable */
+    /* the hypervisor's signature "KVMKVMKVM"; its clock by MSRs 4b564d00 and 01, stable; EOI by a word in memory */
     {0x40000000, CPUID_ANY, 0, {0}, {0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d}},
-    {0x40000001, CPUID_ANY, 0, {0}, {1u << 3 | 1u << 24, 0, 0, 0}},
+    {0x40000001, CPUID_ANY, 0, {0}, {1u << 3 | 1u << 6 | 1u << 24, 0, 0, 0}},
     {0x80000000, CPUID_ANY, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
     /* ecx: LAHF LZCNT SSE4A MISALIGNSSE PREFETCH; edx: as leaf 1, SYSCALL NX MMXEXT 1-GiB pages, long mode */
     {0x80000001, CPUID_ANY, 0, {~0u, ~0u, 0x1e1, 0x25d3ab7f}, {0}},
@@ -43,8 +44,8 @@ static const struct policy {
     {0x80000004, CPUID_ANY, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
     {0x80000005, CPUID_ANY, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
     {0x80000006, CPUID_ANY, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
-    /* invariant TSC */
-    {0x80000007, CPUID_ANY, 0, {0, 0, 0, 0x100}, {0}},
+    /* invariant TSC: the same promise as the clock's stable bit; an emulator keeps it without saying so */
+    {0x80000007, CPUID_ANY, 0, {0}, {0, 0, 0, 0x100}},
     /* address sizes; CLZERO, XSAVE of error pointers */
     {0x80000008, CPUID_ANY, 0, {0xffff, 5, 0, 0}, {0}},
     /* LFENCE waits, null selectors clear the base */

@@ -13,6 +13,7 @@ enum msr {
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_CLOCK_WALL = 0x4b564d00,
     MSR_CLOCK_SYSTEM = 0x4b564d01,
+    MSR_EOI_WORD = 0x4b564d04,
     MSR_EFER = 0xc0000080,
 };
 
@@ -28,6 +29,7 @@ enum msr {
 static const struct plain_msr {
     uint32_t msr, value;
 } plain[] = {
+    {0x0000003b, 0},        /* TSC_ADJUST: the TSC is right                      */
     {0x0000008b, 0},        /* microcode level                                   */
     {0x000001a0, 1},        /* MISC_ENABLE: fast strings                         */
     {0x000001d9, 0},        /* DEBUGCTL                                          */
@@ -40,7 +42,7 @@ static const struct plain_msr {
     {0xc0011029, 1u << 1},  /* DE_CFG: LFENCE waits                              */
 };
 
-/* The records of the paravirtual clock, in guest memory (KVM_CPUID leaf 40000001h bits 3 and 24). */
+/* The records of the paravirtual clock, in guest memory (CPUID leaf 40000001h bits 3 and 24). */
 struct clock_system {
     uint32_t version, pad;
     uint64_t tsc, ns; /* ns had passed when the TSC read so */
@@ -151,6 +153,8 @@ bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value)
         return clock_put(value, &wall_clock, sizeof(wall_clock));
     case MSR_CLOCK_SYSTEM:
         return clock_system_write(v, value);
+    case MSR_EOI_WORD:
+        return apic_eoi_word(v, value);
     case MSR_EFER:
         return efer_write(u, value);
     default:

@@ -19,21 +19,22 @@
 static struct exit_state *enter(struct vcpu *v, struct utcb *u)
 {
     u->mtd = 0;
-    apic_taken(v, &u->exit);
+    apic_enter(v, &u->exit);
     return &u->exit;
 }
 
 /* Back to a guest that was running. */
 static void __attribute__((noreturn)) resume(struct vcpu *v, struct utcb *u)
 {
-    apic_offer(v, u);
+    apic_leave(v, u);
     pt_reply(0);
 }
 
 /* Back to the guest, or to its sleep. */
 static void __attribute__((noreturn)) rest(struct vcpu *v, struct utcb *u)
 {
-    apic_offer(v, u);
+    if (v->idle != IDLE_SIPI)
+        apic_leave(v, u);
     if (v->idle == IDLE_HLT && v->offer)
         v->idle = RUNNING;
     if (v->idle != RUNNING)
@@ -80,7 +81,6 @@ static void serve(struct vcpu *v, struct utcb *u)
     }
     if (request & REQUEST_SIPI && v->idle == IDLE_SIPI) {
         state_real(u, __atomic_load_n(&v->sipi, __ATOMIC_SEQ_CST));
-        v->offer = 0;
         v->idle = RUNNING;
     }
     if (request & REQUEST_NMI && v->idle != IDLE_SIPI && !(u->exit.inject & INJECT_VALID)) {
@@ -221,7 +221,6 @@ void vcpu_cr8(uint64_t id, struct utcb *u)
     struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     uint64_t soon = tsc() + (config()->tsc_hz >> CR8_PAUSE_SHIFT);
-    v->offer = 0;
     s->intr = 0;
     s->deadline = v->deadline && v->deadline < soon ? v->deadline : soon;
     u->mtd = MTD_INJECT | MTD_TIMER;

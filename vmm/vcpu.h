@@ -22,12 +22,14 @@ struct vcpu {
     uint32_t sipi;    /* vector of the last start-up IPI */
     /* Its own handler's. */
     uint32_t id;
-    uint32_t offer;   /* vector that hardware was told to deliver, 0: none */
+    uint32_t offer;   /* vector that hardware was told to deliver, 0: none; not in `irr` meanwhile */
     uint64_t isr[4];  /* vectors in service */
     uint32_t reg[64]; /* the APIC's plain registers, by MSR - 800h */
     uint64_t icr;
-    uint64_t deadline; /* of the timer, absolute TSC; 0: not armed */
-    uint64_t period;   /* TSC ticks; 0: one-shot or TSC-deadline mode */
+    volatile uint32_t *eoi_word; /* in guest RAM: 1 = clear it instead of writing EOI (paravirtual); NULL: not asked for */
+    bool eoi_lent;               /* it was set to 1 for the offer */
+    uint64_t deadline;           /* of the timer, absolute TSC; 0: not armed */
+    uint64_t period;             /* TSC ticks; 0: one-shot or TSC-deadline mode */
     enum idle idle;
     uint64_t kvmclock; /* the MSR as written */
     uint64_t pat;
@@ -53,12 +55,14 @@ void vcpu_exception(uint64_t id, struct utcb *u);
 /* ---- apic.c ----------------------------------------------------------------------- */
 void apic_init(void);                                        /* before the first vCPU runs */
 void apic_reset(struct vcpu *v);                             /* as after INIT (SDM3 10.12.5.1) */
-void apic_taken(struct vcpu *v, const struct exit_state *s); /* first in an exit: was the offer taken? */
-void apic_offer(struct vcpu *v, struct utcb *u);             /* last in an exit: offer the best vector */
+void apic_enter(struct vcpu *v, const struct exit_state *s); /* first in an exit: was the offer taken? */
+void apic_leave(struct vcpu *v, struct utcb *u);             /* last in an exit: offer the best vector */
 void apic_tick(struct vcpu *v, struct utcb *u);              /* has the timer expired? tell the next deadline */
 /* Register `reg` = MSR - 800h, 0..3Fh; false: #GP (SDM3 table 10-6). */
 bool apic_read(const struct vcpu *v, uint32_t reg, uint64_t *value);
 bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value);
+/* MSR 4b564d04: GPA of the word | 1, or 0. False: #GP. */
+bool apic_eoi_word(struct vcpu *v, uint64_t value);
 uint64_t apic_deadline_read(const struct vcpu *v);
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value);
 #define APIC_BASE 0xfee00c00ull /* enabled, x2APIC (SDM3 10.12.1) */
