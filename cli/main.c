@@ -83,8 +83,8 @@ static bool set_option(struct options *options, int letter)
         options->help = true;
         return true;
     case 't':
-        return (value_parse(optarg, unit_none, &options->timeout) && options->timeout > 0) ||
-               host_fail("`%s` is not a number of seconds", optarg);
+        return (value_parse(optarg, unit_none, &options->timeout) && options->timeout > 0 && options->timeout < 1000000) ||
+               host_fail("`%s` is not a number of seconds from 1 to 999999", optarg);
     default:
         return false;
     }

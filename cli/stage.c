@@ -70,5 +70,7 @@ bool job_stage(const struct job *job, const char *folder, bool copy)
         ok = place(host_image(images[i]), host_text("%s/%s", folder, images[i]), copy);
     for (uint32_t i = 0; ok && i < job->plan.files; i++)
         ok = stage_file(&job->file[i], host_text("%s/f%u", folder, i), copy);
+    for (uint32_t i = job->plan.files; ok && unlink(host_text("%s/f%u", folder, i)) == 0; i++)
+        continue; /* the file of a larger plan that was here before */
     return ok;
 }
