@@ -4,8 +4,8 @@
 
 /* Offsets in the file header and the program headers, for 32 and 64 bits. */
 static const struct layout {
-    uint8_t entry, phoff, phentsize, phnum; /* file header */
-    uint8_t stride, offset, paddr, filesz, memsz;   /* program header */
+    uint8_t entry, phoff, phentsize, phnum;       /* file header */
+    uint8_t stride, offset, paddr, filesz, memsz; /* program header */
 } layouts[2] = {{24, 28, 42, 44, 32, 4, 12, 16, 20}, {24, 32, 54, 56, 56, 8, 24, 32, 40}};
 
 static uint64_t field(const uint8_t *base, uint32_t offset, bool wide)

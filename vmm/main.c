@@ -75,6 +75,8 @@ void main(void)
     }
     for (;;) {
         sm_down(VMM_SM_WORK, 0);
+        if (vm_ended())
+            continue;
         devices_lock(NO_VCPU);
         virtio_work();
         devices_unlock();

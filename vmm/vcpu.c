@@ -83,10 +83,13 @@ static void serve(struct vcpu *v, struct utcb *u)
         state_real(u, __atomic_load_n(&v->sipi, __ATOMIC_SEQ_CST));
         v->idle = RUNNING;
     }
-    if (request & REQUEST_NMI && v->idle != IDLE_SIPI && !(u->exit.inject & INJECT_VALID)) {
-        v->idle = RUNNING;
+    if (!(request & REQUEST_NMI) || v->idle == IDLE_SIPI)
+        return;
+    v->idle = RUNNING;
+    if (u->exit.inject & INJECT_VALID) /* something else is delivered first */
+        vcpu_request(v->id, REQUEST_NMI);
+    else
         inject(u, NMI_EVENT);
-    }
 }
 
 void vcpu_recall(uint64_t id, struct utcb *u)

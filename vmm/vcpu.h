@@ -32,7 +32,7 @@ struct vcpu {
     uint64_t period;             /* TSC ticks; 0: one-shot or TSC-deadline mode */
     enum idle idle;
     uint64_t kvmclock; /* the MSR as written */
-    uint64_t pat;
+    uint64_t pat;      /* kept, not used: all that the guest can map is RAM */
 };
 
 extern struct vcpu vcpus[PLAN_VCPUS];
