@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 
@@ -81,8 +82,9 @@ def multiboot(checksum=-0x1BADB002):
 @pytest.fixture(name="house")
 def make_house(tmp_path, monkeypatch):
     """A folder with files for plans, and the tool in a folder with images of its own."""
-    files = {"bz": bzimage(), "pvh": pvh(64), "pvh32": pvh(32), "mb": multiboot(), "text": b"no kernel at all\n" * 99, "elf": pvh(64, b"GNU\0"),
-             "badmb": multiboot(1), "note": pvh(64, kind=17), "old": bzimage().replace(struct.pack("<H", 0x20F), struct.pack("<H", 0x204)),
+    files = {"bz": bzimage(), "pvh": pvh(64), "pvh32": pvh(32), "mb": multiboot(), "text": b"no kernel at all\n" * 99,
+             "elf": pvh(64, b"GNU\0"), "badmb": multiboot(1),
+             "note": pvh(64, kind=17), "old": bzimage().replace(struct.pack("<H", 0x20F), struct.pack("<H", 0x204)),
              "initrd": bytes(100), "disk": bytes(4096), "odd": bytes(1000), "none": b""}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
@@ -111,6 +113,8 @@ def changed(old, new):
     assert old in GOOD
     return GOOD.replace(old, new, 1)
 
+
+LANS = "vms:\n" + "".join(f"  - {{name: n{i}, kernel: bz, memory: 2M, lan: l{i}}}\n" for i in range(5))
 
 # What is done to the good plan; the line that is wrong; words of the message.
 BAD = {
@@ -178,7 +182,7 @@ BAD = {
     "port taken": (changed("0xf4", "0x3f8"), 21, "belongs to a device"),
     "long command line": (changed("quiet", "x" * 1024), 8, "keep it below 1024"),
     "bad lan": (changed("lan: office\n    on", "lan: Office\n    on"), 19, "cannot be a LAN"),
-    "too many lans": ("vms:\n" + "".join(f"  - {{name: n{i}, kernel: bz, memory: 2M, lan: l{i}}}\n" for i in range(5)), 6, "at most 4 names"),
+    "too many lans": (LANS, 6, "at most 4 names"),
     "syntax": (changed("cores: [1]", "cores: [1"), 12, "not YAML"),
     "tab": (changed("    vcpus", "\tvcpus"), 10, "not YAML"),
     "two documents": (GOOD + "---\nvms: []\n", 27, "second document"),
@@ -331,6 +335,18 @@ def test_time_out(house, monkeypatch):
     assert (house / "logs" / "alpha.log").read_text() == "hello|  world\n"
     report = json.loads((house / "out.json").read_text())
     assert report["exit_code"] == 124 and report["vms"]["beta"] == {"state": "unknown"}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_qemu_ends_with_the_tool(house, monkeypatch, name):
+    console(house)
+    monkeypatch.setenv("FAKE_SLEEP", "60")
+    with subprocess.Popen(["bin/tool", "run", "plan.yaml", "--batch"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as run:
+        while b"| end " not in run.stdout.readline():
+            pass
+        run.send_signal(getattr(signal, name))
+        assert run.stdout.read() == b""  # the pipe is free once QEMU is gone, too
+        assert run.wait(10) == (-9 if name == "SIGKILL" else 128 + getattr(signal, name))
 
 
 def test_qemu_is_missing_old_or_fails(house, monkeypatch):
