@@ -78,6 +78,7 @@ enum right {
     SYS_TIME = 0x01,  /* create SCs                                  */
     SYS_CORE = 0x02,  /* start cores                                 */
     SYS_PORTS = 0x04, /* create PDs whose threads reach I/O ports    */
+    SYS_GUEST = 0x08, /* create guest PDs: their vCPUs take counters */
     RIGHT_ALL = 0xff,
 };
 

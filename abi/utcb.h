@@ -132,7 +132,7 @@ struct kernel_stat {
     uint32_t table_frames; /* frames of the pool that are page tables */
     uint32_t image_bytes;  /* text, data and bss of the kernel without the pool */
     struct core_stat core[MAX_CORES];
-    struct vcpu_stat vcpu[MAX_VCPUS]; /* EC_CREATE of a vCPU returns its index */
-};
+    struct vcpu_stat vcpu[MAX_VCPUS];  /* EC_CREATE of a vCPU returns its index */
+} __attribute__((aligned(PAGE_SIZE))); /* whole pages: root reads no more than this */
 
 #endif

@@ -71,8 +71,9 @@ void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5,
 {
     const uint64_t a[5] = {a1, a2, a3, a4, a5};
     struct ec *self = cpu_core()->current;
+    uint64_t gen = self->head.gen;
     graph_lock();
-    if (!self->head.dead) { /* it may have died while it waited for the lock */
+    if (self->head.gen == gen && !self->head.dead) { /* it may have died while it waited for the lock, and its slot may be another's */
         self->regs.rdx = 0;
         self->regs.rax = graph_call(self, call, a, &self->regs.rdx);
         check_graph(call);

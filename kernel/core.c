@@ -6,6 +6,7 @@
 
 struct core cores[MAX_CORES];
 volatile uint32_t core_count;
+static uint32_t cores_asked = 1; /* started, online or not; graph lock */
 
 static struct {
     uint8_t byte[PAGE_SIZE];
@@ -34,18 +35,14 @@ void graph_lock(void)
 
 void graph_unlock(void) { __atomic_store_n(&lock_word, 0, __ATOMIC_RELEASE); }
 
-static void flush_and_purge(struct core *c)
+/* Drop all that may be going away: posted and queued ECs, the host space, TLB entries of host and guest. */
+static void let_go(struct core *c)
 {
-    c->flush_guest = true;
+    core_take_inbox();
+    vcpu_unload(c);
+    c->cr3 = objects[1].pd.table_pa;
     cpu_set_cr3(c->cr3);
     sched_purge();
-}
-
-/* A space that is going away must not stay loaded. */
-static void leave_space(struct core *c)
-{
-    c->cr3 = objects[1].pd.table_pa;
-    flush_and_purge(c);
 }
 
 void core_sync_poll(void)
@@ -54,7 +51,7 @@ void core_sync_poll(void)
     uint32_t wanted = __atomic_load_n(&c->sync_wanted, __ATOMIC_ACQUIRE);
     if (wanted == c->sync_done)
         return;
-    leave_space(c);
+    let_go(c);
     __atomic_store_n(&c->sync_done, wanted, __ATOMIC_RELEASE);
 }
 
@@ -67,7 +64,7 @@ void core_sync(void)
         __atomic_fetch_add(&cores[i].sync_wanted, 1, __ATOMIC_RELEASE);
         apic_send(cores[i].apic_id, VECTOR_IPI);
     }
-    leave_space(self);
+    let_go(self);
     for (uint32_t i = 0; i < core_count; i++)
         while (&cores[i] != self && __atomic_load_n(&cores[i].sync_done, __ATOMIC_ACQUIRE) != cores[i].sync_wanted)
             cpu_relax();
@@ -176,14 +173,14 @@ void core_init(struct core *c, uint32_t number, const struct pd *space)
     vcpu_core_init(c);
     c->since = cpu_tsc();
     c->attention = 1;
-    c->online = 1;
-    stat.core[number] = (struct core_stat){.online = 1, .apic_id = c->apic_id};
+    stat.core[number].apic_id = c->apic_id;
+    __atomic_store_n(&core_count, number + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&stat.core[number].online, 1, __ATOMIC_RELEASE); /* root goes on from here */
 }
 
 void core_main_ap(void)
 {
     core_init(&cores[core_count], core_count, &objects[1].pd);
-    __atomic_store_n(&core_count, core_count + 1, __ATOMIC_RELEASE);
     core_first_resume();
 }
 
@@ -200,6 +197,9 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id)
             return bad(BUSY, 2);
     if (core_count == MAX_CORES)
         return NO_MEMORY;
+    if (cores_asked != core_count) /* the last one is still on its way: it has this stack and number */
+        return BUSY;
+    cores_asked++;
     core_starting = (uint64_t)(stacks + core_count + 1);
     apic_start((uint32_t)apic_id, AP_PAGE);
     return OK;

@@ -31,8 +31,6 @@ struct core {
     uint8_t attention;     /* 48: call core_attention() before going back to user or guest */
 
     uint8_t number;
-    volatile uint8_t online; /* set once by the core itself, read by all   */
-    bool flush_guest;        /* the next VMRUN flushes the TLB             */
     uint32_t apic_id;
     uint64_t cr3; /* the host space in use                      */
     uint64_t xcr0;

@@ -63,12 +63,18 @@ static void release(struct object *o)
     }
 }
 
-/* Before the cores flush their TLBs: regions that go are mapped nowhere. */
-static void unmap_regions(void)
+/* Before the cores flush their TLBs: nothing that goes is mapped in a PD that stays. */
+static void unmap(void)
 {
-    for (uint32_t i = 2; i < OBJECTS; i++)
-        if (objects[i].head.type == OBJ_MR && objects[i].head.dead)
-            mr_unmap_all(&objects[i].mr, 0);
+    for (uint32_t i = 2; i < OBJECTS; i++) {
+        struct object *o = &objects[i];
+        if (!o->head.dead)
+            continue;
+        if (o->head.type == OBJ_MR)
+            mr_unmap_all(&o->mr, 0);
+        else if (o->head.type == OBJ_EC)
+            ec_unmap(&o->ec);
+    }
 }
 
 static void sweep(enum object_type type)
@@ -114,8 +120,9 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
     if (type == OBJ_SYS || o == kernel_space || (type == OBJ_MR && ((struct mr *)o)->maps))
         return bad(type == OBJ_MR ? BUSY : BAD_CAP, 1);
     mark(o);
-    unmap_regions();
-    core_sync();
+    unmap();
+    core_sync(); /* nobody holds or posts a dead EC after this, */
+    core_sync(); /* nor is one left in an inbox after this      */
     static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_EC, OBJ_SM, OBJ_MR};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++)
         sweep(order[i]);

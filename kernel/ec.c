@@ -5,16 +5,17 @@
 #include <ptab.h>
 #include <vcpu.h>
 
-struct ec *ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va, uint64_t entry, uint64_t sp)
+uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va, uint64_t entry, uint64_t sp, struct ec **out)
 {
     struct ec *ec = object_new(OBJ_EC, pd);
     struct utcb *utcb = ec ? frame_new(pd) : 0;
-    if (!utcb || ptab_map(pd, utcb_va, cpu_pa(utcb) >> PAGE_SHIFT, 1, PTE_USER | PTE_WRITE | PTE_NX)) {
+    uint64_t s = utcb ? ptab_map(pd, utcb_va, cpu_pa(utcb) >> PAGE_SHIFT, 1, PTE_USER | PTE_WRITE | PTE_NX) : (uint64_t)NO_MEMORY;
+    if (s) {
         if (utcb)
             frame_free(utcb);
         if (ec)
             object_free(ec);
-        return 0;
+        return s == BUSY ? bad(BUSY, 2) : s;
     }
     ec->kind = (uint8_t)kind;
     ec->core = core;
@@ -27,7 +28,8 @@ struct ec *ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_
     ec->regs.rsp = sp;
     ec->regs.rsi = utcb_va;
     ec->regs.rflags = RFLAGS_FIXED | RFLAGS_IF | (pd->ports ? RFLAGS_IOPL : 0);
-    return ec;
+    *out = ec;
+    return OK;
 }
 
 static bool user_address(uint64_t va) { return va < USER_END; }
@@ -52,10 +54,13 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
         return bad(BAD_ARG, 4);
     if (!user_address(sp))
         return bad(BAD_ARG, 5);
-    struct ec *ec =
-        kind == EC_VCPU ? vcpu_new(pd, (uint8_t)core, value) : ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp);
-    if (!ec)
-        return NO_MEMORY;
+    struct ec *ec = 0;
+    if (kind != EC_VCPU)
+        s = ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp, &ec);
+    else if (!(ec = vcpu_new(pd, (uint8_t)core, value)))
+        s = NO_MEMORY;
+    if (s)
+        return s;
     ec->events = (uint16_t)events;
     cap_set(self, who & 0xffff, ec, RIGHT_ALL);
     return OK;
@@ -77,12 +82,16 @@ uint64_t ec_recall(struct pd *self, uint64_t slot)
     return OK;
 }
 
+void ec_unmap(struct ec *ec)
+{
+    if (ec->utcb && !ec->pd->head.dead)
+        ptab_unmap(ec->pd, ec->utcb_va, 1);
+}
+
 void ec_release(struct ec *ec)
 {
     if (ec->kind == EC_VCPU)
         vcpu_release(ec);
-    if (ec->pd->head.dead || !ec->utcb)
-        return;
-    ptab_unmap(ec->pd, ec->utcb_va, 1);
-    frame_free(ec->utcb);
+    else if (!ec->pd->head.dead)
+        frame_free(ec->utcb);
 }

@@ -7,12 +7,15 @@
 /* CALL_EC_CREATE; see docs/abi.md. The value (a vCPU's counter index) goes to *value. Graph lock. */
 uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events, uint64_t entry, uint64_t sp, uint64_t *value);
 
-/* A thread or handler with its UTCB mapped; NULL: no memory, or something is mapped there. */
-struct ec *ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va, uint64_t entry, uint64_t sp);
+/* A thread or handler with its UTCB mapped. NO_MEMORY, or BUSY with argument 2: something is mapped there. Graph lock. */
+uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va, uint64_t entry, uint64_t sp,
+                       struct ec **out) WARN_UNUSED;
 
 /* CALL_EC_RECALL. Any core, no lock. */
 uint64_t ec_recall(struct pd *self, uint64_t slot);
 
+/* Take its UTCB out of a PD that lives on; the TLB flush (core_sync) follows. Graph lock. */
+void ec_unmap(struct ec *ec);
 /* Give back its frames while its PD lives (with the PD they go anyway). Graph lock, after core_sync. */
 void ec_release(struct ec *ec);
 

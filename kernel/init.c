@@ -56,10 +56,10 @@ static void make_root(const struct boot_info *info)
     map_root_image(root, info);
     give_regions(root, info);
     struct object *sys = object_new(OBJ_SYS, root);
-    struct ec *ec = ec_new_thread(root, 0, EC_THREAD, ROOT_UTCB, info->root_entry, 0);
-    must(sys && ec, "no memory for root");
+    struct ec *ec;
+    must(sys && !ec_new_thread(root, 0, EC_THREAD, ROOT_UTCB, info->root_entry, 0, &ec), "no memory for root");
     cap_set(root, SLOT_ROOT_PD, root, RIGHT_ALL & ~RIGHT_DESTROY);
-    cap_set(root, SLOT_ROOT_SYS, sys, SYS_TIME | SYS_CORE | SYS_PORTS);
+    cap_set(root, SLOT_ROOT_SYS, sys, SYS_TIME | SYS_CORE | SYS_PORTS | SYS_GUEST);
     cap_set(root, SLOT_ROOT_EC, ec, EC_BIND);
     struct sc *sc = object_new(OBJ_SC, root);
     must(sc, "no memory for root");
@@ -77,7 +77,6 @@ void kernel_start(const struct boot_info *info)
     pool_init();
     pd_make_kernel_space();
     core_init(&cores[0], 0, kernel_space);
-    core_count = 1;
     vcpu_init();
     stat.image_bytes = (uint32_t)(kernel_data_end - image_start);
     make_root(info);

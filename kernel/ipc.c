@@ -127,19 +127,17 @@ void ipc_event(struct ec *self, unsigned event)
 static void resume_event(struct ec *ec, const struct utcb *u)
 {
     uint64_t mtd = u->mtd;
-    if (ec->kind != EC_VCPU) {
-        thread_load(ec, &u->exit, mtd);
-        sched_switch(ec);
-    } else {
+    if (ec->kind == EC_VCPU)
         vcpu_load(ec, &u->exit, mtd);
-        sched_switch(ec);
-        if (mtd & MTD_HALT && !ec->hazard) {
-            ec->state = STATE_HALTED;
-            sched_block(); /* a recall from now on finds it halted: core_take_inbox(), vcpu_recall_local() */
-        }
-    }
-    if (mtd & MTD_KILL)
+    else
+        thread_load(ec, &u->exit, mtd);
+    sched_switch(ec);
+    if (mtd & MTD_KILL) {
         stop(ec);
+    } else if (mtd & MTD_HALT && ec->kind == EC_VCPU && !ec->hazard) {
+        ec->state = STATE_HALTED;
+        sched_block(); /* a recall from now on finds it halted: core_take_inbox(), vcpu_recall_local() */
+    }
 }
 
 void ipc_reply(struct ec *self, uint64_t words)

@@ -2,7 +2,7 @@
 #include <object.h>
 
 struct object objects[OBJECTS];
-struct kernel_stat stat __attribute__((aligned(PAGE_SIZE)));
+struct kernel_stat stat;
 
 static void *object_free_slot(void)
 {

@@ -56,8 +56,9 @@ uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames
     uint64_t s = cap_vacant(self, who & 0xffff, 1);
     if (s == OK)
         s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &owner);
-    if (s == OK && flags & PD_PORTS)
-        s = cap_find(self, who >> 32, OBJ_SYS, SYS_PORTS, 1, &sys);
+    unsigned need = (flags & PD_PORTS ? SYS_PORTS : 0) | (kind == PD_GUEST ? SYS_GUEST : 0);
+    if (s == OK && need)
+        s = cap_find(self, who >> 32, OBJ_SYS, need, 1, &sys);
     if (s)
         return s;
     if (kind > PD_GUEST || flags & ~(uint64_t)PD_PORTS || (kind == PD_GUEST && flags))

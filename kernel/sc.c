@@ -14,7 +14,7 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
     if (s)
         return s;
     struct ec *ec = o;
-    if (ec->kind == EC_HANDLER)
+    if (ec->kind == EC_HANDLER || ec->state == STATE_STOPPED)
         return bad(BAD_ARG, 1);
     if (ec->sc)
         return bad(BUSY, 1);

@@ -177,9 +177,10 @@ static void expire(struct timer *t)
 {
     struct head *o = timer_owner(t);
     timer_clear(t);
-    if (o->type == OBJ_SC)
-        sched_add(sc_of_timer(t));
-    else if (ec_of_timer(t)->kind == EC_VCPU)
+    if (o->type == OBJ_SC) {
+        if (sc_of_timer(t)->ec->state == STATE_READY) /* it may have blocked when its budget was used up */
+            sched_add(sc_of_timer(t));
+    } else if (ec_of_timer(t)->kind == EC_VCPU)
         vcpu_recall_local(ec_of_timer(t));
     else
         sm_timeout(ec_of_timer(t));
@@ -196,23 +197,46 @@ void sched_tick(void)
     sched_arm();
 }
 
-/* The end of a living SC's chain died: its nearest living caller gets ABORTED and the time back.
-   A vCPU or a faulting thread stops: there is nobody left to say how it goes on. */
+/* A handler whose call is over, whatever it did: it waits for its next caller. */
+static void reset_handler(struct ec *ec)
+{
+    timer_clear(&ec->timer);
+    sm_leave(ec);
+    ec->sc = 0;
+    ec->caller = 0;
+    ec->state = STATE_IDLE;
+}
+
+/* The living EC nearest to the SC's home whose handler is dead; NULL: the chain is whole. */
+static struct ec *chain_cut(const struct sc *sc)
+{
+    struct ec *cut = 0;
+    for (struct ec *ec = sc->ec; ec->caller; ec = ec->caller)
+        if (ec->head.dead && !ec->caller->head.dead)
+            cut = ec->caller;
+    return cut;
+}
+
+/* A handler in a living SC's chain died: its caller gets ABORTED and the time back, and what the handler
+   had called is off. A vCPU or a faulting thread stops: there is nobody left to say how it goes on. */
 static void purge_chain(struct sc *sc)
 {
-    struct ec *ec = sc->ec;
-    while (ec->head.dead)
-        ec = ec->caller;
-    if (ec == sc->ec)
+    struct ec *cut = chain_cut(sc);
+    if (!cut)
         return;
-    sc->ec = ec;
-    ec->regs.rax = ABORTED;
-    if (ec->call == BY_EVENT) {
-        ec->state = STATE_STOPPED;
+    for (struct ec *ec = sc->ec, *caller; ec != cut; ec = caller) {
+        caller = ec->caller;
+        if (!ec->head.dead)
+            reset_handler(ec);
+    }
+    sc->ec = cut;
+    cut->regs.rax = ABORTED;
+    if (cut->call == BY_EVENT) {
+        cut->state = STATE_STOPPED;
         if (sc->queued)
             dequeue(sc);
     } else {
-        ec->state = STATE_READY;
+        cut->state = STATE_READY;
         sched_add(sc);
     }
 }
@@ -230,23 +254,22 @@ static void purge_sc(struct core *c, struct sc *sc)
         c->sc = 0;
 }
 
-/* `ec` is dead, or lost the time it ran on: out of every queue; a handler waits for its next caller. */
-static void purge_ec(struct core *c, struct ec *ec)
+/* `ec` is dead, or lost the time it ran on: out of every queue. */
+static void purge_ec(struct ec *ec)
 {
     bool timeless = ec->sc && ec->sc->head.dead;
     if (!ec->head.dead && !timeless)
         return;
+    if (!ec->head.dead && ec->kind == EC_HANDLER) {
+        reset_handler(ec);
+        return;
+    }
     timer_clear(&ec->timer);
     sm_leave(ec);
-    if (c->loaded == ec)
-        c->loaded = 0;
     if (ec->head.dead)
         return;
     ec->sc = 0;
-    ec->caller = 0;
-    if (ec->kind == EC_HANDLER) {
-        ec->state = STATE_IDLE;
-    } else if (ec->state == STATE_CALLING || ec->state == STATE_BLOCKED) {
+    if (ec->state == STATE_CALLING || ec->state == STATE_BLOCKED) {
         ec->state = STATE_READY;
         ec->regs.rax = ABORTED;
     }
@@ -261,7 +284,7 @@ void sched_purge(void)
             purge_sc(c, &objects[i].sc);
     for (uint32_t i = 1; i < OBJECTS; i++)
         if (objects[i].head.type == OBJ_EC && objects[i].ec.core == c->number)
-            purge_ec(c, &objects[i].ec);
+            purge_ec(&objects[i].ec);
     c->current = 0;
     c->attention = 1;
 }

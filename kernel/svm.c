@@ -162,8 +162,10 @@ void vcpu_recall_local(struct ec *ec)
 static void fpu_on(void) { cpu_clts(); }
 static void fpu_off(void) { cpu_set_cr0(cpu_cr0() | CR0_TS); }
 
-static void unload(struct core *c)
+void vcpu_unload(struct core *c)
 {
+    if (!c->loaded)
+        return;
     struct vcpu *v = c->loaded->vcpu;
     fpu_on();
     cpu_get_dr(v->dr);
@@ -176,8 +178,7 @@ static void unload(struct core *c)
 static void load(struct core *c, struct ec *ec)
 {
     struct vcpu *v = ec->vcpu;
-    if (c->loaded)
-        unload(c);
+    vcpu_unload(c);
     fpu_on();
     cpu_set_dr(v->dr);
     cpu_xsetbv(7);
@@ -185,13 +186,13 @@ static void load(struct core *c, struct ec *ec)
     cpu_xsetbv(v->xcr0);
     fpu_off();
     c->loaded = ec;
-    c->flush_guest = true;
 }
 
 void vcpu_prepare(struct ec *ec)
 {
     struct core *c = cpu_core();
-    uint8_t hazard = __atomic_exchange_n(&ec->hazard, 0, __ATOMIC_ACQ_REL);
+    uint8_t take = ec->hazard & HAZARD_START ? HAZARD_START : HAZARD_RECALL; /* one at a time: each is an event */
+    uint8_t hazard = __atomic_fetch_and(&ec->hazard, (uint8_t)~take, __ATOMIC_ACQ_REL) & take;
     if (hazard & HAZARD_START) {
         ec->vcpu->stat->exits[EVENT_START]++;
         ipc_event(ec, EVENT_START);
@@ -332,7 +333,7 @@ static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state 
     uint64_t xcr0 = x->xcr0 & 7;
     if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
         if (c->loaded == ec)
-            unload(c);
+            vcpu_unload(c);
         ec->vcpu->xcr0 = xcr0;
     }
     v->tlb_control = 1;

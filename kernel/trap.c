@@ -27,7 +27,7 @@ static void say_hex(uint64_t v)
 
 void kernel_panic(const char *what, uint64_t vector, uint64_t rip)
 {
-    say("\r\nhairline| kernel stopped: ");
+    say("\r\nhairline: kernel stopped: ");
     say(what);
     say_hex(vector);
     say_hex(rip);

@@ -22,6 +22,8 @@ struct vcpu {
 
 /* Turn virtualization on for this core. */
 void vcpu_core_init(struct core *c);
+/* Save what the core holds of a vCPU beside the VMCB; the next entry of any vCPU flushes the guest TLB. Own core. */
+void vcpu_unload(struct core *c);
 /* Maps that all guests share; once, on the boot core. */
 void vcpu_init(void);
 

@@ -51,7 +51,7 @@ static void make_domains(struct vm *vm)
         file_gibi += vm->file[i].size / GIBI;
     uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + machine.cores + (1 + EVENT_COUNT) * vcpus;
     note(vm, "VMM domain", pd_create(vm_slot(vm, VM_VMM), SLOT_ROOT_PD, 0, PD_HOST, 0, vmm_frames, vmm_objects));
-    note(vm, "guest domain", pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, 0, PD_GUEST, 0, 12 + 4 * vcpus + gibi, 4 + 2 * vcpus));
+    note(vm, "guest domain", pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 12 + 4 * vcpus + gibi, 4 + 2 * vcpus));
 }
 
 static void map_memory(struct vm *vm)

@@ -76,7 +76,7 @@ static void idle(void)
 static bool one_life(uint32_t i)
 {
     bool ok = kit_domain(L_PD, 64, 40);
-    ok = ok && pd_create(L_CHILD, L_PD, 0, PD_GUEST, 0, 10, 6) == OK && pd_create(L_GRAND, L_PD, 0, PD_HOST, 0, 4, 4) == OK;
+    ok = ok && pd_create(L_CHILD, L_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 10, 6) == OK && pd_create(L_GRAND, L_PD, 0, PD_HOST, 0, 4, 4) == OK;
     ok = ok && kit_handler(SERVER, L_PD, 0) && pt_create(L_PT, L_PD, KIT_THREAD + SERVER, address_of((void *)(uintptr_t)serve), 0, i) == OK;
     ok = ok && sm_create(L_SM, L_PD, 0) == OK && delegate(SLOT_ROOT_PD, L_SM, L_PD, OWN_DONE, SM_DOWN) == OK;
     ok = ok && kit_thread(WORKER, L_PD, 0, idle, KIT_EMPTY, 31) && pt_call(L_PT, 1) == OK;
