@@ -51,7 +51,7 @@ static bool make_ext4(const char *path, uint64_t size, const char *vm)
     const char *same = "root_owner=0:0,hash_seed=" UUID;
     const char *argv[] = {"mke2fs", "-qF", "-t", "ext4", "-d", folder, "-U", UUID, "-E", same, path, NULL};
     setenv("E2FSPROGS_FAKE_TIME", "1767225600", 1);
-    bool ok = write_file(path, NULL, 0) && truncate(path, (off_t)size) == 0 && mkdir(folder, 0755) == 0 &&
+    bool ok = write_file(path, "", 0) && truncate(path, (off_t)size) == 0 && mkdir(folder, 0755) == 0 &&
               write_file(readme, text, strlen(text)) && (host_run(argv) == 0 || host_fail("mke2fs could not make a disk for %s", vm));
     unlink(readme);
     rmdir(folder);
@@ -70,7 +70,8 @@ bool job_stage(const struct job *job, const char *folder, bool copy)
         ok = place(host_image(images[i]), host_text("%s/%s", folder, images[i]), copy);
     for (uint32_t i = 0; ok && i < job->plan.files; i++)
         ok = stage_file(&job->file[i], host_text("%s/f%u", folder, i), copy);
-    for (uint32_t i = job->plan.files; ok && unlink(host_text("%s/f%u", folder, i)) == 0; i++)
-        continue; /* the file of a larger plan that was here before */
+    uint32_t old = job->plan.files; /* the files of a larger plan that was here before */
+    while (ok && unlink(host_text("%s/f%u", folder, old)) == 0)
+        old++;
     return ok;
 }
