@@ -23,10 +23,11 @@ enum mtd {
     MTD_INJECT = 1 << 5,   /* inject, intr, shadow                             */
     MTD_TIMER = 1 << 6,    /* deadline                                         */
     MTD_HALT = 1 << 7,     /* out only: block until recalled or the deadline   */
-    MTD_CONTROL = 1 << 8,  /* cr0 cr2 cr3 cr4 efer xcr0 dr6 dr7                */
+    MTD_CONTROL = 1 << 8,  /* cr0 cr2 cr3 cr4 xcr0 dr6 dr7                */
     MTD_SEGS = 1 << 9,     /* es cs ss ds fs gs gdtr ldtr idtr tr, cpl         */
     MTD_SYSCALL = 1 << 10, /* star lstar cstar sfmask kernel_gs sysenter_* pat */
     MTD_KILL = 1 << 11,    /* out only: never run again                        */
+    MTD_EFER = 1 << 12,    /* efer                                             */
 };
 
 struct segment {
@@ -46,17 +47,18 @@ enum segment_index { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_GDTR, S
 struct exit_state {
     uint64_t rax, rcx, rdx, rbx;                                  /* MTD_ACDB  */
     uint64_t rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15; /* MTD_REST */
-    uint64_t rip, next_rip;                            /* MTD_RIP; next_rip: of the instruction that exited, where known, else 0 */
-    uint64_t rflags, rsp;                              /* MTD_FLAGS                                  */
-    uint64_t code;                                     /* MTD_QUAL: vCPU: SVM exit code; thread: exception vector */
-    uint64_t info1, info2;                             /* vCPU: EXITINFO1/2; thread: error code, CR2 */
-    uint64_t inject;                                   /* MTD_INJECT: out: event for the next entry  */
-    uint64_t intr;                                     /* vector | INTR_PENDING: delivered by hardware once the guest can take it.
-                                                          In: INTR_PENDING still set if it was not taken yet. Out: 0 withdraws it */
-    uint64_t shadow;                                   /* 1: in an interrupt shadow (STI, MOV SS)    */
-    uint64_t deadline;                                 /* MTD_TIMER: absolute TSC at which the vCPU is recalled; 0: none */
-    uint64_t cr0, cr2, cr3, cr4, efer, xcr0, dr6, dr7; /* MTD_CONTROL */
-    uint64_t cpl;                                      /* MTD_SEGS  */
+    uint64_t rip, next_rip;                      /* MTD_RIP; next_rip: of the instruction that exited, where known, else 0 */
+    uint64_t rflags, rsp;                        /* MTD_FLAGS                                  */
+    uint64_t code;                               /* MTD_QUAL: vCPU: SVM exit code; thread: exception vector */
+    uint64_t info1, info2;                       /* vCPU: EXITINFO1/2; thread: error code, CR2 */
+    uint64_t inject;                             /* MTD_INJECT: out: event for the next entry  */
+    uint64_t intr;                               /* vector | INTR_PENDING: delivered by hardware once the guest can take it.
+                                                    In: INTR_PENDING still set if it was not taken yet. Out: 0 withdraws it */
+    uint64_t shadow;                             /* 1: in an interrupt shadow (STI, MOV SS)    */
+    uint64_t deadline;                           /* MTD_TIMER: absolute TSC at which the vCPU is recalled; 0: none */
+    uint64_t cr0, cr2, cr3, cr4, xcr0, dr6, dr7; /* MTD_CONTROL */
+    uint64_t efer;                               /* MTD_EFER */
+    uint64_t cpl;                                /* MTD_SEGS  */
     struct segment seg[SEG_COUNT];
     uint64_t star, lstar, cstar, sfmask, kernel_gs; /* MTD_SYSCALL */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;

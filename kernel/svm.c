@@ -278,7 +278,6 @@ static void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_st
 {
     if (mtd & MTD_CONTROL) {
         x->cr0 = v->cr0, x->cr2 = v->cr2, x->cr3 = v->cr3, x->cr4 = v->cr4;
-        x->efer = v->efer & ~(uint64_t)EFER_SVME;
         x->xcr0 = ec->vcpu->xcr0, x->dr6 = v->dr6, x->dr7 = v->dr7;
     }
     if (mtd & MTD_SEGS) {
@@ -311,6 +310,8 @@ void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
     }
     if (mtd & MTD_TIMER)
         x->deadline = ec->timer.deadline;
+    if (mtd & MTD_EFER)
+        x->efer = v->efer & ~(uint64_t)EFER_SVME;
     if (mtd & MTD_RARE)
         store_rare(ec, v, x, mtd);
 }
@@ -328,7 +329,6 @@ static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state 
 {
     struct core *c = cpu_core();
     v->cr0 = x->cr0, v->cr2 = x->cr2, v->cr3 = x->cr3, v->cr4 = x->cr4;
-    v->efer = x->efer | EFER_SVME;
     v->dr6 = x->dr6, v->dr7 = x->dr7;
     uint64_t xcr0 = x->xcr0 & 7;
     if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
@@ -375,6 +375,10 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
         timer_clear(&ec->timer);
         if (x->deadline)
             timer_set(&ec->timer, x->deadline);
+    }
+    if (mtd & MTD_EFER) {
+        v->efer = x->efer | EFER_SVME;
+        v->tlb_control = 1;
     }
     if (mtd & MTD_RARE)
         load_rare(ec, v, x, mtd);

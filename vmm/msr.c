@@ -18,7 +18,6 @@ enum msr {
 };
 
 #define APIC_BASE_BSP 0x100u
-#define CR0_PG        0x80000000u
 #define EFER_LME      0x100u
 #define EFER_LMA      0x400u
 #define EFER_GUEST    0x901u /* NXE, LME, SCE: what the guest may write */
@@ -92,10 +91,10 @@ static bool clock_system_write(struct vcpu *v, uint64_t value)
 static bool efer_write(struct utcb *u, uint64_t value)
 {
     struct exit_state *s = &u->exit;
-    if (value & ~(uint64_t)(EFER_GUEST | EFER_LMA) || ((value ^ s->efer) & EFER_LME && s->cr0 & CR0_PG))
+    if (value & ~(uint64_t)(EFER_GUEST | EFER_LMA) || ((value ^ s->efer) & EFER_LME && s->efer & EFER_LMA))
         return false;
     s->efer = (value & EFER_GUEST) | (s->efer & EFER_LMA);
-    u->mtd |= MTD_CONTROL;
+    u->mtd |= MTD_EFER;
     return true;
 }
 

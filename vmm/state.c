@@ -20,7 +20,7 @@
 #define RESET_PAT     0x0007040600070406ull
 #define SELECTOR_CODE 0x10u
 #define SELECTOR_DATA 0x18u
-#define ALL_GROUPS    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL)
+#define ALL_GROUPS    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
 
 static struct segment segment(uint16_t selector, uint16_t attrib, uint32_t limit, uint64_t base)
 {
