@@ -1,6 +1,6 @@
 # Unit tests of kernel/ on the host, with sanitizers: `make unit-kernel`. The kernel's C compiles unchanged; tests/host/cpu.h is the processor.
 # `stat` is also a function of the C library. invariant() is looked at after each object call, as in debug builds.
-UNIT_KERNEL       = cap ipc time
+UNIT_KERNEL       = cap memory ipc time core vcpu life
 UNIT_KERNEL_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer --coverage \
                     -Itests/host -Ikernel/debug -Ikernel -I. -Itests/unit -Dstat=kernel_counters -DPOOL_FRAMES=1024u -MMD -MP
 UNIT_KERNEL_DIR   = $(O)/tests/unit/kernel
@@ -16,7 +16,7 @@ $(UNIT_KERNEL_PROGRAMS): $(O)/tests/unit/test_%: $(UNIT_KERNEL_DIR)/tests/unit/t
 
 unit-kernel: $(UNIT_KERNEL_PROGRAMS)
 	@find $(UNIT_KERNEL_DIR) -name '*.gcda' -delete
-	@status=0; for t in $(UNIT_KERNEL_PROGRAMS); do $$t || status=1; done; tests/coverage $(UNIT_KERNEL_DIR)/kernel; exit $$status
+	@status=0; for t in $(UNIT_KERNEL_PROGRAMS); do timeout 120 $$t || status=1; done; tests/coverage $(UNIT_KERNEL_DIR)/kernel; exit $$status
 
 .PHONY: unit-kernel
 .SECONDARY: $(UNIT_KERNEL_PROGRAMS:$(O)/tests/unit/%=$(UNIT_KERNEL_DIR)/tests/unit/%.c.o)

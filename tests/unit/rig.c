@@ -122,7 +122,7 @@ void settle(void)
 void deliver(void)
 {
     struct core *self = machine.core;
-    while (machine.ipis)
+    do
         for (uint32_t i = 0; i < core_count; i++) {
             on_core(i);
             if (machine.ipis & 1u << i) {
@@ -131,6 +131,7 @@ void deliver(void)
             }
             settle();
         }
+    while (machine.ipis);
     machine.core = self;
 }
 
@@ -220,7 +221,7 @@ uint64_t end(uint64_t slot) { return graph(CALL_DESTROY, slot, 0, 0, 0, 0); }
 uint64_t make_pd(enum pd_kind kind, uint64_t frames, uint64_t objects_quota)
 {
     uint64_t slot = slot_new();
-    assert_int_equal(graph(CALL_PD_CREATE, slot | (uint64_t)LAB << 16, kind, frames, objects_quota, 0), OK);
+    assert_int_equal(graph(CALL_PD_CREATE, slot | (uint64_t)LAB << 16 | (uint64_t)SLOT_ROOT_SYS << 32, kind, frames, objects_quota, 0), OK);
     return slot;
 }
 
@@ -290,6 +291,7 @@ int rig_boot(void **state)
     root = &objects[2].pd;
     root_sleeps();
     machine.apic_id = 1;
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 1, 0, 0, 0), OK);
     on_core(1);
     if (!setjmp(way_out))
         core_main_ap();

@@ -122,7 +122,7 @@ static void a_sleeper_without_budget_sleeps_on(void **state)
     machine.tsc += 100; /* the timer has fired, but its interrupt waits until the call is over */
     call(t.e, CALL_SM_DOWN, BELL, 0);
     assert_ptr_equal(current(), other.e);
-    pass(5000);
+    pass(950);
     assert_ptr_equal(current(), other.e);
     assert_int_equal(t.e->state, STATE_BLOCKED);
     up_by(other.e, BELL);
@@ -141,7 +141,7 @@ static void a_stopped_fault_without_budget_stays_stopped(void **state)
     assert_null(current());
     assert_int_equal(end(pd), OK);
     assert_int_equal(t.e->state, STATE_STOPPED);
-    pass(5000);
+    pass(900); /* into its next period */
     assert_null(current());
 }
 

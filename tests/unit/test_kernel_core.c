@@ -1,0 +1,170 @@
+/* Cores together: the graph lock, the rendezvous, the inbox, and what a destroyed object may leave behind. */
+#include "rig.h"
+
+enum { BELL = 10 };
+
+void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t number);
+
+static struct pd *watched;
+static uint64_t watched_va;
+static bool seen_mapped;
+
+/* The last TLB flush must not come before the last unmap. */
+static void look(void)
+{
+    uint64_t frame, bits;
+    seen_mapped = ptab_lookup(watched, watched_va, &frame, &bits);
+}
+
+static void the_machine_is_up(void **state)
+{
+    (void)state;
+    assert_int_equal(core_count, 2);
+    assert_int_equal(stat.core[1].online, 1);
+    assert_int_equal(stat.core[1].apic_id, 1);
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 1, 0, 0, 0), bad(BUSY, 2));
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 1u << 20, 0, 0, 0), bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_PD, 2, 0, 0, 0), bad(BAD_CAP, 1));
+    uint32_t sent = machine.started;
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 2, 0, 0, 0), OK);
+    assert_int_equal(machine.started, sent + 3);
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 3, 0, 0, 0), BUSY); /* one at a time */
+}
+
+static void idle_time_is_counted(void **state)
+{
+    (void)state;
+    uint64_t pd, t = make_thread(0, 5, &pd), idle = stat.core[0].idle, begin = machine.tsc;
+    pass(500);
+    assert_int_equal(end(t + 1), OK);
+    assert_int_equal(stat.core[0].idle, idle);
+    pass(300);
+    make_sc(t, 5, SLICE, 0);
+    assert_int_equal(stat.core[0].idle - idle, machine.tsc - begin - 500);
+}
+
+static void an_unmapped_region_is_flushed_everywhere(void **state)
+{
+    (void)state;
+    uint64_t pd, t = make_thread(1, 5, &pd);
+    deliver();
+    assert_int_equal(graph(CALL_MR_MAP, RAM | pd << 16 | (uint64_t)MR_READ << 32, 0x40000000, 0, 1, 0), OK);
+    watched = object_at(pd), watched_va = 0x40000000;
+    seen_mapped = true;
+    machine.flushed = look;
+    assert_int_equal(graph(CALL_MR_UNMAP, RAM | pd << 16, 0, 0, 0, 0), OK);
+    assert_false(seen_mapped);
+    assert_ptr_equal(cores[1].current, object_at(t));
+}
+
+/* A thread that dies alone takes its UTCB's frame out of a living space: before the flush, not after. */
+static void a_dead_threads_utcb_is_flushed(void **state)
+{
+    (void)state;
+    uint64_t pd, other;
+    make_thread(0, 5, &pd);
+    other = make_ec(pd, 1, EC_THREAD);
+    struct ec *ec = object_at(other);
+    watched = ec->pd, watched_va = ec->utcb_va;
+    seen_mapped = true;
+    machine.flushed = look;
+    graph_lock();
+    assert_int_equal(pd_destroy(root, other), OK); /* no flush but its own */
+    graph_unlock();
+    assert_false(seen_mapped);
+}
+
+static void a_dying_space_is_left(void **state)
+{
+    (void)state;
+    uint64_t pd, there;
+    make_thread(1, 5, &pd);
+    deliver();
+    make_thread(0, 5, &there);
+    assert_int_equal(cores[1].cr3, ((struct pd *)object_at(pd))->table_pa);
+    assert_int_equal(end(pd), OK);
+    assert_int_equal(machine.cr3[1], kernel_space->table_pa);
+    assert_null(cores[1].current);
+}
+
+/* Core 1 spins for the graph lock, so it takes no IPI. Meanwhile core 0, which has the lock, destroys a
+   thread of core 1, and its slot gets a new owner. */
+static uint64_t doomed;
+static void *new_owner;
+
+static void spinner_polls(void)
+{
+    on_core(1);
+    core_sync_poll();
+    on_core(0);
+}
+
+static void destroyer_works(void)
+{
+    machine.relax = spinner_polls;
+    on_core(0);
+    assert_int_equal(pd_destroy(root, doomed), OK);
+    new_owner = object_new(OBJ_SM, object_at(LAB));
+    graph_unlock();
+    on_core(1);
+}
+
+static void spin_on_core_1(uint64_t number)
+{
+    graph_lock();
+    on_core(1);
+    machine.relax = destroyer_works;
+    call_graph(0, 0, 0, 0, 0, number);
+}
+
+static void a_posted_thread_dies_while_its_core_spins(void **state)
+{
+    (void)state;
+    uint64_t pd, spinner_pd, bell = make_sm(0), spinner = make_thread(1, 5, &spinner_pd);
+    deliver();
+    doomed = make_thread(1, 9, &pd);
+    deliver();
+    struct ec *ec = object_at(doomed);
+    give(bell, pd, BELL, SM_DOWN);
+    on_core(1);
+    call(ec, CALL_SM_DOWN, BELL, 0);
+    assert_ptr_equal(current(), object_at(spinner));
+    on_core(0);
+    assert_int_equal(sm_up(root, bell), OK); /* posted to core 1; its IPI waits */
+    spin_on_core_1(CALL_REVOKE);
+    assert_ptr_equal(new_owner, ec); /* else this test tests nothing */
+    assert_null(cores[1].inbox);
+    object_free(new_owner);
+    settle();
+    assert_ptr_equal(current(), object_at(spinner));
+}
+
+/* A caller dies while it waits for the graph lock, and its slot is taken: the call must not happen. */
+static void a_dead_caller_makes_no_call(void **state)
+{
+    (void)state;
+    uint64_t pd;
+    doomed = make_thread(1, 9, &pd);
+    deliver();
+    struct ec *ec = object_at(doomed);
+    spin_on_core_1(CALL_COUNT);
+    assert_ptr_equal(new_owner, ec);
+    assert_int_equal(ec->regs.rax, 0); /* no status was written into the semaphore that lives there */
+    object_free(new_owner);
+    settle();
+    assert_null(current());
+}
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        RIG_TEST(the_machine_is_up),
+        RIG_TEST(idle_time_is_counted),
+        RIG_TEST(an_unmapped_region_is_flushed_everywhere),
+        RIG_TEST(a_dead_threads_utcb_is_flushed),
+        RIG_TEST(a_dying_space_is_left),
+        RIG_TEST(a_posted_thread_dies_while_its_core_spins),
+        RIG_TEST(a_dead_caller_makes_no_call),
+    };
+    return RIG_RUN(all);
+}

@@ -1,0 +1,451 @@
+/* vCPUs: events, what travels with them, CPUID, halts and recalls. */
+#include "rig.h"
+
+static uint64_t guest_pd, vmm_pd, vcpu_slot, handler_slot;
+static struct ec *vcpu, *handler;
+static struct vmcb *vmcb;
+static struct exit_state *x;
+
+/* A vCPU on core 0 whose every event comes to one handler with `mtd`; it has run its EVENT_START and is in guest code. */
+static void start_vcpu(uint64_t mtd)
+{
+    guest_pd = make_pd(PD_GUEST, 40, 40);
+    vmm_pd = make_pd(PD_HOST, 16, 16);
+    handler_slot = make_ec(vmm_pd, 0, EC_HANDLER);
+    vcpu_slot = make_ec(guest_pd, 0, EC_VCPU);
+    for (uint64_t event = 0; event < EVENT_COUNT; event++)
+        give(make_pt(handler_slot, mtd, event), guest_pd, EVENTS + event, PT_CALL);
+    vcpu = object_at(vcpu_slot);
+    handler = object_at(handler_slot);
+    vmcb = vcpu->vcpu->vmcb;
+    x = &handler->utcb->exit;
+    make_sc(vcpu_slot, 5, SLICE, 0);
+    if (current() != handler)
+        pass(SLICE); /* another's turn first */
+    assert_ptr_equal(current(), handler);
+    assert_int_equal(handler->regs.rdi, EVENT_START);
+}
+
+/* The handler answers with `mtd`. */
+static void answer(uint64_t mtd)
+{
+    handler->utcb->mtd = mtd;
+    reply(handler, 0);
+}
+
+static void assert_event(unsigned event)
+{
+    assert_ptr_equal(current(), handler);
+    assert_int_equal(handler->regs.rdi, event);
+}
+
+static void exit_codes_become_events(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t code, event, skip;
+    } row[] = {
+        {EXIT_MSR, EVENT_MSR, 2},
+        {EXIT_HLT, EVENT_HLT, 1},
+        {EXIT_VMMCALL, EVENT_VMCALL, 3},
+        {EXIT_XSETBV, EVENT_XSETBV, 3},
+        {EXIT_NPF, EVENT_MEMORY, 0},
+        {EXIT_SHUTDOWN, EVENT_SHUTDOWN, 0},
+        {EXIT_CR8, EVENT_CR8, 0},
+        {EXIT_EXCEPTION + 1, EVENT_EXCEPTION, 0},
+        {EXIT_EXCEPTION + 17, EVENT_EXCEPTION, 0},
+        {EXIT_EXCEPTION + 18, EVENT_EXCEPTION, 0},
+        {~0ull, EVENT_INVALID, 0},
+        {0xffffffffull, EVENT_INVALID, 0},
+        {0x80, EVENT_OPCODE, 0}, /* VMRUN */
+        {0x76, EVENT_OPCODE, 0}, /* INVD */
+        {0x8c, EVENT_OPCODE, 0}, /* MWAIT */
+        {0x40, EVENT_OPCODE, 0}, /* an exception nobody watches */
+        {0x0, EVENT_OPCODE, 0},
+        {0x401, EVENT_OPCODE, 0},
+        {1ull << 40, EVENT_OPCODE, 0},
+    };
+    start_vcpu(MTD_RIP | MTD_QUAL);
+    answer(0);
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        uint64_t before = vcpu->vcpu->stat->exits[row[i].event];
+        vmcb->rip = 0x7000;
+        vmcb->info1 = 11, vmcb->info2 = 22;
+        vm_exit(vcpu, row[i].code);
+        assert_event((unsigned)row[i].event);
+        assert_int_equal(x->code, row[i].code);
+        assert_int_equal(x->info2, 22);
+        assert_int_equal(x->next_rip, row[i].skip ? 0x7000 + row[i].skip : 0);
+        assert_int_equal(vcpu->vcpu->stat->exits[row[i].event], before + 1);
+        answer(0);
+        assert_ptr_equal(current(), vcpu);
+        assert_int_equal(vmcb->rip, 0x7000);
+    }
+    vmcb->info2 = 0x7002;
+    vm_exit(vcpu, EXIT_PORT); /* hardware tells where a port instruction ends */
+    assert_event(EVENT_PORT);
+    assert_int_equal(x->next_rip, 0x7002);
+}
+
+static void interrupts_stay_in_the_kernel(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    answer(0);
+    vm_exit(vcpu, EXIT_INTR);
+    assert_ptr_equal(current(), vcpu);
+    vm_exit(vcpu, EXIT_NMI);
+    assert_ptr_equal(current(), vcpu);
+    assert_int_equal(vcpu->vcpu->stat->exits[CAUSE_INTR], 1);
+}
+
+static void what_was_being_delivered_is_delivered_again(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_INJECT);
+    answer(0);
+    vmcb->exit_int = INJECT_VALID | INJECT_EXCEPTION | 14;
+    vm_exit(vcpu, EXIT_NPF);
+    assert_int_equal(x->inject, vmcb->exit_int);
+    x->inject = 0, x->intr = 0;
+    answer(MTD_INJECT);
+    assert_int_equal(vmcb->inject, vmcb->exit_int);
+    vmcb->exit_int = 0;
+    vm_exit(vcpu, EXIT_INTR);
+    assert_int_equal(vmcb->inject, 0);
+}
+
+static void an_offer_can_be_withdrawn(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_INJECT);
+    x->inject = 0, x->intr = INTR_PENDING | 0x51;
+    answer(MTD_INJECT);
+    assert_int_equal(vmcb->vintr, 0x51ull << 32 | 5 << 16 | VINTR_MASKING | VINTR_IRQ);
+    assert_int_equal(vmcb->intercept_cr, CR8_WRITE);
+    vm_exit(vcpu, EXIT_HLT);
+    assert_int_equal(x->intr, INTR_PENDING | 0x51);
+    x->intr = 0;
+    answer(MTD_INJECT);
+    assert_int_equal(vmcb->vintr, VINTR_MASKING);
+    assert_int_equal(vmcb->intercept_cr, 0);
+}
+
+/* Every group goes out and comes back as it was, and no other moves. */
+static void groups_travel_alone(void **state)
+{
+    (void)state;
+    static const uint64_t groups[] = {MTD_ACDB, MTD_REST, MTD_FLAGS, MTD_CONTROL, MTD_SEGS, MTD_SYSCALL};
+    start_vcpu(MTD_ACDB | MTD_REST | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL);
+    answer(0);
+    struct exit_state sent;
+    for (unsigned i = 0; i < COUNT(groups); i++) {
+        vm_exit(vcpu, EXIT_HLT);
+        struct exit_state was = *x;
+        memset(x, 0x41 + (int)i, sizeof *x);
+        x->xcr0 = 3, x->efer = 0xd01, x->cpl = 3;
+        sent = *x;
+        answer(groups[i]);
+        vm_exit(vcpu, EXIT_HLT);
+        assert_int_equal(x->rax, groups[i] == MTD_ACDB ? sent.rax : was.rax);
+        assert_int_equal(x->r15, groups[i] == MTD_REST ? sent.r15 : was.r15);
+        assert_int_equal(x->rsp, groups[i] == MTD_FLAGS ? sent.rsp : was.rsp);
+        assert_int_equal(x->cr3, groups[i] == MTD_CONTROL ? sent.cr3 : was.cr3);
+        assert_int_equal(x->efer, groups[i] == MTD_CONTROL ? sent.efer : was.efer);
+        assert_int_equal(x->xcr0, groups[i] == MTD_CONTROL ? 3 : was.xcr0);
+        assert_int_equal(x->seg[SEG_TR].base, groups[i] == MTD_SEGS ? sent.seg[SEG_TR].base : was.seg[SEG_TR].base);
+        assert_int_equal(x->cpl, groups[i] == MTD_SEGS ? 3 : was.cpl);
+        assert_int_equal(x->pat, groups[i] == MTD_SYSCALL ? sent.pat : was.pat);
+        answer(0);
+    }
+    assert_true(vmcb->efer & EFER_SVME);
+}
+
+/* What a VMM must not reach by any reply. */
+static void the_kernels_part_of_a_vmcb_stays(void **state)
+{
+    (void)state;
+    start_vcpu(~0u);
+    memset(x, 0xff, sizeof *x);
+    answer(0xffffffff & ~(uint64_t)(MTD_KILL | MTD_HALT | MTD_TIMER));
+    assert_int_equal(vmcb->nested, 1);
+    assert_int_equal(vmcb->nested_cr3, ((struct pd *)object_at(guest_pd))->table_pa);
+    assert_int_equal(vmcb->asid, 1);
+    assert_int_equal(vmcb->tsc_offset, 0);
+    assert_true(vmcb->efer & EFER_SVME);
+    assert_true(vmcb->vintr & VINTR_MASKING);
+    assert_int_equal(vmcb->intercept1 & (I1_INTR | I1_NMI | I1_CPUID | I1_MSR | I1_PORT | I1_INVD | I1_SHUTDOWN),
+                     I1_INTR | I1_NMI | I1_CPUID | I1_MSR | I1_PORT | I1_INVD | I1_SHUTDOWN);
+    assert_int_equal(vmcb->intercept2 & I2_SVM, I2_SVM);
+    assert_int_equal(vcpu->vcpu->xcr0, 7); /* the part of all ones that there is */
+}
+
+static void an_impossible_xcr0_is_ignored(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_CONTROL);
+    for (uint64_t v = 0; v < 8; v++) {
+        uint64_t was = vcpu->vcpu->xcr0;
+        x->xcr0 = v;
+        answer(MTD_CONTROL);
+        assert_int_equal(vcpu->vcpu->xcr0, v == 1 || v == 3 || v == 7 ? v : was);
+        assert_int_equal(machine.xcr0, vcpu->vcpu->xcr0);
+        vm_exit(vcpu, EXIT_HLT);
+    }
+}
+
+/* ---- CPUID ---- */
+static struct cpuid_row row_of(uint32_t leaf, uint32_t subleaf, uint32_t value)
+{
+    return (struct cpuid_row){.leaf = leaf, .subleaf = subleaf, .eax = value, .ecx = value};
+}
+
+static uint64_t ask(uint32_t leaf, uint32_t subleaf)
+{
+    vmcb->rax = leaf;
+    vcpu->regs.rcx = subleaf;
+    vmcb->rip = 100;
+    vm_exit(vcpu, EXIT_CPUID);
+    assert_ptr_equal(current(), vcpu);
+    assert_int_equal(vmcb->rip, 102);
+    return vmcb->rax;
+}
+
+static void cpuid_comes_from_the_table(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t leaf, subleaf, value;
+    } rows[] = {{0, CPUID_ANY, 10},          {1, CPUID_ANY, 11}, {4, 0, 40},    {4, 2, 42},
+                {7, CPUID_ANY, 70},          {0xd, 0, 130},      {0xd, 1, 131}, {0x40000000, CPUID_ANY, 90},
+                {0x80000008, CPUID_ANY, 98}, {0xc0000001, 5, 99}};
+    struct utcb *u = ((struct ec *)object_at(SLOT_ROOT_EC))->utcb;
+    guest_pd = make_pd(PD_GUEST, 40, 40);
+    uint64_t slot = make_ec(guest_pd, 0, EC_VCPU);
+    for (unsigned i = 0; i < COUNT(rows); i++)
+        u->cpuid[i] = row_of(rows[i].leaf, rows[i].subleaf, rows[i].value);
+    u->cpuid[1].flags = CPUID_OSXSAVE;
+    u->rows = 0;
+    assert_int_equal(graph(CALL_VCPU_CPUID, slot, 0, 0, 0, 0), bad(BAD_ARG, 1));
+    u->rows = CPUID_ROWS + 1;
+    assert_int_equal(graph(CALL_VCPU_CPUID, slot, 0, 0, 0, 0), bad(BAD_ARG, 1));
+    u->rows = COUNT(rows);
+    assert_int_equal(graph(CALL_VCPU_CPUID, slot, 0, 0, 0, 0), OK);
+    vcpu = object_at(slot);
+    vmcb = vcpu->vcpu->vmcb;
+    vmm_pd = make_pd(PD_HOST, 16, 16);
+    handler_slot = make_ec(vmm_pd, 0, EC_HANDLER);
+    handler = object_at(handler_slot);
+    give(make_pt(handler_slot, 0, 0), guest_pd, EVENTS + EVENT_START, PT_CALL);
+    make_sc(slot, 5, SLICE, 0);
+    assert_int_equal(graph(CALL_VCPU_CPUID, slot, 0, 0, 0, 0), bad(BUSY, 1));
+    answer(0);
+    for (unsigned i = 0; i < COUNT(rows); i++)
+        assert_int_equal(ask(rows[i].leaf, rows[i].subleaf == CPUID_ANY ? 77 : rows[i].subleaf), rows[i].value);
+    assert_int_equal(ask(4, 1), 0);
+    assert_int_equal(ask(5, 0), 0);
+    assert_int_equal(ask(0xd, 2), 0);
+    assert_int_equal(ask(0x4000001f, 0), 0);
+    assert_int_equal(ask(0x40000020, 0), 0);
+    assert_int_equal(ask(0xffffffff, 0), 0);
+    ask(1, 0);
+    assert_int_equal(vcpu->regs.rcx, 11);
+    vmcb->cr4 = CR4_OSXSAVE;
+    ask(1, 0);
+    assert_int_equal(vcpu->regs.rcx, 11 | 1u << 27);
+}
+
+/* ---- halts and recalls ---- */
+static void a_halt_ends_by_its_deadline(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_TIMER);
+    x->deadline = machine.tsc + 500;
+    answer(MTD_HALT | MTD_TIMER);
+    assert_null(current());
+    pass(499);
+    assert_null(current());
+    pass(1);
+    assert_event(EVENT_RECALL);
+    assert_int_equal(x->deadline, 0);
+    x->deadline = machine.tsc + 500;
+    answer(MTD_TIMER);
+    assert_ptr_equal(current(), vcpu);
+    pass(500);
+    assert_event(EVENT_RECALL);
+    x->deadline = machine.tsc - 1; /* past: at once */
+    answer(MTD_TIMER | MTD_HALT);
+    pass(1);
+    assert_event(EVENT_RECALL);
+    x->deadline = machine.tsc + 50;
+    answer(MTD_TIMER | MTD_HALT);
+    assert_int_equal(graph(CALL_NOP + CALL_COUNT, 0, 0, 0, 0, 0), BAD_CALL);
+    pass(50);
+    x->deadline = 0;
+    answer(MTD_TIMER);
+    assert_null(cores[0].timers);
+}
+
+static void a_recall_wakes_a_halt(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    answer(MTD_HALT);
+    assert_null(current());
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    settle();
+    assert_event(EVENT_RECALL);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK); /* while the handler works: the halt does not happen */
+    answer(MTD_HALT);
+    assert_event(EVENT_RECALL);
+    answer(MTD_HALT);
+    assert_null(current());
+}
+
+static void a_recall_from_another_core(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    answer(MTD_HALT);
+    on_core(1);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    on_core(0);
+    assert_null(current());
+    deliver();
+    assert_event(EVENT_RECALL);
+    on_core(1);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK); /* races with the halt below: the IPI still waits */
+    on_core(0);
+    answer(MTD_HALT);
+    assert_event(EVENT_RECALL);
+    deliver();
+    answer(0);
+    assert_ptr_equal(current(), vcpu);
+    on_core(1);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    on_core(0);
+    deliver();
+    assert_event(EVENT_RECALL);
+}
+
+static void only_vcpus_are_recalled(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    assert_int_equal(ec_recall(root, handler_slot), bad(BAD_CAP, 1));
+    uint64_t slot = slot_new();
+    give(vcpu_slot, SLOT_ROOT_PD, slot, EC_BIND);
+    assert_int_equal(ec_recall(root, slot), bad(BAD_RIGHT, 1));
+    assert_int_equal(graph(CALL_VCPU_CPUID, slot, 0, 0, 0, 0), bad(BAD_RIGHT, 1));
+}
+
+static void a_killed_vcpu_never_runs(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    x->deadline = machine.tsc + 10;
+    answer(MTD_KILL | MTD_TIMER);
+    assert_null(current());
+    assert_int_equal(vcpu->state, STATE_STOPPED);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    pass(100);
+    assert_null(current());
+}
+
+/* A VMM that asks for both must not surprise the scheduler. */
+static void halt_and_kill_at_once(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    answer(MTD_HALT | MTD_KILL);
+    assert_null(current());
+    assert_int_equal(vcpu->state, STATE_STOPPED);
+}
+
+static void a_vcpu_without_a_start_portal_stops(void **state)
+{
+    (void)state;
+    uint64_t pd = make_pd(PD_GUEST, 16, 16), slot = make_ec(pd, 0, EC_VCPU);
+    make_sc(slot, 5, SLICE, 0);
+    assert_null(current());
+    assert_int_equal(((struct ec *)object_at(slot))->state, STATE_STOPPED);
+}
+
+static void each_has_its_own_fpu(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    answer(0);
+    struct ec *first = vcpu;
+    memset(machine.fpu, 1, sizeof machine.fpu);
+    machine.dr[2] = 0x1111;
+    start_vcpu(0);
+    answer(0);
+    struct ec *second = vcpu;
+    pass(SLICE);
+    if (current() != second)
+        pass(SLICE);
+    assert_ptr_equal(current(), second);
+    assert_int_equal(machine.fpu[0], 0);
+    assert_int_equal(machine.dr[2], 0);
+    assert_true(machine.cr0 & CR0_TS);
+    memset(machine.fpu, 2, sizeof machine.fpu);
+    pass(SLICE);
+    assert_ptr_equal(current(), first);
+    assert_int_equal(machine.fpu[100], 1);
+    assert_int_equal(machine.dr[2], 0x1111);
+    assert_int_equal(first->vcpu->vmcb->tlb_control, 1);
+}
+
+/* Memory that is taken from a running guest must leave its TLB too. */
+static void an_unmap_flushes_the_guest(void **state)
+{
+    (void)state;
+    start_vcpu(0);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | guest_pd << 16 | (uint64_t)MR_READ << 32, 0, 0, 512, 0), OK);
+    answer(0);
+    vm_exit(vcpu, EXIT_INTR);
+    assert_int_equal(vmcb->tlb_control, 0);
+    assert_int_equal(graph(CALL_MR_UNMAP, RAM | guest_pd << 16, 0, 0, 0, 0), OK);
+    assert_ptr_equal(current(), vcpu);
+    assert_int_equal(vmcb->tlb_control, 1);
+}
+
+static void counters_are_given_back(void **state)
+{
+    (void)state;
+    uint64_t pd = make_pd(PD_GUEST, 250, 100), slots[MAX_VCPUS], to;
+    for (unsigned i = 0; i < MAX_VCPUS; i++)
+        slots[i] = make_ec(pd, 0, EC_VCPU);
+    to = slot_new();
+    assert_int_equal(graph(CALL_EC_CREATE, to | pd << 16 | (uint64_t)EC_VCPU << 48, 0, EVENTS, 0, 0), NO_MEMORY);
+    assert_int_equal(end(slots[7]), OK);
+    assert_int_equal(graph(CALL_EC_CREATE, to | pd << 16 | (uint64_t)EC_VCPU << 48, 0, EVENTS, 0, 0), OK);
+    assert_int_equal(((struct ec *)object_at(SLOT_ROOT_EC))->regs.rdx, 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        RIG_TEST(exit_codes_become_events),
+        RIG_TEST(interrupts_stay_in_the_kernel),
+        RIG_TEST(what_was_being_delivered_is_delivered_again),
+        RIG_TEST(an_offer_can_be_withdrawn),
+        RIG_TEST(groups_travel_alone),
+        RIG_TEST(the_kernels_part_of_a_vmcb_stays),
+        RIG_TEST(an_impossible_xcr0_is_ignored),
+        RIG_TEST(cpuid_comes_from_the_table),
+        RIG_TEST(a_halt_ends_by_its_deadline),
+        RIG_TEST(a_recall_wakes_a_halt),
+        RIG_TEST(a_recall_from_another_core),
+        RIG_TEST(only_vcpus_are_recalled),
+        RIG_TEST(a_killed_vcpu_never_runs),
+        RIG_TEST(halt_and_kill_at_once),
+        RIG_TEST(a_vcpu_without_a_start_portal_stops),
+        RIG_TEST(each_has_its_own_fpu),
+        RIG_TEST(an_unmap_flushes_the_guest),
+        RIG_TEST(counters_are_given_back),
+    };
+    return RIG_RUN(all);
+}
