@@ -46,7 +46,7 @@ enum status {
     BAD_ARG,   /* a number out of range, misaligned or in conflict          */
     BAD_CORE,  /* caller and handler are on different cores                 */
     NO_MEMORY, /* the payer's quota of frames or objects is used up         */
-    BUSY,      /* handler in a call, slot taken, or region mapped           */
+    BUSY,      /* taken: slot, handler, address, region, time; or too late   */
     TIMEOUT,   /* the deadline passed before the semaphore was upped        */
     ABORTED,   /* the other side was destroyed                              */
 };
@@ -82,7 +82,7 @@ enum right {
     RIGHT_ALL = 0xff,
 };
 
-#define CAP_SLOTS 512 /* slots of a PD's table; slot 0 is never used by convention */
+#define CAP_SLOTS 512 /* slots of a PD's table; slot 0 stays empty */
 
 enum pd_kind { PD_HOST, PD_GUEST };
 enum pd_flag { PD_PORTS = 1 }; /* all I/O ports; needs a SYS capability with SYS_PORTS */

@@ -19,8 +19,7 @@ struct image_header {
 };
 
 /* Where the kernel puts things in root's space before it starts. Root's main
-   thread starts at `entry` with rsp = ROOT_STACK_TOP inside its own image's
-   data: it sets its own stack first thing (lib/start.S does). */
+   thread starts at `entry` with rsp = 0: lib/start.S takes a stack of its own. */
 #define ROOT_UTCB 0x10000000ull /* UTCB of root's first thread               */
 #define ROOT_INFO 0x10001000ull /* struct boot_info, read-only               */
 

@@ -18,7 +18,7 @@
 #define PLAN_NO_FILE 0xffffffffu
 
 enum plan_flag {
-    PLAN_BATCH = 1, /* no console input; end (ACPI S5 / reset port) when every VM is off */
+    PLAN_BATCH = 1, /* no console input; reset the machine when every VM is off */
 };
 enum plan_mode { MODE_SHARED };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
