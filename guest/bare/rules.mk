@@ -23,3 +23,14 @@ $(BARE)/mboot.elf: $(BARE)/mboot64.elf
 guests: $(BARE_GUESTS)
 target: guests
 .PHONY: guests
+
+# A Linux userland of one program and busybox, for the benchmarks.
+$(O)/guest/bench-init: guest/bench-init.c
+	@mkdir -p $(@D)
+	$(HOSTCC) $(WARN) -O2 -static -s $< -o $@
+$(O)/guest/bench.cpio: $(O)/guest/bench-init
+	@rm -rf $@.d && mkdir -p $@.d
+	cp $< $@.d/init && cp $$(command -v busybox) $@.d/busybox
+	cd $@.d && printf 'init\nbusybox\n' | cpio --quiet --reproducible -o -H newc -R 0:0 >../$(@F)
+bench: $(O)/guest/bench.cpio $(O)/tests/bench.img $(O)/kernels/debian/vmlinux guests
+.PHONY: bench
