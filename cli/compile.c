@@ -13,6 +13,7 @@
 /* What the machine needs beside VMs and files: kernel, root, LANs; and for each VM its VMM and alignment. */
 #define OVERHEAD_MACHINE (48 * MEBI)
 #define OVERHEAD_VM      (4 * MEBI)
+enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 40, OBJECTS_VM = 33, OBJECTS_VCPU = 16, OBJECTS_LAN = 46 };
 
 static const struct limit limit_cores = {unit_none, 1, MAX_CORES, 1, "a number from 1 to 16"};
 static const struct limit limit_machine = {unit_bytes, 64 * MEBI, 1024 * 1024 * MEBI, MEBI, "a size from 64M to 1024G, like 4G"};
@@ -185,6 +186,14 @@ static void compile_machine(struct check *check)
     check->job->memory = text->memory ? check_number(check, "machine.memory", text->memory, &limit_machine) : 4096 * MEBI;
 }
 
+/* What root's quotas add up to (root/vm.c, root/lan.c): the kernel's table of objects is of one size. */
+static uint32_t kernel_objects(const struct job *job, uint32_t vcpus)
+{
+    const struct plan *plan = &job->plan;
+    return (OBJECTS_ROOT + job->cores) + (OBJECTS_VM + job->cores) * plan->vms + OBJECTS_VCPU * vcpus +
+           (OBJECTS_LAN + job->cores) * plan->lans;
+}
+
 /* A VM's initrd and kernel fit into it; all VMs, files and copies fit into the machine. */
 static void check_sizes(struct check *check)
 {
@@ -211,6 +220,10 @@ static void check_sizes(struct check *check)
                         (need + MEBI - 1) / MEBI, job->memory / MEBI);
     if (vcpus > MAX_VCPUS)
         source_error_at(&check->source, "vms", "all VMs together have %u vCPUs: take them down to %u", vcpus, MAX_VCPUS);
+    uint32_t objects = kernel_objects(job, vcpus);
+    if (objects > KERNEL_OBJECTS)
+        source_error_at(&check->source, "vms", "the VMs and LANs need about %u kernel objects of %u: take out VMs, vCPUs or LANs", objects,
+                        KERNEL_OBJECTS);
 }
 
 static void compile(struct check *check)

@@ -114,6 +114,7 @@ def changed(old, new):
     return GOOD.replace(old, new, 1)
 
 
+OBJECTS = "vms:\n" + "".join(f"  - {{name: n{i}, kernel: bz, memory: 2M, lan: l{i % 4}}}\n" for i in range(16))
 LANS = "vms:\n" + "".join(f"  - {{name: n{i}, kernel: bz, memory: 2M, lan: l{i}}}\n" for i in range(5))
 
 # What is done to the good plan; the line that is wrong; words of the message.
@@ -182,6 +183,7 @@ BAD = {
     "port taken": (changed("0xf4", "0x3f8"), 21, "belongs to a device"),
     "long command line": (changed("quiet", "x" * 1024), 8, "keep it below 1024"),
     "bad lan": (changed("lan: office\n    on", "lan: Office\n    on"), 19, "cannot be a LAN"),
+    "too many objects": (OBJECTS, 1, "kernel objects"),
     "too many lans": (LANS, 6, "at most 4 names"),
     "syntax": (changed("cores: [1]", "cores: [1"), 12, "not YAML"),
     "tab": (changed("    vcpus", "\tvcpus"), 10, "not YAML"),
