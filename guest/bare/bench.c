@@ -21,18 +21,11 @@ struct bench {
     bool vmmcall; /* makes sense only under a hypervisor */
 };
 
-struct interrupt_frame;
+extern volatile uint64_t arrived; /* TSC at the last interrupt; 0: none yet */
+void on_interrupt(void);          /* bench_interrupt.S: sets it */
 
-static volatile uint64_t arrived; /* TSC at the last interrupt; 0: none yet */
 static uint64_t touched = TOUCH_BASE;
 static bool has_deadline;
-
-static void __attribute__((interrupt)) on_interrupt(struct interrupt_frame *f)
-{
-    (void)f;
-    arrived = rdtsc();
-    wrmsr(APIC_EOI, 0);
-}
 
 static void nothing(void) {}
 static void run_cpuid(void) { cpuid(1); }
@@ -143,7 +136,7 @@ void guest_main(void)
 {
     has_deadline = cpuid(1).ecx & CPUID_DEADLINE;
     guest_apic_enable();
-    guest_gate(VECTOR, (void (*)(void))on_interrupt, 0);
+    guest_gate(VECTOR, on_interrupt, 0);
     run_vmmcall();
     bool guest = guest_trapped() < 0;
     interrupts_on();

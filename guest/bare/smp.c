@@ -9,12 +9,10 @@
 #define ROUNDS     1000u
 #define PATIENCE   4000000000ull /* TSC ticks */
 
-struct interrupt_frame;
-
 static volatile uint32_t pings, pongs; /* taken by the second, the first processor */
 static volatile bool ap_ready;
 
-static void __attribute__((interrupt)) on_ipi(struct interrupt_frame *f)
+static void on_ipi(struct frame *f)
 {
     (void)f;
     if (rdmsr(APIC_ID) == 0)
@@ -52,7 +50,7 @@ static bool start_ap(uint32_t apic_id)
 void guest_main(void)
 {
     guest_apic_enable();
-    guest_gate(VECTOR, (void (*)(void))on_ipi, 0);
+    guest_handler[VECTOR] = on_ipi;
     if (!start_ap(1)) {
         guest_print("smp: processor 1 does not start\n");
         guest_exit(1);

@@ -62,7 +62,7 @@ static void quota(void)
         made++; /* three tables each */
     ok = ok && made == 2 && s == NO_MEMORY;
     ok = ok && mr_unmap(C_MR, 0) == OK && sm_create(L_SM, SLOT_ROOT_PD, 0) == OK && destroy(L_SM) == OK && destroy(L_PD) == OK;
-    kit_check("quotas", ok & given_back(before, "quotas"));
+    kit_check("quotas", given_back(before, "quotas") && ok);
 }
 
 static void serve(void) { pt_reply(1); }
@@ -82,7 +82,7 @@ static bool one_life(uint32_t i)
     ok = ok && kit_thread(WORKER, L_PD, 0, idle, KIT_EMPTY, 31) && pt_call(L_PT, 1) == OK;
     ok = ok && ec_create(L_TMP, L_CHILD, 0, EC_VCPU, 0, 0, 0, 0).status == OK;
     ok = ok && mr_map(C_MR, L_CHILD, MR_READ | MR_WRITE, 0, 0, C_MR_FRAMES / 2) == OK;
-    return ok & (destroy(L_PD) == OK);
+    return destroy(L_PD) == OK && ok;
 }
 
 static void cycles(void)
@@ -93,7 +93,7 @@ static void cycles(void)
     for (; ok && i < CYCLES; i++)
         ok = one_life(i) && kit_same(before, kit_count());
     kit_print("     %u domains made and destroyed\n", i);
-    kit_check("10,000 domains", ok & given_back(before, "domains"));
+    kit_check("10,000 domains", given_back(before, "domains") && ok);
 }
 
 /* Random calls with arguments that are often nearly right. */
@@ -138,7 +138,7 @@ static void fuzz(void)
     ok = ok && sm_down(L_DONE, tsc() + PATIENCE) == OK;
     ok &= destroy(L_PD) == OK;
     ok &= destroy(L_DONE) == OK;
-    kit_check("random calls", ok & given_back(before, "random calls"));
+    kit_check("random calls", given_back(before, "random calls") && ok);
 }
 
 /* An object may end itself. */
@@ -157,7 +157,7 @@ static void suicide(void)
     ok = ok && sm_down(L_DONE, tsc() + PATIENCE) == OK;
     sm_down(L_DONE, tsc() + 10000000); /* let it come to its end */
     ok = ok && STATUS_CODE(destroy(L_PD)) == BAD_CAP && destroy(L_DONE) == OK;
-    kit_check("a domain ends itself", ok & given_back(before, "suicide"));
+    kit_check("a domain ends itself", given_back(before, "suicide") && ok);
 }
 
 void life_test(void)

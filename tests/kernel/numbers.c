@@ -125,7 +125,7 @@ static bool try_mapped(void)
     ok &= calls_expect("mapped region", "split", mr_split(C_NEW, SLOT_ROOT_PD, C_MR, 1), BUSY, 1);
     ok &= calls_expect("mapped region", "destroy", destroy(C_MR), BUSY, 1);
     ok &= calls_expect("mapped region", "map again", mr_map(C_MR, C_PD, RW, 0x40000000, 1, 1), BUSY, 2);
-    return ok & (mr_unmap(C_MR, C_PD) == OK);
+    return mr_unmap(C_MR, C_PD) == OK && ok;
 }
 
 void numbers_test(void)

@@ -51,7 +51,7 @@ static void abort_wait(void)
     ok = ok && kit_thread(CLIENT, SLOT_ROOT_PD, 0, wait_and_note, KIT_EMPTY, 31) && destroy(T_SM) == OK;
     ok = ok && sm_down(T_DONE, tsc() + PATIENCE) == OK && status == ABORTED;
     kit_end(CLIENT);
-    kit_check("a semaphore ends under its waiter", ok & (destroy(T_DONE) == OK));
+    kit_check("a semaphore ends under its waiter", destroy(T_DONE) == OK && ok);
 }
 
 /* A handler's domain ends in a call: ABORTED to the caller; a second caller before that: BUSY. */
@@ -68,7 +68,7 @@ static void abort_call(void)
     kit_end(CLIENT);
     kit_end(SERVER);
     ok &= destroy(T_SM) == OK;
-    kit_check("a handler ends in a call", ok & (destroy(T_DONE) == OK));
+    kit_check("a handler ends in a call", destroy(T_DONE) == OK && ok);
 }
 
 static void note_high(void)
@@ -101,7 +101,7 @@ static void priorities(void)
     kit_end(OTHER);
     ok &= destroy(T_PING) == OK;
     ok &= destroy(T_PONG) == OK;
-    kit_check("priorities", ok & (destroy(T_DONE) == OK));
+    kit_check("priorities", destroy(T_DONE) == OK && ok);
 }
 
 static void spin(void)
