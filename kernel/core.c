@@ -6,6 +6,8 @@
 
 struct core cores[MAX_CORES];
 volatile uint32_t core_count;
+static uint32_t sync_purge; /* core_sync()'s arguments, for the cores it interrupts */
+static bool sync_flush;
 static uint32_t cores_asked = 1; /* started, online or not; graph lock */
 
 static struct {
@@ -39,10 +41,13 @@ void graph_unlock(void) { __atomic_store_n(&lock_word, 0, __ATOMIC_RELEASE); }
 static void let_go(struct core *c)
 {
     core_take_inbox();
-    vcpu_unload(c);
+    if (sync_flush || (c->loaded && c->loaded->head.dead))
+        vcpu_unload(c);
     c->cr3 = objects[1].pd.table_pa;
     cpu_set_cr3(c->cr3);
-    sched_purge();
+    if (sync_purge >> c->number & 1)
+        sched_purge();
+    c->attention = 1; /* whoever goes on gets its space again */
 }
 
 void core_sync_poll(void)
@@ -55,9 +60,11 @@ void core_sync_poll(void)
     __atomic_store_n(&c->sync_done, wanted, __ATOMIC_RELEASE);
 }
 
-void core_sync(void)
+void core_sync(uint32_t purge, bool flush)
 {
     struct core *self = cpu_core();
+    sync_purge = purge;
+    sync_flush = flush;
     for (uint32_t i = 0; i < core_count; i++) {
         if (&cores[i] == self)
             continue;

@@ -56,10 +56,10 @@ extern volatile uint32_t core_count; /* cores online; graph lock to change */
 void graph_lock(void);
 void graph_unlock(void);
 
-/* Every other core leaves the kernel once, drops what is dead from its queues
-   and flushes its TLBs; this core does the same. After it no core holds a
-   pointer that it read before. Graph lock. */
-void core_sync(void);
+/* Every core leaves the kernel once (this one as it is), takes its inbox, flushes its host TLB, and drops
+   what is dead: from its queues if its bit in `purge` is set. `flush`: guests' translations, too. After it
+   no core holds a pointer that it read before. Graph lock. */
+void core_sync(uint32_t purge, bool flush);
 void core_sync_poll(void);
 
 /* Set up this core's descriptor tables, control registers, APIC and SVM. */

@@ -11,14 +11,21 @@
 #include <pool.h>
 #include <sm.h>
 
+static uint16_t dead[OBJECTS]; /* what goes in this call, by index */
+static uint32_t dead_count;
+
+static void kill(struct object *o)
+{
+    o->head.dead = 1;
+    dead[dead_count++] = object_index(o);
+}
+
 /* Does `o` fall because of something that is dead already? */
 static bool falls(const struct object *o)
 {
     if (objects[o->head.owner].head.dead)
         return true;
     switch (o->head.type) {
-    case OBJ_EC:
-        return o->ec.pd->head.dead;
     case OBJ_SC:
         return o->sc.home->head.dead;
     case OBJ_PT:
@@ -29,25 +36,60 @@ static bool falls(const struct object *o)
 }
 
 /* A PD takes what it owns with it, an EC its SC and portals: repeat until nothing new falls. */
-static void mark(struct head *first)
+static void mark(struct object *first)
 {
-    first->dead = 1;
-    for (bool more = true; more;) {
-        more = false;
-        for (uint32_t i = 2; i < OBJECTS; i++) {
-            struct object *o = &objects[i];
-            if (o->head.type == OBJ_NONE || o->head.dead || !falls(o))
-                continue;
-            o->head.dead = 1;
-            more = true;
-        }
+    dead_count = 0;
+    kill(first);
+    for (uint32_t before = 0; before != dead_count;) {
+        before = dead_count;
+        for (uint32_t i = 2; i < OBJECTS; i++)
+            if (objects[i].head.type != OBJ_NONE && !objects[i].head.dead && falls(&objects[i]))
+                kill(&objects[i]);
     }
+}
+
+/* The cores that have something dead in their queues, a bit each. */
+static uint32_t cores_to_purge(void)
+{
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < dead_count; i++) {
+        const struct object *o = &objects[dead[i]];
+        mask |= o->head.type == OBJ_EC ? 1u << o->ec.core : o->head.type == OBJ_SC ? 1u << o->sc.core : 0;
+    }
+    return mask;
+}
+
+/* Before the cores flush their TLBs: nothing that goes is mapped in a PD that stays. True: something was. */
+static bool unmap(void)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < dead_count; i++) {
+        struct object *o = &objects[dead[i]];
+        if (o->head.type == OBJ_MR)
+            any |= mr_unmap_all(&o->mr, 0);
+        else if (o->head.type == OBJ_EC)
+            ec_unmap(&o->ec);
+    }
+    return any;
+}
+
+/* Give back what a PD was given, whole, whatever of it was spent. */
+static void release_pd(struct pd *pd)
+{
+    struct pd *owner = &objects[pd->head.owner].pd;
+    frame_free_all(pd);
+    stat.table_frames -= pd->tables;
+    owner->frames_left += pd->frames_given;
+    owner->objects_left += pd->objects_given;
 }
 
 /* What an object leaves behind outside its own slot. No core uses it any more. */
 static void release(struct object *o)
 {
     switch (o->head.type) {
+    case OBJ_PD:
+        release_pd(&o->pd);
+        break;
     case OBJ_EC:
         ec_release(&o->ec);
         break;
@@ -58,52 +100,21 @@ static void release(struct object *o)
     case OBJ_SM:
         sm_abort(&o->sm);
         break;
+    case OBJ_MP:
+        mr_unlink(&o->mp);
+        break;
     default:
         break;
     }
 }
 
-/* Before the cores flush their TLBs: nothing that goes is mapped in a PD that stays. */
-static void unmap(void)
-{
-    for (uint32_t i = 2; i < OBJECTS; i++) {
-        struct object *o = &objects[i];
-        if (!o->head.dead)
-            continue;
-        if (o->head.type == OBJ_MR)
-            mr_unmap_all(&o->mr, 0);
-        else if (o->head.type == OBJ_EC)
-            ec_unmap(&o->ec);
-    }
-}
-
 static void sweep(enum object_type type)
 {
-    for (uint32_t i = 2; i < OBJECTS; i++) {
-        struct object *o = &objects[i];
-        if (o->head.type != type || !o->head.dead)
+    for (uint32_t i = 0; i < dead_count; i++) {
+        struct object *o = &objects[dead[i]];
+        if (o->head.type != type)
             continue;
         release(o);
-        if (type == OBJ_MP) {
-            mr_drop(&o->mp);
-            continue;
-        }
-        object_free(o);
-    }
-}
-
-/* PDs last: what was given to one goes back whole, whatever of it was spent. */
-static void sweep_pds(void)
-{
-    for (uint32_t i = OBJECTS - 1; i >= 2; i--) {
-        struct object *o = &objects[i];
-        if (o->head.type != OBJ_PD || !o->head.dead)
-            continue;
-        frame_free_all(&o->pd);
-        stat.table_frames -= o->pd.tables;
-        struct pd *owner = &objects[o->head.owner].pd;
-        owner->frames_left += o->pd.frames_given;
-        owner->objects_left += o->pd.objects_given;
         object_free(o);
     }
 }
@@ -114,18 +125,17 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
         return bad(BAD_CAP, 1);
     void *o;
     enum object_type type = (enum object_type)objects[self->caps[slot & (CAP_SLOTS - 1)].index].head.type;
-    uint64_t s = cap_find(self, slot, type, RIGHT_DESTROY, 1, &o);
+    uint64_t s = type == OBJ_NONE ? bad(BAD_CAP, 1) : cap_find(self, slot, type, RIGHT_DESTROY, 1, &o);
     if (s)
         return s;
-    if (type == OBJ_SYS || o == kernel_space || (type == OBJ_MR && ((struct mr *)o)->maps))
-        return bad(type == OBJ_MR ? BUSY : BAD_CAP, 1);
+    if (type == OBJ_MR && ((struct mr *)o)->maps)
+        return bad(BUSY, 1);
     mark(o);
-    unmap();
-    core_sync(); /* nobody holds or posts a dead EC after this, */
-    core_sync(); /* nor is one left in an inbox after this      */
-    static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_EC, OBJ_SM, OBJ_MR};
+    bool flush = unmap();
+    core_sync(cores_to_purge(), flush); /* nobody holds or posts a dead EC after this, */
+    core_sync(0, false);                /* nor is one left in an inbox after this      */
+    static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++)
         sweep(order[i]);
-    sweep_pds();
     return OK;
 }

@@ -81,16 +81,12 @@ uint64_t mr_map(struct pd *self, uint64_t who, uint64_t va, uint64_t first, uint
     return OK;
 }
 
-void mr_drop(struct mp *mp)
+void mr_unlink(struct mp *mp)
 {
     struct mp **p = &mp->mr->maps;
     while (*p != mp)
         p = &(*p)->next;
     *p = mp->next;
-    struct pd *pd = &objects[mp->head.owner].pd;
-    if (!pd->head.dead)
-        ptab_unmap(pd, mp->va, mp->frames);
-    object_free(mp);
 }
 
 bool mr_unmap_all(struct mr *mr, const struct pd *pd)
@@ -98,9 +94,11 @@ bool mr_unmap_all(struct mr *mr, const struct pd *pd)
     bool any = false;
     for (struct mp *mp = mr->maps, *next; mp; mp = next) {
         next = mp->next;
-        if (pd && mp->head.owner != object_index(pd))
+        if (mp->head.dead || (pd && mp->head.owner != object_index(pd)))
             continue;
-        mr_drop(mp);
+        ptab_unmap(&objects[mp->head.owner].pd, mp->va, mp->frames);
+        mr_unlink(mp);
+        object_free(mp);
         any = true;
     }
     return any;
@@ -115,6 +113,6 @@ uint64_t mr_unmap(struct pd *self, uint64_t who)
     if (s)
         return s;
     if (mr_unmap_all(o, pd))
-        core_sync();
+        core_sync(0, true);
     return OK;
 }

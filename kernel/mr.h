@@ -12,9 +12,9 @@ uint64_t mr_unmap(struct pd *self, uint64_t who);
 /* A region out of nothing: for the kernel's own start. NULL: no memory. */
 struct mr *mr_new(struct pd *payer, uint64_t first, uint64_t frames, uint32_t kind);
 
-/* Take `mp` out of its region's list and, unless its PD is dying, out of the page table. */
-void mr_drop(struct mp *mp);
-/* Undo all mappings of `mr` in `pd`, or everywhere with NULL. True: a TLB flush (core_sync) is due. */
+/* Take `mp` out of its region's list. */
+void mr_unlink(struct mp *mp);
+/* Undo all living mappings of `mr` in `pd`, or everywhere with NULL. True: a TLB flush (core_sync) is due. */
 bool mr_unmap_all(struct mr *mr, const struct pd *pd);
 
 #endif
