@@ -304,6 +304,5 @@ void virtio_init(void)
 {
     virtio_console_init(1);
     virtio_net_init(2);
-    virtio_rng_init(3);
-    virtio_blk_init(4);
+    virtio_blk_init(3);
 }

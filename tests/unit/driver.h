@@ -4,8 +4,8 @@
 
 #include <vmm/virtio.h>
 
-enum { CONSOLE = 1, NET = 2, RNG = 3, DISK = 4, DISK_RO = 5 }; /* slots */
-enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 };              /* descriptor flags */
+enum { CONSOLE = 1, NET, DISK, DISK_RO };         /* slots */
+enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 }; /* descriptor flags */
 enum { R_STATUS = 0x14, R_SELECT = 0x16, R_SIZE = 0x18, R_VECTOR = 0x1a, R_ENABLE = 0x1c, R_DESC = 0x20, R_AVAIL = 0x28, R_USED = 0x30 };
 enum { R_NOTIFY = 0x40, R_ISR = 0x44, R_CONFIG = 0x80 };
 enum { S_READY = 0x0f, S_BROKEN = 0x40 };

@@ -1,4 +1,4 @@
-/* The console's queues against rings that fill up and run dry; the entropy source. */
+/* The console's queues against rings that fill up and run dry. */
 #include "driver.h"
 #include "test.h"
 
@@ -90,23 +90,6 @@ static void a_buffer_waits_for_input(void **state)
     assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, RX));
 }
 
-static void entropy_is_given_in_small_helpings(void **state)
-{
-    (void)state;
-    if (virtio_in(RNG, R_STATUS, 1) == 0xff)
-        skip(); /* a processor without RDRAND */
-    driver_start(RNG, 0);
-    driver_desc(0, 0, BUFFER(1), 0x1000, D_WRITE, 0);
-    driver_offer(0, 0);
-    driver_notify(RNG, 0);
-    assert_int_equal(used_elem(0, 0).size, 64);
-    assert_int_equal(fake.ram[BUFFER(1) + 64], 0);
-    driver_desc(0, 0, BUFFER(1), 3, D_WRITE, 0);
-    driver_offer(0, 0);
-    driver_notify(RNG, 0);
-    assert_int_equal(used_elem(0, 1).size, 3);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -116,7 +99,6 @@ int main(void)
         TEST(a_reset_forgets_half_a_line),
         TEST(input_waits_for_a_buffer),
         TEST(a_buffer_waits_for_input),
-        TEST(entropy_is_given_in_small_helpings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
