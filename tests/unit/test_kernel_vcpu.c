@@ -135,8 +135,8 @@ static void an_offer_can_be_withdrawn(void **state)
 static void groups_travel_alone(void **state)
 {
     (void)state;
-    static const uint64_t groups[] = {MTD_ACDB, MTD_REST, MTD_FLAGS, MTD_CONTROL, MTD_SEGS, MTD_SYSCALL};
-    start_vcpu(MTD_ACDB | MTD_REST | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL);
+    static const uint64_t groups[] = {MTD_ACDB, MTD_REST, MTD_FLAGS, MTD_CONTROL, MTD_EFER, MTD_SEGS, MTD_SYSCALL};
+    start_vcpu(MTD_ACDB | MTD_REST | MTD_FLAGS | MTD_CONTROL | MTD_EFER | MTD_SEGS | MTD_SYSCALL);
     answer(0);
     struct exit_state sent;
     for (unsigned i = 0; i < COUNT(groups); i++) {
@@ -151,7 +151,7 @@ static void groups_travel_alone(void **state)
         assert_int_equal(x->r15, groups[i] == MTD_REST ? sent.r15 : was.r15);
         assert_int_equal(x->rsp, groups[i] == MTD_FLAGS ? sent.rsp : was.rsp);
         assert_int_equal(x->cr3, groups[i] == MTD_CONTROL ? sent.cr3 : was.cr3);
-        assert_int_equal(x->efer, groups[i] == MTD_CONTROL ? sent.efer : was.efer);
+        assert_int_equal(x->efer, groups[i] == MTD_EFER ? sent.efer : was.efer);
         assert_int_equal(x->xcr0, groups[i] == MTD_CONTROL ? 3 : was.xcr0);
         assert_int_equal(x->seg[SEG_TR].base, groups[i] == MTD_SEGS ? sent.seg[SEG_TR].base : was.seg[SEG_TR].base);
         assert_int_equal(x->cpl, groups[i] == MTD_SEGS ? 3 : was.cpl);
