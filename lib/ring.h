@@ -3,6 +3,9 @@
  * writer, one reader. The other side may write anything anywhere in the shared
  * page at any time: indices are read once and masked, so the worst it can do
  * is to spoil its own bytes.
+ *
+ * The tail is stored with full ordering: a reader that then finds the ring empty
+ * cannot miss the bell of a writer who rings when the ring was empty.
  */
 #ifndef LIB_RING_H
 #define LIB_RING_H
@@ -17,7 +20,7 @@ static inline uint32_t ring_read(const char *ring, uint32_t size, const volatile
     uint32_t n = used > size ? 0 : used < max ? used : max;
     for (uint32_t i = 0; i < n; i++)
         to[i] = ((const volatile char *)ring)[(from + i) & (size - 1)];
-    __atomic_store_n(tail, used > size ? from + used : from + n, __ATOMIC_RELEASE);
+    __atomic_store_n(tail, used > size ? from + used : from + n, __ATOMIC_SEQ_CST);
     return n;
 }
 

@@ -8,7 +8,7 @@ uint32_t console_write(const char *data, uint32_t size)
     uint32_t before = c->out_head;
     uint32_t n = ring_write(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, data, size);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (n && (c->out_tail == before || data[n - 1] == '\n')) /* root had nothing left to do, or has a line */
+    if (n && c->out_tail == before) /* root had nothing left to do */
         sm_up(VMM_SM_ROOT);
     return n;
 }
