@@ -4,9 +4,14 @@
 
 static uint32_t ended;
 
+/* For the operator; %lx is the value. */
 static const char *const because[REASON_COUNT] = {
-    [REASON_POWEROFF] = "powered off", [REASON_EXIT_PORT] = "exit port",   [REASON_REBOOT] = "reset",
-    [REASON_TRIPLE] = "triple fault",  [REASON_MEMORY] = "no such memory", [REASON_INVALID] = "impossible processor state",
+    [REASON_POWEROFF] = "powered off",
+    [REASON_EXIT_PORT] = "wrote 0x%lx to its exit port",
+    [REASON_REBOOT] = "reset",
+    [REASON_TRIPLE] = "triple fault of vCPU %lx",
+    [REASON_MEMORY] = "there is no memory at 0x%lx",
+    [REASON_INVALID] = "impossible state of vCPU %lx",
 };
 
 bool vm_ended(void) { return __atomic_load_n(&ended, __ATOMIC_ACQUIRE); }
@@ -31,7 +36,7 @@ void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3)
     c->value = value;
     c->rip = rip;
     c->cr3 = cr3;
-    format(c->message, sizeof(c->message), "%s (value %lx, rip %lx, cr3 %lx)", because[reason], value, rip, cr3);
+    format(c->message, sizeof(c->message), because[reason], value);
     announce(reason);
 }
 
