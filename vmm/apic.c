@@ -5,6 +5,10 @@
  * handler moves the most urgent one from there to the hardware, which delivers
  * it when the guest can take it (V_IRQ, APM2 15.21.4). The next exit finds the
  * offer gone, and the vector in service, or takes it back into the IRR.
+ *
+ * The task priority (TPR) holds back what we offer; CR8 is the processor's own
+ * and holds back what it was offered. A guest sees one register as two; those
+ * that use only one of them, as Linux and all others we know, cannot tell.
  */
 #include <vmm/vcpu.h>
 #include <lib/string.h>
@@ -127,8 +131,6 @@ static void end_of_interrupt(struct vcpu *v)
 void apic_enter(struct vcpu *v, const struct exit_state *s)
 {
     uint32_t vector = v->offer;
-    if (!vector)
-        return;
     bool done = ended_by_word(v);
     v->offer = 0;
     if (s->intr & INTR_PENDING)
@@ -137,27 +139,26 @@ void apic_enter(struct vcpu *v, const struct exit_state *s)
         v->isr[vector >> 6] |= BIT(vector & 63);
 }
 
-/* No other interrupt waits or is under way: nothing needs to happen when the guest ends this one. */
-static bool alone(const struct vcpu *v)
+static inline bool empty(const uint64_t set[4]) { return !(load(&set[0]) | load(&set[1]) | load(&set[2]) | load(&set[3])); }
+
+/* Take the most urgent vector that may be delivered out of the IRR, to be offered; 0: there is none. */
+static uint32_t next_offer(struct vcpu *v)
 {
-    uint64_t others = 0;
-    for (uint32_t i = 0; i < 4; i++)
-        others |= v->isr[i] | load(&v->irr[i]);
-    return !others;
+    uint32_t vector = highest(v->irr);
+    if (vector >> 4 <= priority(v) >> 4)
+        return 0;
+    __atomic_fetch_and(&v->irr[vector >> 6], ~BIT(vector & 63), __ATOMIC_RELAXED);
+    v->offer = vector;
+    /* With no other waiting or under way, nothing needs to happen when the guest ends this one. */
+    v->eoi_lent = v->eoi_word && empty(v->isr) && empty(v->irr);
+    if (v->eoi_lent)
+        *v->eoi_word = 1;
+    return vector;
 }
 
 void apic_leave(struct vcpu *v, struct utcb *u)
 {
-    uint32_t vector = highest(v->irr);
-    if (vector && vector >> 4 <= priority(v) >> 4)
-        vector = 0;
-    if (vector) {
-        __atomic_fetch_and(&v->irr[vector >> 6], ~BIT(vector & 63), __ATOMIC_RELAXED);
-        v->offer = vector;
-        v->eoi_lent = v->eoi_word && alone(v);
-        if (v->eoi_lent)
-            *v->eoi_word = 1;
-    }
+    uint32_t vector = empty(v->irr) ? 0 : next_offer(v);
     uint64_t intr = vector ? vector | INTR_PENDING : 0;
     if (u->exit.intr == intr)
         return;

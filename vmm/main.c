@@ -9,7 +9,7 @@
 
 /* Who takes which event, and the register groups it needs to see. */
 static const struct portal {
-    void (*entry)(uint64_t id, struct utcb *u);
+    void (*entry)(struct vcpu *v, struct utcb *u);
     uint64_t mtd;
 } portals[EVENT_COUNT] = {
     [EVENT_START] = {vcpu_start, 0},
@@ -31,7 +31,7 @@ static bool make_portal(uint32_t vcpu, uint32_t event)
 {
     const struct portal *p = &portals[event];
     uint32_t slot = PORTAL_SLOT(vcpu, event);
-    return pt_create(slot, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd, vcpu) == OK &&
+    return pt_create(slot, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd, (uint64_t)&vcpus[vcpu]) == OK &&
            delegate(VMM_PD, slot, VMM_GUEST, GUEST_EVENTS(vcpu) + event, PT_CALL) == OK;
 }
 

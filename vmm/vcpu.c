@@ -5,21 +5,22 @@
  */
 #include <vmm/vcpu.h>
 
-#define GP_FAULT        (INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13) /* error code 0 in the high half */
-#define UD_FAULT        (INJECT_VALID | INJECT_EXCEPTION | 6)
-#define NMI_EVENT       (INJECT_VALID | INJECT_NMI | 2)
-#define EXIT_EXCEPTION  0x40u /* exit code of vector 0 (APM2 appendix C) */
-#define AC_VECTOR       17u
-#define EFLAGS_IF       (1u << 9)
-#define PORT_IN         1u /* EXITINFO1 (APM2 15.10.2) */
-#define PORT_STRING     4u
-#define NO_HYPERCALL    (-1000ll) /* "no such call" in the hypercall convention of the clock leaf's owner */
-#define CR8_PAUSE_SHIFT 18        /* of a second, 1/2^18: 4 microseconds */
+#define GP_FAULT       (INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13) /* error code 0 in the high half */
+#define UD_FAULT       (INJECT_VALID | INJECT_EXCEPTION | 6)
+#define NMI_EVENT      (INJECT_VALID | INJECT_NMI | 2)
+#define EXIT_EXCEPTION 0x40u /* exit code of vector 0 (APM2 appendix C) */
+#define AC_VECTOR      17u
+#define EFLAGS_IF      (1u << 9)
+#define PORT_IN        1u /* EXITINFO1 (APM2 15.10.2) */
+#define PORT_STRING    4u
+#define NO_HYPERCALL   (-1000ll) /* "no such call" in the hypercall convention of the clock leaf's owner */
+#define MOMENT_SHIFT   18        /* of a second, 1/2^18: 4 microseconds */
 
 static struct exit_state *enter(struct vcpu *v, struct utcb *u)
 {
     u->mtd = 0;
-    apic_enter(v, &u->exit);
+    if (v->offer)
+        apic_enter(v, &u->exit);
     return &u->exit;
 }
 
@@ -61,12 +62,20 @@ static void inject(struct utcb *u, uint64_t event)
     u->mtd |= MTD_INJECT;
 }
 
-void vcpu_start(uint64_t id, struct utcb *u)
+/* Come back after the guest has run for a moment. */
+static void look_again(const struct vcpu *v, struct utcb *u)
+{
+    uint64_t soon = tsc() + (config()->tsc_hz >> MOMENT_SHIFT);
+    u->exit.deadline = v->deadline && v->deadline < soon ? v->deadline : soon;
+    u->mtd |= MTD_TIMER;
+}
+
+void vcpu_start(struct vcpu *v, struct utcb *u)
 {
     u->mtd = 0;
-    if (id == 0)
+    if (v->id == 0)
         state_boot(u, &boot);
-    rest(&vcpus[id], u);
+    rest(v, u);
 }
 
 /* INIT, SIPI and NMI that others sent (SDM3 8.4, 10.5.1). */
@@ -87,26 +96,26 @@ static void serve(struct vcpu *v, struct utcb *u)
         return;
     v->idle = RUNNING;
     if (u->exit.inject & INJECT_VALID) /* something else is delivered first */
-        vcpu_request(v->id, REQUEST_NMI);
+        __atomic_fetch_or(&v->request, REQUEST_NMI, __ATOMIC_SEQ_CST);
     else
         inject(u, NMI_EVENT);
 }
 
-void vcpu_recall(uint64_t id, struct utcb *u)
+void vcpu_recall(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     enter(v, u);
     if (vm_ended())
         die(u);
     if (__atomic_load_n(&v->request, __ATOMIC_RELAXED))
         serve(v, u);
     apic_tick(v, u);
+    if (__atomic_load_n(&v->request, __ATOMIC_RELAXED))
+        look_again(v, u);
     rest(v, u);
 }
 
-void vcpu_port(uint64_t id, struct utcb *u)
+void vcpu_port(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     uint32_t info = (uint32_t)s->info1, port = info >> 16, size = info >> 4 & 7;
     uint32_t mask = size == 4 ? ~0u : (1u << 8 * size) - 1;
@@ -127,40 +136,39 @@ void vcpu_port(uint64_t id, struct utcb *u)
     resume(v, u);
 }
 
-void vcpu_msr(uint64_t id, struct utcb *u)
+void vcpu_msr(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     uint32_t msr = (uint32_t)s->rcx, reg = msr - 0x800;
     uint64_t value = s->rdx << 32 | (uint32_t)s->rax;
-    bool ok;
-    if (s->info1) {
+    bool write = s->info1, ok;
+    if (write)
         ok = reg < 0x40 ? apic_write(v, u, reg, value) : msr_write(v, u, msr, value);
-    } else {
+    else
         ok = reg < 0x40 ? apic_read(v, reg, &value) : msr_read(v, u, msr, &value);
-        s->rax = ok ? (uint32_t)value : s->rax;
-        s->rdx = ok ? value >> 32 : s->rdx;
+    if (!ok) {
+        inject(u, GP_FAULT);
+        resume(v, u);
+    }
+    if (!write) {
+        s->rax = (uint32_t)value;
+        s->rdx = value >> 32;
         u->mtd |= MTD_ACDB;
     }
-    if (ok)
-        skip(u, s->next_rip);
-    else
-        inject(u, GP_FAULT);
+    skip(u, s->next_rip);
     resume(v, u);
 }
 
-void vcpu_hlt(uint64_t id, struct utcb *u)
+void vcpu_hlt(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     v->idle = (s->rflags & EFLAGS_IF) ? IDLE_HLT : IDLE_DEAF;
     skip(u, s->next_rip);
     rest(v, u);
 }
 
-void vcpu_vmcall(uint64_t id, struct utcb *u)
+void vcpu_vmcall(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     s->rax = (uint64_t)NO_HYPERCALL;
     u->mtd |= MTD_ACDB;
@@ -174,19 +182,18 @@ static void __attribute__((noreturn)) fatal(struct utcb *u, enum vm_reason reaso
     die(u);
 }
 
-void vcpu_memory(uint64_t id, struct utcb *u)
+void vcpu_memory(struct vcpu *v, struct utcb *u)
 {
-    (void)id;
+    (void)v;
     fatal(u, REASON_MEMORY, u->exit.info2);
 }
 
-void vcpu_shutdown(uint64_t id, struct utcb *u) { fatal(u, REASON_TRIPLE, id); }
+void vcpu_shutdown(struct vcpu *v, struct utcb *u) { fatal(u, REASON_TRIPLE, v->id); }
 
-void vcpu_invalid(uint64_t id, struct utcb *u) { fatal(u, REASON_INVALID, id); }
+void vcpu_invalid(struct vcpu *v, struct utcb *u) { fatal(u, REASON_INVALID, v->id); }
 
-void vcpu_opcode(uint64_t id, struct utcb *u)
+void vcpu_opcode(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     enter(v, u);
     inject(u, UD_FAULT);
     resume(v, u);
@@ -200,9 +207,8 @@ static bool xcr0_legal(uint64_t value)
     return (value == 1 || value == 3 || value == 7) && (value & ~a) == 0;
 }
 
-void vcpu_xsetbv(uint64_t id, struct utcb *u)
+void vcpu_xsetbv(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     uint64_t value = s->rdx << 32 | (uint32_t)s->rax;
     if (s->cpl == 0 && (uint32_t)s->rcx == 0 && xcr0_legal(value)) {
@@ -219,21 +225,18 @@ void vcpu_xsetbv(uint64_t id, struct utcb *u)
  * The guest lowers or raises its priority while a vector is on offer, which one
  * emulator cannot bear. Take the offer back for the moment that the write needs.
  */
-void vcpu_cr8(uint64_t id, struct utcb *u)
+void vcpu_cr8(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
-    uint64_t soon = tsc() + (config()->tsc_hz >> CR8_PAUSE_SHIFT);
     s->intr = 0;
-    s->deadline = v->deadline && v->deadline < soon ? v->deadline : soon;
-    u->mtd = MTD_INJECT | MTD_TIMER;
+    u->mtd = MTD_INJECT;
+    look_again(v, u);
     pt_reply(0);
 }
 
 /* #DB, #AC, #MC, watched against endless delivery only: the guest gets them. */
-void vcpu_exception(uint64_t id, struct utcb *u)
+void vcpu_exception(struct vcpu *v, struct utcb *u)
 {
-    struct vcpu *v = &vcpus[id];
     struct exit_state *s = enter(v, u);
     uint64_t vector = (s->code - EXIT_EXCEPTION) & 31;
     uint64_t error = vector == AC_VECTOR ? INJECT_ERROR | s->info1 << 32 : 0;

@@ -37,25 +37,26 @@ struct vcpu {
 
 extern struct vcpu vcpus[PLAN_VCPUS];
 
-/* ---- entries of the portals: one for each event; they end with the reply ------- */
-void vcpu_start(uint64_t id, struct utcb *u);
-void vcpu_recall(uint64_t id, struct utcb *u);
-void vcpu_port(uint64_t id, struct utcb *u);
-void vcpu_msr(uint64_t id, struct utcb *u);
-void vcpu_hlt(uint64_t id, struct utcb *u);
-void vcpu_vmcall(uint64_t id, struct utcb *u);
-void vcpu_memory(uint64_t id, struct utcb *u);
-void vcpu_shutdown(uint64_t id, struct utcb *u);
-void vcpu_invalid(uint64_t id, struct utcb *u);
-void vcpu_opcode(uint64_t id, struct utcb *u);
-void vcpu_xsetbv(uint64_t id, struct utcb *u);
-void vcpu_cr8(uint64_t id, struct utcb *u);
-void vcpu_exception(uint64_t id, struct utcb *u);
+/* ---- entries of the portals: one for each event; they end with the reply -------
+   A portal's ID is the address of its vCPU. */
+void vcpu_start(struct vcpu *v, struct utcb *u);
+void vcpu_recall(struct vcpu *v, struct utcb *u);
+void vcpu_port(struct vcpu *v, struct utcb *u);
+void vcpu_msr(struct vcpu *v, struct utcb *u);
+void vcpu_hlt(struct vcpu *v, struct utcb *u);
+void vcpu_vmcall(struct vcpu *v, struct utcb *u);
+void vcpu_memory(struct vcpu *v, struct utcb *u);
+void vcpu_shutdown(struct vcpu *v, struct utcb *u);
+void vcpu_invalid(struct vcpu *v, struct utcb *u);
+void vcpu_opcode(struct vcpu *v, struct utcb *u);
+void vcpu_xsetbv(struct vcpu *v, struct utcb *u);
+void vcpu_cr8(struct vcpu *v, struct utcb *u);
+void vcpu_exception(struct vcpu *v, struct utcb *u);
 
 /* ---- apic.c ----------------------------------------------------------------------- */
 void apic_init(void);                                        /* before the first vCPU runs */
 void apic_reset(struct vcpu *v);                             /* as after INIT (SDM3 10.12.5.1) */
-void apic_enter(struct vcpu *v, const struct exit_state *s); /* first in an exit: was the offer taken? */
+void apic_enter(struct vcpu *v, const struct exit_state *s); /* first in an exit, if there was an offer: was it taken? */
 void apic_leave(struct vcpu *v, struct utcb *u);             /* last in an exit: offer the best vector */
 void apic_tick(struct vcpu *v, struct utcb *u);              /* has the timer expired? tell the next deadline */
 /* Register `reg` = MSR - 800h, 0..3Fh; false: #GP (SDM3 table 10-6). */

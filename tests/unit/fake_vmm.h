@@ -17,28 +17,36 @@
 
 struct fake {
     struct vm_config *config;
+    struct vm_control *control;
     uint8_t *ram, *msix, *disk[PLAN_DISKS];
     struct lan_port *lan;
     uint8_t pci[16][256];
     bool msix_off, msix_masked;           /* of all functions               */
     uint32_t messages, message[FAKE_LOG]; /* data words given to msi_send   */
     uint32_t bells[CAP_SLOTS];            /* ups of each semaphore          */
+    uint32_t recalls[PLAN_VCPUS];
     char out[FAKE_LOG], in[FAKE_LOG];     /* the console's rings            */
     uint32_t out_size, out_room, in_size; /* bytes                          */
 };
 extern struct fake fake;
 
 #undef VMM_CONFIG
+#undef VMM_CONTROL
 #undef VMM_RAM
 #undef VMM_MSIX
 #undef VMM_LANPORT
 #define VMM_CONFIG  ((uintptr_t)fake.config)
+#define VMM_CONTROL ((uintptr_t)fake.control)
 #define VMM_RAM     ((uintptr_t)fake.ram)
 #define VMM_MSIX    ((uintptr_t)fake.msix)
 #define VMM_LANPORT ((uintptr_t)fake.lan)
 
-#define sm_up fake_sm_up
+#define sm_up     fake_sm_up
+#define ec_recall fake_ec_recall
+#define pt_reply  fake_pt_reply
 uint64_t fake_sm_up(uint64_t sm);
+uint64_t fake_ec_recall(uint64_t slot);
+void fake_pt_reply(uint64_t words) __attribute__((noreturn));
 
 /* Everything fresh: RAM zero, two disks of a pattern (the second read-only), a LAN, virtio_init called. */
 void fake_start(void);

@@ -1,9 +1,10 @@
-# Unit tests of vmm/virt*.c and lan/ on the host, with sanitizers: `make unit-vmm`.
+# Unit tests of vmm/virt*.c, the vCPUs' exits and lan/ on the host, with sanitizers: `make unit-vmm`.
 # `make fuzz-vmm`: the same code under libFuzzer for FUZZ_SECONDS.
 UNIT_VMM         = virtqueue virtio_blk virtio_net virtio_console lan
 UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
                    -include tests/unit/fake_vmm.h
 UNIT_VMM_CODE    = $(wildcard vmm/virt*.c) lan/switch.c tests/unit/fake_vmm.c tests/unit/driver.c
+UNIT_VCPU_CODE   = vmm/vcpu.c vmm/apic.c vmm/msr.c vmm/state.c
 UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h vmm/v*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
 FUZZ_SECONDS    ?= 30
 
@@ -13,12 +14,16 @@ $(UNIT_VMM_PROGRAMS): $(O)/tests/unit/%: tests/unit/%.c $(UNIT_VMM_CODE) $(UNIT_
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_VMM_CODE) -lcmocka -lpthread
 
+$(O)/tests/unit/test_vcpu: tests/unit/test_vcpu.c $(UNIT_VCPU_CODE) $(UNIT_VMM_HEADERS)
+	@mkdir -p $(@D)
+	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_VCPU_CODE) -lcmocka
+
 $(O)/tests/unit/fuzz_virtio: tests/unit/fuzz_virtio.c $(UNIT_VMM_CODE) $(UNIT_VMM_HEADERS)
 	@mkdir -p $(@D)
 	clang $(UNIT_VMM_FLAGS) -fsanitize=fuzzer -o $@ $< $(UNIT_VMM_CODE)
 
-unit-vmm: $(UNIT_VMM_PROGRAMS)
-	@for t in $(UNIT_VMM_PROGRAMS); do $$t || exit 1; done
+unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu
+	@for t in $^; do $$t || exit 1; done
 
 fuzz-vmm: $(O)/tests/unit/fuzz_virtio
 	$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -artifact_prefix=$(O)/tests/unit/

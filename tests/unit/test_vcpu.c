@@ -1,0 +1,260 @@
+/* Exits of a vCPU and its local APIC, against a guest that does anything at any time. */
+#include <setjmp.h>
+#include <stdlib.h>
+#include <vmm/vcpu.h>
+#include "test.h"
+
+#define VECTOR 0x41u
+#define VCPUS  4u
+
+enum { X2APIC_TPR = 0x808, X2APIC_EOI = 0x80b, X2APIC_ISR2 = 0x812, X2APIC_ICR = 0x830, X2APIC_LVT_TIMER = 0x832, TSC_DEADLINE = 0x6e0 };
+enum { EOI_WORD = 0x4b564d04, EFER = 0xc0000080 };
+
+struct fake fake;
+struct boot boot;
+static struct utcb u;
+static jmp_buf back;
+
+uint64_t fake_ec_recall(uint64_t slot)
+{
+    assert_in_range(slot, VMM_VCPU, VMM_VCPU + VCPUS - 1);
+    fake.recalls[slot - VMM_VCPU]++;
+    return OK;
+}
+void fake_pt_reply(uint64_t words)
+{
+    (void)words;
+    longjmp(back, 1);
+}
+uint32_t port_in(uint32_t self, uint32_t port, uint32_t size) { return self + port + size; }
+void port_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value) { (void)self, (void)port, (void)size, (void)value; }
+uint32_t devices_holder(void) { return NO_VCPU; }
+bool vm_ended(void) { return false; }
+void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3) { (void)reason, (void)value, (void)rip, (void)cr3; }
+
+/* One exit: to the portal's entry and back by its reply. */
+static void leave_guest(struct vcpu *v, void (*entry)(struct vcpu *v, struct utcb *u))
+{
+    if (!setjmp(back))
+        entry(v, &u);
+}
+
+/* True: done; false: #GP. */
+static bool msr(struct vcpu *v, uint32_t number, uint64_t *value, bool write)
+{
+    u.exit.rcx = number;
+    u.exit.rax = (uint32_t)*value;
+    u.exit.rdx = *value >> 32;
+    u.exit.info1 = write;
+    u.exit.inject = 0;
+    leave_guest(v, vcpu_msr);
+    *value = u.exit.rdx << 32 | (uint32_t)u.exit.rax;
+    return u.mtd & MTD_RIP;
+}
+static bool wrmsr(struct vcpu *v, uint32_t number, uint64_t value) { return msr(v, number, &value, true); }
+static uint64_t rdmsr(struct vcpu *v, uint32_t number)
+{
+    uint64_t value = 0;
+    assert_true(msr(v, number, &value, false));
+    return value;
+}
+
+/* The processor delivers what is on offer. */
+static void take_offer(void) { u.exit.intr = 0; }
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&fake, 0, sizeof fake);
+    memset(&u, 0, sizeof u);
+    memset(vcpus, 0, sizeof vcpus);
+    fake.config = calloc(1, sizeof *fake.config);
+    fake.control = calloc(1, sizeof *fake.control);
+    fake.ram = calloc(1, FAKE_RAM);
+    fake.config->plan.memory = FAKE_RAM;
+    fake.config->plan.vcpus = VCPUS;
+    fake.config->tsc_hz = 2000000000;
+    apic_init();
+    clock_init();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    free(fake.config);
+    free(fake.control);
+    free(fake.ram);
+    return 0;
+}
+
+static void an_nmi_waits_for_what_is_injected(void **state)
+{
+    (void)state;
+    vcpu_request(0, REQUEST_NMI);
+    u.exit.inject = INJECT_VALID | INJECT_EXCEPTION | 13;
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(fake.recalls[0], 1); /* no second one: it would come before the guest runs */
+    assert_true(u.mtd & MTD_TIMER && u.exit.deadline);
+    assert_int_equal(u.exit.inject & 0xff, 13);
+    u.exit.inject = 0;
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_true(u.mtd & MTD_INJECT);
+    assert_int_equal(u.exit.inject & 0x7ff, INJECT_NMI | 2);
+    assert_int_equal(u.exit.deadline, 0);
+}
+
+static void init_stops_and_sipi_starts(void **state)
+{
+    (void)state;
+    vcpu_post(0, VECTOR, NO_VCPU);
+    assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x45ff)); /* a physical INIT to 0 */
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_true(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.intr, 0);
+    vcpu_request(0, REQUEST_NMI); /* lost, as by a processor that waits for SIPI */
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_true(u.mtd & MTD_HALT);
+    assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x4612));
+    assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x4613));
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_false(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.seg[SEG_CS].base, 0x13000);
+    assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x4614)); /* it runs: nothing happens */
+    u.exit.rip = 0x1234;
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.rip, 0x1234);
+}
+
+static void an_offer_not_taken_comes_back(void **state)
+{
+    (void)state;
+    vcpu_post(0, VECTOR, NO_VCPU);
+    vcpu_post(0, VECTOR, NO_VCPU);
+    assert_int_equal(fake.recalls[0], 1);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+    vcpu_post(0, VECTOR + 0x10, NO_VCPU); /* more urgent */
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.intr, INTR_PENDING | (VECTOR + 0x10));
+    take_offer();
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.intr, 0); /* the other is of lower priority */
+    assert_true(wrmsr(&vcpus[0], X2APIC_EOI, 0));
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+    take_offer();
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_ISR2), 1u << (VECTOR & 31));
+    assert_true(wrmsr(&vcpus[0], X2APIC_EOI, 0));
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_ISR2), 0);
+}
+
+static void the_task_priority_holds_back(void **state)
+{
+    (void)state;
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, VECTOR & 0xf0));
+    vcpu_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.intr, 0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0));
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+}
+
+static void a_word_in_memory_ends_an_interrupt(void **state)
+{
+    (void)state;
+    uint32_t *word = (uint32_t *)(void *)(fake.ram + 0x100);
+    assert_false(wrmsr(&vcpus[0], EOI_WORD, (uint64_t)FAKE_RAM | 1));
+    assert_false(wrmsr(&vcpus[0], EOI_WORD, ~0ull));
+    assert_true(wrmsr(&vcpus[0], EOI_WORD, 0x101));
+    vcpu_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(*word, 1);
+    *word = 0;
+    take_offer();
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_ISR2), 0);
+    vcpu_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_recall);
+    *word = 77; /* anything but "ended" */
+    take_offer();
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_ISR2), 1u << (VECTOR & 31));
+    assert_int_equal(*word, 0);
+}
+
+static void a_deadline_in_the_past_fires_at_once(void **state)
+{
+    (void)state;
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, 2u << 17 | VECTOR));
+    assert_true(wrmsr(&vcpus[0], TSC_DEADLINE, 1));
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+    assert_int_equal(u.exit.deadline, 0);
+    assert_true(wrmsr(&vcpus[0], TSC_DEADLINE, ~0ull));
+    assert_int_equal(u.exit.deadline, ~0ull);
+}
+
+static void efer_keeps_what_is_the_hypervisors(void **state)
+{
+    (void)state;
+    u.exit.efer = 0x500;
+    assert_false(wrmsr(&vcpus[0], EFER, 0x1500)); /* SVME */
+    assert_false(wrmsr(&vcpus[0], EFER, 0));      /* LME in long mode */
+    assert_true(wrmsr(&vcpus[0], EFER, 0x901));
+    assert_int_equal(u.exit.efer, 0xd01);
+}
+
+/* Hlt with and without interrupts. */
+static void a_halted_processor_wakes_for_what_it_can_hear(void **state)
+{
+    (void)state;
+    u.exit.rflags = 0;
+    leave_guest(&vcpus[0], vcpu_hlt);
+    assert_true(u.mtd & MTD_HALT);
+    vcpu_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_true(u.mtd & MTD_HALT);
+    vcpu_request(0, REQUEST_NMI);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_false(u.mtd & MTD_HALT);
+    u.exit.rflags = 1u << 9;
+    u.exit.inject = 0;
+    leave_guest(&vcpus[0], vcpu_hlt); /* the vector still waits */
+    assert_false(u.mtd & MTD_HALT);
+}
+
+/* Whatever the guest says, in any order: no address beyond its RAM, no vCPU that it does not have. */
+static void any_exit_is_harmless(void **state)
+{
+    static void (*const entries[])(struct vcpu *, struct utcb *) = {
+        vcpu_recall, vcpu_port, vcpu_msr, vcpu_msr, vcpu_msr, vcpu_hlt, vcpu_vmcall, vcpu_opcode, vcpu_xsetbv, vcpu_cr8, vcpu_exception};
+    static const uint32_t bases[] = {0x800, 0x800, 0x830, 0x4b564d00, 0x6e0, 0x10, 0x270, 0xc0000080, 0xc0010000, 0};
+    (void)state;
+    srand(1);
+    for (uint32_t i = 0; i < 200000; i++) {
+        struct vcpu *v = &vcpus[(uint32_t)rand() % VCPUS];
+        uint64_t *word = (uint64_t *)&u.exit;
+        for (uint32_t n = 0; n < sizeof u.exit / 8; n += 1 + (uint32_t)rand() % 8)
+            word[n] = (uint64_t)rand() << 33 ^ (uint64_t)rand() << 11 ^ (uint64_t)rand();
+        u.exit.rcx = bases[(uint32_t)rand() % 10] + (uint32_t)rand() % 0x40;
+        u.exit.info1 = (u.exit.info1 & ~0x70ull) | 0x10ull << rand() % 3; /* the processor says it: 1, 2 or 4 bytes */
+        fake.ram[(uint32_t)rand() % FAKE_RAM] = (uint8_t)rand();
+        leave_guest(v, entries[(uint32_t)rand() % 11]);
+        msi_send((uint32_t)rand(), (uint32_t)rand());
+    }
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(an_nmi_waits_for_what_is_injected),
+        TEST(init_stops_and_sipi_starts),
+        TEST(an_offer_not_taken_comes_back),
+        TEST(the_task_priority_holds_back),
+        TEST(a_word_in_memory_ends_an_interrupt),
+        TEST(a_deadline_in_the_past_fires_at_once),
+        TEST(efer_keeps_what_is_the_hypervisors),
+        TEST(a_halted_processor_wakes_for_what_it_can_hear),
+        TEST(any_exit_is_harmless),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
