@@ -119,7 +119,7 @@ static inline void cpu_ltr(uint16_t sel) { __asm__ volatile("ltr %0" : : "r"(sel
 static inline void cpu_reload_segments(void)
 {
     __asm__ volatile("pushq %0; lea 1f(%%rip), %%rax; pushq %%rax; lretq; 1:"
-                     "mov %1, %%ss; mov %2, %%ds; mov %2, %%es; mov %2, %%fs; mov %2, %%gs"
+                     "mov %1, %%ss; mov %2, %%ds; mov %2, %%es; mov %2, %%fs; mov %2, %%gs; lldt %w2"
                      :
                      : "i"(0x08), "r"(0x10), "r"(0)
                      : "rax", "memory");

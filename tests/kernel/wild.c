@@ -114,6 +114,7 @@ ACT(do_lret, "pushq $8; pushq $0x400000; lretq")
 ACT(do_ss, "mov $0x10, %%ax; mov %%ax, %%ss")
 ACT(do_ds, "mov $0x10, %%ax; mov %%ax, %%ds")
 ACT(do_tss_ds, "mov $0x28, %%ax; mov %%ax, %%ds")
+ACT(do_ldt_ds, "mov $7, %%ax; mov %%ax, %%ds")
 ACT(do_x87, "fld1")
 ACT(do_sse, "xorps %%xmm0, %%xmm0")
 ACT(do_avx, "vxorps %%ymm0, %%ymm0, %%ymm0")
@@ -207,6 +208,7 @@ static const struct {
     {"kernel ss", do_ss, ONLY(GP)},
     {"kernel ds", do_ds, ONLY(GP)},
     {"tss as ds", do_tss_ds, ONLY(GP)},
+    {"ldt", do_ldt_ds, ONLY(GP)},
     {"x87", do_x87, ANY_OF(NM, UD)},
     {"sse", do_sse, ANY_OF(NM, UD)},
     {"avx", do_avx, ANY_OF(NM, UD)},
