@@ -7,14 +7,16 @@ uint64_t cap_vacant(const struct pd *pd, uint64_t slot, unsigned arg)
 {
     if (slot == 0 || slot >= CAP_SLOTS)
         return bad(BAD_CAP, arg);
-    return cap_live(pd->caps[slot & (CAP_SLOTS - 1)]) ? bad(BUSY, arg) : OK;
+    return cap_live(*cap_slot(pd, slot)) ? bad(BUSY, arg) : OK;
 }
+
+/* At once: other cores look while we write. */
+static void put(struct pd *pd, uint64_t slot, struct cap c) { __atomic_store(cap_slot(pd, slot), &c, __ATOMIC_RELEASE); }
 
 void cap_set(struct pd *pd, uint64_t slot, void *object, unsigned rights)
 {
     const struct object *o = object;
-    pd->caps[slot & (CAP_SLOTS - 1)] =
-        (struct cap){.gen = o->head.gen & ((1ull << 40) - 1), .rights = rights & 0xff, .index = object_index(o)};
+    put(pd, slot, (struct cap){.gen = o->head.gen & ((1ull << 40) - 1), .rights = rights & 0xff, .index = object_index(o)});
 }
 
 uint64_t cap_delegate(struct pd *self, uint64_t source, uint64_t target, uint64_t mask)
@@ -28,7 +30,7 @@ uint64_t cap_delegate(struct pd *self, uint64_t source, uint64_t target, uint64_
     uint64_t slot = source >> 16;
     if (slot >= CAP_SLOTS)
         return bad(BAD_CAP, 1);
-    struct cap c = ((struct pd *)from)->caps[slot & (CAP_SLOTS - 1)];
+    struct cap c = *cap_slot(from, slot);
     if (!cap_live(c))
         return bad(BAD_CAP, 1);
     s = cap_vacant(to, target >> 16, 2);
@@ -46,6 +48,6 @@ uint64_t cap_revoke(struct pd *self, uint64_t target)
         return s;
     if (target >> 16 == 0 || target >> 16 >= CAP_SLOTS)
         return bad(BAD_CAP, 1);
-    ((struct pd *)pd)->caps[(target >> 16) & (CAP_SLOTS - 1)] = (struct cap){0};
+    put(pd, target >> 16, (struct cap){0});
     return OK;
 }

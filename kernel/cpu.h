@@ -51,6 +51,13 @@ struct cpuid {
 static inline uint64_t cpu_pa(const void *kernel_address) { return (uint64_t)kernel_address - KERNEL_BASE; }
 static inline void *cpu_pool_address(uint64_t pa) { return (void *)(pa + KERNEL_BASE); }
 
+/* A value of which the compiler knows nothing: it would leave out a mask after a check, and the processor may not wait for the check. */
+static inline uint64_t cpu_unknown(uint64_t v)
+{
+    __asm__("" : "+r"(v));
+    return v;
+}
+
 static inline struct core *cpu_core(void)
 {
     struct core *c;

@@ -124,7 +124,7 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
     if (slot >= CAP_SLOTS)
         return bad(BAD_CAP, 1);
     void *o;
-    enum object_type type = (enum object_type)objects[self->caps[slot & (CAP_SLOTS - 1)].index].head.type;
+    enum object_type type = (enum object_type)objects[cap_slot(self, slot)->index].head.type;
     uint64_t s = type == OBJ_NONE ? bad(BAD_CAP, 1) : cap_find(self, slot, type, RIGHT_DESTROY, 1, &o);
     if (s)
         return s;

@@ -35,7 +35,7 @@ uint64_t mr_split(struct pd *self, uint64_t who, uint64_t frame)
     if (!rest)
         return NO_MEMORY;
     mr->frames = frame;
-    unsigned rights = self->caps[who >> 32 & (CAP_SLOTS - 1)].rights;
+    unsigned rights = cap_slot(self, who >> 32)->rights;
     cap_set(self, who & 0xffff, rest, rights);
     return OK;
 }

@@ -18,7 +18,8 @@ void *object_new(enum object_type type, struct pd *payer)
     if (!o)
         return 0;
     uint64_t gen = o->head.gen;
-    *o = (struct object){.head = {.type = (uint8_t)type, .owner = object_index(payer), .gen = gen + 1}};
+    *o = (struct object){.head = {.owner = object_index(payer), .gen = gen + 1}};
+    __atomic_store_n(&o->head.type, (uint8_t)type, __ATOMIC_RELEASE); /* last: a stale capability fits neither before nor after */
     payer->objects_left--;
     stat.objects_free--;
     return o;

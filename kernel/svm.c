@@ -214,7 +214,8 @@ static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uin
 {
     static const struct cpuid_row nothing;
     uint32_t i = leaf & 0x3fffffff;
-    for (i = i < CPUID_LEAVES ? v->cpuid_first[leaf >> 30][i] : 0; i && i <= v->cpuid_rows; i++) {
+    i = i < CPUID_LEAVES ? v->cpuid_first[leaf >> 30][cpu_unknown(i) & (CPUID_LEAVES - 1)] : 0;
+    for (; i && i <= v->cpuid_rows; i++) {
         const struct cpuid_row *r = &v->cpuid[i - 1];
         if (r->leaf != leaf)
             break;
