@@ -6,7 +6,7 @@
 
 struct core cores[MAX_CORES];
 volatile uint32_t core_count;
-static uint32_t sync_purge; /* core_sync()'s arguments, for the cores it interrupts */
+static uint32_t sync_purge; /* what the rendezvous under way asks for */
 static bool sync_flush;
 static uint32_t cores_asked = 1; /* started, online or not; graph lock */
 
