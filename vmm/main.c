@@ -4,6 +4,8 @@
  */
 #include <vmm/vcpu.h>
 
+#define MASKED_SHIFT 7 /* of a second, 1/2^7: how often to look whether a masked interrupt may go out */
+
 /* Where a portal is made, before a copy goes to the guest PD. */
 #define PORTAL_SLOT(vcpu, event) (VMM_FREE + 16u * (vcpu) + (event))
 
@@ -63,6 +65,14 @@ static const char *build(void)
     return build_vcpus();
 }
 
+static bool work(void)
+{
+    devices_lock(NO_VCPU);
+    bool again = virtio_work();
+    devices_unlock();
+    return again;
+}
+
 void main(void);
 void main(void)
 {
@@ -73,12 +83,8 @@ void main(void)
         __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
         sm_up(VMM_SM_ROOT);
     }
-    for (;;) {
-        sm_down(VMM_SM_WORK, 0);
-        if (vm_ended())
-            continue;
-        devices_lock(NO_VCPU);
-        virtio_work();
-        devices_unlock();
+    for (bool again = false;;) {
+        sm_down(VMM_SM_WORK, again ? tsc() + (config()->tsc_hz >> MASKED_SHIFT) : 0);
+        again = !vm_ended() && work();
     }
 }

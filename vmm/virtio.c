@@ -20,6 +20,14 @@ struct msix_entry { /* PCI 3.0 6.8.2 */
 
 static struct virtio_device devices[PCI_SLOTS];
 static uint32_t waiting; /* slots with a pending vector */
+static bool called;      /* the worker, and it has not come yet */
+
+static void call_worker(void)
+{
+    if (!called)
+        sm_up(VMM_SM_WORK);
+    called = true;
+}
 
 static struct virtio_device *device_at(uint32_t slot) { return slot < PCI_SLOTS && devices[slot].kind ? &devices[slot] : NULL; }
 
@@ -57,8 +65,8 @@ static void virtio_signal(struct virtio_device *d, uint16_t vector, uint8_t isr)
     if (vector < VIRTIO_VECTORS) {
         d->pending |= 1u << vector;
         msix_send(d);
-        if (d->pending) /* an unmask does not exit: look again soon, then at each touch of a device */
-            sm_up(VMM_SM_WORK);
+        if (d->pending) /* an unmask does not exit: the worker looks again, and so does each touch of a device */
+            call_worker();
     }
 }
 
@@ -97,7 +105,7 @@ static void virtio_run(struct virtio_device *d, uint32_t index)
     if (r == VQ_BROKEN)
         virtio_break(d);
     if (r == VQ_OK)
-        sm_up(VMM_SM_WORK);
+        call_worker();
 }
 
 static void virtio_run_all(struct virtio_device *d)
@@ -106,12 +114,14 @@ static void virtio_run_all(struct virtio_device *d)
         virtio_run(d, i);
 }
 
-void virtio_work(void)
+bool virtio_work(void)
 {
+    called = false;
     for (uint32_t slot = 0; slot < PCI_SLOTS; slot++)
         if (devices[slot].kind)
             virtio_run_all(&devices[slot]);
     virtio_poll();
+    return waiting != 0;
 }
 
 /* ---- registers (4.1.4.3) -------------------------------------------------------- */

@@ -47,7 +47,7 @@ void msi_send(uint32_t address, uint32_t data);
 
 /* ---- virtio.c: devices of the plan; all under the lock ---------------------- */
 void virtio_init(void); /* register all with pci_add */
-void virtio_work(void); /* the bell rang: frames from the LAN, console input */
+bool virtio_work(void); /* the bell rang: frames from the LAN, console input; true: a masked MSI-X entry holds a message back */
 void virtio_poll(void); /* a device was just touched: look again at masked MSI-X entries */
 /* Access to BAR0 of `slot` at byte `offset` 0..255, `size` 1, 2 or 4. */
 uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size);

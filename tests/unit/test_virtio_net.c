@@ -203,6 +203,21 @@ static void wrong_directions_harm_nobody(void **state)
     assert_int_equal(fake.lan->to_lan.head, 0);
 }
 
+/* The switch may fill the ring as fast as we empty it. */
+static void bad_frames_hold_the_lock_for_one_ring_only(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < LAN_SLOTS; i++)
+        arrive(1, LAN_FRAME + 1);
+    give_buffer(0x600 + HEADER);
+    assert_int_equal(used_idx(RX), 0);
+    assert_int_equal(fake.lan->to_vm.tail, LAN_SLOTS);
+    assert_int_equal(fake.bells[VMM_SM_WORK], 1); /* to go on */
+    arrive(7, 60);
+    virtio_work();
+    assert_int_equal(used_idx(RX), 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -220,6 +235,7 @@ int main(void)
         TEST(frames_that_do_not_fit_are_lost),
         TEST(wild_indices_empty_the_ring),
         TEST(wrong_directions_harm_nobody),
+        TEST(bad_frames_hold_the_lock_for_one_ring_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
