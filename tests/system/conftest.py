@@ -1,0 +1,36 @@
+import subprocess
+
+import pytest
+import rig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    """All that the tests need, made once; a build that fails fails every test with its own message."""
+    make = ["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}"]
+    done = subprocess.run([*make, "all", "system-guests"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def live(tmp_path):
+    """live(vm, ...): start these VMs and keep a hand on the keyboard; what still runs at the end is stopped."""
+    runs = []
+
+    def start(*vms, cores=2, memory="1G", **how):
+        runs.append(rig.Live(rig.write_plan(tmp_path, vms, cores, memory), **how))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.stop()
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """batch(vm, ..., options=[...], qemu=[...]): run these VMs to their end."""
+
+    def start(*vms, cores=2, memory="1G", options=(), **how):
+        return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory), *options, **how)
+
+    return start

@@ -1,0 +1,118 @@
+"""What boots: the pair of the README, kernels of all kinds, from GRUB too; and what refuses to."""
+
+import re
+import subprocess
+
+import pytest
+import rig
+from rig import guest, linux
+
+CAUSES = "start recall port msr hlt vmcall memory shutdown invalid opcode xsetbv cr8 exception cpuid intr nmi".split()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return rig.Batch(tmp_path_factory.mktemp("pair"), rig.SOURCE / "examples/pair.yaml")
+
+
+def test_pair_ends_by_itself(pair):
+    assert pair.code == 0, pair.errors + pair.output[-2000:]
+    assert "hairline| end " in pair.output
+
+
+@pytest.mark.parametrize("name, peer", [("alpha", "beta"), ("beta", "alpha")])
+def test_pair_checks(pair, name, peer):
+    lines = pair.logs[name].splitlines()
+    for what in ("network", "disk-vda", f"ping-{peer}", f"http-{peer}"):
+        assert f"CHECK {what} ok" in lines
+    assert f"This is the disk of {name}." in lines
+    assert f"Hairline guest {name}: Linux 6." in pair.logs[name] and "2 vCPUs" in pair.logs[name]
+    assert "HAIRLINE-CHECKS: ok" in lines and "FAIL" not in pair.logs[name]
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_pair_report(pair, name):
+    vm = pair.vms[name]
+    assert (vm["state"], vm["reason"], vm["restarts"], vm["checks"]) == ("off", "poweroff", 0, "ok")
+    assert vm["memory"] == 512 << 20
+    assert vm["time"] > 0 and vm["time_us"] > 0 and vm["first"] > 0
+    assert all(vm["exits"][cause] >= 0 for cause in CAUSES)
+    assert vm["exits"]["cpuid"] > 100 and vm["exits"]["port"] > 100 and vm["exits"]["msr"] > 100
+    assert [vm["exits"][c] for c in ("memory", "shutdown", "invalid", "opcode")] == [0, 0, 0, 0]
+
+
+def test_pair_report_of_the_machine(pair):
+    report = pair.report
+    assert report["exit_code"] == 0 and report["wall_ms"] > 0
+    assert report["machine"]["cores"] == 4 and report["machine"]["tsc_hz"] > 0 and report["machine"]["vms"] == 2
+    kernel = report["kernel"]
+    assert 0 < kernel["pool_free"] <= kernel["pool_frames"] and 0 < kernel["objects_free"] <= kernel["objects"]
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """The other packaged kernels, and the usual one as an ELF file by PVH, each with one vCPU and a disk."""
+    folder = tmp_path_factory.mktemp("kernels")
+    disk = [{"file": "ext4:8M", "mode": "volatile"}]
+    packaged = rig.BUILD / "kernels/debian"
+    vms = [
+        linux("cloud", "debian-cloud", cores=[1], lan="office", disks=disk),
+        linux("backports", "debian-backports", cores=[2], lan="office", disks=disk),
+        linux("elf", str(packaged / "vmlinux"), cores=[3], initrd=str(packaged / "initrd"), disks=disk),
+    ]
+    return rig.Batch(folder, rig.write_plan(folder, vms, cores=4, memory="2G"))
+
+
+@pytest.mark.parametrize("name", ["cloud", "backports", "elf"])
+def test_kernel_boots(pair, kernels, name):
+    log = kernels.logs[name]
+    assert "HAIRLINE-CHECKS: ok" in log and "CHECK disk-vda ok" in log, log[-2000:]
+    assert kernels.vms[name]["reason"] == "poweroff"
+
+
+def test_bare_guests(batch):
+    run = batch(
+        guest("pvh", "hello", "name=pvh"),
+        guest("multiboot", "mboot", "name=multiboot"),
+        guest("pair", "smp", vcpus=2, cores=[0, 1]),
+        guest("crowd", "smp", vcpus=2),
+    )
+    assert run.code == 0, run.errors
+    assert "hello from pvh" in run.logs["pvh"]
+    assert "hello from multiboot" in run.logs["multiboot"]
+    assert "smp: ok" in run.logs["pair"] and "smp: ok" in run.logs["crowd"]
+    assert {vm["reason"] for vm in run.vms.values()} == {"exit_port"}
+
+
+def test_iso_boots_by_grub(tmp_path):
+    plan = rig.write_plan(tmp_path, [guest("pvh", "hello"), guest("multiboot", "mboot")])
+    out = tmp_path / "out"
+    command = [rig.BUILD / "hairline-tool", "build", plan, "-o", out, "--iso", "--batch"]
+    subprocess.run(command, check=True, capture_output=True)
+    machine = ["-machine", "q35", "-cpu", "EPYC,+svm,+npt,+x2apic", "-m", "1024", "-smp", "2", "-accel", "tcg"]
+    quiet = ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
+    done = subprocess.run(
+        ["qemu-system-x86_64", *machine, *quiet, "-cdrom", out / "hairline.iso"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=rig.PATIENCE,
+        check=False,
+    )
+    assert len(re.findall(r"hello from a bare guest", done.stdout)) == 2
+    assert "hairline| end " in done.stdout and done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "cpu, name",
+    [("-svm,+x2apic", "SVM"), ("+svm,-npt,+x2apic", "nested paging"), ("+svm,+npt,-x2apic", "x2APIC")],
+    ids=["svm", "npt", "x2apic"],
+)
+def test_machine_that_lacks(batch, cpu, name):
+    """One sentence, then nothing: it is the tool that ends a machine that has halted."""
+    run = batch(guest("pvh", "hello"), qemu=["-cpu", f"EPYC,{cpu}"])
+    said = [line for line in run.output.splitlines() if line.startswith("hairline")]
+    assert len(said) == 1 and name in said[0] and said[0].startswith("hairline: "), run.output
+    assert run.code == 1 and run.report["wall_ms"] >= 5000
+    assert "hairline| " not in run.output

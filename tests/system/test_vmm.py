@@ -1,0 +1,115 @@
+"""VMMs that die, and VMs that come and go: root and the others go on, and the kernel gets everything back."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import rig
+from rig import guest, linux
+
+UD2 = b"\x0f\x0b"
+IMAGE_BASE = 0x400000  # abi/image.h
+IMAGES = ("hairline.elf", "root.img", "lan.img")
+
+
+@pytest.fixture
+def poisoned(tmp_path):
+    """poisoned(function): the tool in a folder of its own, with a VMM that dies where it enters that function."""
+
+    def make(function):
+        folder = tmp_path / "build"
+        folder.mkdir()
+        shutil.copy(rig.BUILD / "hairline-tool", folder)
+        for name in IMAGES:
+            (folder / name).symlink_to(rig.BUILD / name)
+        table = subprocess.run(["nm", rig.BUILD / "vmm.elf"], capture_output=True, text=True, check=True).stdout
+        at = int(re.search(rf"^(\w+) \w {function}$", table, re.MULTILINE).group(1), 16) - IMAGE_BASE
+        image = bytearray((rig.BUILD / "vmm.img").read_bytes())
+        image[at : at + 2] = UD2
+        (folder / "vmm.img").write_bytes(image)
+        return folder / "hairline-tool"
+
+    return make
+
+
+def expect_progress(run, name, times=5):
+    for _ in range(times):
+        run.expect(rf"^{name}\| progress")
+
+
+@pytest.mark.parametrize("function", ["vcpu_vmcall", "virtio_work"], ids=["handler", "worker"])
+def test_vmm_dies_alone(live, poisoned, function):
+    """A hypercall kills a handler thread, console input the worker; the VM comes back as planned."""
+    plan = {"on_exit": "restart", "lan": "l"}
+    run = live(guest("alpha", "victim", **plan), guest("beta", "victim", **plan), tool=poisoned(function))
+    expect_progress(run, "alpha")
+    expect_progress(run, "beta")
+    for _ in range(3):
+        run.key("2")
+        run.expect(r"^hairline\| focus on beta")
+        run.type("v")
+        end = run.expect_end("beta")
+        run.key("0")
+        assert (end["reason"], end["value"], end["next"]) == ("vmm", "6", "restart")
+        assert int(end["rip"], 16) >= IMAGE_BASE and "VMM fault: vector 6" in run.lines[run.seen - 1]
+        run.expect(r"^beta\| victim: at work")
+        expect_progress(run, "alpha")
+        expect_progress(run, "beta")
+    run.command("list")
+    assert run.expect(r"^hairline\| 1 alpha .* (\d+)$").group(1) == "0"
+    assert run.expect(r"^hairline\| 2 beta .* (\d+)$").group(1) == "3"
+    assert run.quit() == 0
+    assert not any("LEAK" in line for line in run.lines)
+
+
+def test_vmm_that_dies_stays_off(batch, poisoned):
+    run = batch(guest("alpha", "hello"), guest("beta", "bench"), tool=poisoned("vcpu_vmcall"))
+    assert run.code == 1 and "hairline| end " in run.output
+    assert run.vms["alpha"]["reason"] == "exit_port" and "hello" in run.logs["alpha"]
+    assert (run.vms["beta"]["reason"], run.vms["beta"]["value"], run.vms["beta"]["next"]) == ("vmm", 6, "off")
+
+
+def test_linux_goes_on_beside_a_dead_vmm(live, poisoned):
+    """A Linux boots and finds its peers while its neighbour's VMM dies again and again."""
+    tool = poisoned("vcpu_vmcall")
+    (tool.parent / "kernels").symlink_to(rig.BUILD / "kernels")
+    disk = [{"file": "ext4:8M", "mode": "volatile"}]
+    run = live(linux("alpha", cores=[1], disks=disk), guest("beta", "bench", on_exit="restart"), tool=tool)
+    for _ in range(5):
+        assert run.expect_end("beta")["reason"] == "vmm"
+    run.expect(r"^alpha\| HAIRLINE-CHECKS: ok")
+    assert run.quit() == 1
+
+
+CYCLE = r"^hairline\| cycle name=\w+ cycles=(\d+) failed=(\w+) frames_before=(\d+) frames_after=(\d+) objects_before=(\d+) objects_after=(\d+)"
+
+
+def test_thousand_cycles(live):
+    """Build and destroy a VM with its VMM, disk and LAN a thousand times: the pool is as it was."""
+    disk = [{"file": "ext4:4M", "mode": "volatile"}]
+    run = live(guest("alpha", "hello", vcpus=2, cores=[0, 1], lan="l", disks=disk), guest("beta", "victim"))
+    run.expect_end("alpha")
+    run.command("cycle alpha 1000")
+    cycles, failed, *pool = run.expect(CYCLE).groups()
+    assert (cycles, failed) == ("1000", "no")
+    assert pool[0] == pool[1] and pool[2] == pool[3] and int(pool[0]) > 0
+    run.command("start alpha")
+    run.expect(r"^alpha\| hello")
+    expect_progress(run, "beta")
+    assert run.quit() == 0
+
+
+def test_restarts_leave_nothing(live):
+    """Whole lives this time: what the kernel holds after ten of them is what it held after one."""
+    run = live(guest("alpha", "smp", vcpus=2, cores=[0, 1]))
+    run.expect_end("alpha")
+    pool = []
+    for _ in range(10):
+        run.command("start alpha")
+        assert run.expect_end("alpha")["reason"] == "exit_port"
+        run.command("cycle alpha 0")
+        pool.append(run.expect(CYCLE).groups()[2:])
+    assert len(set(pool)) == 1
+    assert not any("LEAK" in line for line in run.lines)
+    assert run.quit() == 0

@@ -1,0 +1,141 @@
+"""Each hostile guest beside one that works: who is wild gets reported, and nobody else notices."""
+
+import re
+import subprocess
+
+import pytest
+import rig
+from rig import guest
+
+PROGRESS = r"^victim\| progress (\d+) (\d+)$"
+TURNS = 6
+FAIR = 0.5  # two VMs on one core
+ENOUGH = 0.4  # of what is fair
+SECTOR_DISK = 1 << 20
+
+# Those that end by themselves, and how.
+ENDING = {
+    "triple": "triple",
+    "wild-code": None,
+    "msr-storm": "exit_port",
+    "cpuid-storm": "exit_port",
+    "port-storm": "exit_port",
+    "pci-storm": "exit_port",
+    "string-io": "exit_port",
+    "rings": "exit_port",
+    "memory": "memory",
+    "svm": "exit_port",
+    "db-storm": "exit_port",
+    "ipi-storm": "exit_port",
+    "bad-state": "exit_port",
+}
+# Those that a VM may come to, left to itself for long enough.
+LASTING = ["spin", "hlt", "msr-storm", "port-storm", "pci-storm", "ipi-storm", "cr8-storm", "console-flood", "lan-flood", "ac-loop", "db-loop"]
+OWN_DOING = {"exit_port", "poweroff", "reboot", "triple", "memory", "invalid", "opcode"}
+
+
+def symbol(image, name):
+    """Where a function of a program lies: [start, end)."""
+    table = subprocess.run(["nm", "-S", rig.BUILD / image], capture_output=True, text=True, check=True).stdout
+    start, size = re.search(rf"^(\w+) (?:(\w+) )?\w {name}$", table, re.MULTILINE).groups()
+    return int(start, 16), int(start, 16) + int(size or "0", 16)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """All attacks that end by themselves, at once, in one machine of two cores."""
+    folder = tmp_path_factory.mktemp("crowd")
+    disk = folder / "disk.img"
+    disk.write_bytes(bytes(SECTOR_DISK))
+    vms = [guest(n, "attack", f"test={n}", cores=[i % 2], lan="wild", disks=[{"file": str(disk)}]) for i, n in enumerate(ENDING)]
+    vms.append(guest("neighbour", "smp", vcpus=2, cores=[0, 1]))
+    return rig.Batch(folder, rig.write_plan(folder, vms))
+
+
+def test_crowd_neighbour(crowd):
+    assert "hairline| end " in crowd.output and crowd.code == 1, crowd.errors + crowd.output[-3000:]
+    assert "smp: ok" in crowd.logs["neighbour"] and crowd.vms["neighbour"]["reason"] == "exit_port", crowd.vms["neighbour"]
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_attack_ends(crowd, name):
+    vm, log = crowd.vms[name], crowd.logs[name]
+    assert f"attack {name}: to end" in log
+    assert vm["reason"] == ENDING[name] or (ENDING[name] is None and vm["reason"] in OWN_DOING), (vm, log[-2000:])
+    if vm["reason"] == "exit_port":
+        assert f"attack {name}: ok" in log and vm["value"] == 0, log[-2000:]
+
+
+def test_rings_of_all_devices(crowd):
+    log = crowd.logs["rings"]
+    assert "no net device" not in log and "no blk device" not in log and "no answer" not in log
+    for device in ("net", "blk", "console"):
+        assert len(re.findall(rf"attack {device} .*: ok$", log, re.MULTILINE)) == 26, log
+
+
+@pytest.mark.parametrize("name", ["triple", "memory"])
+def test_report_says_where(crowd, name):
+    """Cause, RIP and CR3 in the record, and in a sentence for the operator."""
+    vm = crowd.vms[name]
+    start, end = symbol("guest/bare/attack.elf", f"attack_{name}")
+    assert start <= int(vm["rip"], 16) < end
+    assert int(vm["cr3"], 16) == symbol("guest/bare/attack.elf", "page_root")[0]
+    assert f"{int(vm['rip'], 16):x}" in vm["message"] and f"{int(vm['cr3'], 16):x}" in vm["message"]
+    assert vm["value"] == (0xF0000000 if name == "memory" else 0)
+
+
+@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 128), marks=pytest.mark.skipif(not rig.ALL, reason="HAIRLINE_ALL"))])
+def test_wild_code(live, seeds):
+    """Random bytes as code: each comes to an end of its own, or is stopped; the victim never does."""
+    for first in range(seeds.start, seeds.stop, 8):
+        wild = [guest(f"wild{seed}", "attack", f"test=wild-code seed={seed}", lan="l") for seed in range(first, first + 8)]
+        run = live(guest("victim", "victim", cores=[0]), *wild)
+        for vm in wild:
+            run.expect(rf"{vm['name']}\| attack wild-code: to end")
+        for _ in range(TURNS):
+            run.expect(PROGRESS)
+        run.key("1")
+        run.type("k")
+        run.expect("^key k$")
+        run.key("0")
+        for vm in wild:
+            run.command(f"stop {vm['name']}")
+        run.command("list")
+        run.expect(r"^hairline\| 1 victim .* running ")
+        assert run.quit() in (0, 1)
+        ends = [line for line in run.lines if line.startswith("hairline| vm name=wild")]
+        assert len(ends) == 8 and not any("reason=vmm" in line or "reason=none" in line for line in ends), ends
+
+
+def rate(lines):
+    """Turns of the victim's loop in a tick."""
+    told = [tuple(map(int, match.groups())) for match in (re.search(PROGRESS, line) for line in lines) if match]
+    assert len(told) > 2
+    return (told[-1][0] - told[0][0]) / (told[-1][1] - told[0][1])
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_victim_keeps_its_share(live, name):
+    """Both on one core, counted in instructions: the victim's pace beside the attack against its pace alone."""
+    run = live(
+        guest("victim", "victim", lan="l"),
+        guest("wild", "attack", f"test={name}", lan="l"),
+        qemu=["-icount", "shift=0,sleep=off"],
+    )
+    run.expect(rf"wild\| attack {name}: to end")
+    begin = run.seen
+    for _ in range(TURNS):
+        run.expect(PROGRESS)
+    beside = rate(run.lines[begin : run.seen])
+    run.key("1")
+    run.type("k")
+    run.expect("^key k$")
+    run.key("0")
+    run.command("stop wild")
+    assert run.expect_end("wild")["reason"] in ("stopped", "exit_port", "triple")
+    begin = run.seen
+    for _ in range(TURNS):
+        run.expect(PROGRESS)
+    alone = rate(run.lines[begin : run.seen])
+    assert beside / alone >= ENOUGH * FAIR, (beside, alone)
+    assert run.quit() in (0, 1)
