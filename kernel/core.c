@@ -14,7 +14,7 @@ static struct {
     uint8_t byte[PAGE_SIZE];
 } stacks[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
 uint64_t core_starting = (uint64_t)(stacks + 1); /* entry.S: the stack of the core that starts; at first the boot core's */
-static volatile uint32_t lock_word;
+static uint32_t tickets, served;                 /* of the graph lock: first come, first served */
 static uint64_t idt[512];
 
 extern const uint8_t trap_stubs[], nmi_entry[], syscall_entry[];
@@ -29,13 +29,14 @@ _Static_assert(__builtin_offsetof(struct ec, vmcb_pa) == 160 && __builtin_offset
 
 void graph_lock(void)
 {
-    while (__atomic_exchange_n(&lock_word, 1, __ATOMIC_ACQUIRE)) {
+    uint32_t mine = __atomic_fetch_add(&tickets, 1, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&served, __ATOMIC_ACQUIRE) != mine) {
         core_sync_poll();
         cpu_relax();
     }
 }
 
-void graph_unlock(void) { __atomic_store_n(&lock_word, 0, __ATOMIC_RELEASE); }
+void graph_unlock(void) { __atomic_store_n(&served, served + 1, __ATOMIC_RELEASE); }
 
 /* Drop all that may be going away: posted and queued ECs, the host space, TLB entries of host and guest. */
 static void let_go(struct core *c)

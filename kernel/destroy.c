@@ -83,6 +83,13 @@ static void release_pd(struct pd *pd)
     owner->objects_left += pd->objects_given;
 }
 
+static void abort_waiters(void)
+{
+    for (uint32_t i = 0; i < dead_count; i++)
+        if (objects[dead[i]].head.type == OBJ_SM)
+            sm_abort(&objects[dead[i]].sm);
+}
+
 /* What an object leaves behind outside its own slot. No core uses it any more. */
 static void release(struct object *o)
 {
@@ -92,13 +99,6 @@ static void release(struct object *o)
         break;
     case OBJ_EC:
         ec_release(&o->ec);
-        break;
-    case OBJ_SC:
-        if (!o->sc.home->head.dead)
-            o->sc.home->sc = 0;
-        break;
-    case OBJ_SM:
-        sm_abort(&o->sm);
         break;
     case OBJ_MP:
         mr_unlink(&o->mp);
@@ -132,8 +132,9 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
         return bad(BUSY, 1);
     mark(o);
     bool flush = unmap();
-    core_sync(cores_to_purge(), flush); /* nobody holds or posts a dead EC after this, */
-    core_sync(0, false);                /* nor is one left in an inbox after this      */
+    core_sync(cores_to_purge(), flush); /* nobody finds, holds or posts what is dead after this, */
+    abort_waiters();
+    core_sync(0, false); /* nor is it in an inbox, or locked by a waiter's time-out, after this */
     static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++)
         sweep(order[i]);

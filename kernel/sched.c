@@ -114,8 +114,16 @@ void sched_add(struct sc *sc)
         sched_arm();
 }
 
+/* A post from another core may come late: the EC was given up meanwhile (sched_purge) and may wait for something else. */
+static bool may_wake(const struct ec *ec)
+{
+    return ec->state == STATE_BLOCKED ? !ec->sm : ec->state == STATE_NEW || ec->state == STATE_READY || ec->state == STATE_HALTED;
+}
+
 void sched_wake(struct ec *ec)
 {
+    if (!may_wake(ec))
+        return;
     timer_clear(&ec->timer);
     ec->state = STATE_READY;
     if (ec->sc)
@@ -204,7 +212,8 @@ static void reset_handler(struct ec *ec)
     sm_leave(ec);
     ec->sc = 0;
     ec->caller = 0;
-    ec->state = STATE_IDLE;
+    if (ec->state != STATE_STOPPED)
+        ec->state = STATE_IDLE;
 }
 
 /* The living EC nearest to the SC's home whose handler is dead; NULL: the chain is whole. */

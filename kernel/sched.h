@@ -10,7 +10,7 @@
 /* CALL_SC_CREATE. Graph lock. */
 uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t budget, uint64_t period);
 
-/* `ec` (of this core) becomes ready on its SC. */
+/* `ec` (of this core) becomes ready on its SC: taken from a semaphore's queue, recalled, or given an SC. */
 void sched_wake(struct ec *ec);
 /* A new SC that another core made: ready it. Own core. */
 void sched_add(struct sc *sc);
