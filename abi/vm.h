@@ -15,7 +15,7 @@ enum vmm_slot {
     VMM_SM_WORK,      /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
     VMM_SM_LAN,       /* SM_UP: tell the LAN switch (if the VM has a LAN)     */
     VMM_SM_LOCK,      /* SM_UP | SM_DOWN, count 0: for the VMM's own mutex    */
-    VMM_FAULT = 12,   /* fault portal of all its threads, served by root: one per core, 12 + core (16 slots) */
+    VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is on (16 slots) */
     VMM_HANDLER = 32, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
     VMM_VCPU = 48,    /* + vCPU: EC_RECALL | EC_SETUP                         */
     VMM_FREE = 64,    /* from here on the VMM's own                           */

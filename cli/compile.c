@@ -13,7 +13,7 @@
 /* What the machine needs beside VMs and files: kernel, root, LANs; and for each VM its VMM and alignment. */
 #define OVERHEAD_MACHINE (48 * MEBI)
 #define OVERHEAD_VM      (4 * MEBI)
-enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 40, OBJECTS_VM = 33, OBJECTS_VCPU = 16, OBJECTS_LAN = 46 };
+enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU = 18, OBJECTS_LAN = 48 };
 
 static const struct limit limit_cores = {unit_none, 1, MAX_CORES, 1, "a number from 1 to 16"};
 static const struct limit limit_machine = {unit_bytes, 64 * MEBI, 1024 * 1024 * MEBI, MEBI, "a size from 64M to 1024G, like 4G"};
@@ -190,8 +190,7 @@ static void compile_machine(struct check *check)
 static uint32_t kernel_objects(const struct job *job, uint32_t vcpus)
 {
     const struct plan *plan = &job->plan;
-    return (OBJECTS_ROOT + job->cores) + (OBJECTS_VM + job->cores) * plan->vms + OBJECTS_VCPU * vcpus +
-           (OBJECTS_LAN + job->cores) * plan->lans;
+    return OBJECTS_ROOT + OBJECTS_VM * plan->vms + OBJECTS_VCPU * vcpus + OBJECTS_LAN * plan->lans;
 }
 
 /* A VM's initrd and kernel fit into it; all VMs, files and copies fit into the machine. */

@@ -6,7 +6,9 @@
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
-#define STACK 4096u
+#define HANDLERS  (SLOT_REGION - SLOT_HANDLER)
+#define STACK     512u
+#define OWN_STACK 4096u
 
 enum note { NOTE_NONE, NOTE_WRITING, NOTE_DONE, NOTE_TOLD };
 
@@ -15,7 +17,13 @@ static struct {
     struct fault fault;
 } seen[FAULT_DOMAINS];
 
-static _Alignas(16) uint8_t stack[MAX_CORES][STACK];
+/* The first is root's own. */
+static struct {
+    uint32_t domain, core;
+} handler[HANDLERS] = {{FAULT_DOMAINS, 0}};
+static uint32_t handlers = 1;
+
+static _Alignas(16) uint8_t stack[HANDLERS][STACK], own_stack[OWN_STACK];
 
 /* Runs on the core of the faulting thread, on that thread's time. */
 static void __attribute__((noreturn)) handle(uint64_t domain, struct utcb *utcb)
@@ -42,22 +50,39 @@ static void __attribute__((noreturn)) handle_own(uint64_t domain, struct utcb *u
     pt_reply(0);
 }
 
-bool fault_init(uint32_t cores)
+static uint64_t make_handler(uint32_t i, uint32_t core, uint8_t *top)
 {
-    uint64_t status = OK;
-    for (uint32_t i = 0; i < cores && status == OK; i++)
-        status = ec_create(SLOT_HANDLER + i, SLOT_ROOT_PD, i, EC_HANDLER, ROOT_HUTCB(i), 0, 0, (uint64_t)stack[i] + STACK).status;
-    return status == OK && pt_create(SLOT_ROOT_FAULT, SLOT_ROOT_PD, SLOT_HANDLER, (uint64_t)handle_own, MTD_QUAL | MTD_RIP, 0) == OK;
+    return ec_create(SLOT_HANDLER + i, SLOT_ROOT_PD, core, EC_HANDLER, ROOT_HUTCB(i), 0, 0, (uint64_t)top).status;
 }
 
-uint64_t fault_watch(uint32_t domain, uint64_t pd, uint32_t cores)
+bool fault_init(void)
+{
+    return make_handler(0, 0, own_stack + OWN_STACK) == OK &&
+           pt_create(SLOT_ROOT_FAULT, SLOT_ROOT_PD, SLOT_HANDLER, (uint64_t)handle_own, MTD_QUAL | MTD_RIP, 0) == OK;
+}
+
+bool fault_prepare(uint32_t domain, uint64_t cores)
+{
+    for (; cores; cores &= cores - 1, handlers++) {
+        uint32_t core = (uint32_t)__builtin_ctzll(cores);
+        if (handlers == HANDLERS || make_handler(handlers, core, stack[handlers] + STACK) != OK)
+            return false;
+        handler[handlers].domain = domain;
+        handler[handlers].core = core;
+    }
+    return true;
+}
+
+uint64_t fault_watch(uint32_t domain, uint64_t pd)
 {
     uint64_t status = OK;
     seen[domain].note = NOTE_NONE;
-    for (uint32_t i = 0; i < cores && status == OK; i++) {
-        status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)handle, MTD_QUAL | MTD_RIP | MTD_FLAGS, domain);
+    for (uint32_t i = 0; i < handlers && status == OK; i++) {
+        if (handler[i].domain != domain)
+            continue;
+        status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)handle, MTD_QUAL | MTD_RIP, domain);
         if (status == OK)
-            status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, VMM_FAULT + i, PT_CALL);
+            status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, VMM_FAULT + handler[i].core, PT_CALL);
         revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
     }
     return status;

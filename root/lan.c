@@ -4,8 +4,6 @@
 #include <lib/call.h>
 #include <lib/string.h>
 
-#define BUDGET_MS  5u /* of a core, in each period */
-#define PERIOD_MS  10u
 #define STARTS_MAX 5u
 #define FRAMES     24u /* page tables, a UTCB */
 
@@ -20,6 +18,7 @@ static struct lan {
 
 static uint64_t lan_pd(uint32_t lan) { return SLOT_LAN + 2 * (lan - 1); }
 uint64_t lan_bell(uint32_t lan) { return lan_pd(lan) + 1; }
+uint32_t lan_core(uint32_t lan) { return machine.cores - 1 - (lan - 1) % machine.cores; }
 
 bool lan_take(void)
 {
@@ -58,19 +57,18 @@ static uint64_t map_own(uint32_t lan, const struct region *r)
     return status;
 }
 
-/* The switch's thread: above the VMs it serves, on the cores from the last one down. */
+/* The switch's thread: above the VMs it serves. */
 static uint64_t start_thread(uint32_t lan)
 {
-    uint32_t core = machine.cores - 1 - (lan - 1) % machine.cores;
+    uint32_t core = lan_core(lan);
     uint64_t priority = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        if (vm->plan->lan == lan && vm->plan->priority >= priority)
-            priority = vm->plan->priority + 1;
+        if (vm->plan->lan == lan && vm->plan->priority > priority)
+            priority = vm->plan->priority;
     uint64_t status =
         ec_create(SLOT_SCRATCH, lan_pd(lan), core, EC_THREAD, LAN_UTCB, LAN_FAULT + core, machine.lan.entry, LAN_STACK_TOP).status;
     if (status == OK)
-        status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, SLOT_SCRATCH, priority, clock_ticks(BUDGET_MS), clock_ticks(PERIOD_MS));
-    revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
+        status = vm_help(SLOT_SCRATCH, core, priority);
     revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
     return status;
 }
@@ -81,7 +79,7 @@ static uint64_t build(uint32_t lan)
     struct lan_config *config = (struct lan_config *)(ROOT_PHYS + r->base);
     memset(config, 0, DATA_AT);
     image_copy_data(&machine.lan, (void *)(ROOT_PHYS + r->base + DATA_AT));
-    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, FRAMES, 24 + PLAN_VMS + machine.cores);
+    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, FRAMES, 25 + PLAN_VMS);
     if (status == OK)
         status = map_own(lan, r);
     if (status == OK)
@@ -89,7 +87,7 @@ static uint64_t build(uint32_t lan)
     if (status == OK)
         status = delegate(SLOT_ROOT_PD, lan_bell(lan), lan_pd(lan), LAN_SM, SM_DOWN);
     if (status == OK)
-        status = fault_watch(PLAN_VMS + lan - 1, lan_pd(lan), machine.cores);
+        status = fault_watch(PLAN_VMS + lan - 1, lan_pd(lan));
     return status == OK ? start_thread(lan) : status;
 }
 

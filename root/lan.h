@@ -12,6 +12,8 @@ bool lan_take(void);
 bool lan_start_all(void);
 /* Start those again that died. */
 void lan_turn(void);
+/* The switch's core: from the last one down. */
+uint32_t lan_core(uint32_t lan);
 /* Slot of the switch's bell. */
 uint64_t lan_bell(uint32_t lan);
 

@@ -85,6 +85,18 @@ static bool share_memory(void)
     return true;
 }
 
+static bool watch_faults(void)
+{
+    bool ok = true;
+    for (uint32_t i = 0; i < machine.vms && ok; i++)
+        ok = fault_prepare(i, vm_cores(&machine.vm[i]));
+    for (uint32_t i = 1; i <= machine.plan->lans && ok; i++)
+        ok = fault_prepare(PLAN_VMS + i - 1, 1ull << lan_core(i));
+    if (!ok)
+        console_say("too many vCPUs for the fault handlers");
+    return ok;
+}
+
 static void start_vms(void)
 {
     report_ready();
@@ -140,7 +152,7 @@ void main(void)
         refuse();
     }
     start_cores();
-    if (!fault_init(machine.cores) || !load_plan() || !share_memory() || !lan_start_all())
+    if (!fault_init() || !load_plan() || !share_memory() || !watch_faults() || !lan_start_all())
         refuse();
     start_vms();
     for (uint64_t next = tsc();;) {

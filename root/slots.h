@@ -11,8 +11,8 @@ enum slot {
     SLOT_SCRATCH,   /* empty between two steps                               */
     SLOT_SCRATCH_TIME,
     SLOT_LAN = 44,     /* + 2 * LAN: its PD, its bell                           */
-    SLOT_HANDLER = 56, /* + core: fault handler                              */
-    SLOT_REGION = 72,  /* pieces of RAM, up to SLOT_VM                       */
+    SLOT_HANDLER = 52, /* fault handlers, up to SLOT_REGION                  */
+    SLOT_REGION = 132, /* pieces of RAM, up to SLOT_VM                       */
     SLOT_VM = 256,     /* + VM_SLOTS * VM + enum vm_slot                     */
 };
 
@@ -20,7 +20,7 @@ enum slot {
 enum vm_slot { VM_VMM, VM_GUEST, VM_BELL, VM_VCPU = 8 /* + vCPU */ };
 
 #define ROOT_STAT     0x10010000ull                     /* struct kernel_stat, read-only           */
-#define ROOT_HUTCB(c) (0x10100000ull + 0x1000ull * (c)) /* fault handler's UTCB */
+#define ROOT_HUTCB(i) (0x10100000ull + 0x1000ull * (i)) /* fault handler's UTCB */
 #define ROOT_PHYS     0x100000000000ull                 /* + physical address: what root maps of RAM */
 
 #define MEBI2 0x200000ull

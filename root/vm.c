@@ -4,8 +4,7 @@
 #include <lib/call.h>
 #include <lib/string.h>
 
-#define WORKER_BUDGET_MS 5u /* a VM's devices may take half of a core from others of lower priority */
-#define WORKER_PERIOD_MS 10u
+#define HELPER_PERIOD_MS 10u
 
 /* Steps of all domains that change what the kernel holds: built, given time, destroyed. */
 static uint32_t changes;
@@ -26,6 +25,26 @@ uint32_t vm_core(const struct vm *vm, uint32_t i)
     for (uint32_t core = 0;; core = (core + 1) % MAX_CORES)
         if (vm->plan->cores >> core & 1 && i-- == 0)
             return core;
+}
+
+uint64_t vm_cores(const struct vm *vm)
+{
+    uint64_t cores = 0;
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        cores |= 1ull << vm_core(vm, i);
+    return cores;
+}
+
+uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
+{
+    uint64_t period = clock_ticks(HELPER_PERIOD_MS), helpers = 0;
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        helpers += vm_core(vm, 0) == core;
+    for (uint32_t i = 1; i <= machine.plan->lans; i++)
+        helpers += lan_core(i) == core;
+    uint64_t status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority + 1, period / 2 / helpers, period);
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
+    return status;
 }
 
 struct pool vm_pool(void) { return (struct pool){kernel_stat()->frames_free, kernel_stat()->objects_free}; }
@@ -49,9 +68,10 @@ static void make_domains(struct vm *vm)
     uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI, file_gibi = 0;
     for (uint32_t i = 0; i < FILES; i++)
         file_gibi += vm->file[i].size / GIBI;
-    uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + machine.cores + (1 + EVENT_COUNT) * vcpus;
+    uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + (2 + EVENT_COUNT) * vcpus;
     note(vm, "VMM domain", pd_create(vm_slot(vm, VM_VMM), SLOT_ROOT_PD, 0, PD_HOST, 0, vmm_frames, vmm_objects));
-    note(vm, "guest domain", pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 12 + 4 * vcpus + gibi, 4 + 2 * vcpus));
+    note(vm, "guest domain",
+         pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 12 + 4 * vcpus + gibi, 4 + 2 * vcpus));
 }
 
 static void map_memory(struct vm *vm)
@@ -75,7 +95,7 @@ static void give_capabilities(struct vm *vm)
         give(vm, "LAN's bell", lan_bell(vm->plan->lan), VMM_SM_LAN, SM_UP);
     note(vm, "lock", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
     hand_over(vm, "lock", VMM_SM_LOCK, SM_UP | SM_DOWN);
-    note(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM), machine.cores));
+    note(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM)));
 }
 
 static void make_vcpu(struct vm *vm, uint32_t i)
@@ -91,13 +111,6 @@ static void make_vcpu(struct vm *vm, uint32_t i)
     give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);
 }
 
-/* Time for the EC in slot `ec`. */
-static void give_time(struct vm *vm, uint64_t ec, uint64_t priority, uint64_t budget, uint64_t period)
-{
-    note(vm, "scheduling context", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority, budget, period));
-    revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
-}
-
 static void start_worker(struct vm *vm)
 {
     uint32_t core = vm_core(vm, 0);
@@ -105,7 +118,7 @@ static void start_worker(struct vm *vm)
          ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB, VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
              .status);
     if (!vm->failed)
-        give_time(vm, SLOT_SCRATCH, vm->plan->priority + 1, clock_ticks(WORKER_BUDGET_MS), clock_ticks(WORKER_PERIOD_MS));
+        note(vm, "worker's time", vm_help(SLOT_SCRATCH, core, vm->plan->priority));
     revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
 }
 
@@ -126,11 +139,15 @@ bool vm_build(struct vm *vm)
 
 bool vm_run(struct vm *vm)
 {
+    const struct plan_vm *p = vm->plan;
     uint64_t us = machine.clock.tsc_hz / 1000000;
     changes++;
     vm->changes++;
-    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
-        give_time(vm, vm_slot(vm, VM_VCPU + i), vm->plan->priority, vm->plan->budget_us * us, vm->plan->period_us * us);
+    for (uint32_t i = 0; i < p->vcpus; i++) {
+        uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
+        note(vm, "vCPU's time", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, vcpu, p->priority, p->budget_us * us, p->period_us * us));
+        revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
+    }
     return !vm->failed;
 }
 

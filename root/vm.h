@@ -108,6 +108,11 @@ bool vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm);
 /* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
 uint32_t vm_core(const struct vm *vm, uint32_t i);
+/* All of them, a bit each. */
+uint64_t vm_cores(const struct vm *vm);
+/* Time for a worker or LAN switch in slot `ec` on `core`, above the VMs of `priority` that it serves. All such
+   helpers of one core together get half of it, so that no flood of frames can keep a VM from running. */
+uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority);
 /* Counters of this life until now. */
 void vm_count(const struct vm *vm, struct end *sums);
 /* Something else than a VM changed what the kernel holds. */
