@@ -74,6 +74,27 @@ static void a_dead_threads_utcb_is_flushed(void **state)
     assert_false(seen_mapped);
 }
 
+/* The last rendezvous before a semaphore's slot is free finds nobody in its queue who could still lock it. */
+static const struct sm *ending;
+static bool seen_waiting;
+static void look_at_queue(void) { seen_waiting = ending->first != 0; }
+
+static void a_semaphore_has_no_waiters_at_its_end(void **state)
+{
+    (void)state;
+    uint64_t pd, bell = make_sm(0), waiter = make_thread(1, 5, &pd);
+    give(bell, pd, BELL, SM_DOWN);
+    deliver();
+    on_core(1);
+    call(object_at(waiter), CALL_SM_DOWN, BELL, 0);
+    on_core(0);
+    ending = object_at(bell);
+    seen_waiting = true;
+    machine.flushed = look_at_queue;
+    assert_int_equal(end(bell), OK);
+    assert_false(seen_waiting);
+}
+
 static void a_dying_space_is_left(void **state)
 {
     (void)state;
@@ -162,6 +183,7 @@ int main(void)
         RIG_TEST(idle_time_is_counted),
         RIG_TEST(an_unmapped_region_is_flushed_everywhere),
         RIG_TEST(a_dead_threads_utcb_is_flushed),
+        RIG_TEST(a_semaphore_has_no_waiters_at_its_end),
         RIG_TEST(a_dying_space_is_left),
         RIG_TEST(a_posted_thread_dies_while_its_core_spins),
         RIG_TEST(a_dead_caller_makes_no_call),

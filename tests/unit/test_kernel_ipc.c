@@ -246,6 +246,44 @@ static void the_start_of_a_chain_dies(void **state)
     assert_ptr_equal(current(), p.h);
 }
 
+/* Another core has taken the handler off a semaphore, but its post comes when the call is over: nothing is woken. */
+static void a_late_post_wakes_nobody(void **state)
+{
+    (void)state;
+    struct pair p = make_pair();
+    give(make_sm(0), p.server_pd, BELL, SM_DOWN);
+    call(p.c, CALL_PT_CALL, MY_PORTAL, 0);
+    call(p.h, CALL_SM_DOWN, BELL, 0);
+    assert_true(sm_leave(p.h));
+    assert_int_equal(end(p.client_pd), OK);
+    p.h->woken = 1;
+    core_post(p.h);
+    deliver();
+    assert_int_equal(p.h->state, STATE_IDLE);
+    uint64_t pd, again = make_thread(0, 5, &pd);
+    give(p.portal, pd, MY_PORTAL, PT_CALL);
+    call(object_at(again), CALL_PT_CALL, MY_PORTAL, 0);
+    call(p.h, CALL_SM_DOWN, BELL, 0);
+    p.h->woken = 1;
+    core_post(p.h);
+    deliver();
+    assert_int_equal(p.h->state, STATE_BLOCKED);
+}
+
+/* A handler that was stopped stays so when its caller ends. */
+static void a_stopped_handler_is_not_called_again(void **state)
+{
+    (void)state;
+    struct pair p = make_pair();
+    call(p.c, CALL_PT_CALL, MY_PORTAL, 0);
+    fault(p.h, 6, 0);
+    assert_int_equal(p.h->state, STATE_STOPPED);
+    assert_int_equal(end(p.client_pd), OK);
+    uint64_t pd, again = make_thread(0, 5, &pd);
+    give(p.portal, pd, MY_PORTAL, PT_CALL);
+    assert_int_equal(call(object_at(again), CALL_PT_CALL, MY_PORTAL, 0), bad(BUSY, 1));
+}
+
 static void time_that_is_destroyed_ends_its_chain(void **state)
 {
     (void)state;
@@ -286,6 +324,8 @@ int main(void)
         RIG_TEST(a_sleeping_end_of_a_chain_dies),
         RIG_TEST(the_middle_of_a_chain_dies),
         RIG_TEST(the_start_of_a_chain_dies),
+        RIG_TEST(a_late_post_wakes_nobody),
+        RIG_TEST(a_stopped_handler_is_not_called_again),
         RIG_TEST(time_that_is_destroyed_ends_its_chain),
         RIG_TEST(a_destroyed_portal_is_stale),
     };
