@@ -4,6 +4,8 @@
 # DEBUG=1: a kernel that checks its invariant (kernel/invariant.c) after each
 # call that changes the object graph, in build/debug.
 O      ?= build$(if $(DEBUG),/debug)
+# The same folder by the same name always: dependency files name their targets.
+override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
 CC     ?= gcc
 HOSTCC ?= gcc
 
