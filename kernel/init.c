@@ -56,7 +56,7 @@ static void make_root(const struct boot_info *info)
     map_root_image(root, info);
     give_regions(root, info);
     struct object *sys = object_new(OBJ_SYS, root);
-    struct ec *ec;
+    struct ec *ec = 0;
     must(sys && !ec_new_thread(root, 0, EC_THREAD, ROOT_UTCB, info->root_entry, 0, &ec), "no memory for root");
     cap_set(root, SLOT_ROOT_PD, root, RIGHT_ALL & ~RIGHT_DESTROY);
     cap_set(root, SLOT_ROOT_SYS, sys, SYS_TIME | SYS_CORE | SYS_PORTS | SYS_GUEST);
