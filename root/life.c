@@ -9,6 +9,7 @@
 #define QUICK_MS    10000u /* who lives shorter than this, died at once      */
 #define QUICK_MAX   5u     /* so many times in a row, and it stays off       */
 #define FIRST_PAUSE 100u   /* ms before a restart as planned; doubles with each quick one */
+#define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
 
 /* The VM is over: note why, take its domains away. */
 static void end(struct vm *vm, uint32_t reason, uint64_t value)
@@ -57,11 +58,16 @@ void life_start(struct vm *vm)
     memset(&vm->end, 0, sizeof(vm->end));
     memset(&vm->line, 0, sizeof(vm->line));
     memset(vm->seen_exits, 0, sizeof(vm->seen_exits));
-    vm->seen_time = 0;
-    vm->seen_tsc = vm->started = tsc();
+    vm->seen_time = vm->copied = 0;
     vm->wish = WISH_PLAN;
+    vm->life = LIFE_COPYING;
+}
+
+static void build(struct vm *vm)
+{
+    vm->seen_tsc = vm->started = tsc();
+    vm->due = vm->started + clock_ticks(START_MS);
     vm->life = LIFE_STARTING;
-    store_copy_disks(vm);
     if (!vm_build(vm))
         end_unbuilt(vm);
 }
@@ -70,7 +76,7 @@ void life_stop(struct vm *vm, bool again)
 {
     if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
         end(vm, REASON_STOPPED, 0);
-    else if (vm->life == LIFE_WAITING)
+    else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING)
         vm->life = LIFE_OFF;
     if (again && vm->life == LIFE_OFF)
         life_start(vm);
@@ -78,7 +84,7 @@ void life_stop(struct vm *vm, bool again)
         vm->wish = again ? WISH_AGAIN : WISH_OFF;
 }
 
-static void watch(struct vm *vm)
+static void watch(struct vm *vm, uint64_t now)
 {
     struct fault f;
     uint32_t state = *(volatile uint32_t *)&vm_control(vm)->state;
@@ -90,6 +96,9 @@ static void watch(struct vm *vm)
         vm->life = LIFE_RUNNING;
         if (!vm_run(vm))
             end_unbuilt(vm);
+    } else if (vm->life == LIFE_STARTING && now >= vm->due) {
+        format(vm->end.message, sizeof(vm->end.message), "VMM not ready in time");
+        end(vm, REASON_VMM, 0);
     }
 }
 
@@ -112,14 +121,16 @@ uint64_t life_turn(uint64_t now)
     uint64_t next = 0;
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
-            watch(vm);
+            watch(vm, now);
         if (vm->life == LIFE_ENDING && output_done(vm))
             finish(vm, now);
         if (vm->life == LIFE_WAITING && now >= vm->due)
             life_start(vm);
-        if (vm->life == LIFE_ENDING)
+        if (vm->life == LIFE_COPYING && store_copy_disks(vm))
+            build(vm);
+        if (vm->life == LIFE_ENDING || vm->life == LIFE_COPYING)
             next = now;
-        else if (vm->life == LIFE_WAITING && (!next || vm->due < next))
+        else if ((vm->life == LIFE_WAITING || vm->life == LIFE_STARTING) && (!next || vm->due < next))
             next = vm->due;
     }
     return next;

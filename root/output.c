@@ -5,8 +5,8 @@
 #include <lib/ring.h>
 
 #define CHUNK    64u
-#define ROUNDS   16u                  /* chunks of a VM in one turn            */
-#define NEEDED   (CHUNK * 40u + 512u) /* what a chunk of empty lines can become */
+#define ROUNDS   16u            /* chunks of a VM in one turn            */
+#define NEEDED   (CHUNK * 144u) /* what a chunk of empty lines can become, each with a speaker, and what is typed below it */
 #define PAUSE_MS 100u
 
 static uint32_t unheard(const struct vm *vm)
@@ -15,12 +15,13 @@ static uint32_t unheard(const struct vm *vm)
     return c->out_head - c->out_tail;
 }
 
-/* One chunk, if there is one. Wakes a VMM whose ring was rather full. */
+/* One chunk, if there is one. A VMM that waits because its ring was full is woken once, when half of it is free:
+   a ring that was full once stays at least half full until we take the chunk that makes it less. */
 static bool hear(struct vm *vm, bool raw)
 {
     char bytes[CHUNK];
     struct vm_control *c = vm_control(vm);
-    bool full = unheard(vm) >= CONSOLE_OUT / 2;
+    uint32_t before = unheard(vm);
     uint32_t n = ring_read(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, bytes, sizeof(bytes));
     if (n == 0)
         return false;
@@ -28,7 +29,7 @@ static bool hear(struct vm *vm, bool raw)
         console_raw(bytes, n);
     else
         console_hear(vm->plan->name, &vm->line, bytes, n);
-    if (full)
+    if (before >= CONSOLE_OUT / 2 && before - n < CONSOLE_OUT / 2)
         sm_up(vm_slot(vm, VM_BELL));
     return true;
 }

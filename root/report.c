@@ -29,7 +29,8 @@ static const char *const reason_name[REASON_COUNT] = {
 };
 
 static const char *const life_name[] = {
-    [LIFE_OFF] = "off", [LIFE_WAITING] = "waiting", [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_ENDING] = "ending",
+    [LIFE_OFF] = "off",           [LIFE_WAITING] = "waiting", [LIFE_COPYING] = "copying",
+    [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_ENDING] = "ending",
 };
 
 static const char *const mode_name[] = {[MODE_SHARED] = "shared"};

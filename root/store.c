@@ -3,6 +3,8 @@
 #include <lib/call.h>
 #include <lib/string.h>
 
+#define COPY_STEP (1u << 20) /* bytes */
+
 /* Where the pieces are in the VMM's space. */
 static const struct {
     uint64_t va, perm;
@@ -118,13 +120,20 @@ void store_fill(struct vm *vm)
     image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
 }
 
-void store_copy_disks(const struct vm *vm)
+bool store_copy_disks(struct vm *vm)
 {
-    for (uint32_t i = FILE_DISK; i < FILES; i++) {
-        const struct file *f = &vm->file[i];
-        if (f->base != f->source)
-            memcpy((void *)(ROOT_PHYS + f->base), (const void *)(ROOT_PHYS + f->source), f->size);
+    uint64_t at = vm->copied;
+    for (const struct file *f = &vm->file[FILE_DISK]; f < &vm->file[FILES]; f++) {
+        uint64_t size = f->base != f->source ? f->size : 0;
+        if (at < size) {
+            uint64_t step = size - at < COPY_STEP ? size - at : COPY_STEP;
+            memcpy((void *)(ROOT_PHYS + f->base + at), (const void *)(ROOT_PHYS + f->source + at), step);
+            vm->copied += step;
+            return false;
+        }
+        at -= size;
     }
+    return true;
 }
 
 static uint64_t map_file(const struct vm *vm, const struct file *f)

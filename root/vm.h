@@ -14,7 +14,8 @@
 enum life {
     LIFE_OFF,      /* no domains; stays so until told otherwise          */
     LIFE_WAITING,  /* no domains; starts again when `due`                */
-    LIFE_STARTING, /* its VMM sets it up; its vCPUs have no time yet     */
+    LIFE_COPYING,  /* no domains; its volatile disks are made new        */
+    LIFE_STARTING, /* its VMM sets it up, until `due`; its vCPUs have no time yet */
     LIFE_RUNNING,
     LIFE_ENDING, /* no domains any more; its last output is on its way */
 };
@@ -54,6 +55,7 @@ struct vm {
     uint32_t restarts; /* since the machine started                     */
     uint32_t quick;    /* lives in a row that ended at once             */
     uint64_t started, due;
+    uint64_t copied; /* bytes of its volatile disks */
     struct region ram, store;
     uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */
     struct file file[FILES];
@@ -94,8 +96,8 @@ bool store_take(struct vm *vm);
 bool store_open(struct vm *vm);
 /* As new: everything but the volatile disks. */
 void store_fill(struct vm *vm);
-/* The volatile disks as new. */
-void store_copy_disks(const struct vm *vm);
+/* Make the volatile disks new, from byte `vm->copied` on: a step, which does not keep others waiting. True: done. */
+bool store_copy_disks(struct vm *vm);
 /* Map pieces and files into the VMM's PD. A raw status. */
 uint64_t store_map(const struct vm *vm);
 
