@@ -89,6 +89,8 @@ static void thread_store(const struct ec *ec, struct exit_state *x, uint64_t mtd
         x->code = ec->fault[0], x->info1 = ec->fault[1], x->info2 = ec->fault[2];
 }
 
+static uint64_t user_address(uint64_t va) { return va < USER_END ? va : 0; }
+
 static void thread_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
 {
     struct regs *r = &ec->regs;
@@ -98,10 +100,10 @@ static void thread_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
     if (mtd & MTD_REST)
         cpu_copy_words(&r->rsi, &x->rsi, 11);
     if (mtd & MTD_RIP)
-        r->rip = x->rip < USER_END ? x->rip : 0;
+        r->rip = user_address(once(x->rip));
     if (mtd & MTD_FLAGS) {
         r->rflags = (r->rflags & ~arithmetic) | (x->rflags & arithmetic);
-        r->rsp = x->rsp < USER_END ? x->rsp : 0;
+        r->rsp = user_address(once(x->rsp));
     }
 }
 
@@ -126,7 +128,7 @@ void ipc_event(struct ec *self, unsigned event)
 /* What the handler of an exit or fault decided. */
 static void resume_event(struct ec *ec, const struct utcb *u)
 {
-    uint64_t mtd = u->mtd;
+    uint64_t mtd = once(u->mtd);
     if (ec->kind == EC_VCPU)
         vcpu_load(ec, &u->exit, mtd);
     else

@@ -16,6 +16,9 @@
 
 #define WARN_UNUSED __attribute__((warn_unused_result))
 
+/* Memory that user mode may change at any time is read once, whatever the compiler would like. */
+#define once(lvalue) (*(const volatile __typeof__(lvalue) *)&(lvalue))
+
 struct head {
     uint8_t type;   /* enum object_type; OBJ_NONE: free */
     uint8_t dead;   /* being destroyed: nothing may be started on it */

@@ -140,7 +140,7 @@ uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot)
     if (s)
         return s;
     struct ec *ec = o;
-    uint64_t rows = self->utcb->rows;
+    uint64_t rows = once(self->utcb->rows);
     if (ec->kind != EC_VCPU || rows == 0 || rows > CPUID_ROWS)
         return bad(BAD_ARG, 1);
     if (ec->state != STATE_NEW)
@@ -326,12 +326,21 @@ static void offer(struct vmcb *v, uint64_t intr)
     v->intercept_cr = intr & INTR_PENDING ? CR8_WRITE : 0;
 }
 
+static void set_deadline(struct ec *ec, uint64_t deadline)
+{
+    if (deadline == ec->timer.deadline)
+        return;
+    timer_clear(&ec->timer);
+    if (deadline)
+        timer_set(&ec->timer, deadline);
+}
+
 static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state *x)
 {
     struct core *c = cpu_core();
     v->cr0 = x->cr0, v->cr2 = x->cr2, v->cr3 = x->cr3, v->cr4 = x->cr4;
     v->dr6 = x->dr6, v->dr7 = x->dr7;
-    uint64_t xcr0 = x->xcr0 & 7;
+    uint64_t xcr0 = once(x->xcr0) & 7;
     if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
         if (c->loaded == ec)
             vcpu_unload(c);
@@ -346,7 +355,7 @@ static void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x,
         load_control(ec, v, x);
     if (mtd & MTD_SEGS) {
         cpu_copy_words((uint64_t *)v->seg, (const uint64_t *)x->seg, sizeof v->seg / 8);
-        v->cpl = (uint8_t)x->cpl;
+        v->cpl = x->cpl & 3;
     }
     if (mtd & MTD_SYSCALL) {
         v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask, v->kernel_gs = x->kernel_gs;
@@ -368,15 +377,13 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
     if (mtd & MTD_FLAGS)
         v->rflags = x->rflags, v->rsp = x->rsp;
     if (mtd & MTD_INJECT) {
-        if (x->inject & INJECT_VALID) /* else a redelivery stays */
-            v->inject = x->inject;
-        offer(v, x->intr);
+        uint64_t inject = once(x->inject);
+        if (inject & INJECT_VALID) /* else a redelivery stays */
+            v->inject = inject;
+        offer(v, once(x->intr));
     }
-    if (mtd & MTD_TIMER && x->deadline != ec->timer.deadline) {
-        timer_clear(&ec->timer);
-        if (x->deadline)
-            timer_set(&ec->timer, x->deadline);
-    }
+    if (mtd & MTD_TIMER)
+        set_deadline(ec, once(x->deadline));
     if (mtd & MTD_EFER) {
         v->efer = x->efer | EFER_SVME;
         v->tlb_control = 1;
