@@ -124,15 +124,8 @@ static void build_dsdt(void)
 /* Where Linux jumps to reboot a reduced-hardware PC without EFI: do what the reset register asks. */
 static void build_reset(void)
 {
-    static const uint8_t code[] = {0xba,
-                                   PORT_RESET & 0xff,
-                                   PORT_RESET >> 8, /* mov dx, PORT_RESET */
-                                   0xb0,
-                                   RESET_VALUE, /* mov al, RESET_VALUE */
-                                   0xee,        /* out dx, al */
-                                   0xf4,
-                                   0xeb,
-                                   0xfd}; /* hlt; jmp to it */
+    /* mov dx, PORT_RESET; mov al, RESET_VALUE; out dx, al; hlt; jmp to it */
+    static const uint8_t code[] = {0xba, PORT_RESET & 0xff, PORT_RESET >> 8, 0xb0, RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd};
     memcpy(at(RESET_VECTOR), code, sizeof(code));
 }
 

@@ -18,17 +18,19 @@ enum uart_reg { UART_DATA, UART_IER, UART_IIR, UART_LCR, UART_MCR, UART_LSR, UAR
 #define LSR_EMPTY 0x60u
 #define MSR_ON    0xb0u /* carrier, data set ready, clear to send */
 
-static uint8_t ier, fcr, lcr, mcr, scratch;
+/* What is kept of a write to each register; at UART_IIR that is the FIFO control. */
+static const uint8_t kept[8] = {[UART_IER] = 0x0f, [UART_IIR] = 0xff, [UART_LCR] = 0xff, [UART_MCR] = 0x1f, [UART_SCRATCH] = 0xff};
+static uint8_t regs[8];
 static uint8_t divisor[2] = {1, 0};
 
 static uint32_t line_status(void) { return (console_space() ? LSR_EMPTY : 0) | (console_ready() ? LSR_READY : 0); }
 
 static uint32_t interrupt_id(void)
 {
-    uint32_t fifo = fcr & 1 ? IIR_FIFO : 0;
-    if (ier & IER_RX && console_ready())
+    uint32_t fifo = regs[UART_IIR] & 1 ? IIR_FIFO : 0;
+    if (regs[UART_IER] & IER_RX && console_ready())
         return fifo | IIR_RX;
-    if (ier & IER_TX && console_space())
+    if (regs[UART_IER] & IER_TX && console_space())
         return fifo | IIR_TX;
     return fifo | IIR_NONE;
 }
@@ -36,9 +38,10 @@ static uint32_t interrupt_id(void)
 /* In loop-back the modem's outputs come back as its inputs: DTR, RTS, OUT1, OUT2 as DSR, CTS, RI, DCD. */
 static uint32_t modem_status(void)
 {
+    uint32_t mcr = regs[UART_MCR];
     if (!(mcr & MCR_LOOP))
         return MSR_ON;
-    return (mcr & 1u) << 5 | (mcr & 2u) << 3 | (mcr & 4u) << 4 | (mcr & 8u) << 4;
+    return (mcr & 1) << 5 | (mcr & 2) << 3 | (mcr & 4) << 4 | (mcr & 8) << 4;
 }
 
 static uint32_t receive(void)
@@ -53,25 +56,19 @@ uint32_t uart_in(uint32_t port, uint32_t size)
     uint32_t reg = port & 7;
     if (size != 1)
         return ~0u;
-    if (lcr & LCR_DLAB && reg <= UART_IER)
+    if (regs[UART_LCR] & LCR_DLAB && reg <= UART_IER)
         return divisor[reg];
     switch (reg) {
     case UART_DATA:
         return receive();
-    case UART_IER:
-        return ier;
     case UART_IIR:
         return interrupt_id();
-    case UART_LCR:
-        return lcr;
-    case UART_MCR:
-        return mcr;
     case UART_LSR:
         return line_status();
     case UART_MSR:
         return modem_status();
     default:
-        return scratch;
+        return regs[reg];
     }
 }
 
@@ -81,29 +78,10 @@ void uart_out(uint32_t port, uint32_t size, uint32_t value)
     uint8_t byte = (uint8_t)value;
     if (size != 1)
         return;
-    if (lcr & LCR_DLAB && reg <= UART_IER) {
+    if (regs[UART_LCR] & LCR_DLAB && reg <= UART_IER)
         divisor[reg] = byte;
-        return;
-    }
-    switch (reg) {
-    case UART_DATA:
-        if (!(mcr & MCR_LOOP))
-            console_write((const char *)&byte, 1);
-        break;
-    case UART_IER:
-        ier = byte & 0xf;
-        break;
-    case UART_IIR:
-        fcr = byte;
-        break;
-    case UART_LCR:
-        lcr = byte;
-        break;
-    case UART_MCR:
-        mcr = byte & 0x1f;
-        break;
-    case UART_SCRATCH:
-        scratch = byte;
-        break;
-    }
+    else if (reg != UART_DATA)
+        regs[reg] = byte & kept[reg];
+    else if (!(regs[UART_MCR] & MCR_LOOP))
+        console_write((const char *)&byte, 1);
 }
