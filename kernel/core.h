@@ -32,8 +32,7 @@ struct core {
 
     uint8_t number;
     uint32_t apic_id;
-    uint64_t cr3; /* the host space in use                      */
-    uint64_t xcr0;
+    uint64_t cr3;                 /* the host space in use                      */
     uint64_t armed;               /* TSC the local timer is set to; 0: not      */
     uint64_t since;               /* TSC up to which time is accounted          */
     struct sc *sc;                /* whose time it is; NULL while idle          */

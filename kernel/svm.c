@@ -64,8 +64,7 @@ void vcpu_core_init(struct core *c)
     cpu_wrmsr(MSR_VM_HSAVE, cpu_pa(&host_save[c->number]));
     c->host_vmcb_pa = cpu_pa(&host_vmcb[c->number]);
     cpu_vmsave(c->host_vmcb_pa);
-    c->xcr0 = 7;
-    cpu_xsetbv(c->xcr0);
+    cpu_xsetbv(7);
 }
 
 static void init_vmcb(struct vmcb *v, uint64_t nested_cr3)
