@@ -1,6 +1,7 @@
-/* Exits of a vCPU and its local APIC, against a guest that does anything at any time. */
+/* Exits of a vCPU, its local APIC and its UART, against a guest that does anything at any time. */
 #include <setjmp.h>
 #include <stdlib.h>
+#include <vmm/devices.h>
 #include <vmm/vcpu.h>
 #include "test.h"
 
@@ -15,6 +16,11 @@ struct boot boot;
 static struct utcb u;
 static jmp_buf back;
 
+uint64_t fake_sm_up(uint64_t sm)
+{
+    fake.bells[sm]++;
+    return OK;
+}
 uint64_t fake_ec_recall(uint64_t slot)
 {
     assert_in_range(slot, VMM_VCPU, VMM_VCPU + VCPUS - 1);
@@ -220,6 +226,44 @@ static void a_halted_processor_wakes_for_what_it_can_hear(void **state)
     assert_false(u.mtd & MTD_HALT);
 }
 
+static void root_is_rung_when_it_had_nothing_to_do(void **state)
+{
+    (void)state;
+    assert_int_equal(console_write("one\n", 4), 4);
+    assert_int_equal(console_write("two\n", 4), 4); /* it has not read the first yet */
+    assert_int_equal(fake.bells[VMM_SM_ROOT], 1);
+    fake.control->out_tail = 8;
+    assert_int_equal(console_write("three", 5), 5);
+    assert_int_equal(fake.bells[VMM_SM_ROOT], 2);
+    fake.control->out_tail = 8 - CONSOLE_OUT + 5; /* the ring is full */
+    assert_int_equal(console_write("four", 4), 0);
+    assert_int_equal(uart_in(0x3fd, 1) & 0x20, 0);
+    fake.control->out_tail = 1000000; /* impossible: full */
+    assert_int_equal(console_write("five", 4), 0);
+    fake.control->in_head = 1000000; /* impossible: empty */
+    assert_int_equal(uart_in(0x3fd, 1) & 1, 0);
+}
+
+static void the_uart_keeps_its_registers(void **state)
+{
+    (void)state;
+    uart_out(0x3fb, 1, 0x83);
+    uart_out(0x3f8, 1, 1);
+    uart_out(0x3fb, 1, 0x03);
+    uart_out(0x3fc, 1, 0xff);
+    uart_out(0x3ff, 1, 0x5a);
+    uart_out(0x3fd, 1, 0xff);
+    assert_int_equal(uart_in(0x3fc, 1), 0x1f);
+    assert_int_equal(uart_in(0x3ff, 1), 0x5a);
+    assert_int_equal(uart_in(0x3fe, 1), 0xf0); /* loop-back */
+    uart_out(0x3f8, 1, 'x');
+    assert_int_equal(fake.control->out_head, 0);
+    uart_out(0x3fc, 1, 3);
+    uart_out(0x3f8, 1, 'x');
+    assert_int_equal(fake.control->out_head, 1);
+    assert_int_equal(uart_in(0x3f8, 4), 0xffffffff);
+}
+
 /* Whatever the guest says, in any order: no address beyond its RAM, no vCPU that it does not have. */
 static void any_exit_is_harmless(void **state)
 {
@@ -254,6 +298,8 @@ int main(void)
         TEST(a_deadline_in_the_past_fires_at_once),
         TEST(efer_keeps_what_is_the_hypervisors),
         TEST(a_halted_processor_wakes_for_what_it_can_hear),
+        TEST(root_is_rung_when_it_had_nothing_to_do),
+        TEST(the_uart_keeps_its_registers),
         TEST(any_exit_is_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
