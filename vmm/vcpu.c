@@ -136,26 +136,34 @@ void vcpu_port(struct vcpu *v, struct utcb *u)
     resume(v, u);
 }
 
+/* The APIC's registers are MSRs 800h to 83Fh. False: #GP. */
+static bool read_msr(struct vcpu *v, struct utcb *u, uint32_t msr)
+{
+    uint64_t value;
+    uint32_t reg = msr - 0x800;
+    if (!(reg < 0x40 ? apic_read(v, reg, &value) : msr_read(v, u, msr, &value)))
+        return false;
+    u->exit.rax = (uint32_t)value;
+    u->exit.rdx = value >> 32;
+    u->mtd |= MTD_ACDB;
+    return true;
+}
+
+static bool write_msr(struct vcpu *v, struct utcb *u, uint32_t msr)
+{
+    uint64_t value = u->exit.rdx << 32 | (uint32_t)u->exit.rax;
+    uint32_t reg = msr - 0x800;
+    return reg < 0x40 ? apic_write(v, u, reg, value) : msr_write(v, u, msr, value);
+}
+
 void vcpu_msr(struct vcpu *v, struct utcb *u)
 {
     struct exit_state *s = enter(v, u);
-    uint32_t msr = (uint32_t)s->rcx, reg = msr - 0x800;
-    uint64_t value = s->rdx << 32 | (uint32_t)s->rax;
-    bool write = s->info1, ok;
-    if (write)
-        ok = reg < 0x40 ? apic_write(v, u, reg, value) : msr_write(v, u, msr, value);
+    uint32_t msr = (uint32_t)s->rcx;
+    if (s->info1 ? write_msr(v, u, msr) : read_msr(v, u, msr))
+        skip(u, s->next_rip);
     else
-        ok = reg < 0x40 ? apic_read(v, reg, &value) : msr_read(v, u, msr, &value);
-    if (!ok) {
         inject(u, GP_FAULT);
-        resume(v, u);
-    }
-    if (!write) {
-        s->rax = (uint32_t)value;
-        s->rdx = value >> 32;
-        u->mtd |= MTD_ACDB;
-    }
-    skip(u, s->next_rip);
     resume(v, u);
 }
 
