@@ -1,7 +1,8 @@
 /*
  * One attack a run: `test=NAME` on the command line. Those that survive print
  * `attack NAME: ok` and exit 0; `attack NAME: FAIL ...` and exit 1 say that
- * the platform answered wrongly.
+ * the platform answered wrongly. With `forever=1` the attack is repeated
+ * until the VM is stopped.
  */
 #include "attack.h"
 
@@ -47,9 +48,12 @@ void attack_fail(const char *what)
 
 static void run(const struct attack *a)
 {
+    char forever[2];
     running = a->name;
     guest_print("attack %s: to end: %s\n", a->name, a->end);
-    a->run();
+    do
+        a->run();
+    while (guest_option("forever", forever, sizeof(forever)));
     guest_print("attack %s: ok\n", a->name);
     guest_exit(0);
 }
