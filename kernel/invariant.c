@@ -15,32 +15,47 @@ enum { NOBODY, KERNEL, ROOT, FIRST = ROOT }; /* objects 0 and 1 are never create
 
 extern uint8_t image_start[], kernel_end[];
 
-#define PTE_STATE 0xe0ull /* accessed, dirty, large: not rights */
+#define LAST_FRAME (1ull << 40) /* what a page-table entry can name (APM2 5.3.3) */
+#define PTE_STATE  0xe0ull      /* accessed, dirty, large: not rights */
 
-static bool is(const void *object, enum object_type type)
+static bool is(uint32_t index, enum object_type type) { return index < OBJECTS && objects[index].head.type == type; }
+
+/* Is `object` the start of a slot, and of this type? */
+static bool points_to(const void *object, enum object_type type)
 {
-    uint64_t at = (uint64_t)object - (uint64_t)objects;
-    return at < sizeof objects && at % sizeof(struct object) == 0 && ((const struct head *)object)->type == type;
+    for (uint32_t i = FIRST; i < OBJECTS; i++)
+        if (object == &objects[i])
+            return is(i, type);
+    return false;
 }
 
 /* ---- Every object is alive and paid for by a living PD; nobody owns the kernel's own. */
+static bool descends_from_kernel(uint32_t i)
+{
+    for (uint32_t steps = 0; i != KERNEL; i = objects[i].head.owner)
+        if (!is(i, OBJ_PD) || ++steps == OBJECTS)
+            return false;
+    return true;
+}
+
 static bool objects_have_owners(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++) {
         const struct head *h = &objects[i].head;
-        if (h->type != OBJ_NONE && (h->type > OBJ_SYS || h->dead || !h->gen || h->owner >= OBJECTS || !is(&objects[h->owner], OBJ_PD)))
+        if (h->type != OBJ_NONE && (h->type > OBJ_SYS || h->dead || !h->gen || !descends_from_kernel(h->owner)))
             return false;
     }
-    return objects[NOBODY].head.type == OBJ_NONE && is(&objects[KERNEL], OBJ_PD);
+    return objects[NOBODY].head.type == OBJ_NONE && is(KERNEL, OBJ_PD);
 }
 
 /* ---- What a PD was given is what it has left plus what it paid for and gave on: nothing is lost or made. */
-static bool quota_is_conserved(const struct pd *pd, uint32_t frames_given, uint32_t objects_given)
+static bool quota_is_conserved(uint32_t owner, uint32_t frames_given, uint32_t objects_given)
 {
+    const struct pd *pd = &objects[owner].pd;
     uint32_t frames = pd->frames_left + frame_count_of(pd), used = pd->objects_left;
     for (uint32_t i = FIRST; i < OBJECTS; i++) {
         const struct object *o = &objects[i];
-        if (o->head.type == OBJ_NONE || o->head.owner != object_index(pd))
+        if (o->head.type == OBJ_NONE || o->head.owner != owner)
             continue;
         used++;
         if (o->head.type == OBJ_PD) {
@@ -54,9 +69,9 @@ static bool quota_is_conserved(const struct pd *pd, uint32_t frames_given, uint3
 static bool quotas_are_conserved(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        if (is(&objects[i], OBJ_PD) && !quota_is_conserved(&objects[i].pd, objects[i].pd.frames_given, objects[i].pd.objects_given))
+        if (is(i, OBJ_PD) && !quota_is_conserved(i, objects[i].pd.frames_given, objects[i].pd.objects_given))
             return false;
-    return quota_is_conserved(&objects[KERNEL].pd, POOL_FRAMES, OBJECTS - 2);
+    return quota_is_conserved(KERNEL, POOL_FRAMES, OBJECTS - 2);
 }
 
 static bool counters_are_true(void)
@@ -65,7 +80,7 @@ static bool counters_are_true(void)
     for (uint32_t i = FIRST; i < OBJECTS; i++)
         free += objects[i].head.type == OBJ_NONE;
     for (uint32_t i = KERNEL; i < OBJECTS; i++)
-        if (is(&objects[i], OBJ_PD)) {
+        if (is(i, OBJ_PD)) {
             frames += frame_count_of(&objects[i].pd);
             tables += objects[i].pd.tables;
         }
@@ -83,51 +98,66 @@ static bool in_kernel(const struct mr *mr)
 
 static bool is_counters(const struct mr *mr)
 {
-    return mr->first == cpu_pa(&stat) >> PAGE_SHIFT && mr->frames <= (sizeof stat + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t first = cpu_pa(&stat) >> PAGE_SHIFT, frames = sizeof stat >> PAGE_SHIFT;
+    return mr->first >= first && mr->first + mr->frames <= first + frames;
 }
 
 static bool region_lies_apart(const struct mr *mr)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++) {
         const struct mr *other = &objects[i].mr;
-        if (is(other, OBJ_MR) && other != mr && overlap(mr->first, mr->frames, other->first, other->frames))
+        if (is(i, OBJ_MR) && other != mr && overlap(mr->first, mr->frames, other->first, other->frames))
             return false;
     }
-    return mr->frames && mr->first + mr->frames > mr->first && (!in_kernel(mr) || is_counters(mr));
+    return mr->frames && mr->first < LAST_FRAME && mr->frames <= LAST_FRAME - mr->first && (!in_kernel(mr) || is_counters(mr));
 }
 
 static bool regions_lie_apart(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        if (is(&objects[i], OBJ_MR) && !region_lies_apart(&objects[i].mr))
+        if (is(i, OBJ_MR) && !region_lies_apart(&objects[i].mr))
             return false;
     return true;
 }
 
 /* ---- A region's list holds exactly the mappings that name it. */
+static bool is_mapping_of(uint32_t i, const struct mr *mr) { return is(i, OBJ_MP) && objects[i].mp.mr == mr; }
+
+/* Which slot `mp` is, if it is a mapping of `mr`; NOBODY: it is not. */
+static uint32_t mapping_slot(const struct mp *mp, const struct mr *mr)
+{
+    for (uint32_t i = FIRST; i < OBJECTS; i++)
+        if (mp == &objects[i].mp && is_mapping_of(i, mr))
+            return i;
+    return NOBODY;
+}
+
 static bool list_is_whole(const struct mr *mr)
 {
-    uint32_t listed = 0, named = 0;
-    for (const struct mp *mp = mr->maps; mp; mp = mp->next)
-        if (!is(mp, OBJ_MP) || mp->mr != mr || ++listed == OBJECTS)
-            return false;
+    uint32_t mappings = 0;
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        named += is(&objects[i], OBJ_MP) && objects[i].mp.mr == mr;
-    return listed == named;
+        mappings += is_mapping_of(i, mr);
+    const struct mp *mp = mr->maps;
+    for (; mp && mappings; mappings--) {
+        uint32_t slot = mapping_slot(mp, mr);
+        if (slot == NOBODY)
+            return false;
+        mp = objects[slot].mp.next;
+    }
+    return !mp && !mappings;
 }
 
 static bool lists_are_whole(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        if ((is(&objects[i], OBJ_MR) && !list_is_whole(&objects[i].mr)) || (is(&objects[i], OBJ_MP) && !is(objects[i].mp.mr, OBJ_MR)))
+        if ((is(i, OBJ_MR) && !list_is_whole(&objects[i].mr)) || (is(i, OBJ_MP) && !points_to(objects[i].mp.mr, OBJ_MR)))
             return false;
     return true;
 }
 
 /* ---- A mapping shows its region's frames and no others, to user mode; the kernel's region never for writing. */
-static bool mapping_is_inside(const struct mp *mp)
+static bool mapping_is_inside(const struct mp *mp, const struct mr *mr)
 {
-    const struct mr *mr = mp->mr;
     uint64_t first, bits;
     if (!mp->frames || mp->frames > mr->frames || !ptab_lookup(&objects[mp->head.owner].pd, mp->va, &first, &bits))
         return false;
@@ -137,54 +167,49 @@ static bool mapping_is_inside(const struct mp *mp)
 static bool mappings_are_inside(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        if (is(&objects[i], OBJ_MP) && !mapping_is_inside(&objects[i].mp))
-            return false;
+        for (uint32_t m = FIRST; is(i, OBJ_MP) && m < OBJECTS; m++)
+            if (objects[i].mp.mr == &objects[m].mr && !mapping_is_inside(&objects[i].mp, &objects[m].mr))
+                return false;
     return true;
 }
 
 /* ---- Every leaf of every PD's table is explained by a mapping or a UTCB of that PD; root's also by how it started. */
 struct walk {
     const struct pd *pd;
-    const struct object *last; /* what explained the leaf before: most often this one too */
-    uint64_t mapped;           /* frames found that mappings explain */
+    uint16_t owner;  /* its index */
+    uint64_t mapped; /* frames found that mappings explain */
     uint32_t tables;
 };
 
-static bool covers(const struct object *o, const struct pd *pd, uint64_t va)
+static bool from_the_start(const struct walk *w, uint64_t va) { return w->owner == ROOT && va >= IMAGE_BASE && va < ROOT_INFO + PAGE_SIZE; }
+
+/* The leaf is part of `mp`: as many frames from its first as bytes from its address, with the same rights. */
+static bool is_part_of(struct walk *w, const struct mp *mp, uint64_t va, uint64_t frames)
 {
-    if (o->head.owner != object_index(pd))
-        return false;
-    if (o->head.type == OBJ_MP)
-        return va >= o->mp.va && va - o->mp.va < o->mp.frames << PAGE_SHIFT;
-    return o->head.type == OBJ_EC && o->ec.utcb && o->ec.utcb_va == va;
+    uint64_t frame, bits, first, granted, offset = (va - mp->va) >> PAGE_SHIFT;
+    w->mapped += frames;
+    return ptab_lookup(w->pd, va, &frame, &bits) && ptab_lookup(w->pd, mp->va, &first, &granted) && frame == first + offset &&
+           frames <= mp->frames - offset && !((bits ^ granted) & ~PTE_STATE);
 }
 
-static const struct object *explanation(struct walk *w, uint64_t va)
+static bool is_utcb_of(const struct walk *w, const struct ec *ec, uint64_t va, uint64_t frames)
 {
-    for (uint32_t i = FIRST; i < OBJECTS && !covers(w->last, w->pd, va); i++)
-        w->last = &objects[i];
-    return covers(w->last, w->pd, va) ? w->last : 0;
-}
-
-static bool from_the_start(const struct pd *pd, uint64_t va)
-{
-    return object_index(pd) == ROOT && va >= IMAGE_BASE && va < ROOT_INFO + PAGE_SIZE;
+    uint64_t frame, bits;
+    return ptab_lookup(w->pd, va, &frame, &bits) && frames == 1 && frame == cpu_pa(ec->utcb) >> PAGE_SHIFT;
 }
 
 static bool leaf_is_explained(struct walk *w, uint64_t va, uint64_t frames)
 {
-    uint64_t frame, bits, first, granted;
-    const struct object *o = explanation(w, va);
-    if (!o)
-        return from_the_start(w->pd, va);
-    if (!ptab_lookup(w->pd, va, &frame, &bits))
-        return false;
-    if (o->head.type == OBJ_EC)
-        return frames == 1 && frame == cpu_pa(o->ec.utcb) >> PAGE_SHIFT;
-    w->mapped += frames;
-    uint64_t offset = (va - o->mp.va) >> PAGE_SHIFT;
-    return ptab_lookup(w->pd, o->mp.va, &first, &granted) && frame == first + offset && frames <= o->mp.frames - offset &&
-           !((bits ^ granted) & ~PTE_STATE);
+    for (uint32_t i = FIRST; i < OBJECTS; i++) {
+        const struct object *o = &objects[i];
+        if (o->head.owner != w->owner)
+            continue;
+        if (o->head.type == OBJ_MP && va >= o->mp.va && va - o->mp.va < o->mp.frames << PAGE_SHIFT)
+            return is_part_of(w, &o->mp, va, frames);
+        if (o->head.type == OBJ_EC && o->ec.utcb && o->ec.utcb_va == va)
+            return is_utcb_of(w, &o->ec, va, frames);
+    }
+    return from_the_start(w, va);
 }
 
 static bool table_is_explained(struct walk *w, const uint64_t *table, uint32_t entries, unsigned level, uint64_t va)
@@ -200,17 +225,17 @@ static bool table_is_explained(struct walk *w, const uint64_t *table, uint32_t e
         }
         const uint64_t *next = frame_table(table[i]);
         w->tables++;
-        if (frame_payer(next) != object_index(w->pd) || !table_is_explained(w, next, TABLE_ENTRIES, level - 1, va))
+        if (frame_payer(next) != w->owner || !table_is_explained(w, next, TABLE_ENTRIES, level - 1, va))
             return false;
     }
     return true;
 }
 
-static uint64_t frames_of_mappings(const struct pd *pd)
+static uint64_t frames_of_mappings(uint32_t owner)
 {
     uint64_t frames = 0;
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        if (is(&objects[i], OBJ_MP) && objects[i].head.owner == object_index(pd))
+        if (is(i, OBJ_MP) && objects[i].head.owner == owner)
             frames += objects[i].mp.frames;
     return frames;
 }
@@ -226,18 +251,19 @@ static bool kernel_half_is_kept(const struct pd *pd)
     return true;
 }
 
-static bool space_is_explained(const struct pd *pd)
+static bool space_is_explained(uint32_t i)
 {
-    struct walk w = {.pd = pd, .last = &objects[FIRST]};
-    if (frame_payer(pd->table) != object_index(pd) || pd->table_pa != cpu_pa(pd->table) || !kernel_half_is_kept(pd))
+    const struct pd *pd = &objects[i].pd;
+    struct walk w = {.pd = pd, .owner = (uint16_t)i};
+    if (frame_payer(pd->table) != i || pd->table_pa != cpu_pa(pd->table) || !kernel_half_is_kept(pd))
         return false;
-    return table_is_explained(&w, pd->table, TABLE_ENTRIES / 2, 3, 0) && w.mapped == frames_of_mappings(pd) && w.tables == pd->tables;
+    return table_is_explained(&w, pd->table, TABLE_ENTRIES / 2, 3, 0) && w.mapped == frames_of_mappings(i) && w.tables == pd->tables;
 }
 
 static bool spaces_are_explained(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++)
-        if (is(&objects[i], OBJ_PD) && !space_is_explained(&objects[i].pd))
+        if (is(i, OBJ_PD) && !space_is_explained(i))
             return false;
     return true;
 }
@@ -259,7 +285,7 @@ static bool cap_is_sound(struct cap c)
 static bool caps_are_sound(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++) {
-        if (!is(&objects[i], OBJ_PD))
+        if (!is(i, OBJ_PD))
             continue;
         if (frame_payer(objects[i].pd.caps) != i)
             return false;
@@ -288,9 +314,10 @@ static bool is_linked(const struct object *o)
     case OBJ_EC:
         return ec_is_linked(&o->ec);
     case OBJ_SC:
-        return is(o->sc.home, OBJ_EC) && o->sc.home->sc == &o->sc && o->sc.home->kind != EC_HANDLER && o->sc.core == o->sc.home->core;
+        return points_to(o->sc.home, OBJ_EC) && o->sc.home->sc == &o->sc && o->sc.home->kind != EC_HANDLER &&
+               o->sc.core == o->sc.home->core;
     case OBJ_PT:
-        return is(o->pt.ec, OBJ_EC) && o->pt.ec->kind == EC_HANDLER;
+        return points_to(o->pt.ec, OBJ_EC) && o->pt.ec->kind == EC_HANDLER;
     default:
         return true;
     }

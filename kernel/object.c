@@ -18,7 +18,9 @@ void *object_new(enum object_type type, struct pd *payer)
     if (!o)
         return 0;
     uint64_t gen = o->head.gen;
-    *o = (struct object){.head = {.owner = object_index(payer), .gen = gen + 1}};
+    *o = (struct object){.size = {0}}; /* all of it: naming another member would leave what lies beyond that one unsaid */
+    o->head.owner = object_index(payer);
+    o->head.gen = gen + 1;
     __atomic_store_n(&o->head.type, (uint8_t)type, __ATOMIC_RELEASE); /* last: a stale capability fits neither before nor after */
     payer->objects_left--;
     stat.objects_free--;
