@@ -13,7 +13,7 @@ FAIR = 0.5  # two VMs on one core
 ENOUGH = 0.4  # of what is fair
 SECTOR_DISK = 1 << 20
 
-# Those that end by themselves, and how.
+# Those that end by themselves, and how; None: in any way that is the guest's own doing.
 ENDING = {
     "triple": "triple",
     "wild-code": None,
@@ -28,9 +28,10 @@ ENDING = {
     "db-storm": "exit_port",
     "ipi-storm": "exit_port",
     "bad-state": "exit_port",
+    "ac-loop": None,
 }
-# Those that a VM may come to, left to itself for long enough.
-LASTING = ["spin", "hlt", "msr-storm", "port-storm", "pci-storm", "ipi-storm", "cr8-storm", "console-flood", "lan-flood", "ac-loop", "db-loop"]
+# Those that go on until they are stopped.
+LASTING = "spin hlt msr-storm port-storm pci-storm ipi-storm db-storm cr8-storm console-flood lan-flood".split()
 OWN_DOING = {"exit_port", "poweroff", "reboot", "triple", "memory", "invalid", "opcode"}
 
 
@@ -75,12 +76,12 @@ def test_rings_of_all_devices(crowd):
 
 @pytest.mark.parametrize("name", ["triple", "memory"])
 def test_report_says_where(crowd, name):
-    """Cause, RIP and CR3 in the record, and in a sentence for the operator."""
+    """Cause, address, RIP and CR3 in the record, and a sentence for the operator."""
     vm = crowd.vms[name]
     start, end = symbol("guest/bare/attack.elf", f"attack_{name}")
     assert start <= int(vm["rip"], 16) < end
     assert int(vm["cr3"], 16) == symbol("guest/bare/attack.elf", "page_root")[0]
-    assert f"{int(vm['rip'], 16):x}" in vm["message"] and f"{int(vm['cr3'], 16):x}" in vm["message"]
+    assert ("0xf0000000" if name == "memory" else "triple fault") in vm["message"]
     assert vm["value"] == (0xF0000000 if name == "memory" else 0)
 
 
@@ -90,8 +91,8 @@ def test_wild_code(live, seeds):
     for first in range(seeds.start, seeds.stop, 8):
         wild = [guest(f"wild{seed}", "attack", f"test=wild-code seed={seed}", lan="l") for seed in range(first, first + 8)]
         run = live(guest("victim", "victim", cores=[0]), *wild)
-        for vm in wild:
-            run.expect(rf"{vm['name']}\| attack wild-code: to end")
+        for _ in wild:
+            run.expect(r"^wild\d+\| attack wild-code: to end")
         for _ in range(TURNS):
             run.expect(PROGRESS)
         run.key("1")
@@ -116,11 +117,11 @@ def rate(lines):
 
 @pytest.mark.parametrize("name", LASTING)
 def test_victim_keeps_its_share(live, name):
-    """Both on one core, counted in instructions: the victim's pace beside the attack against its pace alone."""
+    """Both on one core whose every instruction takes 8 ns: the victim's pace beside the attack against its pace alone."""
     run = live(
         guest("victim", "victim", lan="l"),
-        guest("wild", "attack", f"test={name}", lan="l"),
-        qemu=["-icount", "shift=0,sleep=off"],
+        guest("wild", "attack", f"test={name} forever=1", lan="l"),
+        qemu=["-icount", "shift=3,sleep=off"],
     )
     run.expect(rf"wild\| attack {name}: to end")
     begin = run.seen
@@ -132,7 +133,7 @@ def test_victim_keeps_its_share(live, name):
     run.expect("^key k$")
     run.key("0")
     run.command("stop wild")
-    assert run.expect_end("wild")["reason"] in ("stopped", "exit_port", "triple")
+    assert run.expect_end("wild")["reason"] == "stopped"
     begin = run.seen
     for _ in range(TURNS):
         run.expect(PROGRESS)

@@ -5,8 +5,8 @@
  */
 #include <guest/bare/bare.h>
 
-#define EVERY (1ull << 24) /* TSC ticks */
-#define POLL  (1ull << 22)
+#define EVERY (1ull << 27) /* TSC ticks */
+#define POLL  (1ull << 24)
 #define COM1  0x3f8
 #define READY 1 /* line status: a byte was received */
 
