@@ -1,7 +1,7 @@
 # Builds everything that runs on the target, and the host tool. `./hairline`
 # installs what this needs and calls it; call it by hand for one part.
 # Output goes to $(O); nothing else in the tree is written.
-# DEBUG=1: a kernel that checks its invariant (kernel/invariant.c) after each
+# DEBUG=1: a kernel that checks its invariant (tests/invariant/) after each
 # call that changes the object graph, in build/debug.
 O      ?= build$(if $(DEBUG),/debug)
 # The same folder by the same name always: dependency files name their targets.
@@ -15,21 +15,21 @@ WARN = -std=gnu11 -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wcast-qu
 TARGET = -O2 -g -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
          -fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -fno-strict-aliasing \
          -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. -I. -MMD -MP
-KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Ikernel/debug) -Ikernel
+KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Itests/invariant) -Ikernel
 USER_FLAGS   = $(WARN) $(TARGET)
 LDFLAGS_T    = -nostdlib -static --build-id=none --gc-sections -z noexecstack -z max-page-size=4096
 
 objs = $(patsubst %,$(O)/%.o,$(wildcard $(1)/*.c $(1)/*.S))
 
 # The string functions are for clang, which calls them to fill structs; where nothing does, the linker drops them.
-KERNEL = $(call objs,boot) $(call objs,kernel) $(O)/lib/string.c.o
+KERNEL = $(call objs,boot) $(call objs,kernel) $(O)/lib/string.c.o $(if $(DEBUG),$(call objs,tests/invariant))
 LIB    = $(call objs,lib)
 IMAGES = $(O)/hairline.elf $(O)/root.img $(O)/vmm.img $(O)/lan.img
 
 all: target cli
 target: $(IMAGES)
 
-$(O)/boot/%.o $(O)/kernel/%.o: FLAGS = $(KERNEL_FLAGS)
+$(O)/boot/%.o $(O)/kernel/%.o $(O)/tests/invariant/%.o: FLAGS = $(KERNEL_FLAGS)
 $(O)/lib/%.o $(O)/root/%.o $(O)/vmm/%.o $(O)/lan/%.o: FLAGS = $(USER_FLAGS)
 
 $(O)/%.c.o: %.c Makefile

@@ -64,29 +64,16 @@ int build(const struct options *options)
 static bool set_option(struct options *options, int letter)
 {
     switch (letter) {
-    case 'b':
-        options->batch = true;
-        return true;
-    case 'l':
-        options->logs = optarg;
-        return true;
-    case 'j':
-        options->json = optarg;
-        return true;
-    case 'o':
-        options->output = optarg;
-        return true;
-    case 'i':
-        options->iso = true;
-        return true;
-    case 'h':
-        options->help = true;
-        return true;
+    case 'b': options->batch = true; return true;
+    case 'l': options->logs = optarg; return true;
+    case 'j': options->json = optarg; return true;
+    case 'o': options->output = optarg; return true;
+    case 'i': options->iso = true; return true;
+    case 'h': options->help = true; return true;
     case 't':
         return (value_parse(optarg, unit_none, &options->timeout) && options->timeout > 0 && options->timeout < 1000000) ||
                host_fail("`%s` is not a number of seconds from 1 to 999999", optarg);
-    default:
-        return false;
+    default: return false;
     }
 }
 

@@ -50,8 +50,8 @@ void apic_calibrate(void)
 void apic_set_timer(uint64_t at)
 {
     uint64_t now = cpu_tsc(), wait = at > now ? at - now : 0;
-    if (wait > 1u << 31)
-        wait = 1u << 31;
+    if (wait > 1u << 29)
+        wait = 1u << 29;
     uint64_t ticks = (wait * (ticks_per_tsc & 0xffffffff) >> 32) + wait * (ticks_per_tsc >> 32);
     write(APIC_INITIAL, at ? (ticks ? ticks : 1) : 0);
 }

@@ -8,7 +8,7 @@
 void apic_init(struct core *c);
 /* How many APIC ticks a TSC tick is; once, on the boot core, interrupts off. */
 void apic_calibrate(void);
-/* Interrupt this core at TSC `at`, or up to a second earlier (the tick then arms again); 0: never. */
+/* Interrupt this core at TSC `at`, or some tenths of a second earlier (the tick then arms again); 0: never. */
 void apic_set_timer(uint64_t at);
 void apic_send(uint32_t apic_id, uint8_t vector);
 /* INIT, SIPI, SIPI: start the core at physical page `page` (APM2 16.5). */

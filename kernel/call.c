@@ -17,34 +17,20 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
 {
     struct pd *pd = self->pd;
     switch (call) {
-    case CALL_PD_CREATE:
-        return pd_create(pd, a[0], a[1], a[2], a[3]);
-    case CALL_EC_CREATE:
-        return ec_create(pd, a[0], a[1], a[2], a[3], a[4], value);
-    case CALL_SC_CREATE:
-        return sc_create(pd, a[0], a[1], a[2], a[3]);
-    case CALL_PT_CREATE:
-        return pt_create(pd, a[0], a[1], a[2], a[3]);
-    case CALL_SM_CREATE:
-        return sm_create(pd, a[0], a[1]);
-    case CALL_MR_SPLIT:
-        return mr_split(pd, a[0], a[1]);
-    case CALL_MR_MAP:
-        return mr_map(pd, a[0], a[1], a[2], a[3]);
-    case CALL_MR_UNMAP:
-        return mr_unmap(pd, a[0]);
-    case CALL_DELEGATE:
-        return cap_delegate(pd, a[0], a[1], a[2]);
-    case CALL_REVOKE:
-        return cap_revoke(pd, a[0]);
-    case CALL_DESTROY:
-        return pd_destroy(pd, a[0]);
-    case CALL_VCPU_CPUID:
-        return vcpu_set_cpuid(self, a[0]);
-    case CALL_CORE_START:
-        return core_start(pd, a[0], a[1]);
-    default:
-        return BAD_CALL;
+    case CALL_PD_CREATE: return pd_create(pd, a[0], a[1], a[2], a[3]);
+    case CALL_EC_CREATE: return ec_create(pd, a[0], a[1], a[2], a[3], a[4], value);
+    case CALL_SC_CREATE: return sc_create(pd, a[0], a[1], a[2], a[3]);
+    case CALL_PT_CREATE: return pt_create(pd, a[0], a[1], a[2], a[3]);
+    case CALL_SM_CREATE: return sm_create(pd, a[0], a[1]);
+    case CALL_MR_SPLIT: return mr_split(pd, a[0], a[1]);
+    case CALL_MR_MAP: return mr_map(pd, a[0], a[1], a[2], a[3]);
+    case CALL_MR_UNMAP: return mr_unmap(pd, a[0]);
+    case CALL_DELEGATE: return cap_delegate(pd, a[0], a[1], a[2]);
+    case CALL_REVOKE: return cap_revoke(pd, a[0]);
+    case CALL_DESTROY: return pd_destroy(pd, a[0]);
+    case CALL_VCPU_CPUID: return vcpu_set_cpuid(self, a[0]);
+    case CALL_CORE_START: return core_start(pd, a[0], a[1]);
+    default: return BAD_CALL;
     }
 }
 

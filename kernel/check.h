@@ -1,4 +1,4 @@
-/* After each call that changes the object graph. Nothing here; debug builds put kernel/debug/check.h in its place. */
+/* After each call that changes the object graph. Nothing here; debug builds put tests/invariant/check.h in its place. */
 #ifndef KERNEL_CHECK_H
 #define KERNEL_CHECK_H
 

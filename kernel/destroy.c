@@ -26,12 +26,9 @@ static bool falls(const struct object *o)
     if (objects[o->head.owner].head.dead)
         return true;
     switch (o->head.type) {
-    case OBJ_SC:
-        return o->sc.home->head.dead;
-    case OBJ_PT:
-        return o->pt.ec->head.dead;
-    default:
-        return false;
+    case OBJ_SC: return o->sc.home->head.dead;
+    case OBJ_PT: return o->pt.ec->head.dead;
+    default: return false;
     }
 }
 
@@ -94,17 +91,10 @@ static void abort_waiters(void)
 static void release(struct object *o)
 {
     switch (o->head.type) {
-    case OBJ_PD:
-        release_pd(&o->pd);
-        break;
-    case OBJ_EC:
-        ec_release(&o->ec);
-        break;
-    case OBJ_MP:
-        mr_unlink(&o->mp);
-        break;
-    default:
-        break;
+    case OBJ_PD: release_pd(&o->pd); break;
+    case OBJ_EC: ec_release(&o->ec); break;
+    case OBJ_MP: mr_unlink(&o->mp); break;
+    default: break;
     }
 }
 

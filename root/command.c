@@ -86,32 +86,15 @@ static const char *const command_name[COMMANDS] = {"list", "help", "quit", "focu
 static void run(uint32_t command, struct vm *vm, uint32_t n)
 {
     switch (command) {
-    case LIST:
-        report_list();
-        break;
-    case HELP:
-        help();
-        break;
-    case QUIT:
-        quit();
-        break;
-    case FOCUS:
-        set_focus(vm);
-        break;
-    case STOP:
-        life_stop(vm, false);
-        break;
-    case START:
-        start(vm);
-        break;
-    case RESTART:
-        life_stop(vm, true);
-        break;
-    case CYCLE:
-        cycle(vm, n);
-        break;
-    default:
-        break;
+    case LIST: report_list(); break;
+    case HELP: help(); break;
+    case QUIT: quit(); break;
+    case FOCUS: set_focus(vm); break;
+    case STOP: life_stop(vm, false); break;
+    case START: start(vm); break;
+    case RESTART: life_stop(vm, true); break;
+    case CYCLE: cycle(vm, n); break;
+    default: break;
     }
 }
 

@@ -203,15 +203,9 @@ static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t s
         uint32_t target = (uint32_t)__builtin_ctz(targets);
         switch (mode) {
         case DELIVER_FIXED:
-        case DELIVER_LOWEST:
-            vcpu_post(target, vector, self);
-            break;
-        case DELIVER_NMI:
-            vcpu_request(target, REQUEST_NMI);
-            break;
-        case DELIVER_INIT:
-            vcpu_request(target, REQUEST_INIT);
-            break;
+        case DELIVER_LOWEST: vcpu_post(target, vector, self); break;
+        case DELIVER_NMI: vcpu_request(target, REQUEST_NMI); break;
+        case DELIVER_INIT: vcpu_request(target, REQUEST_INIT); break;
         case DELIVER_SIPI:
             __atomic_store_n(&vcpus[target].sipi, vector, __ATOMIC_SEQ_CST);
             vcpu_request(target, REQUEST_SIPI);
@@ -225,18 +219,10 @@ static void send_ipi(struct vcpu *v, uint64_t icr)
 {
     uint32_t low = (uint32_t)icr, self = 1u << v->id, targets = 0;
     switch (low >> 18 & 3) {
-    case TO_FIELD:
-        targets = destination((uint32_t)(icr >> 32), low >> 11 & 1);
-        break;
-    case TO_SELF:
-        targets = self;
-        break;
-    case TO_ALL:
-        targets = everybody();
-        break;
-    case TO_OTHERS:
-        targets = everybody() & ~self;
-        break;
+    case TO_FIELD: targets = destination((uint32_t)(icr >> 32), low >> 11 & 1); break;
+    case TO_SELF: targets = self; break;
+    case TO_ALL: targets = everybody(); break;
+    case TO_OTHERS: targets = everybody() & ~self; break;
     }
     v->icr = icr;
     if ((low & 0xc700) == INIT_DEASSERT)
@@ -311,58 +297,28 @@ static uint32_t word32(const uint64_t set[4], uint32_t i) { return (uint32_t)(se
 bool apic_read(const struct vcpu *v, uint32_t reg, uint64_t *value)
 {
     switch (reg) {
-    case REG_PPR:
-        *value = priority(v);
-        return true;
-    case REG_ISR ... REG_ISR + 7:
-        *value = word32(v->isr, reg - REG_ISR);
-        return true;
-    case REG_IRR ... REG_IRR + 7:
-        *value = word32(v->irr, reg - REG_IRR);
-        return true;
-    case REG_ICR:
-        *value = v->icr;
-        return true;
-    case REG_CURRENT:
-        *value = timer_current(v);
-        return true;
-    default:
-        *value = v->reg[reg];
-        return PLAIN >> reg & 1;
+    case REG_PPR: *value = priority(v); return true;
+    case REG_ISR ... REG_ISR + 7: *value = word32(v->isr, reg - REG_ISR); return true;
+    case REG_IRR ... REG_IRR + 7: *value = word32(v->irr, reg - REG_IRR); return true;
+    case REG_ICR: *value = v->icr; return true;
+    case REG_CURRENT: *value = timer_current(v); return true;
+    default: *value = v->reg[reg]; return PLAIN >> reg & 1;
     }
 }
 
 bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
 {
     switch (reg) {
-    case REG_EOI:
-        end_of_interrupt(v);
-        return true;
-    case REG_ICR:
-        send_ipi(v, value);
-        return true;
-    case REG_SELF:
-        vcpu_post(v->id, value & 0xff, v->id);
-        return true;
-    case REG_INITIAL:
-        timer_count(v, u, (uint32_t)value);
-        return true;
-    case REG_TPR:
-        v->reg[reg] = value & 0xff;
-        return true;
-    case REG_SVR:
-        v->reg[reg] = value & 0x3ff;
-        return true;
-    case REG_ESR:
-        return value == 0;
-    case REG_LVT ... REG_LVT + LVT_ENTRIES - 1:
-        lvt_write(v, u, reg, (uint32_t)value);
-        return true;
-    case REG_DIVIDE:
-        v->reg[reg] = value & 0xb;
-        return true;
-    default:
-        return false;
+    case REG_EOI: end_of_interrupt(v); return true;
+    case REG_ICR: send_ipi(v, value); return true;
+    case REG_SELF: vcpu_post(v->id, value & 0xff, v->id); return true;
+    case REG_INITIAL: timer_count(v, u, (uint32_t)value); return true;
+    case REG_TPR: v->reg[reg] = value & 0xff; return true;
+    case REG_SVR: v->reg[reg] = value & 0x3ff; return true;
+    case REG_ESR: return value == 0;
+    case REG_LVT ... REG_LVT + LVT_ENTRIES - 1: lvt_write(v, u, reg, (uint32_t)value); return true;
+    case REG_DIVIDE: v->reg[reg] = value & 0xb; return true;
+    default: return false;
     }
 }
 

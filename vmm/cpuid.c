@@ -76,9 +76,7 @@ static void fix(struct cpuid_row *row, uint32_t id)
     while (1u << shift < count)
         shift++;
     switch (row->leaf) {
-    case 0x0:
-        row->eax = row->eax < 0xd ? row->eax : 0xd;
-        break;
+    case 0x0: row->eax = row->eax < 0xd ? row->eax : 0xd; break;
     case 0x1:
         row->ebx |= count << 16 | id << 24;
         row->edx |= count > 1 ? 1u << 28 : 0; /* HTT: the count is valid */
@@ -94,15 +92,11 @@ static void fix(struct cpuid_row *row, uint32_t id)
         if (row->subleaf == 0)
             row->ebx = row->ecx = row->eax & 4 ? 0x340 : 0x240;
         break;
-    case 0x80000000:
-        row->eax = row->eax < 0x80000021 ? row->eax : 0x80000021;
-        break;
+    case 0x80000000: row->eax = row->eax < 0x80000021 ? row->eax : 0x80000021; break;
     case 0x80000001:
         row->ecx |= count > 1 ? 2 : 0; /* CmpLegacy: the count is one of cores */
         break;
-    case 0x80000008:
-        row->ecx = shift << 12 | (count - 1);
-        break;
+    case 0x80000008: row->ecx = shift << 12 | (count - 1); break;
     }
 }
 

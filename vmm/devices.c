@@ -28,18 +28,12 @@ static const struct device {
 static const struct device *find(uint32_t port)
 {
     switch (port) {
-    case PCI_IO(1)... PCI_IO(PCI_SLOTS) - 1:
-        return &bar;
-    case 0x3f8 ... 0x3ff:
-        return &uart;
-    case 0xcf8 ... 0xcff:
-        return &pci;
-    case PORT_SLEEP ... PORT_RESET:
-        return &acpi;
-    case 0x70 ... 0x71:
-        return &cmos;
-    default:
-        return NULL;
+    case PCI_IO(1)... PCI_IO(PCI_SLOTS) - 1: return &bar;
+    case 0x3f8 ... 0x3ff: return &uart;
+    case 0xcf8 ... 0xcff: return &pci;
+    case PORT_SLEEP ... PORT_RESET: return &acpi;
+    case 0x70 ... 0x71: return &cmos;
+    default: return NULL;
     }
 }
 

@@ -59,15 +59,9 @@ const char *load_guest(void)
         return "the VM's memory is not between 2 and 3584 MiB";
     put_cmdline();
     switch (config()->plan.kernel_type) {
-    case KERNEL_BZIMAGE:
-        wrong = load_bzimage();
-        break;
-    case KERNEL_PVH:
-        wrong = load_pvh();
-        break;
-    case KERNEL_MULTIBOOT:
-        wrong = load_multiboot();
-        break;
+    case KERNEL_BZIMAGE: wrong = load_bzimage(); break;
+    case KERNEL_PVH: wrong = load_pvh(); break;
+    case KERNEL_MULTIBOOT: wrong = load_multiboot(); break;
     }
     put_gdt();
     return wrong;

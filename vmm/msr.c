@@ -112,24 +112,12 @@ static const struct plain_msr *find_plain(uint32_t msr)
 bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value)
 {
     switch (msr) {
-    case MSR_TSC:
-        *value = tsc();
-        return true;
-    case MSR_APIC_BASE:
-        *value = apic_base(v);
-        return true;
-    case MSR_PAT:
-        *value = v->pat;
-        return true;
-    case MSR_TSC_DEADLINE:
-        *value = apic_deadline_read(v);
-        return true;
-    case MSR_CLOCK_SYSTEM:
-        *value = v->kvmclock;
-        return true;
-    case MSR_EFER:
-        *value = u->exit.efer;
-        return true;
+    case MSR_TSC: *value = tsc(); return true;
+    case MSR_APIC_BASE: *value = apic_base(v); return true;
+    case MSR_PAT: *value = v->pat; return true;
+    case MSR_TSC_DEADLINE: *value = apic_deadline_read(v); return true;
+    case MSR_CLOCK_SYSTEM: *value = v->kvmclock; return true;
+    case MSR_EFER: *value = u->exit.efer; return true;
     }
     const struct plain_msr *p = find_plain(msr);
     if (p)
@@ -140,23 +128,13 @@ bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value)
 bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value)
 {
     switch (msr) {
-    case MSR_TSC_DEADLINE:
-        apic_deadline_write(v, u, value);
-        return true;
-    case MSR_APIC_BASE: /* there is no way out of x2APIC mode */
-        return value == apic_base(v);
-    case MSR_PAT:
-        v->pat = value;
-        return true;
-    case MSR_CLOCK_WALL:
-        return clock_put(value, &wall_clock, sizeof(wall_clock));
-    case MSR_CLOCK_SYSTEM:
-        return clock_system_write(v, value);
-    case MSR_EOI_WORD:
-        return apic_eoi_word(v, value);
-    case MSR_EFER:
-        return efer_write(u, value);
-    default:
-        return find_plain(msr) != NULL;
+    case MSR_TSC_DEADLINE: apic_deadline_write(v, u, value); return true;
+    case MSR_APIC_BASE: /* there is no way out of x2APIC mode */ return value == apic_base(v);
+    case MSR_PAT: v->pat = value; return true;
+    case MSR_CLOCK_WALL: return clock_put(value, &wall_clock, sizeof(wall_clock));
+    case MSR_CLOCK_SYSTEM: return clock_system_write(v, value);
+    case MSR_EOI_WORD: return apic_eoi_word(v, value);
+    case MSR_EFER: return efer_write(u, value);
+    default: return find_plain(msr) != NULL;
     }
 }

@@ -59,16 +59,11 @@ uint32_t uart_in(uint32_t port, uint32_t size)
     if (regs[UART_LCR] & LCR_DLAB && reg <= UART_IER)
         return divisor[reg];
     switch (reg) {
-    case UART_DATA:
-        return receive();
-    case UART_IIR:
-        return interrupt_id();
-    case UART_LSR:
-        return line_status();
-    case UART_MSR:
-        return modem_status();
-    default:
-        return regs[reg];
+    case UART_DATA: return receive();
+    case UART_IIR: return interrupt_id();
+    case UART_LSR: return line_status();
+    case UART_MSR: return modem_status();
+    default: return regs[reg];
     }
 }
 

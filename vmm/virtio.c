@@ -187,15 +187,12 @@ static void common_act(struct virtio_device *d, uint32_t offset)
     case offsetof(struct virtio_regs, device_select):
         d->regs.device_feature = d->regs.device_select > 1 ? 0 : (uint32_t)(d->offered >> 32 * d->regs.device_select);
         break;
-    case offsetof(struct virtio_regs, driver_feature):
-        features_write(d);
-        break;
+    case offsetof(struct virtio_regs, driver_feature): features_write(d); break;
     case offsetof(struct virtio_regs, config_vector):
         if (d->regs.config_vector >= VIRTIO_VECTORS)
             d->regs.config_vector = VIRTIO_NO_VECTOR;
         break;
-    default:
-        break;
+    default: break;
     }
 }
 

@@ -68,19 +68,11 @@ static enum vq_result blk_serve(struct virtio_device *d, uint32_t queue, const s
     if (chain_read(c, 0, &h, sizeof h) != sizeof h || c->write_size == 0)
         return VQ_BROKEN;
     switch (h.type) {
-    case BLK_IN:
-        status = blk_read(d, c, h.sector, &data);
-        break;
-    case BLK_OUT:
-        status = blk_write(d, c, h.sector);
-        break;
-    case BLK_FLUSH_CACHE:
-        break; /* there is no cache: a write is done when it is answered */
-    case BLK_GET_ID:
-        status = blk_get_id(d, c, &data);
-        break;
-    default:
-        status = BLK_UNSUPP;
+    case BLK_IN: status = blk_read(d, c, h.sector, &data); break;
+    case BLK_OUT: status = blk_write(d, c, h.sector); break;
+    case BLK_FLUSH_CACHE: break; /* there is no cache: a write is done when it is answered */
+    case BLK_GET_ID: status = blk_get_id(d, c, &data); break;
+    default: status = BLK_UNSUPP;
     }
     chain_write(c, c->write_size - 1, &status, 1);
     *written = (uint32_t)data + 1;

@@ -21,24 +21,14 @@ static void act(const struct step *s)
 {
     uint32_t slot = s->slot % 6u;
     switch (s->what % 8u) {
-    case 0:
-        virtio_out(slot, s->offset, 1u << s->size % 3, s->value);
-        break;
-    case 1:
-        virtio_in(slot, s->offset, 1u << s->size % 3);
-        break;
+    case 0: virtio_out(slot, s->offset, 1u << s->size % 3, s->value); break;
+    case 1: virtio_in(slot, s->offset, 1u << s->size % 3); break;
     case 2: /* the rings of both queues, word by word */
         poke(fake.ram, FAKE_RAM, 0x1000u + ((s->size & 15u) << 8 | s->offset) * 2u, s->value);
         break;
-    case 3:
-        poke(fake.ram, FAKE_RAM, (uint64_t)s->size << 8 | s->offset, s->value);
-        break;
-    case 4:
-        poke((uint8_t *)fake.lan, sizeof *fake.lan, ((uint64_t)s->size << 8 | s->offset) * 4u, s->value);
-        break;
-    case 5:
-        driver_start(slot, s->value % 2 ? VIRTIO_F_EVENT_IDX : 0);
-        break;
+    case 3: poke(fake.ram, FAKE_RAM, (uint64_t)s->size << 8 | s->offset, s->value); break;
+    case 4: poke((uint8_t *)fake.lan, sizeof *fake.lan, ((uint64_t)s->size << 8 | s->offset) * 4u, s->value); break;
+    case 5: driver_start(slot, s->value % 2 ? VIRTIO_F_EVENT_IDX : 0); break;
     case 6: { /* a chain that is nearly right */
         uint32_t q = s->size % 2u, i = s->offset % QSIZE;
         driver_desc(q, i, s->value % (FAKE_RAM + 64), s->value >> 20, s->size >> 2, (i + 1) % (QSIZE + 1));

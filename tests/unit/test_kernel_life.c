@@ -40,19 +40,15 @@ static uint64_t make_something(uint64_t to)
 {
     uint64_t payer = any_pd(), sys = SLOT_ROOT_SYS;
     switch (random_below(7)) {
-    case 0:
-        return graph(CALL_PD_CREATE, to | payer << 16 | sys << 32, random_below(2), 2 + random_below(40), random_below(40), 0);
+    case 0: return graph(CALL_PD_CREATE, to | payer << 16 | sys << 32, random_below(2), 2 + random_below(40), random_below(40), 0);
     case 1:
         return graph(CALL_EC_CREATE, to | payer << 16 | random_below(2) << 32 | random_below(2) << 48, any_va(), EVENTS, 0x1000, 0x2000);
-    case 2:
-        return graph(CALL_EC_CREATE, to | payer << 16 | random_below(2) << 32 | (uint64_t)EC_VCPU << 48, 0, EVENTS, 0x1000, 0x2000);
+    case 2: return graph(CALL_EC_CREATE, to | payer << 16 | random_below(2) << 32 | (uint64_t)EC_VCPU << 48, 0, EVENTS, 0x1000, 0x2000);
     case 3:
         return graph(CALL_SC_CREATE, to | sys << 16 | any_slot() << 32, random_below(PRIORITIES), 1 + random_below(500),
                      random_below(2) * 1000, 0);
-    case 4:
-        return graph(CALL_PT_CREATE, to | payer << 16 | any_slot() << 32, 0x3000, random_below(1 << 12), to, 0);
-    case 5:
-        return graph(CALL_SM_CREATE, to | payer << 16, random_below(3), 0, 0, 0);
+    case 4: return graph(CALL_PT_CREATE, to | payer << 16 | any_slot() << 32, 0x3000, random_below(1 << 12), to, 0);
+    case 5: return graph(CALL_SM_CREATE, to | payer << 16, random_below(3), 0, 0, 0);
     default:
         return graph(CALL_MR_SPLIT, to | payer << 16 | (random_below(2) ? (uint64_t)RAM : any_slot()) << 32, random_below(4096), 0, 0, 0);
     }
@@ -75,16 +71,12 @@ static void step(void)
         graph(CALL_MR_MAP, (random_below(2) ? (uint64_t)RAM : slot) | any_pd() << 16 | (MR_READ | random_below(8)) << 32, any_va(),
               random_below(2048), 1 + random_below(1u << random_below(12)), 0);
         break;
-    case 5:
-        graph(CALL_MR_UNMAP, (random_below(2) ? (uint64_t)RAM : slot) | any_pd() << 16, 0, 0, 0, 0);
-        break;
+    case 5: graph(CALL_MR_UNMAP, (random_below(2) ? (uint64_t)RAM : slot) | any_pd() << 16, 0, 0, 0, 0); break;
     case 6:
         if (graph(CALL_DELEGATE, SLOT_ROOT_PD | slot << 16, SLOT_ROOT_PD | to << 16, RIGHT_ALL, 0, 0) == OK)
             model_set(to, object_at(slot));
         break;
-    case 7:
-        pass(random_below(700));
-        break;
+    case 7: pass(random_below(700)); break;
     default:
         if (slot >= FIRST && slot < CAP_SLOTS && end(slot) == OK)
             assert_false(model_live(slot));
@@ -104,17 +96,10 @@ static void act(uint32_t core)
             ec->utcb->mtd = random_below(1 << 12) & ~(uint64_t)MTD_TIMER;
             reply(ec, 2);
             break;
-        case 1:
-            fault(ec, 13, 0);
-            break;
-        case 2:
-            call(ec, CALL_SM_DOWN, 1 + random_below(8), random_below(2) * (machine.tsc + 100));
-            break;
-        case 3:
-            call(ec, CALL_PT_CALL, 1 + random_below(8), 1);
-            break;
-        default:
-            call(ec, CALL_SM_UP, 1 + random_below(8), 0);
+        case 1: fault(ec, 13, 0); break;
+        case 2: call(ec, CALL_SM_DOWN, 1 + random_below(8), random_below(2) * (machine.tsc + 100)); break;
+        case 3: call(ec, CALL_PT_CALL, 1 + random_below(8), 1); break;
+        default: call(ec, CALL_SM_UP, 1 + random_below(8), 0);
         }
     }
     deliver();

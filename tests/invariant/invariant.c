@@ -311,15 +311,12 @@ static bool ec_is_linked(const struct ec *ec)
 static bool is_linked(const struct object *o)
 {
     switch (o->head.type) {
-    case OBJ_EC:
-        return ec_is_linked(&o->ec);
+    case OBJ_EC: return ec_is_linked(&o->ec);
     case OBJ_SC:
         return points_to(o->sc.home, OBJ_EC) && o->sc.home->sc == &o->sc && o->sc.home->kind != EC_HANDLER &&
                o->sc.core == o->sc.home->core;
-    case OBJ_PT:
-        return points_to(o->pt.ec, OBJ_EC) && o->pt.ec->kind == EC_HANDLER;
-    default:
-        return true;
+    case OBJ_PT: return points_to(o->pt.ec, OBJ_EC) && o->pt.ec->kind == EC_HANDLER;
+    default: return true;
     }
 }
 
