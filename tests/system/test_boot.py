@@ -64,7 +64,7 @@ def kernels(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["cloud", "backports", "elf"])
-def test_kernel_boots(pair, kernels, name):
+def test_kernel_boots(kernels, name):
     log = kernels.logs[name]
     assert "HAIRLINE-CHECKS: ok" in log and "CHECK disk-vda ok" in log, log[-2000:]
     assert kernels.vms[name]["reason"] == "poweroff"

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import rig
-from rig import guest
+from rig import guest, linux
 
 PROGRESS = r"^victim\| progress (\d+) (\d+)$"
 TURNS = 6
@@ -140,3 +140,16 @@ def test_victim_keeps_its_share(live, name):
     alone = rate(run.lines[begin : run.seen])
     assert beside / alone >= ENOUGH * FAIR, (beside, alone)
     assert run.quit() in (0, 1)
+
+
+def test_linux_pair_in_a_flood(live):
+    """Two Linux machines talk on a LAN that a third one floods, while a fourth floods the console."""
+    pair = [linux("alpha", "debian-cloud", cores=[1], lan="l"), linux("beta", "debian-cloud", cores=[2], lan="l")]
+    floods = [guest("lan", "attack", "test=lan-flood", cores=[3], lan="l"), guest("console", "attack", "test=console-flood", cores=[3])]
+    run = live(*pair, *floods, cores=4, memory="2G")
+    for _ in range(2):
+        run.expect(r"^(alpha|beta)\| CHECK http-(alpha|beta) ok")
+    run.expect(r"^console\| flood")
+    run.command("stop lan")
+    assert int(run.expect_end("lan")["exits.port"]) > 1000
+    assert run.quit() == 0
