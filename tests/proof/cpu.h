@@ -1,0 +1,37 @@
+/* The processor as proofs see it: time and registers hold anything, memory is where the proof says. */
+#ifndef KERNEL_CPU_H
+#define KERNEL_CPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <config.h>
+
+enum msr { MSR_VM_HSAVE = 0xc0010117 };
+enum { EFER_SVME = 0x1000 };
+enum { CR0_TS = 1 << 3, CR4_OSXSAVE = 1 << 18 };
+enum { RFLAGS_FIXED = 2, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_IOPL = 3 << 12, RFLAGS_NT = 1 << 14 };
+
+/* Given by each proof: its model of memory and of the core it runs on. */
+uint64_t cpu_pa(const void *kernel_address);
+void *cpu_pool_address(uint64_t pa);
+struct core *cpu_core(void);
+uint64_t cpu_tsc(void);
+void cpu_zero_page(void *page);
+void cpu_copy_words(uint64_t *to, const uint64_t *from, uint64_t words);
+
+static inline uint64_t cpu_unknown(uint64_t v) { return v; }
+static inline void cpu_relax(void) {}
+static inline void cpu_wrmsr(uint32_t msr, uint64_t v) { (void)msr, (void)v; }
+static inline void cpu_vmsave(uint64_t pa) { (void)pa; }
+static inline void cpu_set_cr3(uint64_t v) { (void)v; }
+static inline void cpu_set_cr0(uint64_t v) { (void)v; }
+static inline uint64_t cpu_cr0(void) { return 0; }
+static inline void cpu_get_dr(uint64_t dr[4]) { (void)dr; }
+static inline void cpu_set_dr(const uint64_t dr[4]) { (void)dr; }
+static inline void cpu_xsetbv(uint64_t v) { (void)v; }
+static inline void cpu_clts(void) {}
+static inline void cpu_xsave(void *area) { (void)area; }
+static inline void cpu_xrstor(const void *area) { (void)area; }
+static inline void cpu_irq_window(void) {}
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * A core's lists: after any three operations on any timers the list is sorted
+ * and holds exactly those that were set; the ready lists stay circular.
+ */
+#include "small.h"
+#include <sched.c>
+
+struct object objects[OBJECTS];
+struct kernel_stat stat;
+static struct core this_core = {.number = 1};
+
+struct core *cpu_core(void) { return &this_core; }
+uint64_t cpu_tsc(void) { return any(); }
+void apic_set_timer(uint64_t at) { (void)at; }
+
+enum { COUNT = 3, STEPS = 3 };
+
+static void timers_are_sound(const struct timer *all)
+{
+    uint64_t found = 0, before = 1;
+    for (const struct timer *t = this_core.timers; t && found <= COUNT; t = t->next) {
+        check(t->deadline >= before);
+        before = t->deadline;
+        found++;
+    }
+    for (uint64_t i = 0; i < COUNT; i++)
+        found -= all[i].deadline != 0;
+    check(found == 0);
+}
+
+void timers(void)
+{
+    static struct timer all[COUNT];
+    for (unsigned n = 0; n < STEPS; n++) {
+        uint64_t i = any(), deadline = any();
+        assume(i < COUNT);
+        if (deadline)
+            timer_set(&all[i], deadline);
+        else
+            timer_clear(&all[i]);
+        check(all[i].deadline == deadline);
+    }
+    timers_are_sound(all);
+}
+
+/* The list of one priority: circular both ways, as long as what is queued in it. */
+static void list_is_sound(const struct sc *all, unsigned priority)
+{
+    uint32_t queued = 0, found = 0;
+    for (uint32_t i = 0; i < COUNT; i++)
+        queued += all[i].queued && all[i].priority == priority;
+    const struct sc *head = this_core.ready[priority], *sc = head;
+    check((this_core.ready_mask >> priority & 1) == (queued != 0) && (head != 0) == (queued != 0));
+    for (; sc && (sc != head || !found) && found <= COUNT; found++, sc = sc->next)
+        check(sc->queued && sc->priority == priority && sc->next->prev == sc);
+    check(found == queued);
+}
+
+void ready(void)
+{
+    static struct sc all[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++)
+        all[i].priority = i == 2 ? PRIORITIES - 1 : 0;
+    for (unsigned n = 0; n < 2 * COUNT; n++) {
+        struct sc *sc = &all[n % COUNT];
+        if (any() & 1)
+            continue;
+        if (sc->queued)
+            dequeue(sc);
+        else
+            enqueue(sc);
+    }
+    list_is_sound(all, 0);
+    list_is_sound(all, PRIORITIES - 1);
+}
+
+/* One thread's time is lent down a chain of three; any of the chain die. What lives then waits for nobody dead. */
+void purge(void)
+{
+    struct sc *sc = &objects[2].sc;
+    sc->head.type = OBJ_SC;
+    sc->core = 1;
+    for (uint32_t i = 3; i < 6; i++) {
+        struct ec *ec = &objects[i].ec;
+        *ec = (struct ec){.head.type = OBJ_EC, .core = 1, .kind = i == 3 ? EC_THREAD : EC_HANDLER, .sc = sc, .call = BY_CALL};
+        ec->head.dead = any() & 1;
+        ec->state = i == 5 ? STATE_READY : STATE_CALLING;
+        ec->caller = i == 3 ? 0 : &objects[i - 1].ec;
+    }
+    sc->home = &objects[3].ec;
+    sc->ec = &objects[5].ec;
+    sc->head.dead = sc->home->head.dead;
+    sc->budget = sc->left = 1;
+    sched_purge();
+    for (uint32_t i = 3; i < 6; i++) {
+        const struct ec *ec = &objects[i].ec;
+        check(ec->head.dead || !ec->caller || !ec->caller->head.dead);
+        check(ec->head.dead || !ec->sc || !ec->sc->head.dead);
+    }
+    check(sc->head.dead || !sc->ec->head.dead);
+}
+
+bool sm_leave(struct ec *ec) { return ec->sm; }
+void sm_timeout(struct ec *ec) { (void)ec; }
+void vcpu_recall_local(struct ec *ec) { (void)ec; }

@@ -1,0 +1,92 @@
+/*
+ * The virtualization hardware: whatever a VMM sends, its guest stays behind the
+ * kernel's intercepts, maps and nested table; CPUID look-ups stay in their table.
+ */
+#include "small.h"
+#include <svm.c>
+
+struct object objects[OBJECTS];
+struct kernel_stat stat;
+static struct core this_core;
+static struct vmcb block;
+enum { ROWS = 5 };
+static struct cpuid_row row[ROWS];
+static struct vcpu machine = {.vmcb = &block, .cpuid = row};
+static struct exit_state message;
+
+struct core *cpu_core(void) { return &this_core; }
+void cpu_copy_words(uint64_t *to, const uint64_t *from, uint64_t words)
+{
+    for (uint64_t i = 0; i < words; i++)
+        to[i] = from[i];
+}
+void timer_set(struct timer *t, uint64_t deadline) { t->deadline = deadline; }
+void timer_clear(struct timer *t) { t->deadline = 0; }
+
+/* Any rows in any order: only the table is read, and what answers is what was asked for, or zeros. */
+void cpuid(void)
+{
+    __CPROVER_havoc_object(row);
+    machine.cpuid_rows = any() & 7;
+    assume(machine.cpuid_rows <= ROWS);
+    index_rows(&machine);
+    uint32_t leaf = (uint32_t)any(), subleaf = (uint32_t)any();
+    const struct cpuid_row *r = find_row(&machine, leaf, subleaf);
+    bool zeros = !r->eax && !r->ebx && !r->ecx && !r->edx && !r->flags;
+    check(zeros || (r->leaf == leaf && (r->subleaf == subleaf || r->subleaf == CPUID_ANY)));
+}
+
+/* A sorted table: a row that is there is found. */
+void cpuid_sorted(void)
+{
+    __CPROVER_havoc_object(row);
+    uint64_t k = any();
+    machine.cpuid_rows = ROWS;
+    assume(k < ROWS && (row[k].leaf & 0x3fffffff) < CPUID_LEAVES);
+    for (uint32_t i = 1; i < ROWS; i++)
+        assume(row[i - 1].leaf < row[i].leaf || (row[i - 1].leaf == row[i].leaf && row[i - 1].subleaf < row[i].subleaf));
+    for (uint32_t i = 0; i < ROWS; i++)
+        assume(i == k || row[i].leaf != row[k].leaf || row[i].subleaf != CPUID_ANY);
+    index_rows(&machine);
+    check(find_row(&machine, row[k].leaf, row[k].subleaf) == &row[k]);
+}
+
+/* APM2 15.11: bits 0 and 1 of each MSR's pair, in 800h bytes for 0..1FFFh and 800h for C0000000h..C0001FFFh. */
+void msr(void)
+{
+    __CPROVER_havoc_object(msrpm);
+    uint64_t n = any(), at = any();
+    assume(n < sizeof own_msrs / sizeof own_msrs[0] && at < sizeof msrpm);
+    uint32_t m = own_msrs[n];
+    check(m < 0x2000 || (m >= 0xc0000000 && m < 0xc0002000));
+    uint32_t mine = (m >= 0xc0000000 ? 0x800 : 0) + (m & 0x1fff) / 4;
+    uint8_t before = msrpm[at], pair = (uint8_t)(3u << 2 * (m & 3));
+    msr_allow(m);
+    check(msrpm[at] == (at == mine ? before & (uint8_t)~pair : before));
+}
+
+/* What the kernel keeps in every VMCB. */
+static bool is_fenced(const struct vmcb *v, uint64_t nested_cr3)
+{
+    struct vmcb fresh = {0};
+    init_vmcb(&fresh, nested_cr3);
+    return v->intercept1 == fresh.intercept1 && v->intercept2 == fresh.intercept2 && v->iopm_pa == fresh.iopm_pa &&
+           v->intercept_exception == fresh.intercept_exception && v->msrpm_pa == fresh.msrpm_pa && v->asid == 1 && v->nested == 1 &&
+           v->nested_cr3 == nested_cr3 && v->efer & EFER_SVME && v->vintr & VINTR_MASKING && !(v->intercept_cr & ~(uint32_t)CR8_WRITE);
+}
+
+uint64_t cpu_pa(const void *kernel_address) { return kernel_address == iopm ? 0x1000 : 0x2000; }
+
+void fence(void)
+{
+    static struct ec ec;
+    uint64_t nested_cr3 = any();
+    __CPROVER_havoc_object(&block);
+    __CPROVER_havoc_object(&message);
+    assume(is_fenced(&block, nested_cr3));
+    ec.vcpu = &machine;
+    machine.xcr0 = 7;
+    vcpu_load(&ec, &message, any());
+    check(is_fenced(&block, nested_cr3));
+    check(machine.xcr0 == 1 || machine.xcr0 == 3 || machine.xcr0 == 7);
+}
