@@ -131,6 +131,14 @@ void check_files(struct check *check)
     }
 }
 
+/* The Makefile names what is below its own folder without that folder. */
+static const char *make_name(const char *path)
+{
+    const char *source = host_source("");
+    size_t n = strlen(source);
+    return strncmp(path, source, n) == 0 ? path + n : path;
+}
+
 /* make the missing ones, one make at a time on this tree: flock LOCK make ... FILE... */
 static bool make_packages(const struct job *job)
 {
@@ -139,7 +147,7 @@ static bool make_packages(const struct job *job)
     uint32_t used = 7;
     for (uint32_t i = 0; i < job->plan.files; i++)
         if (job->file[i].kind == FILE_PACKAGED)
-            argv[used++] = job->file[i].path;
+            argv[used++] = make_name(job->file[i].path);
     return used == 7 || host_run(argv) == 0;
 }
 
