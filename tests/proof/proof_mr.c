@@ -111,7 +111,6 @@ static void map_into(uint32_t slot, uint32_t target, bool empty, uint32_t quota)
 
 void map(void) { map_into(SLOT_A, A, false, 1); }
 void map_elsewhere(void) { map_into(SLOT_B, B, true, 1); }
-void map_without_quota(void) { map_into(SLOT_B, B, true, 0); }
 
 void split(void)
 {
