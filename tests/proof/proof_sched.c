@@ -61,7 +61,7 @@ void ready(void)
     static struct sc all[COUNT];
     for (uint32_t i = 0; i < COUNT; i++)
         all[i].priority = i == 2 ? PRIORITIES - 1 : 0;
-    for (unsigned n = 0; n < 2 * COUNT; n++) {
+    for (unsigned n = 0; n < COUNT + 1; n++) {
         struct sc *sc = &all[n % COUNT];
         if (any() & 1)
             continue;
