@@ -1,6 +1,7 @@
 #include <root/console.h>
 #include <root/fault.h>
-#include <root/vm.h>
+#include <root/slots.h>
+#include <root/uart.h>
 #include <lib/call.h>
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
@@ -44,7 +45,9 @@ static void __attribute__((noreturn)) handle_own(uint64_t domain, struct utcb *u
     const struct exit_state *e = &utcb->exit;
     (void)domain;
     console_say("root died: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", e->code, e->info1, e->info2, e->rip);
-    acpi_reset(&machine.acpi);
+    uart_finish();
+    utcb->mtd = MTD_KILL;
+    pt_reply(0);
 }
 
 static uint64_t make_handler(uint32_t i, uint32_t core, uint8_t *top)

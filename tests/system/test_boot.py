@@ -84,16 +84,6 @@ def test_bare_guests(batch):
     assert {vm["reason"] for vm in run.vms.values()} == {"exit_port"}
 
 
-@pytest.mark.parametrize("cores", [1, 16])
-def test_machine_of_any_size(batch, cores):
-    """As many VMs as a plan takes, on the smallest and the largest machine."""
-    everywhere = list(range(cores))
-    vms = [guest(f"vm{i}", "smp" if i % 2 else "hello", vcpus=1 + i % 2, cores=everywhere) for i in range(16)]
-    run = batch(*vms, cores=cores)
-    assert run.code == 0 and run.report["machine"]["cores"] == cores, run.errors
-    assert all(("smp: ok" if i % 2 else "hello") in run.logs[f"vm{i}"] for i in range(16))
-
-
 def test_iso_boots_by_grub(tmp_path):
     plan = rig.write_plan(tmp_path, [guest("pvh", "hello"), guest("multiboot", "mboot")])
     out = tmp_path / "out"
