@@ -16,25 +16,32 @@
 #define PAGE_SIZE  4096u
 
 enum call {
-    CALL_NOP,        /* ()                                                    */
-    CALL_PT_CALL,    /* (pt, words)                  call a portal            */
-    CALL_PT_REPLY,   /* (words)                      answer, wait for the next */
-    CALL_SM_UP,      /* (sm)                                                  */
-    CALL_SM_DOWN,    /* (sm, deadline)               deadline in TSC ticks, 0 = none */
-    CALL_EC_RECALL,  /* (ec)                         make a vCPU exit soon    */
-    CALL_PD_CREATE,  /* (dst|payer<<16|sys<<32, kind|flags<<8, frames, objects) */
-    CALL_EC_CREATE,  /* (dst|pd<<16|core<<32|kind<<48, utcb, events, entry, sp) */
-    CALL_SC_CREATE,  /* (dst|sys<<16|ec<<32, priority, budget, period)        */
-    CALL_PT_CREATE,  /* (dst|payer<<16|ec<<32, entry, mtd, id)                */
-    CALL_SM_CREATE,  /* (dst|payer<<16, count)                                */
-    CALL_MR_SPLIT,   /* (dst|payer<<16|mr<<32, frame)                         */
-    CALL_MR_MAP,     /* (mr|pd<<16|perm<<32, va, first frame, frames)         */
-    CALL_MR_UNMAP,   /* (mr|pd<<16)                  pd 0: everywhere         */
-    CALL_DELEGATE,   /* (src pd|slot<<16, dst pd|slot<<16, rights mask)       */
-    CALL_REVOKE,     /* (pd|slot<<16)                empty one slot           */
-    CALL_DESTROY,    /* (slot)                       end the object itself    */
-    CALL_VCPU_CPUID, /* (vcpu)                       table from the UTCB      */
-    CALL_CORE_START, /* (sys, APIC ID)                                        */
+    CALL_NOP,         /* ()                                                    */
+    CALL_PT_CALL,     /* (pt, words)                  call a portal            */
+    CALL_PT_REPLY,    /* (words)                      answer, wait for the next */
+    CALL_SM_UP,       /* (sm)                                                  */
+    CALL_SM_DOWN,     /* (sm, deadline)               deadline in TSC ticks, 0 = none */
+    CALL_EC_RECALL,   /* (ec)                         make a vCPU exit soon    */
+    CALL_PD_CREATE,   /* (dst|payer<<16|sys<<32, kind|flags<<8, frames, objects) */
+    CALL_EC_CREATE,   /* (dst|pd<<16|core<<32|kind<<48, utcb, events, entry, sp) */
+    CALL_SC_CREATE,   /* (dst|sys<<16|ec<<32, priority, budget, period)        */
+    CALL_PT_CREATE,   /* (dst|payer<<16|ec<<32, entry, mtd, id)                */
+    CALL_SM_CREATE,   /* (dst|payer<<16, count)                                */
+    CALL_MR_SPLIT,    /* (dst|payer<<16|mr<<32, frame)                         */
+    CALL_MR_MAP,      /* (mr|pd<<16|perm<<32, va, first frame, frames)         */
+    CALL_MR_UNMAP,    /* (mr|pd<<16)                  pd 0: everywhere         */
+    CALL_DELEGATE,    /* (src pd|slot<<16, dst pd|slot<<16, rights mask)       */
+    CALL_REVOKE,      /* (pd|slot<<16)                empty one slot           */
+    CALL_DESTROY,     /* (slot)                       end the object itself    */
+    CALL_VCPU_CPUID,  /* (vcpu)                       table from the UTCB      */
+    CALL_CORE_START,  /* (sys, APIC ID)                                        */
+    CALL_MR_SEAL,     /* (mr|pd<<16)                  only that guest keeps it */
+    CALL_MR_SCRUB,    /* (mr)                         clean the next part of what a dead guest had sealed */
+    CALL_DISENGAGE,   /* (pd, policy)                 the guest PD's exits end in the kernel from now on */
+    CALL_IOMMU_START, /* (sys|mr<<16, kind, buses)   value: the unit's number */
+    CALL_IOMMU_FAULT, /* (sys, unit)                 value: the oldest thing it blocked */
+    CALL_DV_CREATE,   /* (dst|pd<<16|sys<<32, rid|unit<<16) assign a device function to a guest PD */
+    CALL_DV_IRQ,      /* (dv|ec<<16, index|vector<<16) value: what the function's message must carry */
     CALL_COUNT
 };
 
@@ -49,13 +56,14 @@ enum status {
     BUSY,      /* taken: slot, handler, address, region, time; or too late   */
     TIMEOUT,   /* the deadline passed before the semaphore was upped        */
     ABORTED,   /* the other side was destroyed                              */
+    AGAIN,     /* a part of long work is done: call again                   */
 };
 
 /* Which argument was wrong (1..5); 0 where the status says it all. */
 #define STATUS_CODE(s) ((enum status)((s)&0xff))
 #define STATUS_ARG(s)  (((s) >> 8) & 0xff)
 
-enum object_type { OBJ_NONE, OBJ_PD, OBJ_EC, OBJ_SC, OBJ_PT, OBJ_SM, OBJ_MR, OBJ_MP, OBJ_SYS };
+enum object_type { OBJ_NONE, OBJ_PD, OBJ_EC, OBJ_SC, OBJ_PT, OBJ_SM, OBJ_MR, OBJ_MP, OBJ_SYS, OBJ_DV };
 
 /* Rights. A copy of a capability has the source's rights AND a mask. */
 enum right {
@@ -64,6 +72,7 @@ enum right {
     PD_MAP = 0x02,        /* map regions into this PD's space            */
     PD_TAKE = 0x04,       /* copy capabilities out of its table          */
     PD_GRANT = 0x08,      /* put capabilities into its table, empty slots */
+    PD_DISENGAGE = 0x10,  /* take its VMM away                           */
     EC_RECALL = 0x01,     /* make the vCPU exit                          */
     EC_BIND = 0x02,       /* give it time (SC) or a portal (PT)          */
     EC_SETUP = 0x04,      /* set its CPUID table                         */
@@ -73,12 +82,15 @@ enum right {
     MR_READ = 0x01, /* map for reading                             */
     MR_WRITE = 0x02,
     MR_EXEC = 0x04,
-    MR_SPLIT = 0x08,  /* cut the region in two                       */
-    MR_UNMAP = 0x10,  /* take it out of a PD, or of all              */
-    SYS_TIME = 0x01,  /* create SCs                                  */
-    SYS_CORE = 0x02,  /* start cores                                 */
-    SYS_PORTS = 0x04, /* create PDs whose threads reach I/O ports    */
-    SYS_GUEST = 0x08, /* create guest PDs: their vCPUs take counters */
+    MR_SPLIT = 0x08,   /* cut the region in two                       */
+    MR_UNMAP = 0x10,   /* take it out of a PD, or of all              */
+    MR_SEAL = 0x20,    /* give it to one guest alone; scrub it after  */
+    DV_IRQ = 0x01,     /* say where its interrupts go                 */
+    SYS_TIME = 0x01,   /* create SCs                                  */
+    SYS_CORE = 0x02,   /* start cores; give a whole core to a vCPU    */
+    SYS_PORTS = 0x04,  /* create PDs whose threads reach I/O ports    */
+    SYS_GUEST = 0x08,  /* create guest PDs: their vCPUs take counters */
+    SYS_DEVICE = 0x10, /* start IOMMUs, assign device functions       */
     RIGHT_ALL = 0xff,
 };
 
@@ -92,6 +104,17 @@ enum ec_kind {
     EC_HANDLER, /* runs only when a portal bound to it is called             */
     EC_VCPU,    /* in a guest PD                                             */
 };
+
+/* SC_CREATE's budget: the vCPU gets its core for good: no timer, no other SC there; interrupts are the guest's own.
+   Needs SYS_CORE beside SYS_TIME. */
+#define SC_WHOLE_CORE (~0ull)
+
+/* What a disengaged guest's port, MSR and memory accesses outside its own do. */
+enum after { AFTER_STRICT /* end it */, AFTER_QUIET /* read as all ones, vanish when written */ };
+
+enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
+#define MAX_IOMMUS 4
+#define DV_IRQS    16u /* interrupts of one function: index 0..15 */
 
 #define MAX_CORES          16
 #define PRIORITIES         32         /* 0 (lowest) .. 31                          */

@@ -9,18 +9,20 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC   0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2
 #define PLAN_VMS     16
 #define PLAN_DISKS   4
 #define PLAN_VCPUS   8
 #define PLAN_LANS    4
+#define PLAN_DEVICES 4
 #define PLAN_CMDLINE 1024
 #define PLAN_NO_FILE 0xffffffffu
 
 enum plan_flag {
     PLAN_BATCH = 1, /* no console input; reset the machine when every VM is off */
 };
-enum plan_mode { MODE_SHARED };
+enum plan_mode { MODE_SHARED, MODE_DEDICATED };
+enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
 enum plan_kernel { KERNEL_BZIMAGE, KERNEL_PVH, KERNEL_MULTIBOOT };
 enum plan_disk_flag { DISK_READONLY = 1, DISK_VOLATILE = 2 /* writes go to a copy in memory */ };
@@ -30,13 +32,23 @@ struct plan_disk {
     uint32_t flags; /* exactly one of enum plan_disk_flag */
 };
 
+/* A PCI function: by address (bus << 8 | device << 3 | function), or the index-th of a class, real or virtual ones. */
+enum plan_device_by { DEVICE_ADDRESS, DEVICE_CLASS, DEVICE_VF };
+struct plan_device {
+    uint32_t by;    /* enum plan_device_by                                     */
+    uint32_t rid;   /* DEVICE_ADDRESS                                          */
+    uint32_t class; /* else: class << 8 | subclass (PCI code and ID assignment) */
+    uint32_t index; /* from 0, in the order of addresses                       */
+};
+
 struct plan_vm {
     char name[32];                 /* [a-z0-9-]+, unique, zero-terminated           */
     uint32_t mode;                 /* enum plan_mode                                */
     uint32_t vcpus;                /* 1..PLAN_VCPUS                                 */
     uint64_t memory;               /* bytes, multiple of 2 MiB                      */
     uint64_t cores;                /* bit mask of core numbers its vCPUs may share; vCPU i runs on the
-                                      i-th set bit, wrapping around                 */
+                                      i-th set bit, wrapping around; MODE_DEDICATED: one for each
+                                      vCPU, and nobody else's                       */
     uint32_t priority;             /* 1..24                                         */
     uint32_t budget_us, period_us; /* period 0: round robin with time slice `budget_us` */
     uint32_t on_exit;              /* enum plan_on_exit                             */
@@ -46,6 +58,10 @@ struct plan_vm {
     uint32_t disks;
     uint32_t lan; /* 0: none, else LAN 1..lans                     */
     struct plan_disk disk[PLAN_DISKS];
+    uint32_t disengage, after; /* MODE_DEDICATED: enum plan_disengage, enum after */
+    uint32_t sealed;           /* 1: its RAM is nobody else's                      */
+    uint32_t devices;
+    struct plan_device device[PLAN_DEVICES];
     uint8_t mac[6];
     uint8_t reserved[2];
     char cmdline[PLAN_CMDLINE];

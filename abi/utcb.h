@@ -28,6 +28,7 @@ enum mtd {
     MTD_SYSCALL = 1 << 10, /* star lstar cstar sfmask kernel_gs sysenter_* pat */
     MTD_KILL = 1 << 11,    /* out only: never run again                        */
     MTD_EFER = 1 << 12,    /* efer                                             */
+    MTD_APIC = 1 << 13,    /* out only, dedicated vCPUs: write apic_value to register apic_reg of its core's local APIC */
 };
 
 struct segment {
@@ -62,6 +63,7 @@ struct exit_state {
     struct segment seg[SEG_COUNT];
     uint64_t star, lstar, cstar, sfmask, kernel_gs; /* MTD_SYSCALL */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
+    uint64_t apic_reg, apic_value; /* MTD_APIC: reg = MSR - 800h: 33h..37h (LVT: fixed or NMI), 38h (initial count) */
 };
 
 /* One row of a vCPU's CPUID table; the rows of a leaf follow each other, and
@@ -110,8 +112,12 @@ enum event {
     CAUSE_CPUID = EVENT_COUNT,
     CAUSE_INTR,
     CAUSE_NMI,
+    CAUSE_ICR, /* a dedicated vCPU's write to its interrupt command register */
     CAUSE_COUNT
 };
+
+/* Slot `events` + EVENT_COUNT of the guest PD's table may hold a semaphore: it is upped when a disengaged vCPU ends. */
+#define EVENT_END EVENT_COUNT
 
 #define MAX_VCPUS 64 /* of the whole machine */
 
@@ -119,8 +125,12 @@ enum event {
    the kernel alone; readable at any time without a call. */
 struct vcpu_stat {
     uint64_t exits[CAUSE_COUNT];
-    uint64_t time;  /* TSC ticks that its scheduling context ran (guest + VMM) */
-    uint64_t first; /* TSC at its first entry; 0: none yet                  */
+    uint64_t time;                 /* TSC ticks that its scheduling context ran (guest + VMM) */
+    uint64_t first;                /* TSC at its first entry; 0: none yet                  */
+    uint64_t left;                 /* TSC at which it disengaged; 0: it has a VMM          */
+    uint64_t engaged[CAUSE_COUNT]; /* exits until then                        */
+    /* How a disengaged vCPU ended (code: SVM exit code + 1; 0: it lives). */
+    uint64_t end_code, end_info1, end_info2, end_rax, end_rip, end_cr3;
 };
 
 struct core_stat {

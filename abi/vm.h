@@ -17,8 +17,10 @@ enum vmm_slot {
     VMM_SM_LOCK,      /* SM_UP | SM_DOWN, count 0: for the VMM's own mutex    */
     VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is on (16 slots) */
     VMM_HANDLER = 32, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
+    VMM_DV = 40,      /* + device: DV_IRQ                                     */
     VMM_VCPU = 48,    /* + vCPU: EC_RECALL | EC_SETUP                         */
-    VMM_FREE = 64,    /* from here on the VMM's own                           */
+    VMM_PCI = 64,     /* + core: portal of root for configuration writes, see below (16 slots) */
+    VMM_FREE = 80,    /* from here on the VMM's own                           */
 };
 /* In the guest PD the portals of vCPU i are in slots GUEST_EVENTS(i) + event. */
 #define GUEST_EVENTS(i) (16u * ((i) + 1u))
@@ -37,13 +39,43 @@ enum vmm_slot {
 #define VMM_MSIX         0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
 #define VMM_MSIX_PAGES   16u           /* one per PCI device */
 #define GUEST_MSIX       0xe0000000ull
+/* Devices of its own: device i's configuration page (PCIe ECAM, read-only; the guest's SR-IOV virtual functions have
+   none), and the page of registers with its MSI-X table. */
+#define VMM_ECAM(i)  (0x10420000ull + 0x1000ull * (i))
+#define VMM_TABLE(i) (0x10430000ull + 0x1000ull * (i))
+/* Memory BARs of devices are mapped in the guest from here up to GUEST_DEVICES_END, but for the page with the MSI-X
+   table: there the guest has page VMM_MSIX_PAGES - 1 - i of VMM_MSIX, RAM that the VMM keeps the table in step with. */
+#define GUEST_DEVICES     0xe1000000ull
+#define GUEST_DEVICES_END 0xf0000000ull
 
 struct vm_file {
     uint64_t address, size; /* bytes; address in the VMM's space, page aligned, 0: none */
 };
 
+struct vm_bar {
+    uint32_t address, size, flags; /* guest-physical, bytes (0: none); flags: bits 3..0 as in the register */
+};
+/* A PCI function of the VM's own, as root found it. */
+struct vm_device {
+    uint16_t rid;   /* on the machine, and at once */
+    uint16_t devfn; /* in the guest, on bus 0 */
+    uint32_t id;    /* vendor | device << 16: a virtual function's own say nothing */
+    struct vm_bar bar[6];
+    uint16_t msix; /* offset of the capability, 0: none; its table is all in one page */
+    uint16_t msix_bar;
+    uint32_t msix_offset; /* of the table in its BAR */
+    uint16_t sriov;       /* offset of the extended capability, 0: none */
+    uint16_t vf_offset, vf_stride, vf_total;
+    uint32_t vf_bar_size[6]; /* bytes of one virtual function's; 0: none */
+};
+
+/* A call to VMM_PCI: word 0 device, 1 offset, 2 size (1, 2, 4), 3 value. Root writes what it lets pass, no answer. */
+
 struct vm_config {
     struct plan_vm plan;
+    uint32_t iommu, devices; /* enum iommu_kind */
+    struct vm_device device[PLAN_DEVICES];
+    uint32_t apic_id[PLAN_VCPUS]; /* MODE_DEDICATED: of each vCPU's core */
     uint64_t tsc_hz;
     uint64_t wall_ns; /* UTC, ns since 1970, at TSC = wall_tsc */
     uint64_t wall_tsc;
@@ -67,6 +99,9 @@ enum vm_reason {
     REASON_LOADER,    /* the kernel image could not be loaded                */
     REASON_VMM,       /* its VMM died (set by root); value = vector          */
     REASON_STOPPED,   /* by the operator (set by root)                       */
+    REASON_PORT,      /* disengaged: touched a port; value = info1 (APM2 15.10.2) */
+    REASON_MSR,       /* disengaged: touched an MSR                          */
+    REASON_FAULT,     /* disengaged: #MC, impossible exit; value = code      */
     REASON_COUNT
 };
 

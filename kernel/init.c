@@ -59,7 +59,7 @@ static void make_root(const struct boot_info *info)
     struct ec *ec = 0;
     must(sys && !ec_new_thread(root, 0, EC_THREAD, ROOT_UTCB, info->root_entry, 0, &ec), "no memory for root");
     cap_set(root, SLOT_ROOT_PD, root, RIGHT_ALL & ~RIGHT_DESTROY);
-    cap_set(root, SLOT_ROOT_SYS, sys, SYS_TIME | SYS_CORE | SYS_PORTS | SYS_GUEST);
+    cap_set(root, SLOT_ROOT_SYS, sys, SYS_TIME | SYS_CORE | SYS_PORTS | SYS_GUEST | SYS_DEVICE);
     cap_set(root, SLOT_ROOT_EC, ec, EC_BIND);
     struct sc *sc = object_new(OBJ_SC, root);
     must(sc, "no memory for root");

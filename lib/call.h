@@ -91,6 +91,29 @@ static inline uint64_t delegate(uint64_t src_pd, uint64_t src, uint64_t dst_pd, 
 static inline uint64_t revoke(uint64_t pd, uint64_t slot) { return call5(CALL_REVOKE, pd | slot << 16, 0, 0, 0, 0).status; }
 static inline uint64_t destroy(uint64_t slot) { return call5(CALL_DESTROY, slot, 0, 0, 0, 0).status; }
 static inline uint64_t vcpu_cpuid(uint64_t vcpu) { return call5(CALL_VCPU_CPUID, vcpu, 0, 0, 0, 0).status; }
+/* Take `mr` from all but the guest space of `pd`, for as long as `pd` lives. */
+static inline uint64_t mr_seal(uint64_t mr, uint64_t pd) { return call5(CALL_MR_SEAL, mr | pd << 16, 0, 0, 0, 0).status; }
+/* AGAIN: more is left. */
+static inline uint64_t mr_scrub(uint64_t mr) { return call5(CALL_MR_SCRUB, mr, 0, 0, 0, 0).status; }
+static inline uint64_t disengage(uint64_t pd, uint64_t policy) { return call5(CALL_DISENGAGE, pd, policy, 0, 0, 0).status; }
+
+/* `mr`: all of the IOMMU's registers and nothing else, mapped nowhere; `buses`: PCI buses behind it, from 0 on. */
+static inline struct result iommu_start(uint64_t sys, uint64_t mr, enum iommu_kind kind, uint64_t buses)
+{
+    return call5(CALL_IOMMU_START, sys | mr << 16, kind, buses, 0, 0);
+}
+/* The value: requester ID << 48 | (address >> 12) << 8 | reason; BAD_ARG: nothing is there. */
+static inline struct result iommu_fault(uint64_t sys, uint64_t unit) { return call5(CALL_IOMMU_FAULT, sys, unit, 0, 0, 0); }
+static inline uint64_t dv_create(uint64_t dst, uint64_t pd, uint64_t sys, uint64_t rid, uint64_t unit)
+{
+    return call5(CALL_DV_CREATE, dst | pd << 16 | sys << 32, rid | unit << 16, 0, 0, 0).status;
+}
+/* Interrupt `index` of the function goes to `vector` (16..255) of the core of `vcpu`; 0: nowhere. */
+static inline struct result dv_irq(uint64_t dv, uint64_t vcpu, uint64_t index, uint64_t vector)
+{
+    return call5(CALL_DV_IRQ, dv | vcpu << 16, index | vector << 16, 0, 0, 0);
+}
+
 static inline uint64_t core_start(uint64_t sys, uint64_t apic_id) { return call5(CALL_CORE_START, sys, apic_id, 0, 0, 0).status; }
 
 static inline uint64_t tsc(void)

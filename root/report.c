@@ -20,12 +20,14 @@ static const char *const cause_name[CAUSE_COUNT] = {
     [CAUSE_CPUID] = "cpuid",
     [CAUSE_INTR] = "intr",
     [CAUSE_NMI] = "nmi",
+    [CAUSE_ICR] = "icr",
 };
 
 static const char *const reason_name[REASON_COUNT] = {
     [REASON_NONE] = "none",     [REASON_POWEROFF] = "poweroff", [REASON_EXIT_PORT] = "exit_port", [REASON_REBOOT] = "reboot",
     [REASON_TRIPLE] = "triple", [REASON_MEMORY] = "memory",     [REASON_INVALID] = "invalid",     [REASON_OPCODE] = "opcode",
-    [REASON_LOADER] = "loader", [REASON_VMM] = "vmm",           [REASON_STOPPED] = "stopped",
+    [REASON_LOADER] = "loader", [REASON_VMM] = "vmm",           [REASON_STOPPED] = "stopped",     [REASON_PORT] = "port",
+    [REASON_MSR] = "msr",       [REASON_FAULT] = "fault",
 };
 
 static const char *const life_name[] = {
@@ -33,7 +35,7 @@ static const char *const life_name[] = {
     [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_ENDING] = "ending",
 };
 
-static const char *const mode_name[] = {[MODE_SHARED] = "shared"};
+static const char *const mode_name[] = {[MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated"};
 
 void report_ready(void) { console_say("ready cores=%u tsc_hz=%lu vms=%u", machine.cores, machine.clock.tsc_hz, machine.vms); }
 
