@@ -63,7 +63,7 @@ struct exit_state {
     struct segment seg[SEG_COUNT];
     uint64_t star, lstar, cstar, sfmask, kernel_gs; /* MTD_SYSCALL */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
-    uint64_t apic_reg, apic_value; /* MTD_APIC: reg = MSR - 800h: 33h..37h (LVT: fixed or NMI), 38h (initial count) */
+    uint64_t apic_reg, apic_value; /* MTD_APIC: reg = MSR - 800h: 33h..37h (LVT: fixed or NMI), 38h (initial count), 3Eh (divider) */
 };
 
 /* One row of a vCPU's CPUID table; the rows of a leaf follow each other, and
@@ -143,6 +143,7 @@ struct kernel_stat {
     uint32_t objects, objects_free;
     uint32_t table_frames; /* frames of the pool that are page tables */
     uint32_t image_bytes;  /* text, data and bss of the kernel without the pool */
+    uint64_t apic_per_tsc; /* ticks of a local APIC's timer, undivided, in a TSC tick; 32.32 fixed point */
     struct core_stat core[MAX_CORES];
     struct vcpu_stat vcpu[MAX_VCPUS];  /* EC_CREATE of a vCPU returns its index */
 } __attribute__((aligned(PAGE_SIZE))); /* whole pages: root reads no more than this */

@@ -75,12 +75,22 @@ struct vm_config {
     struct plan_vm plan;
     uint32_t iommu, devices; /* enum iommu_kind */
     struct vm_device device[PLAN_DEVICES];
-    uint32_t apic_id[PLAN_VCPUS]; /* MODE_DEDICATED: of each vCPU's core */
-    uint64_t tsc_hz;
-    uint64_t wall_ns; /* UTC, ns since 1970, at TSC = wall_tsc */
+    uint32_t apic_id[PLAN_VCPUS];  /* MODE_DEDICATED: of each vCPU's core */
+    uint64_t tsc_hz, apic_per_tsc; /* the latter as in kernel_stat */
+    uint64_t wall_ns;              /* UTC, ns since 1970, at TSC = wall_tsc */
     uint64_t wall_tsc;
     struct vm_file kernel, initrd, disk[PLAN_DISKS]; /* volatile disks: writable, already a private copy */
 };
+
+/* ---- ports of the flat PC that root knows, too: what a disengaged guest writes there is no fault ------- */
+enum {
+    PORT_SLEEP = 0x600, /* ACPI 4.8.3.7: SLEEP_S5 powers off */
+    PORT_STATUS,
+    PORT_RESET,        /* RESET_NOW resets */
+    PORT_MODE = 0x610, /* read: 1: dedicated, and its VMM is there; 0: shared. Write 1: the VMM may leave */
+};
+#define SLEEP_S5  0x34u
+#define RESET_NOW 6u
 
 /* ---- rings: one writer, one reader, either may be hostile ------------------ */
 #define CONSOLE_OUT 16384u /* powers of two */
@@ -110,6 +120,7 @@ struct vm_control {
     uint32_t state, reason;
     uint64_t value, rip, cr3;
     uint64_t unclaimed_ports, unclaimed_msrs; /* counters */
+    uint32_t leave;                           /* 1: the guest asks that its VMM leave (PORT_MODE) */
     char message[96];                         /* one line for the operator; may be empty */
     /* free-running indices; used bytes = head - tail; bytes at index % size */
     volatile uint32_t out_head; /* VMM   */

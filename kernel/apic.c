@@ -19,8 +19,6 @@ enum reg {
 };
 enum { LVT_MASKED = 1 << 16, DIVIDE_BY_1 = 0xb, SOFTWARE_ENABLE = 1 << 8, ICR_INIT = 5 << 8 | 1 << 14, ICR_SIPI = 6 << 8 | 1 << 14 };
 
-static uint64_t ticks_per_tsc; /* 32.32 fixed point */
-
 static void write(enum reg r, uint64_t v) { cpu_wrmsr(MSR_X2APIC + (uint32_t)r, v); }
 static uint64_t read(enum reg r) { return cpu_rdmsr(MSR_X2APIC + (uint32_t)r); }
 
@@ -44,7 +42,7 @@ void apic_calibrate(void)
     write(APIC_INITIAL, ticks);
     while (!(read((enum reg)(APIC_IRR + VECTOR_TIMER / 32)) & 1u << VECTOR_TIMER % 32))
         cpu_relax();
-    ticks_per_tsc = (ticks << 32) / (cpu_tsc() - start);
+    stat.apic_per_tsc = (ticks << 32) / (cpu_tsc() - start);
 }
 
 void apic_set_timer(uint64_t at)
@@ -52,7 +50,7 @@ void apic_set_timer(uint64_t at)
     uint64_t now = cpu_tsc(), wait = at > now ? at - now : 0;
     if (wait > 1u << 29)
         wait = 1u << 29;
-    uint64_t ticks = (wait * (ticks_per_tsc & 0xffffffff) >> 32) + wait * (ticks_per_tsc >> 32);
+    uint64_t ticks = (wait * (stat.apic_per_tsc & 0xffffffff) >> 32) + wait * (stat.apic_per_tsc >> 32);
     write(APIC_INITIAL, at ? (ticks ? ticks : 1) : 0);
 }
 

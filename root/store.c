@@ -94,6 +94,7 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
 {
     config->plan = *vm->plan;
     config->tsc_hz = machine.clock.tsc_hz;
+    config->apic_per_tsc = kernel_stat()->apic_per_tsc;
     config->wall_ns = machine.clock.wall_ns;
     config->wall_tsc = machine.clock.wall_tsc;
     config->kernel = config_file(&vm->file[FILE_KERNEL]);

@@ -91,7 +91,7 @@ static void build_fadt(void)
     put16(t + 109, FADT_BOOT);
     put32(t + 112, FADT_FLAGS);
     put_port(t + 116, PORT_RESET);
-    t[128] = RESET_VALUE;
+    t[128] = RESET_NOW;
     t[131] = 1; /* minor revision */
     put64(t + 140, DSDT);
     put_port(t + 244, PORT_SLEEP);
@@ -124,8 +124,8 @@ static void build_dsdt(void)
 /* Where Linux jumps to reboot a reduced-hardware PC without EFI: do what the reset register asks. */
 static void build_reset(void)
 {
-    /* mov dx, PORT_RESET; mov al, RESET_VALUE; out dx, al; hlt; jmp to it */
-    static const uint8_t code[] = {0xba, PORT_RESET & 0xff, PORT_RESET >> 8, 0xb0, RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd};
+    /* mov dx, PORT_RESET; mov al, RESET_NOW; out dx, al; hlt; jmp to it */
+    static const uint8_t code[] = {0xba, PORT_RESET & 0xff, PORT_RESET >> 8, 0xb0, RESET_NOW, 0xee, 0xf4, 0xeb, 0xfd};
     memcpy(at(RESET_VECTOR), code, sizeof(code));
 }
 

@@ -3,7 +3,6 @@
 #include <vmm/vcpu.h>
 #include <lib/mutex.h>
 
-#define SLEEP_S5    0x34u /* SLP_EN, type 5 */
 #define STATUS_WAKE 0x80u
 
 static struct mutex lock = {.sm = VMM_SM_LOCK};
@@ -93,6 +92,6 @@ void acpi_out(uint32_t port, uint32_t size, uint32_t value)
     (void)size;
     if (port == PORT_SLEEP && value == SLEEP_S5)
         vm_end(REASON_POWEROFF, 0, 0, 0);
-    else if (port == PORT_RESET && value == RESET_VALUE)
+    else if (port == PORT_RESET && value == RESET_NOW)
         vm_end(REASON_REBOOT, 0, 0, 0);
 }

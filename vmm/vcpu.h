@@ -96,8 +96,6 @@ const char *load_guest(void); /* fills RAM and `boot`; NULL or what is wrong wit
 uint32_t cpuid_table(struct cpuid_row *row, uint32_t id); /* returns the rows filled, 1..CPUID_ROWS */
 void acpi_build(void);                                    /* tables at ACPI_RSDP, reset code at FFFF0h */
 #define ACPI_RSDP 0xe0000u
-enum { PORT_SLEEP = 0x600, PORT_STATUS, PORT_RESET }; /* sleep and reset registers (ACPI 4.8.3.6, 4.8.3.7) */
-#define RESET_VALUE 6u
 
 /* ---- devices.c: `size` 1, 2 or 4; bits of `value` above it are zero --------------------- */
 uint32_t port_in(uint32_t self, uint32_t port, uint32_t size);
