@@ -6,6 +6,7 @@ enum reg {
     APIC_TPR = 0x08,
     APIC_EOI = 0x0b,
     APIC_SPURIOUS = 0x0f,
+    APIC_ISR = 0x10,
     APIC_IRR = 0x20,
     APIC_ICR = 0x30,
     APIC_LVT_TIMER = 0x32,
@@ -17,7 +18,17 @@ enum reg {
     APIC_INITIAL = 0x38,
     APIC_DIVIDE = 0x3e
 };
-enum { LVT_MASKED = 1 << 16, DIVIDE_BY_1 = 0xb, SOFTWARE_ENABLE = 1 << 8, ICR_INIT = 5 << 8 | 1 << 14, ICR_SIPI = 6 << 8 | 1 << 14 };
+enum {
+    LVT_MASKED = 1 << 16,
+    LVT_MODE = 7 << 8,
+    LVT_NMI = 4 << 8,
+    DIVIDE_BITS = 0xb,
+    ICR_NMI = 4 << 8 | 1 << 14,
+    DIVIDE_BY_1 = 0xb,
+    SOFTWARE_ENABLE = 1 << 8,
+    ICR_INIT = 5 << 8 | 1 << 14,
+    ICR_SIPI = 6 << 8 | 1 << 14
+};
 
 static void write(enum reg r, uint64_t v) { cpu_wrmsr(MSR_X2APIC + (uint32_t)r, v); }
 static uint64_t read(enum reg r) { return cpu_rdmsr(MSR_X2APIC + (uint32_t)r); }
@@ -55,6 +66,37 @@ void apic_set_timer(uint64_t at)
 }
 
 void apic_send(uint32_t apic_id, uint8_t vector) { write(APIC_ICR, (uint64_t)apic_id << 32 | 1 << 14 | vector); }
+
+void apic_send_nmi(uint32_t apic_id) { write(APIC_ICR, (uint64_t)apic_id << 32 | ICR_NMI); }
+
+void apic_clear(void)
+{
+    write(APIC_INITIAL, 0);
+    for (enum reg r = APIC_LVT_TIMER; r <= APIC_LVT_ERROR; r++)
+        write(r, LVT_MASKED);
+    write(APIC_DIVIDE, 0);
+    write(APIC_SPURIOUS, VECTOR_SPURIOUS);
+}
+
+void apic_drain(void)
+{
+    for (enum reg r = APIC_ISR; r < APIC_ISR + 8; r++)
+        for (uint64_t bits = read(r); bits; bits &= bits - 1)
+            apic_eoi();
+}
+
+void apic_write_for_guest(uint64_t reg, uint64_t value)
+{
+    static const uint32_t writable[] = {0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff}; /* from THERMAL on (APM2 16.4) */
+    if (reg == APIC_INITIAL)
+        write(APIC_INITIAL, (uint32_t)value);
+    else if (reg == APIC_DIVIDE)
+        write(APIC_DIVIDE, value & DIVIDE_BITS);
+    else if (reg >= APIC_LVT_THERMAL && reg <= APIC_LVT_ERROR) {
+        bool harmless = (value & LVT_MODE) == 0 || (value & LVT_MODE) == LVT_NMI;
+        write((enum reg)reg, harmless ? value & writable[reg - APIC_LVT_THERMAL] : LVT_MASKED);
+    }
+}
 
 void apic_start(uint32_t apic_id, uint8_t page)
 {

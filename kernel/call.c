@@ -2,6 +2,7 @@
  * System calls: from registers to the rooms. IPC and semaphores come first and
  * take no lock; all that changes the object graph runs under the graph lock.
  */
+#include <alone.h>
 #include <cap.h>
 #include <check.h>
 #include <core.h>
@@ -29,6 +30,9 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
     case CALL_REVOKE: return cap_revoke(pd, a[0]);
     case CALL_DESTROY: return pd_destroy(pd, a[0]);
     case CALL_VCPU_CPUID: return vcpu_set_cpuid(self, a[0]);
+    case CALL_MR_SEAL: return mr_seal(pd, a[0]);
+    case CALL_MR_SCRUB: return mr_scrub(pd, a[0]);
+    case CALL_DISENGAGE: return alone_disengage(pd, a[0], a[1]);
     case CALL_CORE_START: return core_start(pd, a[0], a[1]);
     default: return BAD_CALL;
     }

@@ -20,6 +20,10 @@
 #endif
 #define TABLE_ENTRIES (1u << TABLE_BITS)
 
+/* The kernel's own view of frames that it cleans, a few at a time. */
+#define SCRUB_WINDOW 0xffffffffbfe00000ull
+#define SCRUB_FRAMES 64u
+
 #define AP_PAGE 0x8u /* physical page 0x8000: the boot stub put the APs' trampoline there */
 
 enum vector { VECTOR_TIMER = 0xf0, VECTOR_IPI = 0xf1, VECTOR_SPURIOUS = 0xff };

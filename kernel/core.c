@@ -7,7 +7,7 @@
 struct core cores[MAX_CORES];
 volatile uint32_t core_count;
 static uint32_t sync_purge; /* what the rendezvous under way asks for */
-static bool sync_flush;
+static uint32_t sync_flush;
 static uint32_t cores_asked = 1; /* started, online or not; graph lock */
 
 static struct {
@@ -15,13 +15,13 @@ static struct {
 } stacks[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
 uint64_t core_starting = (uint64_t)(stacks + 1); /* entry.S: the stack of the core that starts; at first the boot core's */
 static uint32_t tickets, served;                 /* of the graph lock: first come, first served */
-static uint64_t idt[512];
+static uint64_t idt[512], drain_idt[512];
 
-extern const uint8_t trap_stubs[], nmi_entry[], syscall_entry[];
+extern const uint8_t trap_stubs[], nmi_entry[], drain_entry[], syscall_entry[];
 void core_first_resume(void) __attribute__((noreturn));
 void core_main_ap(void) __attribute__((noreturn));
 
-_Static_assert(__builtin_offsetof(struct core, attention) == 48, "entry.S");
+_Static_assert(__builtin_offsetof(struct core, attention) == 48 && __builtin_offsetof(struct core, doorbell) == 49, "entry.S");
 _Static_assert(__builtin_offsetof(struct ec, regs) == 16 && __builtin_offsetof(struct regs, rsp) == 136, "entry.S");
 _Static_assert(CALL_PT_REPLY == 2 && CALL_PD_CREATE == 6 && STATE_READY == 2 && __builtin_offsetof(struct ec, state) == 172, "entry.S");
 _Static_assert(WAY_SYSRET == 0 && WAY_IRET == 1 && WAY_GUEST == 2, "entry.S");
@@ -38,16 +38,46 @@ void graph_lock(void)
 
 void graph_unlock(void) { __atomic_store_n(&served, served + 1, __ATOMIC_RELEASE); }
 
+/* No interrupts for threads of this core while it is a vCPU's own: those that come are the guest's. */
+static void quiet_threads(const struct core *c, bool quiet)
+{
+    for (uint32_t i = 1; i < OBJECTS; i++) {
+        struct ec *ec = &objects[i].ec;
+        if (ec->head.type == OBJ_EC && ec->core == c->number)
+            ec->regs.rflags = quiet ? ec->regs.rflags & ~(uint64_t)RFLAGS_IF : ec->regs.rflags | RFLAGS_IF;
+    }
+}
+
+static void load_idt(const uint64_t *table) { cpu_lidt(&(struct descriptor_pointer){sizeof idt - 1, (uint64_t)table}); }
+
+/* Back from a guest that is no more: the local APIC as it was. What the guest left in service is ended, what waits
+   goes to a table of its own: a guest's vectors reach down to 16, where the kernel's exceptions are. */
+static void reclaim(struct core *c)
+{
+    apic_drain();
+    apic_init(c);
+    load_idt(drain_idt);
+    cpu_irq_window();
+    load_idt(idt);
+    c->owner = 0;
+    c->reclaim = 0;
+    c->armed = 0;
+    quiet_threads(c, false);
+}
+
 /* Drop all that may be going away: posted and queued ECs, the host space, TLB entries of host and guest. */
 static void let_go(struct core *c)
 {
     core_take_inbox();
-    if (sync_flush || (c->loaded && c->loaded->head.dead))
+    if (sync_flush >> c->number & 1 || (c->loaded && c->loaded->head.dead))
         vcpu_unload(c);
     c->cr3 = objects[1].pd.table_pa;
     cpu_set_cr3(c->cr3);
-    if (sync_purge >> c->number & 1)
+    if (sync_purge >> c->number & 1) {
+        if (c->reclaim)
+            reclaim(c);
         sched_purge();
+    }
     c->attention = 1; /* whoever goes on gets its space again */
 }
 
@@ -61,16 +91,31 @@ void core_sync_poll(void)
     __atomic_store_n(&c->sync_done, wanted, __ATOMIC_RELEASE);
 }
 
-void core_sync(uint32_t purge, bool flush)
+bool core_left(const struct core *c)
+{
+    const struct ec *owner = c->owner;
+    return owner && owner->pd->left;
+}
+
+/* An interrupt would be the guest's where the core is a vCPU's own. */
+static void ring(const struct core *c)
+{
+    if (c->owner)
+        apic_send_nmi(c->apic_id);
+    else
+        apic_send(c->apic_id, VECTOR_IPI);
+}
+
+void core_sync(uint32_t purge, uint32_t flush)
 {
     struct core *self = cpu_core();
     sync_purge = purge;
     sync_flush = flush;
     for (uint32_t i = 0; i < core_count; i++) {
-        if (&cores[i] == self)
+        if (&cores[i] == self || (core_left(&cores[i]) && !((purge | flush) >> i & 1)))
             continue;
         __atomic_fetch_add(&cores[i].sync_wanted, 1, __ATOMIC_RELEASE);
-        apic_send(cores[i].apic_id, VECTOR_IPI);
+        ring(&cores[i]);
     }
     let_go(self);
     for (uint32_t i = 0; i < core_count; i++)
@@ -87,7 +132,7 @@ void core_post(struct ec *ec)
     do
         ec->inbox_next = head;
     while (!__atomic_compare_exchange_n(&c->inbox, &head, ec, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-    apic_send(c->apic_id, VECTOR_IPI);
+    ring(c);
 }
 
 void core_take_inbox(void)
@@ -99,9 +144,33 @@ void core_take_inbox(void)
         __atomic_store_n(&ec->inboxed, 0, __ATOMIC_SEQ_CST);
         if (ec->head.dead)
             continue;
-        if (__atomic_exchange_n(&ec->woken, 0, __ATOMIC_ACQ_REL) || (ec->state == STATE_HALTED && ec->hazard))
+        if (__atomic_exchange_n(&ec->woken, 0, __ATOMIC_ACQ_REL) || (ec->state == STATE_HALTED && ec->hazard & HAZARDS_WAKE))
             sched_wake(ec);
     }
+}
+
+bool core_busy(uint8_t number)
+{
+    for (uint32_t i = 1; i < OBJECTS; i++)
+        if (objects[i].head.type == OBJ_SC && objects[i].sc.core == number)
+            return true;
+    return cores[number].owner;
+}
+
+void core_give(struct ec *ec)
+{
+    struct core *c = &cores[ec->core];
+    quiet_threads(c, true);
+    vcpu_own(ec);
+    c->owner = ec;
+    core_sync(0, 0); /* nobody rings with an interrupt after this */
+}
+
+static void answer_doorbell(struct core *c)
+{
+    c->doorbell = 0;
+    core_take_inbox();
+    core_sync_poll();
 }
 
 void core_attention(void)
@@ -109,33 +178,39 @@ void core_attention(void)
     struct core *c = cpu_core();
     for (;;) {
         c->attention = 0;
+        if (c->doorbell)
+            answer_doorbell(c);
         sched_pick();
-        if (c->current || c->attention)
+        if (c->current || c->attention || c->doorbell)
             return;
-        cpu_idle();
+        cpu_idle(!c->owner);
     }
 }
 
-static void set_gate(unsigned vector, const uint8_t *handler, uint64_t ist)
+static void set_gate(uint64_t *table, unsigned vector, const uint8_t *handler, uint64_t ist)
 {
     uint64_t a = (uint64_t)handler;
-    idt[2 * vector] = (a & 0xffff) | SEL_KERNEL_CODE << 16 | ist << 32 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48; /* APM2 4.8.4 */
-    idt[2 * vector + 1] = a >> 32;
+    table[2 * vector] = (a & 0xffff) | SEL_KERNEL_CODE << 16 | ist << 32 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48; /* APM2 4.8.4 */
+    table[2 * vector + 1] = a >> 32;
 }
 
 static void init_idt(void)
 {
     enum { NMI = 2, DOUBLE_FAULT = 8, MACHINE_CHECK = 18 };
     for (unsigned v = 0; v < 256; v++)
-        set_gate(v, trap_stubs + 16 * v, v == DOUBLE_FAULT || v == MACHINE_CHECK ? IST_FATAL : 0);
-    set_gate(NMI, nmi_entry, IST_NMI);
+        set_gate(idt, v, trap_stubs + 16 * v, v == DOUBLE_FAULT || v == MACHINE_CHECK ? IST_FATAL : 0);
+    set_gate(idt, NMI, nmi_entry, IST_NMI);
+    for (unsigned v = 0; v < 256; v++)
+        set_gate(drain_idt, v, drain_entry, 0);
+    set_gate(drain_idt, NMI, nmi_entry, IST_NMI);
 }
 
 static void init_tables(struct core *c)
 {
     uint64_t tss = (uint64_t)&c->tss;
     c->tss.rsp[0] = c->stack_top;
-    c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + 32);
+    c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + NMI_TOP);
+    c->nmi_stack[NMI_TOP] = (uint64_t)c;
     c->tss.ist[IST_FATAL - 1] = (uint64_t)(c->fatal_stack + 128);
     c->tss.iomap = sizeof c->tss;   /* no I/O bitmap: ports go by IOPL, all or none */
     c->gdt[1] = 0x00209b0000000000; /* kernel code; the order is SYSRET's (APM2 6.1.1) */
@@ -145,7 +220,7 @@ static void init_tables(struct core *c)
     c->gdt[5] = (sizeof c->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
     c->gdt[6] = tss >> 32;
     cpu_lgdt(&(struct descriptor_pointer){sizeof c->gdt - 1, (uint64_t)c->gdt});
-    cpu_lidt(&(struct descriptor_pointer){sizeof idt - 1, (uint64_t)idt});
+    load_idt(idt);
     cpu_reload_segments();
     cpu_ltr(SEL_TSS);
 }

@@ -18,7 +18,7 @@ struct tss { /* APM2 12.2.5 */
     uint16_t reserved3, iomap;
 } __attribute__((packed));
 
-enum { IST_NMI = 1, IST_FATAL = 2 };
+enum { IST_NMI = 1, IST_FATAL = 2, NMI_TOP = 30 };
 
 struct core {
     /* entry.S knows these offsets */
@@ -29,10 +29,13 @@ struct core {
     struct ec *loaded;     /* 32: the vCPU whose FPU, XCR0 and debug registers are in the core */
     uint64_t host_vmcb_pa; /* 40: the kernel's own FS..SYSENTER state, for VMLOAD */
     uint8_t attention;     /* 48: call core_attention() before going back to user or guest */
+    uint8_t doorbell;      /* 49: the same, after an NMI: somebody wants this core */
 
     uint8_t number;
+    uint8_t reclaim; /* its owner is dead and out of all queues */
     uint32_t apic_id;
     uint64_t cr3;                 /* the host space in use                      */
+    struct ec *volatile owner;    /* the vCPU whose core this is; its guest has the local APIC. Graph lock to set */
     uint64_t armed;               /* TSC the local timer is set to; 0: not      */
     uint64_t since;               /* TSC up to which time is accounted          */
     struct sc *sc;                /* whose time it is; NULL while idle          */
@@ -44,7 +47,8 @@ struct core {
 
     uint64_t gdt[8];
     struct tss tss;
-    uint64_t fatal_stack[128], nmi_stack[32];
+    uint64_t fatal_stack[128];
+    uint64_t nmi_stack[32] __attribute__((aligned(16))); /* entry.S: the core itself is in word NMI_TOP */
 };
 
 extern struct core cores[MAX_CORES];
@@ -55,10 +59,13 @@ extern volatile uint32_t core_count; /* cores online; graph lock to change */
 void graph_lock(void);
 void graph_unlock(void);
 
+#define SYNC_HOST (1u << 31) /* a flush mask that names no core */
+
 /* Every core leaves the kernel once (this one as it is), takes its inbox, flushes its host TLB, and drops
-   what is dead: from its queues if its bit in `purge` is set. `flush`: guests' translations, too. After it
-   no core holds a pointer that it read before. Graph lock. */
-void core_sync(uint32_t purge, bool flush);
+   what is dead: from its queues if its bit in `purge` is set. `flush`: cores that drop guests' translations, too.
+   After it no core holds a pointer that it read before. A core whose guest has disengaged holds none but its
+   guest's own, and is let alone unless one of the masks names it. Graph lock. */
+void core_sync(uint32_t purge, uint32_t flush);
 void core_sync_poll(void);
 
 /* Set up this core's descriptor tables, control registers, APIC and SVM. */
@@ -66,6 +73,13 @@ void core_init(struct core *c, uint32_t number, const struct pd *space);
 
 /* CALL_CORE_START; see docs/abi.md. Graph lock. */
 uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id);
+
+/* Has anything time on core `number`? Graph lock. */
+bool core_busy(uint8_t number);
+/* The vCPU `ec` gets its core, on which nothing has time. Graph lock. */
+void core_give(struct ec *ec);
+/* Has the guest on this core disengaged? */
+bool core_left(const struct core *c);
 
 /* Have `ec`'s core look at it: wake it, or take its hazards. Any core. */
 void core_post(struct ec *ec);

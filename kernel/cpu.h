@@ -137,7 +137,9 @@ static inline void cpu_vmsave(uint64_t pa) { __asm__ volatile("vmsave %0" : : "a
 static inline void cpu_relax(void) { __asm__ volatile("pause"); }
 /* Let pending interrupts in, once. STGI: after #VMEXIT the entry code has set GIF already. */
 static inline void cpu_irq_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
-static inline void cpu_idle(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
+/* Until an interrupt, if they are let in, or an NMI; at once if one came since this core looked at its doorbell (entry.S). */
+void core_wait(bool interrupts);
+static inline void cpu_idle(bool interrupts) { core_wait(interrupts); }
 static inline void __attribute__((noreturn)) cpu_halt(void)
 {
     for (;;)

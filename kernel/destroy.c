@@ -45,35 +45,45 @@ static void mark(struct object *first)
     }
 }
 
-/* The cores that have something dead in their queues, a bit each. */
+/* A handler on a core whose guest has disengaged, which nobody will call or wake: no queue of that core has it. */
+static bool rests(const struct ec *ec)
+{
+    return core_left(&cores[ec->core]) && ec->kind == EC_HANDLER && ec->state == STATE_IDLE && !ec->inboxed;
+}
+
+/* The cores that have something dead in their queues, a bit each, and those that might still send to them. */
 static uint32_t cores_to_purge(void)
 {
     uint32_t mask = 0;
     for (uint32_t i = 0; i < dead_count; i++) {
         const struct object *o = &objects[dead[i]];
-        mask |= o->head.type == OBJ_EC ? 1u << o->ec.core : o->head.type == OBJ_SC ? 1u << o->sc.core : 0;
+        if (o->head.type == OBJ_EC && !rests(&o->ec))
+            mask |= 1u << o->ec.core | o->ec.pd->cores;
+        else if (o->head.type == OBJ_SC)
+            mask |= 1u << o->sc.core;
     }
     return mask;
 }
 
-/* Before the cores flush their TLBs: nothing that goes is mapped in a PD that stays. True: something was. */
-static bool unmap(void)
+/* Before the cores flush their TLBs: nothing that goes is mapped in a PD that stays. The cores to flush. */
+static uint32_t unmap(void)
 {
-    bool any = false;
+    uint32_t flush = 0;
     for (uint32_t i = 0; i < dead_count; i++) {
         struct object *o = &objects[dead[i]];
         if (o->head.type == OBJ_MR)
-            any |= mr_unmap_all(&o->mr, 0);
+            flush |= mr_unmap_all(&o->mr, 0);
         else if (o->head.type == OBJ_EC)
             ec_unmap(&o->ec);
     }
-    return any;
+    return flush;
 }
 
 /* Give back what a PD was given, whole, whatever of it was spent. */
 static void release_pd(struct pd *pd)
 {
     struct pd *owner = &objects[pd->head.owner].pd;
+    mr_unseal(pd);
     frame_free_all(pd);
     stat.table_frames -= pd->tables;
     owner->frames_left += pd->frames_given;
@@ -118,13 +128,13 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
     uint64_t s = type == OBJ_NONE ? bad(BAD_CAP, 1) : cap_find(self, slot, type, RIGHT_DESTROY, 1, &o);
     if (s)
         return s;
-    if (type == OBJ_MR && ((struct mr *)o)->maps)
+    if (type == OBJ_MR && (((struct mr *)o)->maps || ((struct mr *)o)->sealed || ((struct mr *)o)->dirty))
         return bad(BUSY, 1);
     mark(o);
-    bool flush = unmap();
-    core_sync(cores_to_purge(), flush); /* nobody finds, holds or posts what is dead after this, */
+    uint32_t flush = unmap(), purge = cores_to_purge();
+    core_sync(purge, flush); /* nobody finds, holds or posts what is dead after this, */
     abort_waiters();
-    core_sync(0, false); /* nor is it in an inbox, or locked by a waiter's time-out, after this */
+    core_sync(purge, 0); /* nor is it in an inbox, or locked by a waiter's time-out, after this */
     static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++)
         sweep(order[i]);

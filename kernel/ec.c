@@ -27,7 +27,7 @@ uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t 
     ec->regs.rip = entry;
     ec->regs.rsp = sp;
     ec->regs.rsi = utcb_va;
-    ec->regs.rflags = RFLAGS_FIXED | RFLAGS_IF | (pd->ports ? RFLAGS_IOPL : 0);
+    ec->regs.rflags = RFLAGS_FIXED | (cores[core].owner ? 0 : RFLAGS_IF) | (pd->ports ? RFLAGS_IOPL : 0);
     *out = ec;
     return OK;
 }

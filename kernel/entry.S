@@ -12,7 +12,8 @@
 #define SCRATCH   24
 #define LOADED    32
 #define HOST_VMCB 40
-#define ATTENTION 48
+#define ATTENTION 48 /* and DOORBELL: one word */
+#define DOORBELL  49
 
 #define EC_RAX 16
 #define EC_RCX 24
@@ -42,6 +43,8 @@
 #define CALL_PT_REPLY 2
 #define CALL_PD_CREATE 6
 #define STATE_READY 2
+#define KERNEL_CODE 0x08
+#define KERNEL_DATA 0x10
 #define USER_DATA 0x1b
 #define USER_CODE 0x23
 
@@ -79,7 +82,7 @@ syscall_entry:
     mov %rax, %rdx
     call call_fast
     pop %rcx
-    cmpb $0, %gs:ATTENTION
+    cmpw $0, %gs:ATTENTION
     jne keep_result
     cmp %rcx, %gs:CURRENT
     jne resume
@@ -112,7 +115,7 @@ graph_entry:
 /* Go on with the current EC. The stack is empty. */
     .globl resume
 resume:
-    cmpb $0, %gs:ATTENTION
+    cmpw $0, %gs:ATTENTION
     jne attention
     mov %gs:CURRENT, %rbx
     cmpb $WAY_IRET, EC_WAY(%rbx)
@@ -173,18 +176,20 @@ return_full:
     swapgs
     iretq
 
-/* VMRUN (APM2 15.5). GIF is off from CLGI until after the host's own state is
-   back; IF is on so that interrupts end the guest's run (APM2 15.21.1). The
+/* VMRUN (APM2 15.5). GIF is off from CLGI, so that an NMI that comes after the look at the doorbell ends the
+   guest's run (APM2 15.17), until after the host's own state is back; IF is on so that interrupts end the guest's run (APM2 15.21.1). The
    guest's FS..SYSENTER group travels by VMSAVE/VMLOAD, its rax by the VMCB. */
 enter_guest:
+    clgi
     cmpb $0, EC_HAZARD(%rbx)
     jne prepare_guest
     cmp %rbx, %gs:LOADED
     jne prepare_guest
+    cmpb $0, %gs:DOORBELL
+    jne not_yet
     pushq %gs:HOST_VMCB
     push %rbx
     mov EC_VMCB(%rbx), %rax
-    clgi
     sti
     vmload %rax
     mov EC_RCX(%rbx), %rcx
@@ -226,7 +231,12 @@ enter_guest:
     call vcpu_exit
     jmp resume
 
+not_yet:
+    stgi
+    jmp resume
+
 prepare_guest:
+    stgi
     mov %rbx, %rdi
     call vcpu_prepare
     jmp resume
@@ -311,10 +321,76 @@ trap_from_kernel:
     add $16, %rsp
     iretq
 
-/* NMI, on a stack of its own: nothing to do in the shared modes but to come back. */
+/*
+ * NMI, on a stack of its own with the core's address above the frame: the doorbell. In the kernel it is noted, and a
+ * core that was about to wait does not. From user mode it becomes vector 2 on the kernel's stack, by an IRET: until
+ * one is executed no other NMI comes (APM2 8.1.4). Stack: rip, cs, rflags, rsp, ss, core.
+ */
     .globl nmi_entry
 nmi_entry:
+    testb $3, 8(%rsp)
+    jnz nmi_from_user
+    push %rax
+    mov 48(%rsp), %rax
+    movb $1, DOORBELL(%rax)
+    mov 8(%rsp), %rax
+    cmp $core_wait, %rax
+    jb 1f
+    cmp $core_wait_end, %rax
+    jae 1f
+    movq $core_wait_end, 8(%rsp)
+1:  pop %rax
     iretq
+
+nmi_from_user:
+    swapgs
+    mov %rax, %gs:SCRATCH
+    mov %rsp, %rax
+    mov %gs:STACK, %rsp
+    pushq 32(%rax)
+    pushq 24(%rax)
+    pushq 16(%rax)
+    pushq 8(%rax)
+    pushq (%rax)
+    pushq $0
+    pushq $2
+    mov %rsp, %rax
+    pushq $KERNEL_DATA
+    push %rax
+    pushfq
+    pushq $KERNEL_CODE
+    pushq $trap_common
+    mov %gs:SCRATCH, %rax
+    swapgs
+    iretq
+
+/* What a guest left waiting at a core that is taken back: it is ended. */
+    .globl drain_entry
+drain_entry:
+    push %rax
+    push %rcx
+    push %rdx
+    mov $0x80b, %ecx /* EOI (APM2 16.11.1) */
+    xor %eax, %eax
+    xor %edx, %edx
+    wrmsr
+    pop %rdx
+    pop %rcx
+    pop %rax
+    iretq
+
+/* Idle: rdi = let interrupts in. */
+    .globl core_wait
+core_wait:
+    cmpb $0, %gs:DOORBELL
+    jne core_wait_end
+    test %edi, %edi
+    jz 1f
+    sti
+1:  hlt
+core_wait_end:
+    cli
+    ret
 
 /* From the boot stub, on the boot core: rdi = struct boot_info. The stub's stack goes with its page tables. */
     .globl kernel_main

@@ -136,7 +136,7 @@ static void resume_event(struct ec *ec, const struct utcb *u)
     sched_switch(ec);
     if (mtd & MTD_KILL) {
         stop(ec);
-    } else if (mtd & MTD_HALT && ec->kind == EC_VCPU && !ec->hazard) {
+    } else if (mtd & MTD_HALT && ec->kind == EC_VCPU && !(ec->hazard & HAZARDS_WAKE)) {
         ec->state = STATE_HALTED;
         sched_block(); /* a recall from now on finds it halted: core_take_inbox(), vcpu_recall_local() */
     }

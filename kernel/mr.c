@@ -2,6 +2,7 @@
 #include <cap.h>
 #include <core.h>
 #include <mr.h>
+#include <pd.h>
 #include <ptab.h>
 #include <abi/boot.h>
 
@@ -27,7 +28,7 @@ uint64_t mr_split(struct pd *self, uint64_t who, uint64_t frame)
     if (s)
         return s;
     struct mr *mr = o;
-    if (mr->maps)
+    if (mr->maps || mr->sealed || mr->dirty)
         return bad(BUSY, 1);
     if (frame == 0 || frame >= mr->frames)
         return bad(BAD_ARG, 2);
@@ -59,6 +60,8 @@ uint64_t mr_map(struct pd *self, uint64_t who, uint64_t va, uint64_t first, uint
         return s;
     struct mr *mr = o;
     struct pd *pd = space;
+    if (mr->sealed || mr->dirty)
+        return bad(BUSY, 1);
     if (first >= mr->frames)
         return bad(BAD_ARG, 3);
     if (frames == 0 || frames > mr->frames - first || frames > MAX_FRAMES_PER_MAP)
@@ -89,19 +92,19 @@ void mr_unlink(struct mp *mp)
     *p = mp->next;
 }
 
-bool mr_unmap_all(struct mr *mr, const struct pd *pd)
+uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd)
 {
-    bool any = false;
+    uint32_t flush = 0;
     for (struct mp *mp = mr->maps, *next; mp; mp = next) {
         next = mp->next;
         if (mp->head.dead || (pd && mp->head.owner != object_index(pd)))
             continue;
+        flush |= SYNC_HOST | objects[mp->head.owner].pd.cores;
         ptab_unmap(&objects[mp->head.owner].pd, mp->va, mp->frames);
         mr_unlink(mp);
         object_free(mp);
-        any = true;
     }
-    return any;
+    return flush;
 }
 
 uint64_t mr_unmap(struct pd *self, uint64_t who)
@@ -112,7 +115,70 @@ uint64_t mr_unmap(struct pd *self, uint64_t who)
         s = cap_find(self, who >> 16, OBJ_PD, PD_MAP, 1, &pd);
     if (s)
         return s;
-    if (mr_unmap_all(o, pd))
-        core_sync(0, true);
+    uint32_t flush = mr_unmap_all(o, pd);
+    if (flush)
+        core_sync(0, flush);
     return OK;
+}
+
+/* Take it from all but `keep`. */
+static void unmap_others(struct mr *mr, const struct pd *keep)
+{
+    uint32_t flush = 0;
+    for (uint32_t i = 1; i < OBJECTS; i++)
+        if (objects[i].head.type == OBJ_PD && &objects[i].pd != keep)
+            flush |= mr_unmap_all(mr, &objects[i].pd);
+    if (flush)
+        core_sync(0, flush);
+}
+
+uint64_t mr_seal(struct pd *self, uint64_t who)
+{
+    void *o, *pd;
+    uint64_t s = cap_find(self, who & 0xffff, OBJ_MR, MR_SEAL, 1, &o);
+    if (s == OK)
+        s = cap_find(self, who >> 16, OBJ_PD, PD_MAP, 1, &pd);
+    if (s)
+        return s;
+    struct mr *mr = o;
+    if (mr->kind != RANGE_RAM || ((struct pd *)pd)->kind != PD_GUEST)
+        return bad(BAD_ARG, 1);
+    if (mr->sealed || mr->dirty)
+        return bad(BUSY, 1);
+    mr->sealed = object_index(pd);
+    unmap_others(mr, pd);
+    return OK;
+}
+
+void mr_unseal(const struct pd *pd)
+{
+    for (uint32_t i = 1; i < OBJECTS; i++) {
+        struct mr *mr = &objects[i].mr;
+        if (mr->head.type == OBJ_MR && mr->sealed == object_index(pd)) {
+            mr->sealed = 0;
+            mr->dirty = mr->frames;
+        }
+    }
+}
+
+/* The last frames that are dirty, through a window of the kernel's space. */
+uint64_t mr_scrub(struct pd *self, uint64_t slot)
+{
+    void *o;
+    uint64_t s = cap_find(self, slot, OBJ_MR, MR_SEAL, 1, &o);
+    if (s)
+        return s;
+    struct mr *mr = o;
+    uint64_t n = mr->dirty < SCRUB_FRAMES ? mr->dirty : SCRUB_FRAMES;
+    if (n == 0)
+        return OK;
+    if (ptab_map(kernel_space, SCRUB_WINDOW, mr->first + mr->dirty - n, n, PTE_WRITE | PTE_NX))
+        return NO_MEMORY;
+    cpu_set_cr3(cpu_core()->cr3); /* what this core may have guessed of the window */
+    for (uint64_t i = 0; i < n; i++)
+        cpu_zero_page((void *)(SCRUB_WINDOW + i * PAGE_SIZE));
+    ptab_unmap(kernel_space, SCRUB_WINDOW, n);
+    cpu_set_cr3(cpu_core()->cr3);
+    mr->dirty -= n;
+    return mr->dirty ? (uint64_t)AGAIN : (uint64_t)OK;
 }

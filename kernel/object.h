@@ -40,6 +40,8 @@ struct timer {
 struct pd {
     struct head head;
     uint8_t kind, ports;                  /* enum pd_kind; threads may use I/O ports */
+    uint8_t left;                         /* a guest: 1 + enum after since it disengaged, else 0 */
+    uint32_t cores;                       /* a guest: where it has vCPUs, a bit each */
     uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */
     uint32_t tables;                      /* frames that are page tables below the top one */
@@ -63,9 +65,10 @@ enum ec_state {
     STATE_HALTED,  /* a vCPU that waits for a recall                */
     STATE_STOPPED, /* never runs again                              */
 };
-enum hazard { HAZARD_START = 1, HAZARD_RECALL = 2 }; /* what a vCPU must do before it runs guest code */
-enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };        /* how entry.S goes back to an EC: IRET restores all registers */
-enum call_kind { BY_CALL, BY_EVENT };                /* why an EC is STATE_CALLING */
+enum hazard { HAZARD_START = 1, HAZARD_RECALL = 2, HAZARD_LEAVE = 4, HAZARD_NMI = 8 }; /* what a vCPU must do before it runs guest code */
+#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL | HAZARD_NMI)                       /* a halted vCPU runs again for these */
+enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST }; /* how entry.S goes back to an EC: IRET restores all registers */
+enum call_kind { BY_CALL, BY_EVENT };         /* why an EC is STATE_CALLING */
 
 struct ec {
     struct head head;
@@ -75,8 +78,8 @@ struct ec {
     uint8_t kind, core, way, state, call, woken;
     volatile uint8_t inboxed;
     uint16_t events;
-    uint16_t utcb_slot;
-    uint32_t unused;
+    uint8_t own; /* a vCPU: its core is its own */
+    uint8_t unused[5];
     struct vcpu *vcpu;
     struct utcb *utcb;
     uint64_t utcb_va, sp; /* a handler's stack pointer at each entry       */
@@ -117,6 +120,8 @@ struct mr {
     struct head head;
     uint64_t first, frames; /* host frames [first, first + frames) */
     uint32_t kind;          /* enum range_kind                     */
+    uint16_t sealed;        /* index of the guest PD that alone may have it; 0: none */
+    uint64_t dirty;         /* the first frames of so many are to be cleaned before anybody maps them */
     struct mp *maps;
 };
 

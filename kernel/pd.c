@@ -25,6 +25,9 @@ void pd_make_kernel_space(void)
     map_kernel(kernel_text, kernel_text_end, 0);
     map_kernel(kernel_rodata, kernel_rodata_end, PTE_NX);
     map_kernel(kernel_data, kernel_end, PTE_NX | PTE_WRITE);
+    if (ptab_map(kernel_space, SCRUB_WINDOW, 0, 1, PTE_NX)) /* its tables are here for good */
+        __builtin_trap();
+    ptab_unmap(kernel_space, SCRUB_WINDOW, 1);
 }
 
 struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t frames, uint32_t objects_quota)

@@ -9,6 +9,8 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
     uint64_t s = cap_vacant(self, who & 0xffff, 1);
     if (s == OK)
         s = cap_find(self, who >> 16 & 0xffff, OBJ_SYS, SYS_TIME, 1, &sys);
+    if (s == OK && budget == SC_WHOLE_CORE)
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_SYS, SYS_CORE, 1, &sys);
     if (s == OK)
         s = cap_find(self, who >> 32, OBJ_EC, EC_BIND, 1, &o);
     if (s)
@@ -20,10 +22,13 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
         return bad(BUSY, 1);
     if (priority >= PRIORITIES)
         return bad(BAD_ARG, 2);
-    if (budget == 0 || budget >= 1ull << 60)
+    bool whole = budget == SC_WHOLE_CORE;
+    if (whole ? ec->kind != EC_VCPU : budget == 0 || budget >= 1ull << 60)
         return bad(BAD_ARG, 3);
     if (period && (period < budget || period >= 1ull << 60))
         return bad(BAD_ARG, 4);
+    if (whole ? core_busy(ec->core) : cores[ec->core].owner != 0)
+        return bad(BUSY, 1);
     struct sc *sc = object_new(OBJ_SC, ec->pd);
     if (!sc)
         return NO_MEMORY;
@@ -35,6 +40,8 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
     sc->home = sc->ec = ec;
     cap_set(self, who & 0xffff, sc, RIGHT_ALL);
     ec->sc = sc;
+    if (whole)
+        core_give(ec);
     if (ec->core == cpu_core()->number) {
         sched_wake(ec);
     } else {

@@ -2,6 +2,8 @@
  * AMD SVM: the VMCB of each vCPU, what is intercepted, what an exit means.
  * Own core for everything that touches a running vCPU.
  */
+#include <alone.h>
+#include <apic.h>
 #include <cap.h>
 #include <core.h>
 #include <ipc.h>
@@ -10,8 +12,11 @@
 #include <vcpu.h>
 #include <vmcb.h>
 
-static uint8_t iopm[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));  /* all ones: every port exits (APM2 15.10.1) */
-static uint8_t msrpm[2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE))); /* APM2 15.11 */
+static uint8_t iopm[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE))); /* all ones: every port exits (APM2 15.10.1) */
+/* APM2 15.11. Of vCPUs that share their core; that have one; that have disengaged, too. */
+static uint8_t msrpm[3][2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+enum { MAP_SHARED, MAP_OWN, MAP_ALONE, MAPS };
+enum { READ = 1, WRITE = 2 };
 static struct vmcb host_vmcb[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
 static struct {
     uint8_t byte[PAGE_SIZE];
@@ -43,20 +48,35 @@ static const struct {
     [EXIT_XSETBV - EXIT_FIRST] = {EVENT_XSETBV, 3},
 };
 
-static void msr_allow(uint32_t msr)
+static void msr_allow(unsigned map, uint32_t msr, unsigned access)
 {
     uint32_t bit = 2 * (msr & 0x1fff) + (msr >= 0xc0000000 ? 0x4000 : 0);
-    msrpm[bit / 8] &= (uint8_t) ~(3u << bit % 8);
+    msrpm[map][bit / 8] &= (uint8_t) ~(access << bit % 8);
+}
+
+/* The local APIC of a vCPU with a core of its own: all but what leaves the core (ICR) or could upset it (LVT but for the
+   timer). While it has a VMM, that one answers for the timer's count, which an emulator under -icount cannot be asked. */
+static void allow_apic(unsigned map)
+{
+    for (uint32_t r = 0; r < 0x40; r++) {
+        bool count = r == 0x39 && map == MAP_OWN, start = (r == 0x38 || r == 0x3e) && map == MAP_OWN;
+        bool kept = r == 0x30 || (r >= 0x33 && r <= 0x37) || r == 0x2f;
+        msr_allow(map, MSR_X2APIC + r, (count ? 0 : READ) | (kept || start ? 0 : WRITE));
+    }
 }
 
 void vcpu_init(void)
 {
     for (uint32_t i = 0; i < sizeof iopm; i++)
         iopm[i] = 0xff;
-    for (uint32_t i = 0; i < sizeof msrpm; i++)
-        msrpm[i] = 0xff;
-    for (uint32_t i = 0; i < sizeof own_msrs / sizeof own_msrs[0]; i++)
-        msr_allow(own_msrs[i]);
+    for (unsigned map = 0; map < MAPS; map++) {
+        for (uint32_t i = 0; i < sizeof msrpm[map]; i++)
+            msrpm[map][i] = 0xff;
+        for (uint32_t i = 0; i < sizeof own_msrs / sizeof own_msrs[0]; i++)
+            msr_allow(map, own_msrs[i], READ | WRITE);
+        if (map != MAP_SHARED)
+            allow_apic(map);
+    }
 }
 
 void vcpu_core_init(struct core *c)
@@ -74,7 +94,7 @@ static void init_vmcb(struct vmcb *v, uint64_t nested_cr3)
                     I1_FREEZE | I1_SHUTDOWN;
     v->intercept2 = I2_SVM | I2_MONITOR | I2_MWAIT | I2_XSETBV;
     v->iopm_pa = cpu_pa(iopm);
-    v->msrpm_pa = cpu_pa(msrpm);
+    v->msrpm_pa = cpu_pa(msrpm[MAP_SHARED]);
     v->asid = 1; /* one for all: the TLB is flushed when a core changes vCPUs */
     v->vintr = VINTR_MASKING;
     v->nested = 1;
@@ -108,7 +128,40 @@ struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
     ec->pd = pd;
     ec->state = STATE_NEW;
     ec->hazard = HAZARD_START;
+    pd->cores |= 1u << core;
     return ec;
+}
+
+void vcpu_own(struct ec *ec)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    v->intercept1 &= ~(uint32_t)(I1_INTR | I1_HLT);
+    v->vintr = 0;
+    v->msrpm_pa = cpu_pa(msrpm[MAP_OWN]);
+    ec->own = 1;
+}
+
+/* Its VMM is about to go. */
+static void leave(struct ec *ec)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    v->intercept1 &= ~(uint32_t)I1_CPUID;
+    v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT | I2_XSETBV);
+    v->msrpm_pa = cpu_pa(msrpm[MAP_ALONE]);
+    cpu_copy_words(ec->vcpu->stat->engaged, ec->vcpu->stat->exits, CAUSE_COUNT);
+    ec->vcpu->stat->left = cpu_tsc();
+}
+
+/* An NMI that another vCPU sent. Where something else is to be injected first, the doorbell brings us back. */
+static void give_nmi(struct ec *ec)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    if (!(v->inject & INJECT_VALID)) {
+        v->inject = INJECT_VALID | INJECT_NMI | 2;
+        return;
+    }
+    __atomic_fetch_or(&ec->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
+    apic_send_nmi(cpu_core()->apic_id);
 }
 
 void vcpu_release(struct ec *ec)
@@ -187,23 +240,38 @@ static void load(struct core *c, struct ec *ec)
     c->loaded = ec;
 }
 
+static void start(struct ec *ec)
+{
+    if (ec->own) { /* what came for the kernel is taken before the guest has the interrupts */
+        cpu_irq_window();
+        apic_clear();
+    }
+    ec->vcpu->stat->exits[EVENT_START]++;
+    ipc_event(ec, EVENT_START);
+}
+
 void vcpu_prepare(struct ec *ec)
 {
     struct core *c = cpu_core();
-    uint8_t take = ec->hazard & HAZARD_START ? HAZARD_START : HAZARD_RECALL; /* one at a time: each is an event */
+    uint8_t h = ec->hazard, take = h & HAZARD_START ? HAZARD_START : h & HAZARD_RECALL ? HAZARD_RECALL : h; /* each event by itself */
     uint8_t hazard = __atomic_fetch_and(&ec->hazard, (uint8_t)~take, __ATOMIC_ACQ_REL) & take;
     if (hazard & HAZARD_START) {
-        ec->vcpu->stat->exits[EVENT_START]++;
-        ipc_event(ec, EVENT_START);
+        start(ec);
         return;
     }
-    if (hazard) {
+    if (hazard & HAZARD_RECALL && !ec->pd->left) {
         ec->vcpu->stat->exits[EVENT_RECALL]++;
         ipc_event(ec, EVENT_RECALL);
         return;
     }
+    if (hazard & HAZARD_LEAVE)
+        leave(ec);
+    if (hazard & HAZARD_NMI)
+        give_nmi(ec);
     if (!ec->vcpu->stat->first)
         ec->vcpu->stat->first = cpu_tsc();
+    if (c->loaded == ec)
+        return;
     load(c, ec);
     ec->vcpu->vmcb->tlb_control = 1; /* flush all (APM2 15.16.2) */
 }
@@ -257,136 +325,90 @@ static unsigned classify(struct vmcb *v)
     return exits[i].event ? exits[i].event : EVENT_OPCODE;
 }
 
+/* A write to the ICR that the filter dealt with. */
+static bool writes_icr(struct ec *ec, struct vmcb *v)
+{
+    if ((uint32_t)ec->regs.rcx != MSR_X2APIC + 0x30 || v->info1 != 1 || !icr_write(ec, ec->regs.rdx << 32 | (uint32_t)v->rax))
+        return false;
+    v->rip += 2;
+    v->shadow = 0;
+    return true;
+}
+
+/* An NMI has been to the doorbell when we get here; the core's interrupts are the guest's. */
+static void own_exit(struct ec *ec, unsigned event)
+{
+    if (event == CAUSE_ICR || event == CAUSE_NMI)
+        return;
+    if (ec->pd->left)
+        alone_exit(ec, event);
+    else
+        ipc_event(ec, event);
+}
+
 void vcpu_exit(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
     v->tlb_control = 0;
     redeliver(v);
     unsigned event = classify(v);
+    if (ec->own && event == EVENT_MSR && writes_icr(ec, v))
+        event = CAUSE_ICR;
     ec->vcpu->stat->exits[event]++;
     if (event == CAUSE_CPUID)
         answer_cpuid(ec, v);
+    else if (ec->own)
+        own_exit(ec, event);
     else if (event == CAUSE_INTR || event == CAUSE_NMI)
         cpu_irq_window();
     else
         ipc_event(ec, event);
 }
 
-#define MTD_RARE (uint64_t)(MTD_CONTROL | MTD_SEGS | MTD_SYSCALL)
-
-static void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_state *x, uint64_t mtd)
+static void skip(struct vmcb *v)
 {
-    if (mtd & MTD_CONTROL) {
-        x->cr0 = v->cr0, x->cr2 = v->cr2, x->cr3 = v->cr3, x->cr4 = v->cr4;
-        x->xcr0 = ec->vcpu->xcr0, x->dr6 = v->dr6, x->dr7 = v->dr7;
-    }
-    if (mtd & MTD_SEGS) {
-        cpu_copy_words((uint64_t *)x->seg, (const uint64_t *)v->seg, sizeof v->seg / 8);
-        x->cpl = v->cpl;
-    }
-    if (mtd & MTD_SYSCALL) {
-        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask, x->kernel_gs = v->kernel_gs;
-        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp, x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
-    }
+    v->rip = v->next_rip;
+    v->shadow = 0;
 }
 
-void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
+void vcpu_note_end(const struct ec *ec)
 {
     const struct vmcb *v = ec->vcpu->vmcb;
-    if (mtd & MTD_ACDB)
-        x->rax = v->rax, x->rcx = ec->regs.rcx, x->rdx = ec->regs.rdx, x->rbx = ec->regs.rbx;
-    if (mtd & MTD_REST)
-        cpu_copy_words(&x->rsi, &ec->regs.rsi, 11);
-    if (mtd & MTD_RIP)
-        x->rip = v->rip, x->next_rip = v->next_rip;
-    if (mtd & MTD_FLAGS)
-        x->rflags = v->rflags, x->rsp = v->rsp;
-    if (mtd & MTD_QUAL)
-        x->code = v->code, x->info1 = v->info1, x->info2 = v->info2;
-    if (mtd & MTD_INJECT) {
-        x->inject = v->inject;
-        x->intr = v->vintr & VINTR_IRQ ? (v->vintr >> 32 & 0xff) | INTR_PENDING : 0;
-        x->shadow = v->shadow & 1;
-    }
-    if (mtd & MTD_TIMER)
-        x->deadline = ec->timer.deadline;
-    if (mtd & MTD_EFER)
-        x->efer = v->efer & ~(uint64_t)EFER_SVME;
-    if (mtd & MTD_RARE)
-        store_rare(ec, v, x, mtd);
+    struct vcpu_stat *s = ec->vcpu->stat;
+    s->end_info1 = v->info1, s->end_info2 = v->info2, s->end_rax = v->rax, s->end_rip = v->rip, s->end_cr3 = v->cr3;
+    __atomic_store_n(&s->end_code, v->code + 1, __ATOMIC_RELEASE);
 }
 
-/* V_IRQ (APM2 15.21.4): the processor delivers the vector once RFLAGS.IF and CR8 allow. CR8 writes
-   exit while it is on offer, so that the VMM can withdraw it. */
-static void offer(struct vmcb *v, uint64_t intr)
+void vcpu_refuse_call(struct ec *ec)
 {
-    uint64_t vector = intr & 0xff, keep = (v->vintr & 0xff) | VINTR_MASKING;
-    v->vintr = intr & INTR_PENDING ? keep | VINTR_IRQ | (vector >> 4) << 16 | vector << 32 : keep;
-    v->intercept_cr = intr & INTR_PENDING ? CR8_WRITE : 0;
+    ec->vcpu->vmcb->rax = (uint64_t)-38; /* ENOSYS */
+    skip(ec->vcpu->vmcb);
 }
 
-static void set_deadline(struct ec *ec, uint64_t deadline)
+bool vcpu_reflect(struct ec *ec)
 {
-    if (deadline == ec->timer.deadline)
-        return;
-    timer_clear(&ec->timer);
-    if (deadline)
-        timer_set(&ec->timer, deadline);
-}
-
-static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state *x)
-{
-    struct core *c = cpu_core();
-    v->cr0 = x->cr0, v->cr2 = x->cr2, v->cr3 = x->cr3, v->cr4 = x->cr4;
-    v->dr6 = x->dr6, v->dr7 = x->dr7;
-    uint64_t xcr0 = once(x->xcr0) & 7;
-    if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
-        if (c->loaded == ec)
-            vcpu_unload(c);
-        ec->vcpu->xcr0 = xcr0;
-    }
-    v->tlb_control = 1;
-}
-
-static void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
-{
-    if (mtd & MTD_CONTROL)
-        load_control(ec, v, x);
-    if (mtd & MTD_SEGS) {
-        cpu_copy_words((uint64_t *)v->seg, (const uint64_t *)x->seg, sizeof v->seg / 8);
-        v->cpl = x->cpl & 3;
-    }
-    if (mtd & MTD_SYSCALL) {
-        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask, v->kernel_gs = x->kernel_gs;
-        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp, v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
-    }
-}
-
-void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
-{
+    enum { ALIGNMENT = 17, MACHINE_CHECK = 18 };
     struct vmcb *v = ec->vcpu->vmcb;
-    if (mtd & MTD_ACDB)
-        v->rax = x->rax, ec->regs.rcx = x->rcx, ec->regs.rdx = x->rdx, ec->regs.rbx = x->rbx;
-    if (mtd & MTD_REST)
-        cpu_copy_words(&ec->regs.rsi, &x->rsi, 11);
-    if (mtd & MTD_RIP) {
-        v->rip = x->rip;
-        v->shadow = 0;
+    uint64_t vector = v->code - EXIT_EXCEPTION;
+    if (vector == MACHINE_CHECK)
+        return false;
+    v->inject = INJECT_VALID | INJECT_EXCEPTION | vector | (vector == ALIGNMENT ? INJECT_ERROR | v->info1 << 32 : 0);
+    return true;
+}
+
+bool vcpu_answer_ones(struct ec *ec)
+{
+    enum { IN = 1, STRING = 4, BYTE = 0x10, WORD = 0x20 }; /* APM2 15.10.2 */
+    struct vmcb *v = ec->vcpu->vmcb;
+    if (v->code == EXIT_MSR && v->info1 == 0) {
+        v->rax = 0xffffffff;
+        ec->regs.rdx = 0xffffffff;
+    } else if (v->code == EXIT_PORT) {
+        if (v->info1 & STRING)
+            return false;
+        if (v->info1 & IN)
+            v->rax = v->info1 & BYTE ? v->rax | 0xff : v->info1 & WORD ? v->rax | 0xffff : 0xffffffff;
     }
-    if (mtd & MTD_FLAGS)
-        v->rflags = x->rflags, v->rsp = x->rsp;
-    if (mtd & MTD_INJECT) {
-        uint64_t inject = once(x->inject);
-        if (inject & INJECT_VALID) /* else a redelivery stays */
-            v->inject = inject;
-        offer(v, once(x->intr));
-    }
-    if (mtd & MTD_TIMER)
-        set_deadline(ec, once(x->deadline));
-    if (mtd & MTD_EFER) {
-        v->efer = x->efer | EFER_SVME;
-        v->tlb_control = 1;
-    }
-    if (mtd & MTD_RARE)
-        load_rare(ec, v, x, mtd);
+    skip(v);
+    return true;
 }

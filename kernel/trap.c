@@ -3,7 +3,7 @@
 #include <ipc.h>
 #include <sched.h>
 
-enum { PAGE_FAULT = 14, EXCEPTIONS = 32 };
+enum { NMI = 2, PAGE_FAULT = 14, EXCEPTIONS = 32 };
 
 void trap_user(uint64_t vector, uint64_t error);
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
@@ -52,6 +52,10 @@ void trap_user(uint64_t vector, uint64_t error)
 {
     if (vector >= EXCEPTIONS) {
         interrupt(vector);
+        return;
+    }
+    if (vector == NMI) {
+        cpu_core()->doorbell = 1;
         return;
     }
     struct ec *ec = cpu_core()->current;

@@ -34,6 +34,15 @@ void vcpu_release(struct ec *ec);
 /* CALL_VCPU_CPUID: takes the rows from the caller's UTCB. Graph lock. */
 uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot);
 
+/* `ec` is to have its core for itself: its guest takes the core's interrupts and uses its local APIC. Before it first runs. */
+void vcpu_own(struct ec *ec);
+
+/* For a disengaged vCPU. Own core. */
+void vcpu_note_end(const struct ec *ec); /* the last exit into its counters' record */
+void vcpu_refuse_call(struct ec *ec);    /* VMMCALL: rax = -ENOSYS */
+bool vcpu_reflect(struct ec *ec);        /* #DB, #AC: the guest gets it; false: #MC, which it does not */
+bool vcpu_answer_ones(struct ec *ec);    /* port or MSR: reads as ones, writes vanish; false: a string instruction */
+
 /* Make a vCPU of this core take EVENT_RECALL before it runs guest code again. */
 void vcpu_recall_local(struct ec *ec);
 

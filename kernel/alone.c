@@ -1,0 +1,69 @@
+/*
+ * The table of DESIGN section 4: every exit of a guest whose VMM has left, and
+ * what the kernel does. Own core, no lock but a semaphore's.
+ */
+#include <alone.h>
+#include <cap.h>
+#include <core.h>
+#include <sched.h>
+#include <sm.h>
+#include <vcpu.h>
+
+/* The VM is over: say where and why, tell whoever waits for it. This core waits to be taken back. */
+static void end(struct ec *ec)
+{
+    vcpu_note_end(ec);
+    ec->state = STATE_STOPPED;
+    sched_block();
+    sm_up(ec->pd, ec->events + EVENT_END);
+}
+
+void alone_exit(struct ec *ec, unsigned event)
+{
+    bool quiet = ec->pd->left == 1 + AFTER_QUIET;
+    if (event == EVENT_VMCALL)
+        vcpu_refuse_call(ec);
+    else if (event == EVENT_EXCEPTION && vcpu_reflect(ec))
+        return;
+    else if (!(quiet && (event == EVENT_PORT || event == EVENT_MSR) && vcpu_answer_ones(ec)))
+        end(ec);
+}
+
+/* All vCPUs of `pd` have cores of their own, and there is one. */
+static bool is_dedicated(const struct pd *pd)
+{
+    bool any = false;
+    for (uint32_t i = 1; i < OBJECTS; i++) {
+        const struct ec *ec = &objects[i].ec;
+        if (ec->head.type != OBJ_EC || ec->pd != pd)
+            continue;
+        if (cores[ec->core].owner != ec)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t policy)
+{
+    void *o;
+    uint64_t s = cap_find(self, slot, OBJ_PD, PD_DISENGAGE, 1, &o);
+    if (s)
+        return s;
+    struct pd *pd = o;
+    if (pd->left)
+        return bad(BUSY, 1);
+    if (!is_dedicated(pd))
+        return bad(BAD_ARG, 1);
+    if (policy > AFTER_QUIET)
+        return bad(BAD_ARG, 2);
+    pd->left = (uint8_t)(1 + policy);
+    for (uint32_t i = 0; i < core_count; i++) {
+        struct ec *ec = cores[i].owner;
+        if (!ec || ec->pd != pd)
+            continue;
+        __atomic_fetch_or(&ec->hazard, HAZARD_LEAVE, __ATOMIC_ACQ_REL);
+        core_post(ec);
+    }
+    return OK;
+}

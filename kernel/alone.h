@@ -1,0 +1,17 @@
+/* What remains of the hypervisor for a guest whose VMM has left (docs/decisions/0025). */
+#ifndef KERNEL_ALONE_H
+#define KERNEL_ALONE_H
+
+#include <object.h>
+
+/* CALL_DISENGAGE; see docs/abi.md. Graph lock. */
+uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t policy);
+
+/* An exit of a disengaged vCPU, by enum event. Own core, no lock. */
+void alone_exit(struct ec *ec, unsigned event);
+
+/* A dedicated vCPU writes `icr` to its interrupt command register (APM2 16.5, 16.14): it reaches its own VM's
+   cores and no other. False: INIT or SIPI while there is a VMM, which is to see to it. Own core, no lock. */
+bool icr_write(struct ec *ec, uint64_t icr);
+
+#endif
