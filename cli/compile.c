@@ -15,23 +15,28 @@
 #define OVERHEAD_VM      (4 * MEBI)
 enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU = 18, OBJECTS_LAN = 48 };
 
-static const struct limit limit_cores = {unit_none, 1, MAX_CORES, 1, "a number from 1 to 16"};
-static const struct limit limit_machine = {unit_bytes, 64 * MEBI, 1024 * 1024 * MEBI, MEBI, "a size from 64M to 1024G, like 4G"};
 static const struct limit limit_memory = {unit_bytes, 2 * MEBI, GUEST_MSIX, 2 * MEBI, "a size from 2M to 3584M in steps of 2M, like 512M"};
 static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 8"};
 static const struct limit limit_priority = {unit_none, 1, 24, 1, "a number from 1 (low) to 24 (high)"};
 static const struct limit limit_time = {unit_microseconds, 100, 10000000, 1, "a time from 100us to 10s, like 10ms"};
 static const struct limit limit_port = {unit_none, 1, 0xffff, 1, "a port from 1 to 0xffff"};
 
-struct choice {
-    const char *word;
-    uint32_t value;
-};
-static const struct choice modes[] = {{"shared", MODE_SHARED}, {0}};
+static const struct choice modes[] = {{"shared", MODE_SHARED}, {"dedicated", MODE_DEDICATED}, {0}};
 static const struct choice exits[] = {{"off", EXIT_OFF}, {"restart", EXIT_RESTART}, {0}};
+static const struct choice disengages[] = {{"auto", DISENGAGE_AUTO}, {"guest", DISENGAGE_GUEST}, {"never", DISENGAGE_NEVER}, {0}};
+static const struct choice afters[] = {{"strict", AFTER_STRICT}, {"quiet", AFTER_QUIET}, {0}};
+static const struct choice bools[] = {{"false", 0}, {"true", 1}, {0}};
+
+/* The keys that only VMs of one mode have: a dedicated one has its cores for good, and no devices but its own. */
+static const struct {
+    const char *key;
+    uint32_t mode;
+} mode_keys[] = {{"devices", MODE_DEDICATED}, {"disengage", MODE_DEDICATED}, {"after", MODE_DEDICATED},
+                 {"sealed", MODE_DEDICATED},  {"disks", MODE_SHARED},        {"lan", MODE_SHARED},
+                 {"priority", MODE_SHARED},   {"budget", MODE_SHARED},       {"period", MODE_SHARED}};
 
 /* Ports at which the flat PC has something: first, last. */
-static const uint16_t taken_ports[][2] = {{0x3f8, 0x3ff}, {0x600, 0x602}, {0xcf8, 0xcff}, {0xc000, 0xcfff}};
+static const uint16_t taken_ports[][2] = {{0x3f8, 0x3ff}, {0x600, 0x602}, {0x610, 0x610}, {0xcf8, 0xcff}, {0xc000, 0xcfff}};
 
 void check_error(struct check *check, const char *key, const char *format, ...)
 {
@@ -53,24 +58,45 @@ uint64_t check_number(struct check *check, const char *path, const char *text, c
     return 0;
 }
 
-/* The number of key `key` of the VM in hand, or `fallback` when the plan does not give it. */
-static uint64_t vm_number(struct check *check, const char *key, const char *text, const struct limit *limit, uint64_t fallback)
+uint64_t check_vm_number(struct check *check, const char *key, const char *text, const struct limit *limit, uint64_t fallback)
 {
     char path[SOURCE_PATH];
     snprintf(path, sizeof(path), "vms[%u].%s", check->vm, key);
     return text ? check_number(check, path, text, limit) : fallback;
 }
 
-static uint32_t vm_choice(struct check *check, const char *key, const char *text, const struct choice *choice)
+/* "a, b or c" */
+static const char *all_words(const struct choice *choice)
+{
+    const char *all = choice->word;
+    for (const struct choice *c = choice + 1; c->word; c++)
+        all = host_text("%s%s%s", all, c[1].word ? ", " : " or ", c->word);
+    return all;
+}
+
+uint32_t check_choice(struct check *check, const char *path, const char *text, const struct choice *choice)
 {
     if (!text)
         return choice->value;
     for (const struct choice *c = choice; c->word; c++)
         if (strcmp(c->word, text) == 0)
             return c->value;
-    check_error(check, key, "`%s` cannot be `%s` in this version: write %s%s%s", key, text, choice[0].word, choice[1].word ? " or " : "",
-                choice[1].word ? choice[1].word : "");
+    source_error_at(&check->source, path, "`%s` cannot be `%s`: write %s", path, text, all_words(choice));
     return 0;
+}
+
+static uint32_t vm_choice(struct check *check, const char *key, const char *text, const struct choice *choice)
+{
+    return check_choice(check, host_text("vms[%u].%s", check->vm, key), text, choice);
+}
+
+static void vm_mode(struct check *check, const char *text, struct plan_vm *vm)
+{
+    vm->mode = vm_choice(check, "mode", text, modes);
+    for (size_t i = 0; i < sizeof(mode_keys) / sizeof(mode_keys[0]); i++)
+        if (mode_keys[i].mode != vm->mode && source_find(&check->source, host_text("vms[%u].%s", check->vm, mode_keys[i].key)))
+            check_error(check, mode_keys[i].key, "`%s` is for %s VMs, and `%s` is %s: take it out, or change its `mode`", mode_keys[i].key,
+                        modes[mode_keys[i].mode].word, check->text->vms[check->vm].name, modes[vm->mode].word);
 }
 
 static bool is_name(const char *name)
@@ -89,29 +115,18 @@ static void vm_name(struct check *check, const char *name, struct plan_vm *vm)
     snprintf(vm->name, sizeof(vm->name), "%s", name);
 }
 
-static uint64_t vm_cores(struct check *check, const struct vm_text *text)
-{
-    uint64_t mask = 0, core;
-    for (uint32_t i = 0; i < text->cores_count; i++)
-        if (value_parse(text->cores[i], unit_none, &core) && core < check->job->cores)
-            mask |= 1ull << core;
-        else
-            check_error(check, "cores", "the machine has no core `%s`: write numbers from 0 to %u", text->cores[i], check->job->cores - 1);
-    return text->cores_count ? mask : (1ull << check->job->cores) - 1;
-}
-
 static void vm_schedule(struct check *check, const struct vm_text *text, struct plan_vm *vm)
 {
-    vm->priority = (uint32_t)vm_number(check, "priority", text->priority, &limit_priority, 8);
-    vm->budget_us = (uint32_t)vm_number(check, "budget", text->budget, &limit_time, 10000);
-    vm->period_us = (uint32_t)vm_number(check, "period", text->period, &limit_time, 0);
+    vm->priority = (uint32_t)check_vm_number(check, "priority", text->priority, &limit_priority, 8);
+    vm->budget_us = (uint32_t)check_vm_number(check, "budget", text->budget, &limit_time, 10000);
+    vm->period_us = (uint32_t)check_vm_number(check, "period", text->period, &limit_time, 0);
     if (vm->period_us && vm->budget_us > vm->period_us)
         check_error(check, "budget", "the budget (%u us) is longer than the period (%u us): make it shorter", vm->budget_us, vm->period_us);
 }
 
 static uint32_t vm_exit_port(struct check *check, const char *text)
 {
-    uint32_t port = (uint32_t)vm_number(check, "exit_port", text, &limit_port, 0);
+    uint32_t port = (uint32_t)check_vm_number(check, "exit_port", text, &limit_port, 0);
     for (size_t i = 0; i < sizeof(taken_ports) / sizeof(taken_ports[0]); i++)
         if (port >= taken_ports[i][0] && port <= taken_ports[i][1])
             check_error(check, "exit_port", "port 0x%x belongs to a device: choose another, like 0xf4", port);
@@ -140,14 +155,17 @@ static void compile_vm(struct check *check)
     const struct vm_text *text = &check->text->vms[check->vm];
     struct plan_vm *vm = &check->job->plan.vm[check->vm];
     vm_name(check, text->name, vm);
-    vm->mode = vm_choice(check, "mode", text->mode, modes);
-    vm->memory = vm_number(check, "memory", text->memory, &limit_memory, 0);
-    vm->vcpus = (uint32_t)vm_number(check, "vcpus", text->vcpus, &limit_vcpus, 1);
-    vm->cores = vm_cores(check, text);
+    vm_mode(check, text->mode, vm);
+    vm->memory = check_vm_number(check, "memory", text->memory, &limit_memory, 0);
+    vm->vcpus = (uint32_t)check_vm_number(check, "vcpus", text->vcpus, &limit_vcpus, 1);
     vm_schedule(check, text, vm);
     vm->on_exit = vm_choice(check, "on_exit", text->on_exit, exits);
     vm->exit_port = vm_exit_port(check, text->exit_port);
     vm->lan = vm_lan(check, text->lan);
+    vm->disengage = vm_choice(check, "disengage", text->disengage, disengages);
+    vm->after = vm_choice(check, "after", text->after, afters);
+    vm->sealed = vm_choice(check, "sealed", text->sealed, bools);
+    check_devices(check);
     memcpy(vm->mac, (uint8_t[]){0x02, 0x68, 0x6c, 0x00, (uint8_t)vm->lan, (uint8_t)(check->vm + 1)}, sizeof(vm->mac));
     check_files(check);
 }
@@ -170,6 +188,8 @@ static void compile_cmdline(struct check *check)
             fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, i + 1);
             separator = ",";
         }
+    if (vm->mode == MODE_DEDICATED && check->job->iscsi.path)
+        fprintf(out, " hairline.iscsi=10.0.2.2:%u", check->job->iscsi_port);
     if (check->batch)
         fputs(" hairline.batch", out);
     fclose(out);
@@ -177,13 +197,6 @@ static void compile_cmdline(struct check *check)
         check_error(check, "cmdline", "the command line has %zu bytes with what the tool adds: keep it below %u", size, PLAN_CMDLINE);
     snprintf(vm->cmdline, sizeof(vm->cmdline), "%s", line);
     free(line);
-}
-
-static void compile_machine(struct check *check)
-{
-    const struct machine_text *text = &check->text->machine;
-    check->job->cores = text->cores ? (uint32_t)check_number(check, "machine.cores", text->cores, &limit_cores) : 4;
-    check->job->memory = text->memory ? check_number(check, "machine.memory", text->memory, &limit_machine) : 4096 * MEBI;
 }
 
 /* What root's quotas add up to (root/vm.c, root/lan.c): the kernel's table of objects is of one size. */
@@ -230,11 +243,12 @@ static void compile(struct check *check)
     struct plan *plan = &check->job->plan;
     *plan =
         (struct plan){.magic = PLAN_MAGIC, .version = PLAN_VERSION, .flags = check->batch ? PLAN_BATCH : 0, .vms = check->text->vms_count};
-    compile_machine(check);
+    check_machine(check);
     if (check->source.errors)
         return;
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         compile_vm(check);
+    check_cores(check);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         compile_cmdline(check);
     if (check->source.errors == 0 && check_packages(check))
@@ -245,7 +259,7 @@ bool job_compile(struct job *job, const char *name, bool batch)
 {
     struct check check = {.job = job, .batch = batch};
     struct plan_text *text = NULL;
-    *job = (struct job){0};
+    *job = (struct job){.iscsi_port = job->iscsi_port};
     if (source_open(&check.source, name))
         text = text_load(&check.source);
     if (text) {

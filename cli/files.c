@@ -56,16 +56,26 @@ static const char *unusable(const char *path, struct stat *status)
     return status->st_size == 0 ? "is empty: name another file" : NULL;
 }
 
-/* A file of the user's; PLAN_NO_FILE after an error. */
-static uint32_t add_plain(struct check *check, const char *key, const char *text)
+/* A file of the user's at `path` of the plan; false after an error. */
+static bool find_plain(struct check *check, const char *path, const char *what, const char *text, struct job_file *file)
 {
     struct stat status;
     char real[PATH_MAX];
-    const char *path = host_text("%s%s", text[0] == '/' ? "" : check->folder, text), *wrong = unusable(path, &status);
-    if (!wrong && realpath(path, real))
-        return add(check, key, FILE_PLAIN, host_text("%s", real), (uint64_t)status.st_size);
-    check_error(check, key, "%s `%s` %s", key, text, wrong ? wrong : strerror(errno));
-    return PLAN_NO_FILE;
+    const char *name = host_text("%s%s", text[0] == '/' ? "" : check->folder, text), *wrong = unusable(name, &status);
+    if (wrong || !realpath(name, real)) {
+        source_error_at(&check->source, path, "%s `%s` %s", what, text, wrong ? wrong : strerror(errno));
+        return false;
+    }
+    *file = (struct job_file){.kind = FILE_PLAIN, .path = host_text("%s", real), .size = (uint64_t)status.st_size};
+    return true;
+}
+
+/* The same for the VM in hand, as a module; PLAN_NO_FILE after an error. */
+static uint32_t add_plain(struct check *check, const char *key, const char *text)
+{
+    struct job_file file;
+    bool found = find_plain(check, host_text("vms[%u].%s", check->vm, key), key, text, &file);
+    return found ? add(check, key, file.kind, file.path, file.size) : PLAN_NO_FILE;
 }
 
 static uint32_t kernel(struct check *check, const char *text)
@@ -84,11 +94,12 @@ static uint32_t initrd(struct check *check, const struct vm_text *text)
 {
     if (!text->initrd)
         return PLAN_NO_FILE;
-    if (strcmp(text->initrd, "debian") != 0)
+    bool net = strcmp(text->initrd, "debian-net") == 0;
+    if (!net && strcmp(text->initrd, "debian") != 0)
         return add_plain(check, "initrd", text->initrd);
     if (is_packaged(text->kernel))
-        return add_packaged(check, "initrd", text->kernel, "initrd");
-    check_error(check, "initrd", "initrd `debian` is made for a packaged kernel: write `kernel: debian` or name a file here");
+        return add_packaged(check, "initrd", text->kernel, net ? "initrd-net" : "initrd");
+    check_error(check, "initrd", "initrd `%s` is made for a packaged kernel: write `kernel: debian` or name a file here", text->initrd);
     return PLAN_NO_FILE;
 }
 
@@ -118,6 +129,17 @@ static void disk_mode(struct check *check, const char *text, uint32_t i)
     check->job->plan.vm[check->vm].disk[i].flags = is_volatile ? DISK_VOLATILE : DISK_READONLY;
 }
 
+void check_image(struct check *check, const char *path, const char *text, const char *owner, struct job_file *file)
+{
+    if (strcmp(text, "debian") == 0)
+        *file = (struct job_file){.kind = FILE_PACKAGED, .path = host_image("kernels/debian/root.ext4")};
+    else if (strncmp(text, "ext4:", 5) == 0)
+        *file = (struct job_file){.kind = FILE_EXT4, .path = path, .size = check_number(check, path, text + 5, &limit_ext4)};
+    else if (find_plain(check, path, path, text, file) && file->size % SECTOR != 0)
+        source_error_at(&check->source, path, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, SECTOR);
+    file->vm = owner;
+}
+
 void check_files(struct check *check)
 {
     const struct vm_text *text = &check->text->vms[check->vm];
@@ -142,26 +164,36 @@ static const char *make_name(const char *path)
 /* make the missing ones, one make at a time on this tree: flock LOCK make ... FILE... */
 static bool make_packages(const struct job *job)
 {
-    const char *argv[8 + JOB_FILES] = {
+    const char *argv[10 + JOB_FILES] = {
         "flock", host_image(".lock"), "make", "-s", "-C", host_source("."), host_text("O=%s", host_images())};
     uint32_t used = 7;
     for (uint32_t i = 0; i < job->plan.files; i++)
         if (job->file[i].kind == FILE_PACKAGED)
             argv[used++] = make_name(job->file[i].path);
+    if (job->iscsi.kind == FILE_PACKAGED)
+        argv[used++] = make_name(job->iscsi.path);
     return used == 7 || host_run(argv) == 0;
+}
+
+/* The size of a packaged file, once it is made. */
+static bool measure(struct job_file *file)
+{
+    struct stat status;
+    if (file->kind != FILE_PACKAGED)
+        return true;
+    if (stat(file->path, &status) != 0)
+        return false;
+    file->size = (uint64_t)status.st_size;
+    return true;
 }
 
 bool check_packages(struct check *check)
 {
     struct job *job = check->job;
-    struct stat status;
-    bool made = make_packages(job);
-    for (uint32_t i = 0; i < job->plan.files; i++)
-        if (job->file[i].kind == FILE_PACKAGED && (!made || stat(job->file[i].path, &status) != 0)) {
-            source_error_at(&check->source, "vms", "the packaged kernel could not be fetched: try `sudo apt-get update`, or name a file");
-            return false;
-        } else if (job->file[i].kind == FILE_PACKAGED) {
-            job->file[i].size = (uint64_t)status.st_size;
-        }
-    return true;
+    bool made = make_packages(job) && measure(&job->iscsi);
+    for (uint32_t i = 0; made && i < job->plan.files; i++)
+        made = measure(&job->file[i]);
+    if (!made)
+        source_error_at(&check->source, "vms", "the packaged kernel could not be fetched: try `sudo apt-get update`, or name a file");
+    return made;
 }

@@ -6,15 +6,17 @@
 #define CLI_JOB_H
 
 #include <abi/boot.h>
+#include <abi/call.h>
 #include <abi/plan.h>
 #include <stdbool.h>
 
-#define JOB_IMAGES 4 /* root, vmm, lan, plan */
-#define JOB_FILES  (BOOT_MODULES - JOB_IMAGES)
+#define JOB_IMAGES  4 /* root, vmm, lan, plan */
+#define JOB_FILES   (BOOT_MODULES - JOB_IMAGES)
+#define JOB_DEVICES 8
 
 enum file_kind {
     FILE_PLAIN,    /* the user's                                           */
-    FILE_PACKAGED, /* made by guest/rules.mk: a packaged kernel or its initrd */
+    FILE_PACKAGED, /* made by guest/rules.mk: a packaged kernel, its initrd or its root file system */
     FILE_EXT4,     /* a fresh ext4 image with a README that names the VM   */
 };
 
@@ -25,16 +27,33 @@ struct job_file {
     const char *vm;
 };
 
+enum job_device_kind { DEVICE_IGB, DEVICE_NVME };
+
+/* A device of the emulated machine, on a root port of its own. */
+struct job_device {
+    enum job_device_kind kind;
+    const char *forward;  /* DEVICE_IGB: QEMU's hostfwd options, each after a comma */
+    struct job_file disk; /* DEVICE_NVME                                           */
+};
+
 struct job {
     struct plan plan;
     struct job_file file[JOB_FILES]; /* plan.files of them: modules f0, f1, ... */
     uint32_t cores;
     uint64_t memory; /* of the machine, bytes */
+    enum iommu_kind iommu;
+    uint32_t devices;
+    struct job_device device[JOB_DEVICES];
+    struct job_file iscsi; /* the disk of the target beside the machine; path NULL: none */
+    uint16_t iscsi_port;   /* on the host; set by the caller, 0: the usual one           */
 };
 
 /* Check the plan in file `name` and compile it; false after one line on stderr for each error.
    `batch`: its VMs are told to end by themselves. Packaged kernels are fetched if they are not there. */
 bool job_compile(struct job *job, const char *name, bool batch);
+
+/* The disks of the machine's devices, d0, d1, ..., and a private copy of the iSCSI disk, `iscsi`. */
+bool job_stage_devices(const struct job *job, const char *folder);
 
 /* Fill `folder` with hairline.elf, the images, plan.bin and f0..fn: copies, or links for a run on this machine. */
 bool job_stage(const struct job *job, const char *folder, bool copy);

@@ -1,5 +1,6 @@
 #include <cli/machine.h>
 #include <cli/host.h>
+#include <cli/qemu.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,13 +15,6 @@
 #include <unistd.h>
 
 #define QEMU_OLDEST 9 /* the first with x2APIC in its emulation */
-#define ARGS_MAX    256
-
-static const char *qemu(void)
-{
-    const char *given = getenv("HAIRLINE_QEMU");
-    return given ? given : "qemu-system-x86_64";
-}
 
 static bool qemu_is_usable(void)
 {
@@ -30,7 +24,7 @@ static bool qemu_is_usable(void)
     if (pipe)
         pclose(pipe);
     if (!known)
-        return host_fail("cannot run %s: install qemu-system-x86 %u.0 or later, or let ./hairline do it", qemu(), QEMU_OLDEST);
+        return host_fail("cannot run %s: install qemu-system-x86 %u.0 or later, or let ./hairline do it", qemu_program(), QEMU_OLDEST);
     return version >= QEMU_OLDEST || host_fail("QEMU %u is too old: %u.0 is the first with all that this needs", version, QEMU_OLDEST);
 }
 
@@ -45,57 +39,6 @@ static bool make_folder(struct machine *machine)
         return true;
     machine->folder[0] = 0;
     return host_fail("cannot make a folder in %s: %s", base, strerror(errno));
-}
-
-static const char *modules(const struct machine *machine, const struct job *job)
-{
-    const char *at = machine->folder;
-    const char *all = host_text("%s/root.img root,%s/vmm.img vmm,%s/lan.img lan,%s/plan.bin plan", at, at, at, at);
-    for (uint32_t i = 0; i < job->plan.files; i++)
-        all = host_text("%s,%s/f%u f%u", all, at, i, i);
-    return all;
-}
-
-static bool has_word(char *const words[], const char *word)
-{
-    while (*words && strcmp(*words, word) != 0)
-        words++;
-    return *words != NULL;
-}
-
-/* All of QEMU's arguments; the last -cpu, -m, -smp counts, but the first -accel. */
-static bool arguments(const struct machine *machine, const struct job *job, char *const args[], const char *argv[ARGS_MAX])
-{
-    const char *own[] = {qemu(),
-                         "-machine",
-                         "q35",
-                         "-cpu",
-                         "EPYC,+svm,+npt,+x2apic",
-                         "-nodefaults",
-                         "-no-user-config",
-                         "-no-reboot",
-                         "-display",
-                         "none",
-                         "-serial",
-                         "stdio",
-                         "-m",
-                         host_text("%luM", job->memory >> 20),
-                         "-smp",
-                         host_text("%u", job->cores),
-                         "-kernel",
-                         host_text("%s/hairline.elf", machine->folder),
-                         "-initrd",
-                         modules(machine, job)};
-    size_t used = sizeof(own) / sizeof(own[0]);
-    memcpy(argv, own, sizeof(own));
-    if (!has_word(args, "-accel")) {
-        argv[used++] = "-accel";
-        argv[used++] = "tcg";
-    }
-    while (*args && used < ARGS_MAX - 1)
-        argv[used++] = *args++;
-    argv[used] = NULL;
-    return !*args || host_fail("too many arguments for QEMU");
 }
 
 /* In the child: the pipes as stdin and stdout, errors to a file, no signals blocked; then QEMU. */
@@ -135,10 +78,10 @@ static bool spawn(struct machine *machine, const char *const argv[])
 
 bool machine_start(struct machine *machine, const struct job *job, char *const args[])
 {
-    const char *argv[ARGS_MAX];
+    const char *argv[QEMU_ARGS];
     *machine = (struct machine){.input = -1, .output = -1};
-    return qemu_is_usable() && make_folder(machine) && job_stage(job, machine->folder, false) && arguments(machine, job, args, argv) &&
-           spawn(machine, argv);
+    return qemu_is_usable() && make_folder(machine) && job_stage(job, machine->folder, false) && job_stage_devices(job, machine->folder) &&
+           qemu_arguments(machine->folder, job, args, argv) && spawn(machine, argv);
 }
 
 int machine_stop(struct machine *machine, bool kill_it)

@@ -1,4 +1,5 @@
 #include <cli/source.h>
+#include <cli/host.h>
 
 #include <errno.h>
 #include <stdarg.h>
@@ -45,7 +46,7 @@ void source_error(struct source *source, uint64_t line, const char *format, ...)
     va_end(args);
 }
 
-void source_mark(struct source *source, const char *path, uint64_t line)
+void source_mark(struct source *source, const char *path, uint64_t line, const char *value)
 {
     struct mark *grown = reallocarray(source->mark, source->marks + 1, sizeof(*grown));
     if (!grown)
@@ -54,28 +55,29 @@ void source_mark(struct source *source, const char *path, uint64_t line)
     struct mark *mark = &grown[source->marks++];
     snprintf(mark->path, sizeof(mark->path), "%s", path);
     mark->line = line;
+    mark->value = value ? host_text("%s", value) : NULL;
 }
 
-static uint64_t line_of(const struct source *source, const char *path)
+const struct mark *source_find(const struct source *source, const char *path)
 {
     for (uint32_t i = 0; i < source->marks; i++)
         if (strcmp(source->mark[i].path, path) == 0)
-            return source->mark[i].line;
-    return 0;
+            return &source->mark[i];
+    return NULL;
 }
 
 void source_error_at(struct source *source, const char *path, const char *format, ...)
 {
     char around[SOURCE_PATH];
     snprintf(around, sizeof(around), "%s", path);
-    uint64_t line = line_of(source, around);
-    while (line == 0 && strpbrk(around, ".[")) {
+    const struct mark *mark = source_find(source, around);
+    while (!mark && strpbrk(around, ".[")) {
         char *dot = strrchr(around, '.'), *bracket = strrchr(around, '[');
         *(dot > bracket ? dot : bracket) = 0;
-        line = line_of(source, around);
+        mark = source_find(source, around);
     }
     va_list args;
     va_start(args, format);
-    error(source, line ? line : 1, format, args);
+    error(source, mark ? mark->line : 1, format, args);
     va_end(args);
 }

@@ -14,6 +14,7 @@
 struct mark {
     char path[SOURCE_PATH];
     uint64_t line;
+    const char *value; /* what stands there, if that is one value; else NULL */
 };
 
 struct source {
@@ -34,6 +35,9 @@ void source_error(struct source *source, uint64_t line, const char *format, ...)
 /* The same for the line of `path`, or of the nearest thing around it that the file has. */
 void source_error_at(struct source *source, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-void source_mark(struct source *source, const char *path, uint64_t line);
+void source_mark(struct source *source, const char *path, uint64_t line, const char *value);
+
+/* The mark of `path`, NULL: the file has no such key. */
+const struct mark *source_find(const struct source *source, const char *path);
 
 #endif

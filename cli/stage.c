@@ -75,3 +75,11 @@ bool job_stage(const struct job *job, const char *folder, bool copy)
         old++;
     return ok;
 }
+
+bool job_stage_devices(const struct job *job, const char *folder)
+{
+    bool ok = !job->iscsi.path || stage_file(&job->iscsi, host_text("%s/iscsi", folder), true);
+    for (uint32_t i = 0; ok && i < job->devices; i++)
+        ok = job->device[i].kind != DEVICE_NVME || stage_file(&job->device[i].disk, host_text("%s/d%u", folder, i), false);
+    return ok;
+}

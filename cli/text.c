@@ -1,15 +1,31 @@
 #include <cli/text.h>
+#include <cli/job.h>
 #include <cli/walk.h>
-#include <abi/plan.h>
 
 #include <cyaml/cyaml.h>
 
 #define TEXT(type, key, flags) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), struct type, key, 0, CYAML_UNLIMITED)
 #define OPTIONAL               CYAML_FLAG_OPTIONAL
 
+static const struct cyaml_schema_value word_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
+
+static const struct cyaml_schema_field forward_fields[] = {
+    CYAML_FIELD_SEQUENCE("forward", CYAML_FLAG_POINTER | OPTIONAL, struct forward_text, forward, &word_schema, 1, 8),
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_field device_fields[] = {
+    CYAML_FIELD_MAPPING_PTR("igb", CYAML_FLAG_POINTER | OPTIONAL, struct device_text, igb, forward_fields),
+    TEXT(device_text, nvme, OPTIONAL),
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value device_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct device_text, device_fields)};
+
 static const struct cyaml_schema_field machine_fields[] = {
     TEXT(machine_text, cores, OPTIONAL),
     TEXT(machine_text, memory, OPTIONAL),
+    TEXT(machine_text, iommu, OPTIONAL),
+    CYAML_FIELD_SEQUENCE("devices", CYAML_FLAG_POINTER | OPTIONAL, struct machine_text, devices, &device_schema, 0, JOB_DEVICES),
+    TEXT(machine_text, iscsi, OPTIONAL),
     CYAML_FIELD_END,
 };
 
@@ -19,7 +35,6 @@ static const struct cyaml_schema_field disk_fields[] = {
     CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value disk_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct disk_text, disk_fields)};
-static const struct cyaml_schema_value core_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
 
 static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, name, 0),
@@ -29,7 +44,11 @@ static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, cmdline, OPTIONAL),
     TEXT(vm_text, memory, 0),
     TEXT(vm_text, vcpus, OPTIONAL),
-    CYAML_FIELD_SEQUENCE("cores", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, cores, &core_schema, 1, 64),
+    CYAML_FIELD_IGNORE("cores", OPTIONAL),
+    CYAML_FIELD_SEQUENCE("devices", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, devices, &word_schema, 1, PLAN_DEVICES),
+    TEXT(vm_text, disengage, OPTIONAL),
+    TEXT(vm_text, after, OPTIONAL),
+    TEXT(vm_text, sealed, OPTIONAL),
     TEXT(vm_text, priority, OPTIONAL),
     TEXT(vm_text, budget, OPTIONAL),
     TEXT(vm_text, period, OPTIONAL),

@@ -7,8 +7,20 @@
 
 #include <cli/source.h>
 
+struct forward_text {
+    char **forward;
+    uint32_t forward_count;
+};
+
+struct device_text { /* one of them is not NULL */
+    struct forward_text *igb;
+    char *nvme;
+};
+
 struct machine_text {
-    char *cores, *memory;
+    char *cores, *memory, *iommu, *iscsi;
+    struct device_text *devices;
+    uint32_t devices_count;
 };
 
 struct disk_text {
@@ -18,9 +30,10 @@ struct disk_text {
 struct vm_text {
     char *name, *mode, *kernel, *initrd, *cmdline, *memory, *vcpus;
     char *priority, *budget, *period, *lan, *on_exit, *exit_port;
-    char **cores;
+    char *disengage, *after, *sealed; /* `cores` is a number or a list: see the marks, cli/cores.c */
+    char **devices;
     struct disk_text *disks;
-    uint32_t cores_count, disks_count;
+    uint32_t devices_count, disks_count;
 };
 
 struct plan_text {

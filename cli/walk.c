@@ -62,8 +62,9 @@ static void walk_pair(struct walk *w, yaml_node_t *map, yaml_node_pair_t *pair, 
         return;
     char inner[SOURCE_PATH];
     snprintf(inner, sizeof(inner), "%s%s%s", path, *path ? "." : "", f->key);
-    source_mark(w->source, inner, line(key));
-    walk_value(w, yaml_document_get_node(&w->document, pair->value), &f->value, inner);
+    yaml_node_t *value = yaml_document_get_node(&w->document, pair->value);
+    source_mark(w->source, inner, line(key), value->type == YAML_SCALAR_NODE ? text(value) : NULL);
+    walk_value(w, value, &f->value, inner);
 }
 
 static void walk_mapping(struct walk *w, yaml_node_t *node, const struct cyaml_schema_value *schema, const char *path)
@@ -92,7 +93,7 @@ static void walk_sequence(struct walk *w, yaml_node_t *node, const struct cyaml_
         char inner[SOURCE_PATH];
         yaml_node_t *item = yaml_document_get_node(&w->document, node->data.sequence.items.start[i]);
         snprintf(inner, sizeof(inner), "%s[%u]", path, i);
-        source_mark(w->source, inner, line(item));
+        source_mark(w->source, inner, line(item), item->type == YAML_SCALAR_NODE ? text(item) : NULL);
         walk_value(w, item, schema->sequence.entry, inner);
     }
 }
@@ -109,10 +110,20 @@ static void walk_scalar(struct walk *w, yaml_node_t *node, const char *path)
         }
 }
 
+/* What libcyaml does not read, and the tool takes from the marks: one value, or a list of values. */
+static void walk_either(struct walk *w, yaml_node_t *node, const char *path)
+{
+    static const struct cyaml_schema_value entry = {.type = CYAML_STRING};
+    static const struct cyaml_schema_value list = {.type = CYAML_SEQUENCE, .sequence = {.entry = &entry, .min = 1, .max = 64}};
+    walk_value(w, node, node->type == YAML_SCALAR_NODE ? &entry : &list, path);
+}
+
 static void walk_value(struct walk *w, yaml_node_t *node, const struct cyaml_schema_value *schema, const char *path)
 {
     const char *name = *path ? path : "the plan";
-    if (schema->type == CYAML_MAPPING && node->type == YAML_MAPPING_NODE)
+    if (schema->type == CYAML_IGNORE)
+        walk_either(w, node, path);
+    else if (schema->type == CYAML_MAPPING && node->type == YAML_MAPPING_NODE)
         walk_mapping(w, node, schema, path);
     else if (schema->type == CYAML_MAPPING)
         source_error(w->source, line(node), "`%s` is not a group; write `key: value` lines", name);

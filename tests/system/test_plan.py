@@ -15,7 +15,7 @@ BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
 
 # struct plan and struct plan_vm, abi/plan.h
 PLAN = struct.Struct("<QII IIII")
-VM = struct.Struct("<32sI I QQ I II I I I II I I 32s 6s2x 1024s")
+VM = struct.Struct("<32sI I QQ I II I I I II I I 32s III I 64s 6s2x 1024s")
 
 GOOD = """\
 machine:
@@ -174,7 +174,7 @@ BAD = {
     "cores no list": (changed("cores: [1]", "cores: 1"), 11, "is not a list"),
     "zero cores": (changed("  cores: 2", "  cores: 0"), 2, "a number from 1 to 16"),
     "too many cores": (changed("  cores: 2", "  cores: 17"), 2, "a number from 1 to 16"),
-    "dedicated": (changed("    vcpus: 2", "    mode: dedicated"), 10, "`mode` cannot be `dedicated` in this version: write shared"),
+    "mode": (changed("    vcpus: 2", "    mode: hosted"), 10, "cannot be `hosted`: write shared or dedicated"),
     "on_exit": (changed("on_exit: restart", "on_exit: again"), 20, "write off or restart"),
     "priority": (changed("priority: 9", "priority: 25"), 12, "1 (low) to 24 (high)"),
     "budget": (changed("budget: 5ms", "budget: 5"), 13, "like 10ms"),
@@ -193,6 +193,98 @@ BAD = {
     "a word": ("hello\n", 1, "`the plan` is not a group"),
     "key no word": ("[a]: b\n", 1, "not a word"),
     "alias in itself": ("vms: &v [*v]\n", 1, "not a group"),
+}
+
+
+OWN = """\
+machine:
+  cores: 6
+  memory: 256M
+  iommu: intel
+  devices:
+    - igb:
+        forward: [8080:80, "8081:10.0.2.20:81"]
+    - nvme: ext4:8M
+  iscsi: disk
+vms:
+  - name: web
+    mode: dedicated
+    kernel: bz
+    memory: 32M
+    cores: [2, 3]
+    devices: [network-vf/0]
+  - name: db
+    mode: dedicated
+    kernel: bz
+    memory: 32M
+    cores: 1
+    devices: [nvme/0, "02:00.0"]
+    disengage: guest
+    after: quiet
+    sealed: true
+  - name: office
+    kernel: bz
+    memory: 16M
+"""
+
+
+def own(old, new):
+    assert old in OWN
+    return OWN.replace(old, new, 1)
+
+
+BAD |= {
+    "core 0 dedicated": (own("cores: [2, 3]", "cores: [0, 3]"), 15, "core 0 is root's"),
+    "core twice": (own("cores: [2, 3]", "cores: [3, 3]"), 15, "core 3 is here twice"),
+    "core of two dedicated": (own("    cores: 1", "    cores: [3]"), 21, "core 3 is given to `web` too (line 15)"),
+    "core of a dedicated and a shared": (OWN + "    cores: [0, 2]\n", 29, "core 2 is given to `web` too (line 15)"),
+    "core of a shared and a dedicated": (changed("kernel: pvh", "kernel: pvh\n    mode: dedicated\n    cores: [1]").replace("    lan: office\n", ""),
+                                         24, "core 1 is given to `alpha` too (line 11)"),
+    "no dedicated core there": (own("cores: [2, 3]", "cores: [2, 6]"), 15, "no core `6`"),
+    "too many own cores": (own("    cores: 1", "    cores: 4"), 21, "`db` wants 4 cores of its own and the machine has 3 left"),
+    "absurdly many own cores": (own("    cores: 1", "    cores: 9"), 21, "how many, from 1 to 8"),
+    "no own core at all": (own("    cores: 1", "    cores: 0"), 21, "how many, from 1 to 8"),
+    "own cores no number": (own("    cores: 1", "    cores: many"), 21, "how many, from 1 to 8"),
+    "cores a group": (own("    cores: 1", "    cores: {a: 1}"), 21, "is not a list"),
+    "cores an empty list": (own("    cores: 1", "    cores: []"), 21, "has 0 entries"),
+    "fewer vcpus than cores": (own("    cores: [2, 3]", "    vcpus: 1\n    cores: [2, 3]"), 15, "`vcpus` is 1, and this dedicated VM has 2 cores"),
+    "more vcpus than cores": (own("    cores: 1", "    cores: 1\n    vcpus: 2"), 22, "`vcpus` is 2, and this dedicated VM has 1 cores"),
+    "too many vcpus of its own": (own("cores: 6", "cores: 12").replace("[2, 3]", str(list(range(1, 10)))), 15, "has 9 cores"),
+    "devices in a shared vm": (OWN + "    devices: [usb/0]\n", 29, "`devices` is for dedicated VMs, and `office` is shared"),
+    "sealed in a shared vm": (OWN + "    sealed: true\n", 29, "`sealed` is for dedicated VMs"),
+    "disengage in a shared vm": (OWN + "    disengage: auto\n", 29, "`disengage` is for dedicated VMs"),
+    "after in a shared vm": (OWN + "    after: strict\n", 29, "`after` is for dedicated VMs"),
+    "lan in a dedicated vm": (own("    sealed: true", "    lan: office"), 25, "`lan` is for shared VMs, and `db` is dedicated"),
+    "disks in a dedicated vm": (own("    sealed: true", "    disks: [{file: disk}]"), 25, "`disks` is for shared VMs"),
+    "budget in a dedicated vm": (own("    sealed: true", "    budget: 1ms"), 25, "`budget` is for shared VMs"),
+    "period in a dedicated vm": (own("    sealed: true", "    period: 50ms"), 25, "`period` is for shared VMs"),
+    "priority in a dedicated vm": (own("    sealed: true", "    priority: 8"), 25, "`priority` is for shared VMs"),
+    "disengage": (own("guest\n", "soon\n"), 23, "cannot be `soon`: write auto, guest or never"),
+    "after": (own("quiet", "loose"), 24, "cannot be `loose`: write strict or quiet"),
+    "sealed": (own("true", "yes"), 25, "cannot be `yes`: write false or true"),
+    "exit port of the mode": (own("sealed: true", "exit_port: 0x610"), 25, "belongs to a device"),
+    "device of two vms": (own("nvme/0", "network-vf/0"), 22, "second time (first on line 16)"),
+    "device twice in one vm": (own("nvme/0", "02:00.0"), 22, "second time (first on line 22)"),
+    "device by two names of its class": (own("nvme/0", "0x0200-vf/0"), 22, "second time (first on line 16)"),
+    "too many devices": (own("[nvme/0", "[usb/0, usb/1, usb/2, nvme/0"), 22, "has 5 entries"),
+    "device of no class": (own("nvme/0", "toaster/0"), 22, "`toaster/0` is no device"),
+    "device without an index": (own("nvme/0", "nvme"), 22, "is no device"),
+    "device with an odd index": (own("nvme/0", "nvme/x"), 22, "is no device"),
+    "device of a huge class": (own("nvme/0", "0x10200/0"), 22, "is no device"),
+    "device slot too high": (own("02:00.0", "02:20.0"), 22, "is no device"),
+    "device function too high": (own("02:00.0", "02:00.8"), 22, "is no device"),
+    "device address with a tail": (own("02:00.0", "02:00.0x"), 22, "is no device"),
+    "device address with a sign": (own("02:00.0", "+2:00.0"), 22, "is no device"),
+    "iommu": (own("intel", "arm"), 4, "cannot be `arm`: write none, intel or amd"),
+    "machine device of no kind": (own("    - nvme: ext4:8M", "    - {}"), 8, "is not one device"),
+    "machine device of two kinds": (own("    - nvme: ext4:8M", "    - {nvme: disk, igb: {}}"), 8, "is not one device"),
+    "unknown machine device": (own("nvme: ext4", "floppy: ext4"), 8, "unknown key `floppy`"),
+    "nvme is missing": (own("ext4:8M", "gone"), 8, "`gone` is missing"),
+    "nvme is odd": (own("ext4:8M", "odd"), 8, "multiple of 512"),
+    "iscsi is missing": (own("iscsi: disk", "iscsi: gone"), 9, "`gone` is missing"),
+    "iscsi size": (own("iscsi: disk", "iscsi: ext4:1"), 9, "like ext4:16M"),
+    "forward no pair": (own("8080:80", "8080"), 7, "cannot be forwarded"),
+    "forward port": (own("8080:80", "8080:99999"), 7, "cannot be forwarded"),
 }
 
 
@@ -234,16 +326,54 @@ def test_build(house):
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     (magic, version, flags, vms, lans, files, _), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 1, 0, 2, 1, 5)
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 2, 0, 2, 1, 5)
     assert alpha[0].rstrip(b"\0") == b"alpha" and alpha[1:15] == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
     assert struct.unpack("<8I", alpha[15]) == (2, 2, 3, 1, 0, 0, 0, 0)
-    assert alpha[16] == bytes.fromhex("02686c000101") and beta[16] == bytes.fromhex("02686c000102")
-    assert alpha[17].rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
-    assert beta[17].rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
+    assert alpha[21] == bytes.fromhex("02686c000101") and beta[21] == bytes.fromhex("02686c000102")
+    assert alpha[22].rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
+    assert beta[22].rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
     assert beta[1:15] == (0, 1, 16 << 20, 3, 8, 10000, 0, 0, 0, 1, 4, 0xFFFFFFFF, 0, 1)
     assert (house / "out" / "f0").read_bytes() == bzimage() and (house / "out" / "f4").read_bytes() == pvh(64)
     assert (house / "out" / "root.img").read_text() == "root.img"
     assert (house / "out" / "f3").stat().st_size == 8 << 20 and b"This is the disk of alpha." in (house / "out" / "f3").read_bytes()
+
+
+def test_build_dedicated(house):
+    (house / "plan.yaml").write_text(OWN)
+    done = tool("build", "plan.yaml", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    _, (web, db, office) = vms_of(house / "out" / "plan.bin")
+    assert web[1:5] == (1, 2, 32 << 20, 0b1100) and web[16:20] == (0, 0, 0, 1)
+    assert db[1:5] == (1, 1, 32 << 20, 0b100000) and db[16:20] == (1, 1, 1, 2)
+    assert office[1:5] == (0, 1, 16 << 20, 0b10011) and office[16:20] == (0, 0, 0, 0)
+    assert struct.unpack("<16I", web[20])[:8] == (2, 0, 0x200, 0, 0, 0, 0, 0)
+    assert struct.unpack("<16I", db[20])[:8] == (1, 0, 0x108, 0, 0, 0x200, 0, 0)
+    assert web[22].rstrip(b"\0") == b"hairline.name=web hairline.iscsi=10.0.2.2:3260"
+    assert office[22].rstrip(b"\0") == b"hairline.name=office"
+
+
+@pytest.mark.parametrize("iommu,device", [("intel", "intel-iommu,intremap=on,eim=on"), ("amd", "amd-iommu,intremap=on,xtsup=on"), ("none", None)])
+def test_machine_devices(house, iommu, device):
+    """The IOMMU comes before the devices; each of those has a root port of its own."""
+    console(house)
+    (house / "plan.yaml").write_text(own("intel", iommu).replace("  iscsi: disk\n", ""))
+    batch()
+    words = (house / "args").read_text().split()
+    assert words[words.index("-machine") + 1] == ("q35,kernel-irqchip=split" if device else "q35")
+    devices = [value for option, value in zip(words, words[1:]) if option == "-device"]
+    assert (devices.pop(0) if device else None) == device
+    assert [value.split(",")[0] for value in devices] == ["pcie-root-port", "igb", "pcie-root-port", "nvme"]
+    assert words[words.index("-netdev") + 1] == "user,id=net0,hostfwd=tcp:127.0.0.1:8080-10.0.2.15:80,hostfwd=tcp:127.0.0.1:8081-10.0.2.20:81"
+    assert "snapshot=on" in words[words.index("-drive") + 1]
+
+
+def test_cores_are_chosen_from_the_top(house):
+    """Of those that nobody names, for each VM in turn; vcpus alone says how many, too."""
+    more = "  - {name: a, mode: dedicated, kernel: bz, memory: 2M, vcpus: 2}\n  - {name: b, kernel: bz, memory: 2M, cores: [4]}\n"
+    (house / "plan.yaml").write_text(own("cores: 6", "cores: 8") + more)
+    done = tool("build", "plan.yaml", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert [vm[2:5:2] for vm in vms_of(house / "out" / "plan.bin")[1]] == [(2, 0b1100), (1, 1 << 7), (1, 0b10011), (2, 0b1100000), (1, 1 << 4)]
 
 
 @pytest.mark.parametrize("kernel,kind", [("bz", 0), ("pvh", 1), ("pvh32", 1), ("mb", 2)])
@@ -251,7 +381,7 @@ def test_kernel_kinds(house, kernel, kind):
     (house / "plan.yaml").write_text(f"vms: [{{name: a, kernel: {kernel}, memory: 2M}}]\n")
     assert tool("build", "plan.yaml", "-o", "out", "--batch").returncode == 0
     head, (vm,) = vms_of(house / "out" / "plan.bin")
-    assert head[2] == 1 and vm[10] == kind and vm[17].rstrip(b"\0") == b"hairline.name=a hairline.batch"
+    assert head[2] == 1 and vm[10] == kind and vm[22].rstrip(b"\0") == b"hairline.name=a hairline.batch"
 
 
 def test_same_file_is_one_module(house):
