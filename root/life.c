@@ -9,6 +9,9 @@
 #define QUICK_MS    10000u /* who lives shorter than this, died at once      */
 #define QUICK_MAX   5u     /* so many times in a row, and it stays off       */
 #define FIRST_PAUSE 100u   /* ms before a restart as planned; doubles with each quick one */
+#define LOOK_MS     200u   /* how often to look whether a VMM can leave     */
+#define QUIET_MS    3000u  /* a guest that needed nothing for so long needs no VMM */
+#define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
 #define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
 
 /* The VM is over: note why, take its domains away. */
@@ -74,7 +77,7 @@ static void build(struct vm *vm)
 
 void life_stop(struct vm *vm, bool again)
 {
-    if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
+    if (vm_lives(vm))
         end(vm, REASON_STOPPED, 0);
     else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING)
         vm->life = LIFE_OFF;
@@ -84,18 +87,99 @@ void life_stop(struct vm *vm, bool again)
         vm->wish = again ? WISH_AGAIN : WISH_OFF;
 }
 
+/* Is it to be seen whether its VMM can leave? */
+static bool may_leave(const struct vm *vm)
+{
+    return vm->life == LIFE_RUNNING && vm->plan->mode == MODE_DEDICATED && vm->plan->disengage != DISENGAGE_NEVER;
+}
+
+/* Exits for which a guest needs its VMM. */
+static uint64_t needs(const struct vm *vm)
+{
+    struct end now;
+    uint64_t sum = 0;
+    vm_count(vm, &now);
+    for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++)
+        sum += cause == CAUSE_ICR || cause == CAUSE_NMI || cause == CAUSE_CPUID ? 0 : now.exits[cause];
+    return sum;
+}
+
+static void consider_leave(struct vm *vm, uint64_t now)
+{
+    uint64_t sum = needs(vm);
+    if (sum != vm->quiet_exits)
+        vm->quiet_since = now;
+    vm->quiet_exits = sum;
+    vm->due = now + clock_ticks(LOOK_MS);
+    bool settled = vm->plan->disengage == DISENGAGE_AUTO && now - vm->quiet_since >= clock_ticks(QUIET_MS);
+    if (!settled && !*(volatile uint32_t *)&vm_control(vm)->leave)
+        return;
+    if (vm_disengage(vm) != OK)
+        return;
+    vm->life = LIFE_LEAVING;
+    vm->due = now + clock_ticks(LEAVE_MS);
+}
+
+static void watch_leave(struct vm *vm, uint64_t now)
+{
+    if (vm_has_left(vm)) {
+        vm_drop_vmm(vm);
+        vm->life = LIFE_ALONE;
+        report_alone(vm);
+    } else if (now >= vm->due) {
+        format(vm->end.message, sizeof(vm->end.message), "its VMM would not let it go");
+        end(vm, REASON_VMM, 0);
+    }
+}
+
+/* What a guest without a VMM did last; the ports by which it can end itself are as they were. */
+static void end_alone(struct vm *vm, const struct vcpu_stat *s)
+{
+    enum { SHUTDOWN = 0x7f + 1, PORT = 0x7b + 1, MSR = 0x7c + 1, NESTED = 0x400 + 1 };
+    uint64_t code = s->end_code, port = s->end_info1 >> 16 & 0xffff, value = s->end_rax;
+    bool out = code == PORT && !(s->end_info1 & 1);
+    vm->end.rip = s->end_rip;
+    vm->end.cr3 = s->end_cr3;
+    if (out && port == PORT_SLEEP)
+        end(vm, REASON_POWEROFF, 0);
+    else if (out && port == PORT_RESET)
+        end(vm, REASON_REBOOT, 0);
+    else if (out && port == vm->plan->exit_port && port)
+        end(vm, REASON_EXIT_PORT, s->end_info1 & 0x10 ? value & 0xff : s->end_info1 & 0x20 ? value & 0xffff : value & 0xffffffff);
+    else if (code == PORT)
+        end(vm, REASON_PORT, port);
+    else if (code == MSR)
+        end(vm, REASON_MSR, s->end_info1);
+    else if (code == NESTED)
+        end(vm, REASON_MEMORY, s->end_info2);
+    else if (code == SHUTDOWN)
+        end(vm, REASON_TRIPLE, 0);
+    else
+        end(vm, REASON_FAULT, code - 1);
+}
+
 static void watch(struct vm *vm, uint64_t now)
 {
     struct fault f;
+    const struct vcpu_stat *ended = vm->life >= LIFE_LEAVING ? vm_ended(vm) : 0;
     uint32_t state = *(volatile uint32_t *)&vm_control(vm)->state;
-    if (fault_seen(vm->index, &f)) {
+    if (ended) {
+        end_alone(vm, ended);
+    } else if (vm->life == LIFE_ALONE) {
+        return;
+    } else if (vm->life == LIFE_LEAVING) {
+        watch_leave(vm, now);
+    } else if (fault_seen(vm->index, &f)) {
         end_by_fault(vm, &f);
     } else if (state == VM_OFF) {
         end_by_vmm(vm);
     } else if (state == VM_RUNNING && vm->life == LIFE_STARTING) {
         vm->life = LIFE_RUNNING;
+        vm->due = vm->quiet_since = now;
         if (!vm_run(vm))
             end_unbuilt(vm);
+    } else if (may_leave(vm) && now >= vm->due) {
+        consider_leave(vm, now);
     } else if (vm->life == LIFE_STARTING && now >= vm->due) {
         format(vm->end.message, sizeof(vm->end.message), "VMM not ready in time");
         end(vm, REASON_VMM, 0);
@@ -120,7 +204,7 @@ uint64_t life_turn(uint64_t now)
 {
     uint64_t next = 0;
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
-        if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
+        if (vm_lives(vm))
             watch(vm, now);
         if (vm->life == LIFE_ENDING && output_done(vm))
             finish(vm, now);
@@ -130,7 +214,8 @@ uint64_t life_turn(uint64_t now)
             build(vm);
         if (vm->life == LIFE_ENDING || vm->life == LIFE_COPYING)
             next = now;
-        else if ((vm->life == LIFE_WAITING || vm->life == LIFE_STARTING) && (!next || vm->due < next))
+        else if ((vm->life == LIFE_WAITING || vm->life == LIFE_STARTING || vm->life == LIFE_LEAVING || may_leave(vm)) &&
+                 (!next || vm->due < next))
             next = vm->due;
     }
     return next;

@@ -37,7 +37,7 @@ static bool hear(struct vm *vm, bool raw)
 /* In focus the others are held back, but an ended VM must get rid of its last words. */
 static bool may_speak(const struct vm *vm, const struct vm *focus)
 {
-    return vm->life == LIFE_ENDING || ((!focus || vm == focus) && (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING));
+    return vm->life == LIFE_ENDING || ((!focus || vm == focus) && vm_lives(vm));
 }
 
 bool output_turn(const struct vm *focus)

@@ -71,16 +71,38 @@ static bool disks_are_bad(const struct boot_info *info, const struct plan_vm *vm
     return false;
 }
 
+static uint32_t count(uint64_t bits)
+{
+    uint32_t n = 0;
+    for (; bits; bits &= bits - 1)
+        n++;
+    return n;
+}
+
+/* Does another VM have a core that this or the other has for itself? */
+static bool shares_own_core(const struct plan_vm *vm)
+{
+    for (const struct plan_vm *other = plan.vm; other < vm; other++)
+        if (other->cores & vm->cores && (vm->mode == MODE_DEDICATED || other->mode == MODE_DEDICATED))
+            return true;
+    return false;
+}
+
 static const char *check_vm(const struct boot_info *info, uint32_t cores, const struct plan_vm *vm)
 {
     bool name_ok = is_name(vm->name, sizeof(vm->name));
     const struct rule rule[] = {
         {!name_ok, "bad name"},
         {name_ok && is_taken(vm), "two VMs of this name"},
-        {vm->mode != MODE_SHARED, "unknown mode"},
+        {vm->mode > MODE_DEDICATED, "unknown mode"},
         {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
         {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > GUEST_MSIX, "memory is not 2 MiB .. 3584 MiB in steps of 2 MiB"},
         {vm->cores == 0 || vm->cores >> cores, "cores that this machine does not have"},
+        {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus), "its cores are not one a vCPU, without core 0"},
+        {vm->mode == MODE_DEDICATED && (vm->lan || vm->disks), "a dedicated VM has no LAN and no disks"},
+        {vm->mode == MODE_SHARED && (vm->devices || vm->sealed), "devices and sealed memory need mode dedicated"},
+        {vm->disengage > DISENGAGE_NEVER || vm->after > AFTER_QUIET || vm->devices > PLAN_DEVICES, "bad disengage, after or devices"},
+        {shares_own_core(vm), "a core of a dedicated VM is another VM's, too"},
         {vm->priority < 1 || vm->priority > 24, "priority is not 1 .. 24"},
         {vm->budget_us == 0, "no budget"},
         {vm->period_us && vm->period_us < vm->budget_us, "budget exceeds period"},

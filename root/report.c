@@ -31,8 +31,8 @@ static const char *const reason_name[REASON_COUNT] = {
 };
 
 static const char *const life_name[] = {
-    [LIFE_OFF] = "off",           [LIFE_WAITING] = "waiting", [LIFE_COPYING] = "copying",
-    [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_ENDING] = "ending",
+    [LIFE_OFF] = "off",         [LIFE_WAITING] = "waiting", [LIFE_COPYING] = "copying", [LIFE_STARTING] = "starting",
+    [LIFE_RUNNING] = "running", [LIFE_LEAVING] = "leaving", [LIFE_ALONE] = "alone",     [LIFE_ENDING] = "ending",
 };
 
 static const char *const mode_name[] = {[MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated"};
@@ -42,15 +42,24 @@ void report_ready(void) { console_say("ready cores=%u tsc_hz=%lu vms=%u", machin
 void report_vm(const struct vm *vm, const char *next, uint64_t pause)
 {
     const struct end *e = &vm->end;
-    char exits[CAUSE_COUNT * 40];
+    char exits[2 * CAUSE_COUNT * 40];
     uint32_t used = 0;
     for (uint32_t i = 0; i < CAUSE_COUNT; i++)
         used += format(exits + used, (uint32_t)sizeof(exits) - used, " exits.%s=%lu", cause_name[i], e->exits[i]);
-    console_say(
-        "vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu restarts=%u memory=%lu time=%lu first=%lu"
-        " unclaimed.ports=%lu unclaimed.msrs=%lu%s message=\"%s\"",
-        vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause, vm->restarts, vm->plan->memory, e->time, e->first,
-        e->ports, e->msrs, exits, e->message);
+    for (uint32_t i = 0; i < CAUSE_COUNT && e->left; i++)
+        used += format(exits + used, (uint32_t)sizeof(exits) - used, " engaged.%s=%lu", cause_name[i], e->engaged[i]);
+    console_say("vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu restarts=%u memory=%lu time=%lu "
+                "first=%lu left=%lu"
+                " unclaimed.ports=%lu unclaimed.msrs=%lu%s message=\"%s\"",
+                vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause, vm->restarts, vm->plan->memory, e->time,
+                e->first, e->left * 1000 / machine.clock.tsc_hz, e->ports, e->msrs, exits, e->message);
+}
+
+void report_alone(const struct vm *vm)
+{
+    struct end now;
+    vm_count(vm, &now);
+    console_say("vm name=%s state=alone left=%lu", vm->plan->name, now.left * 1000 / machine.clock.tsc_hz);
 }
 
 void report_end(void)
@@ -95,7 +104,7 @@ void report_list(void)
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         char cores[24], rates[64] = "";
         list_cores(vm, cores);
-        if (vm->life == LIFE_STARTING || vm->life == LIFE_RUNNING)
+        if (vm_lives(vm))
             list_rates(vm, rates);
         console_say("%u %-12s %-6s %-8s %5u %-12s %6lu %-33s %7u", vm->index + 1, vm->plan->name, mode_name[vm->plan->mode],
                     life_name[vm->life], vm->plan->vcpus, cores, vm->plan->memory >> 20, rates, vm->restarts);

@@ -9,6 +9,8 @@ void report_ready(void);
 void report_vm(const struct vm *vm, const char *next, uint64_t pause);
 /* The kernel's memory, at the end of all. */
 void report_end(void);
+/* Its VMM has left. */
+void report_alone(const struct vm *vm);
 /* The status table; rates are since the table before. */
 void report_list(void);
 

@@ -97,6 +97,9 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
     config->apic_per_tsc = kernel_stat()->apic_per_tsc;
     config->wall_ns = machine.clock.wall_ns;
     config->wall_tsc = machine.clock.wall_tsc;
+    config->apic_per_tsc = kernel_stat()->apic_per_tsc;
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        config->apic_id[i] = kernel_stat()->core[vm_core(vm, i)].apic_id;
     config->kernel = config_file(&vm->file[FILE_KERNEL]);
     config->initrd = config_file(&vm->file[FILE_INITRD]);
     for (uint32_t i = 0; i < PLAN_DISKS; i++)

@@ -27,9 +27,14 @@ uint32_t vm_core(const struct vm *vm, uint32_t i)
             return core;
 }
 
+static bool is_dedicated(const struct vm *vm) { return vm->plan->mode == MODE_DEDICATED; }
+
+/* Where the VMM's worker runs: a vCPU of its own core shares it with nobody. */
+static uint32_t worker_core(const struct vm *vm) { return is_dedicated(vm) ? 0 : vm_core(vm, 0); }
+
 uint64_t vm_cores(const struct vm *vm)
 {
-    uint64_t cores = 0;
+    uint64_t cores = 1ull << worker_core(vm);
     for (uint32_t i = 0; i < vm->plan->vcpus; i++)
         cores |= 1ull << vm_core(vm, i);
     return cores;
@@ -39,7 +44,7 @@ uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
 {
     uint64_t period = clock_ticks(HELPER_PERIOD_MS), helpers = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        helpers += vm_core(vm, 0) == core;
+        helpers += worker_core(vm) == core;
     for (uint32_t i = 1; i <= machine.plan->lans; i++)
         helpers += lan_core(i) == core;
     uint64_t status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority + 1, period / 2 / helpers, period);
@@ -82,7 +87,8 @@ static void map_memory(struct vm *vm)
     note(vm, "VMM memory", store_map(vm));
     note(vm, "RAM in the VMM", memory_map(vm->ram.base, vm->ram.size, vmm, MR_READ | MR_WRITE, VMM_RAM));
     note(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, guest, all, 0));
-    note(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], guest, MR_READ | MR_WRITE, GUEST_MSIX));
+    if (!is_dedicated(vm))
+        note(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], guest, MR_READ | MR_WRITE, GUEST_MSIX));
 }
 
 static void give_capabilities(struct vm *vm)
@@ -109,11 +115,13 @@ static void make_vcpu(struct vm *vm, uint32_t i)
     note(vm, "vCPU", made.status);
     vm->stat[i] = (uint32_t)(made.value % MAX_VCPUS);
     give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);
+    if (is_dedicated(vm))
+        note(vm, "vCPU's end", delegate(SLOT_ROOT_PD, SLOT_BELL, vm_slot(vm, VM_GUEST), GUEST_EVENTS(i) + EVENT_END, SM_UP));
 }
 
 static void start_worker(struct vm *vm)
 {
-    uint32_t core = vm_core(vm, 0);
+    uint32_t core = worker_core(vm);
     note(vm, "worker",
          ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB, VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
              .status);
@@ -145,7 +153,8 @@ bool vm_run(struct vm *vm)
     vm->changes++;
     for (uint32_t i = 0; i < p->vcpus; i++) {
         uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
-        note(vm, "vCPU's time", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, vcpu, p->priority, p->budget_us * us, p->period_us * us));
+        uint64_t budget = is_dedicated(vm) ? SC_WHOLE_CORE : p->budget_us * us;
+        note(vm, "vCPU's time", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, vcpu, p->priority, budget, p->period_us * us));
         revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
     }
     return !vm->failed;
@@ -153,18 +162,52 @@ bool vm_run(struct vm *vm)
 
 void vm_count(const struct vm *vm, struct end *sums)
 {
-    uint64_t first = 0;
+    uint64_t first = 0, left = 0;
     sums->time = 0;
     memset(sums->exits, 0, sizeof(sums->exits));
+    memset(sums->engaged, 0, sizeof(sums->engaged));
     for (uint32_t i = 0; i < vm->plan->vcpus && !vm->failed; i++) {
         const struct vcpu_stat *s = &kernel_stat()->vcpu[vm->stat[i]];
         sums->time += s->time;
-        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++)
+        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
             sums->exits[cause] += s->exits[cause];
+            sums->engaged[cause] += s->left ? s->engaged[cause] : s->exits[cause];
+        }
+        left = s->left > left ? s->left : left;
         if (s->first && (!first || s->first < first))
             first = s->first;
     }
     sums->first = first > vm->started ? first - vm->started : 0;
+    sums->left = left > vm->started ? left - vm->started : 0;
+}
+
+static const struct vcpu_stat *vcpu_stat(const struct vm *vm, uint32_t i) { return &kernel_stat()->vcpu[vm->stat[i]]; }
+
+uint64_t vm_disengage(struct vm *vm) { return disengage(vm_slot(vm, VM_GUEST), vm->plan->after); }
+
+bool vm_has_left(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++) {
+        const volatile struct vcpu_stat *s = vcpu_stat(vm, i);
+        if (s->first && !s->left)
+            return false;
+    }
+    return true;
+}
+
+void vm_drop_vmm(struct vm *vm)
+{
+    destroy(vm_slot(vm, VM_VMM));
+    changes++;
+    vm->changes++;
+}
+
+const struct vcpu_stat *vm_ended(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        if (__atomic_load_n(&vcpu_stat(vm, i)->end_code, __ATOMIC_ACQUIRE))
+            return vcpu_stat(vm, i);
+    return 0;
 }
 
 /* Has nobody else changed what the kernel holds since `vm` was built? */

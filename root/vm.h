@@ -17,7 +17,9 @@ enum life {
     LIFE_COPYING,  /* no domains; its volatile disks are made new        */
     LIFE_STARTING, /* its VMM sets it up, until `due`; its vCPUs have no time yet */
     LIFE_RUNNING,
-    LIFE_ENDING, /* no domains any more; its last output is on its way */
+    LIFE_LEAVING, /* dedicated: disengaged; its VMM goes as soon as every vCPU has left it, until `due` */
+    LIFE_ALONE,   /* dedicated: without a VMM                             */
+    LIFE_ENDING,  /* no domains any more; its last output is on its way */
 };
 
 /* What is to follow the end of a life. */
@@ -43,7 +45,8 @@ struct end {
     uint32_t reason; /* enum vm_reason */
     uint64_t value, rip, cr3, ports, msrs;
     uint64_t time, first; /* TSC ticks: run by its vCPUs; from the start to the first guest instruction, 0: none */
-    uint64_t exits[CAUSE_COUNT];
+    uint64_t left;        /* TSC ticks from the start to the moment its VMM left; 0: it did not */
+    uint64_t exits[CAUSE_COUNT], engaged[CAUSE_COUNT]; /* all, and those until then */
     char message[96];
 };
 
@@ -55,7 +58,8 @@ struct vm {
     uint32_t restarts; /* since the machine started                     */
     uint32_t quick;    /* lives in a row that ended at once             */
     uint64_t started, due;
-    uint64_t copied; /* bytes of its volatile disks */
+    uint64_t quiet_since, quiet_exits; /* dedicated: the sum of its exits last changed then, to this */
+    uint64_t copied;                   /* bytes of its volatile disks */
     struct region ram, store;
     uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */
     struct file file[FILES];
@@ -83,6 +87,8 @@ struct machine {
 extern struct machine machine;
 
 static inline const struct kernel_stat *kernel_stat(void) { return (const struct kernel_stat *)ROOT_STAT; }
+/* It has its domains, or at least its guest's. */
+static inline bool vm_lives(const struct vm *vm) { return vm->life >= LIFE_STARTING && vm->life <= LIFE_ALONE; }
 static inline uint64_t vm_slot(const struct vm *vm, uint64_t slot) { return SLOT_VM + VM_SLOTS * vm->index + slot; }
 
 /* A piece as root sees it; the store must be open. */
@@ -110,8 +116,16 @@ bool vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm);
 /* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
 uint32_t vm_core(const struct vm *vm, uint32_t i);
-/* All of them, a bit each. */
+/* All that its threads are on, a bit each: its vCPUs' and its worker's. */
 uint64_t vm_cores(const struct vm *vm);
+/* The exits of a dedicated VM are the kernel's from now on. A raw status. */
+uint64_t vm_disengage(struct vm *vm);
+/* Have all vCPUs that ever ran left their VMM? */
+bool vm_has_left(const struct vm *vm);
+/* Take its VMM away. */
+void vm_drop_vmm(struct vm *vm);
+/* The counters of the first vCPU that ended without a VMM, or NULL. */
+const struct vcpu_stat *vm_ended(const struct vm *vm);
 /* Time for a worker or LAN switch in slot `ec` on `core`, above the VMs of `priority` that it serves. All such
    helpers of one core together get half of it, so that no flood of frames can keep a VM from running. */
 uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority);
