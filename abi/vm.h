@@ -89,8 +89,10 @@ enum {
     PORT_RESET,        /* RESET_NOW resets */
     PORT_MODE = 0x610, /* read: 1: dedicated, and its VMM is there; 0: shared. Write 1: the VMM may leave */
 };
-#define SLEEP_S5  0x34u
-#define RESET_NOW 6u
+/* eax: enum plan_mode, and the bytes "HairlineHair" in ebx, ecx, edx: the guest has a VMM, or it is a shared one. */
+#define CPUID_HAIRLINE 0x4000001fu
+#define SLEEP_S5       0x34u
+#define RESET_NOW      6u
 
 /* ---- rings: one writer, one reader, either may be hostile ------------------ */
 #define CONSOLE_OUT 16384u /* powers of two */

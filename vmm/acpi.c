@@ -107,7 +107,7 @@ static void build_madt(void)
     for (uint32_t i = 0; i < count; i++, entry += X2APIC_SIZE) {
         entry[0] = MADT_X2APIC;
         entry[1] = X2APIC_SIZE;
-        put32(entry + 4, i);
+        put32(entry + 4, apic_id(i));
         put32(entry + 8, 1); /* enabled */
         put32(entry + 12, i);
     }

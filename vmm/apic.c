@@ -10,48 +10,23 @@
  * and holds back what it was offered. A guest sees one register as two; those
  * that use only one of them, as Linux and all others we know, cannot tell.
  */
-#include <vmm/vcpu.h>
+#include <vmm/apic.h>
 #include <lib/string.h>
 
 #define NOMINAL_HZ    1000000000ull /* the timer's clock before its divider */
-#define LVT_MASKED    0x10000u
-#define INIT_DEASSERT 0x8500u  /* ICR bits 15, 14, 10..8: an end of INIT, which has no effect (SDM3 10.6.1) */
-#define VERSION       0x50014u /* integrated, 6 LVT entries */
-#define EVERYBODY     0xffffffffu
+#define INIT_DEASSERT 0x8500u       /* ICR bits 15, 14, 10..8: an end of INIT, which has no effect (SDM3 10.6.1) */
+#define VERSION       0x50014u      /* integrated, 6 LVT entries */
 
-enum reg {
-    REG_ID = 0x02,
-    REG_VERSION = 0x03,
-    REG_TPR = 0x08,
-    REG_PPR = 0x0a,
-    REG_EOI = 0x0b,
-    REG_LDR = 0x0d,
-    REG_SVR = 0x0f,
-    REG_ISR = 0x10,
-    REG_TMR = 0x18,
-    REG_IRR = 0x20,
-    REG_ESR = 0x28,
-    REG_ICR = 0x30,
-    REG_LVT = 0x32,
-    REG_INITIAL = 0x38,
-    REG_CURRENT = 0x39,
-    REG_DIVIDE = 0x3e,
-    REG_SELF = 0x3f
-};
-#define LVT_ENTRIES 6u
-#define BIT(n)      (1ull << (n))
+#define BIT(n) (1ull << (n))
 /* Registers that read as they are kept; the TMR is zero: all interrupts are edges. */
 #define PLAIN                                                                                                                              \
     (BIT(REG_ID) | BIT(REG_VERSION) | BIT(REG_TPR) | BIT(REG_LDR) | BIT(REG_SVR) | 0xffull << REG_TMR | BIT(REG_ESR) |                     \
      0x3full << REG_LVT | BIT(REG_INITIAL) | BIT(REG_DIVIDE))
 enum timer_mode { TIMER_ONESHOT, TIMER_PERIODIC, TIMER_DEADLINE };
-enum delivery { DELIVER_FIXED = 0, DELIVER_LOWEST = 1, DELIVER_NMI = 4, DELIVER_INIT = 5, DELIVER_SIPI = 6 };
 enum shorthand { TO_FIELD, TO_SELF, TO_ALL, TO_OTHERS };
 
 struct vcpu vcpus[PLAN_VCPUS];
 static uint64_t tsc_per_tick, tick_per_tsc; /* 32.32 fixed point */
-
-static uint64_t scale(uint64_t value, uint64_t factor) { return (uint64_t)(((unsigned __int128)value * factor) >> 32); }
 
 void apic_init(void)
 {
@@ -75,7 +50,7 @@ void apic_reset(struct vcpu *v)
     memset(v->reg, 0, sizeof(v->reg));
     for (uint32_t i = 0; i < LVT_ENTRIES; i++)
         v->reg[REG_LVT + i] = LVT_MASKED;
-    v->reg[REG_ID] = v->id;
+    v->reg[REG_ID] = apic_id(v->id);
     v->reg[REG_VERSION] = VERSION;
     v->reg[REG_LDR] = 1u << v->id;
     v->reg[REG_SVR] = 0xff;
@@ -158,6 +133,8 @@ static uint32_t next_offer(struct vcpu *v)
 
 void apic_leave(struct vcpu *v, struct utcb *u)
 {
+    if (dedicated())
+        return;
     uint32_t vector = empty(v->irr) ? 0 : next_offer(v);
     uint64_t intr = vector ? vector | INTR_PENDING : 0;
     if (u->exit.intr == intr)
@@ -185,14 +162,18 @@ void vcpu_request(uint32_t target, enum request what)
 
 static uint32_t everybody(void) { return (1u << config()->plan.vcpus) - 1; }
 
-/* The vCPUs that a destination field names, a bit each. Eight vCPUs fit cluster 0 (SDM3 10.12.10.2). */
-static uint32_t destination(uint32_t field, bool logical)
+/* x2APIC clusters of sixteen (SDM3 10.12.10.2). */
+uint32_t apic_targets(uint32_t field, bool logical)
 {
-    if (field == EVERYBODY)
+    uint32_t targets = 0;
+    if (field == APIC_EVERYBODY)
         return everybody();
-    if (logical)
-        return field <= 0xffff ? field & everybody() : 0;
-    return field < config()->plan.vcpus ? 1u << field : 0;
+    for (uint32_t i = 0; i < config()->plan.vcpus; i++) {
+        uint32_t id = apic_id(i);
+        bool named = logical ? field >> 16 == id >> 4 && field >> (id & 15) & 1 : field == id;
+        targets |= (uint32_t)named << i;
+    }
+    return targets;
 }
 
 static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t self)
@@ -215,27 +196,24 @@ static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t s
 }
 
 /* Interrupt command register (SDM3 10.12.9). */
-static void send_ipi(struct vcpu *v, uint64_t icr)
+bool apic_icr(struct vcpu *v, uint64_t icr)
 {
     uint32_t low = (uint32_t)icr, self = 1u << v->id, targets = 0;
     switch (low >> 18 & 3) {
-    case TO_FIELD: targets = destination((uint32_t)(icr >> 32), low >> 11 & 1); break;
+    case TO_FIELD: targets = apic_targets((uint32_t)(icr >> 32), low >> 11 & 1); break;
     case TO_SELF: targets = self; break;
     case TO_ALL: targets = everybody(); break;
     case TO_OTHERS: targets = everybody() & ~self; break;
     }
     v->icr = icr;
-    if ((low & 0xc700) == INIT_DEASSERT)
-        return;
-    deliver(targets, low >> 8 & 7, low & 0xff, v->id);
+    if ((low & 0xc700) != INIT_DEASSERT)
+        deliver(targets, low >> 8 & 7, low & 0xff, v->id);
+    return true;
 }
 
 /* ---- timer (SDM3 10.5.4) ------------------------------------------------------ */
 
 static enum timer_mode timer_mode(const struct vcpu *v) { return v->reg[REG_LVT] >> 17 & 3; }
-
-/* log2 of the divider: the register's bits 3, 1, 0 code 2, 4, .. 128, 1. */
-static uint32_t timer_shift(const struct vcpu *v) { return (((v->reg[REG_DIVIDE] >> 1 & 4) | (v->reg[REG_DIVIDE] & 3)) + 1) & 7; }
 
 void apic_tick(struct vcpu *v, struct utcb *u)
 {
@@ -261,7 +239,7 @@ static void timer_count(struct vcpu *v, struct utcb *u, uint32_t count)
 {
     if (timer_mode(v) == TIMER_DEADLINE)
         return;
-    uint64_t ticks = scale((uint64_t)count << timer_shift(v), tsc_per_tick);
+    uint64_t ticks = scale((uint64_t)count << timer_shift(v->reg[REG_DIVIDE]), tsc_per_tick);
     v->reg[REG_INITIAL] = count;
     timer_arm(v, u, count ? tsc() + ticks : 0, timer_mode(v) == TIMER_PERIODIC ? ticks : 0);
 }
@@ -271,7 +249,7 @@ static uint32_t timer_current(const struct vcpu *v)
     uint64_t now = tsc();
     if (v->deadline <= now || timer_mode(v) == TIMER_DEADLINE)
         return 0;
-    return (uint32_t)(scale(v->deadline - now, tick_per_tsc) >> timer_shift(v));
+    return (uint32_t)(scale(v->deadline - now, tick_per_tsc) >> timer_shift(v->reg[REG_DIVIDE]));
 }
 
 uint64_t apic_deadline_read(const struct vcpu *v) { return timer_mode(v) == TIMER_DEADLINE ? v->deadline : 0; }
@@ -310,7 +288,7 @@ bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
 {
     switch (reg) {
     case REG_EOI: end_of_interrupt(v); return true;
-    case REG_ICR: send_ipi(v, value); return true;
+    case REG_ICR: return apic_icr(v, value);
     case REG_SELF: vcpu_post(v->id, value & 0xff, v->id); return true;
     case REG_INITIAL: timer_count(v, u, (uint32_t)value); return true;
     case REG_TPR: v->reg[reg] = value & 0xff; return true;
@@ -325,5 +303,5 @@ bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
 void msi_send(uint32_t address, uint32_t data)
 {
     uint32_t field = address >> 12 & 0xff;
-    deliver(destination(field == 0xff ? EVERYBODY : field, address >> 2 & 1), data >> 8 & 7, data & 0xff, devices_holder());
+    deliver(apic_targets(field == 0xff ? APIC_EVERYBODY : field, address >> 2 & 1), data >> 8 & 7, data & 0xff, devices_holder());
 }

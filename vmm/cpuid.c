@@ -7,6 +7,9 @@
  */
 #include <vmm/vcpu.h>
 
+#define TSC_DEADLINE (1u << 24) /* leaf 1 ecx */
+#define EOI_WORD     (1u << 6)  /* leaf 40000001h eax */
+
 struct regs {
     uint32_t eax, ebx, ecx, edx;
 };
@@ -36,6 +39,7 @@ static const struct policy {
     /* the hypervisor's signature "KVMKVMKVM"; its clock by MSRs 4b564d00 and 01, stable; EOI by a word in memory */
     {0x40000000, CPUID_ANY, 0, {0}, {0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d}},
     {0x40000001, CPUID_ANY, 0, {0}, {1u << 3 | 1u << 6 | 1u << 24, 0, 0, 0}},
+    {CPUID_HAIRLINE, CPUID_ANY, 0, {0}, {0, 0x72696148, 0x656e696c, 0x72696148}},
     {0x80000000, CPUID_ANY, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
     /* ecx: LAHF LZCNT SSE4A MISALIGNSSE PREFETCH; edx: as leaf 1, SYSCALL NX MMXEXT 1-GiB pages, long mode */
     {0x80000001, CPUID_ANY, 0, {~0u, ~0u, 0x1e1, 0x25d3ab7f}, {0}},
@@ -69,16 +73,26 @@ static struct regs host(const struct policy *p)
     return cpuid(p->leaf, p->subleaf == CPUID_ANY ? 0 : p->subleaf);
 }
 
+/* The bits that tell the vCPUs' APIC IDs apart. */
+static uint32_t id_bits(void)
+{
+    uint32_t all = 0, bits = 0;
+    for (uint32_t i = 0; i < config()->plan.vcpus; i++)
+        all |= apic_id(i);
+    while (all >> bits)
+        bits++;
+    return bits;
+}
+
 /* What depends on the vCPU, the number of vCPUs, or on other leaves. */
 static void fix(struct cpuid_row *row, uint32_t id)
 {
-    uint32_t count = config()->plan.vcpus, shift = 0;
-    while (1u << shift < count)
-        shift++;
+    uint32_t count = config()->plan.vcpus, shift = id_bits();
     switch (row->leaf) {
     case 0x0: row->eax = row->eax < 0xd ? row->eax : 0xd; break;
     case 0x1:
         row->ebx |= count << 16 | id << 24;
+        row->ecx &= ~(dedicated() ? TSC_DEADLINE : 0);
         row->edx |= count > 1 ? 1u << 28 : 0; /* HTT: the count is valid */
         break;
     case 0xb:
@@ -92,6 +106,8 @@ static void fix(struct cpuid_row *row, uint32_t id)
         if (row->subleaf == 0)
             row->ebx = row->ecx = row->eax & 4 ? 0x340 : 0x240;
         break;
+    case 0x40000001: row->eax &= ~(dedicated() ? EOI_WORD : 0); break;
+    case CPUID_HAIRLINE: row->eax = config()->plan.mode; break;
     case 0x80000000: row->eax = row->eax < 0x80000021 ? row->eax : 0x80000021; break;
     case 0x80000001:
         row->ecx |= count > 1 ? 2 : 0; /* CmpLegacy: the count is one of cores */
@@ -100,7 +116,7 @@ static void fix(struct cpuid_row *row, uint32_t id)
     }
 }
 
-uint32_t cpuid_table(struct cpuid_row *row, uint32_t id)
+uint32_t cpuid_table(struct cpuid_row *row, uint32_t vcpu)
 {
     for (uint32_t i = 0; i < POLICIES; i++, row++) {
         const struct policy *p = &policies[i];
@@ -112,7 +128,7 @@ uint32_t cpuid_table(struct cpuid_row *row, uint32_t id)
                                   (r.ebx & p->mask.ebx) | p->set.ebx,
                                   (r.ecx & p->mask.ecx) | p->set.ecx,
                                   (r.edx & p->mask.edx) | p->set.edx};
-        fix(row, id);
+        fix(row, apic_id(vcpu));
     }
     return POLICIES;
 }

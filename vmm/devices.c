@@ -19,10 +19,28 @@ static uint32_t cmos_in(uint32_t port, uint32_t size)
 }
 static void cmos_out(uint32_t port, uint32_t size, uint32_t value) { (void)port, (void)size, (void)value; }
 
+static uint32_t mode_in(uint32_t port, uint32_t size)
+{
+    (void)port, (void)size;
+    return dedicated();
+}
+
+/* The guest is settled: have root take the VMM away, if the plan says so. */
+static void mode_out(uint32_t port, uint32_t size, uint32_t value)
+{
+    (void)port;
+    if (size != 1 || value != 1 || !dedicated())
+        return;
+    msix_sync();
+    __atomic_store_n(&control()->leave, 1, __ATOMIC_RELEASE);
+    sm_up(VMM_SM_ROOT);
+}
+
 static const struct device {
     uint32_t (*in)(uint32_t port, uint32_t size);
     void (*out)(uint32_t port, uint32_t size, uint32_t value);
-} bar = {bar_in, bar_out}, uart = {uart_in, uart_out}, pci = {pci_in, pci_out}, acpi = {acpi_in, acpi_out}, cmos = {cmos_in, cmos_out};
+} bar = {bar_in, bar_out}, uart = {uart_in, uart_out}, pci = {pci_in, pci_out}, acpi = {acpi_in, acpi_out}, cmos = {cmos_in, cmos_out},
+  mode = {mode_in, mode_out};
 
 static const struct device *find(uint32_t port)
 {
@@ -31,6 +49,7 @@ static const struct device *find(uint32_t port)
     case 0x3f8 ... 0x3ff: return &uart;
     case 0xcf8 ... 0xcff: return &pci;
     case PORT_SLEEP ... PORT_RESET: return &acpi;
+    case PORT_MODE: return &mode;
     case 0x70 ... 0x71: return &cmos;
     default: return NULL;
     }

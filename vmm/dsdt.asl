@@ -14,7 +14,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "HAIRLN", "FLATPC", 1)
             IO (Decode16, 0x0CF8, 0x0CF8, 1, 8)
             WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0xC000, 0xCFFF, 0, 0x1000)
             DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
-                         0, 0xE0000000, 0xE00FFFFF, 0, 0x00100000)
+                         0, 0xE0000000, 0xEFFFFFFF, 0, 0x10000000)
         })
     }
 

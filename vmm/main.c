@@ -4,7 +4,7 @@
  */
 #include <vmm/vcpu.h>
 
-#define MASKED_SHIFT 7 /* of a second, 1/2^7: how often to look whether a masked interrupt may go out */
+#define LOOK_SHIFT 8 /* of a second, 1/2^8: how often to look at MSI-X tables for what was masked, or changed */
 
 /* Where a portal is made, before a copy goes to the guest PD. */
 #define PORTAL_SLOT(vcpu, event) (VMM_FREE + 16u * (vcpu) + (event))
@@ -60,15 +60,20 @@ static const char *build(void)
     apic_init();
     clock_init();
     devices_lock(NO_VCPU);
-    virtio_init();
+    if (!dedicated())
+        virtio_init();
+    own_init();
+    msix_init();
     devices_unlock();
     return build_vcpus();
 }
 
+/* True: look again soon. */
 static bool work(void)
 {
     devices_lock(NO_VCPU);
-    bool again = virtio_work();
+    bool again = dedicated() ? config()->devices != 0 : virtio_work();
+    msix_sync();
     devices_unlock();
     return again;
 }
@@ -84,7 +89,7 @@ void main(void)
         sm_up(VMM_SM_ROOT);
     }
     for (bool again = false;;) {
-        sm_down(VMM_SM_WORK, again ? tsc() + (config()->tsc_hz >> MASKED_SHIFT) : 0);
+        sm_down(VMM_SM_WORK, again ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
         again = !vm_ended() && work();
     }
 }

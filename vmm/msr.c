@@ -26,19 +26,20 @@ enum msr {
 
 /* Read as `value`; a write vanishes. */
 static const struct plain_msr {
-    uint32_t msr, value;
+    uint32_t msr;
+    uint64_t value;
 } plain[] = {
-    {0x0000003b, 0},        /* TSC_ADJUST: the TSC is right                      */
-    {0x0000008b, 0},        /* microcode level                                   */
-    {0x000001a0, 1},        /* MISC_ENABLE: fast strings                         */
-    {0x000001d9, 0},        /* DEBUGCTL                                          */
-    {0x000002ff, 0xc06},    /* MTRR default type: enabled, write-back            */
-    {0xc0010010, 0},        /* SYSCFG: no encryption, no fourth-gigabyte tricks  */
-    {0xc0010015, 1u << 24}, /* HWCR: the TSC counts at the P0 frequency          */
-    {0xc001001f, 0},        /* NB_CFG                                            */
-    {0xc0010055, 0},        /* interrupt pending message                         */
-    {0xc0010058, 0},        /* MMIO configuration base: none                     */
-    {0xc0011029, 1u << 1},  /* DE_CFG: LFENCE waits                              */
+    {0x0000003b, 0},          /* TSC_ADJUST: the TSC is right                      */
+    {0x0000008b, 0},          /* microcode level                                   */
+    {0x000001a0, 1},          /* MISC_ENABLE: fast strings                         */
+    {0x000001d9, 0},          /* DEBUGCTL                                          */
+    {0x000002ff, 0xc06},      /* MTRR default type: enabled, write-back            */
+    {0xc0010010, 0},          /* SYSCFG: no encryption, no fourth-gigabyte tricks  */
+    {0xc0010015, 1u << 24},   /* HWCR: the TSC counts at the P0 frequency          */
+    {0xc001001f, 1ull << 46}, /* NB_CFG: PCI registers beyond 255 by bits 27..24 of the address port */
+    {0xc0010055, 0},          /* interrupt pending message                         */
+    {0xc0010058, 0},          /* MMIO configuration base: none                     */
+    {0xc0011029, 1u << 1},    /* DE_CFG: LFENCE waits                              */
 };
 
 /* The records of the paravirtual clock, in guest memory (CPUID leaf 40000001h bits 3 and 24). */

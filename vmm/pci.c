@@ -1,37 +1,67 @@
 /*
- * PCI configuration by mechanism #1 (PCI 3.0 3.2.2.3.2): bus 0, one function a
- * slot, a host bridge in slot 0. BARs answer sizing; their place is fixed.
+ * PCI configuration by mechanism #1 (PCI 3.0 3.2.2.3.2): bus 0, a host bridge
+ * in slot 0. BARs answer sizing; their place is fixed. Bits 27..24 of the address
+ * are bits 11..8 of the register, as AMD's processors have it.
  */
 #include <vmm/devices.h>
+#include <vmm/pci.h>
 #include <lib/string.h>
 
-#define ADDRESS_ENABLE    0x80000000u
-#define OFFSET_COMMAND    0x04u
-#define OFFSET_CACHE_LINE 0x0cu
-#define OFFSET_BAR0       0x10u
-#define OFFSET_BAR1       0x14u
-#define OFFSET_CAPS       0x34u
-#define OFFSET_LINE       0x3cu
-#define CAP_MSIX          0x11u
-#define MSIX_ENABLE       0x80u /* in the high byte of message control */
-#define MSIX_MASK         0x40u
-
-struct function {
-    bool present;
-    uint8_t msix; /* offset of the MSI-X capability, 0: none */
-    uint8_t bytes[256];
-    uint8_t writable[256]; /* bit masks */
-};
+#define ADDRESS_ENABLE 0x80000000u
 
 static struct function functions[PCI_SLOTS] = {
-    [0] = {.present = true, .bytes = {0x36, 0x1b, 0x08, 0x00, [0x0b] = 0x06}},
+    [0] = {.present = true, .value = {[PCI_ID / 4] = 0x00081b36, [PCI_CLASS / 4] = 0x06000000}},
 };
 static uint32_t address;
+
+/* The word that keeps register `at`, 0..FFFh; extended ones are there for SR-IOV only. Others read zeros, or ones if
+   there are none at all. */
+enum { ZEROS = PCI_WORDS, ONES };
+static uint32_t place(const struct function *f, uint32_t at)
+{
+    if (at < 256)
+        return at / 4;
+    if (!f->sriov)
+        return ONES;
+    if (at >= f->sriov && at < f->sriov + 64u)
+        return PCI_SRIOV + (at - f->sriov) / 4;
+    return at < 260 ? PCI_EXTENDED : ZEROS;
+}
+
+uint32_t pci_read(const struct function *f, uint32_t at)
+{
+    uint32_t w = place(f, at);
+    if (w >= PCI_WORDS)
+        return w == ONES ? ~0u : 0;
+    if (!f->device || f->ours[w] == ~0u)
+        return f->value[w];
+    uint32_t theirs = *(const volatile uint32_t *)(VMM_ECAM(f->device - 1u) + at);
+    return (f->value[w] & f->ours[w]) | (theirs & ~f->ours[w]);
+}
+
+static void write(struct function *f, uint32_t at, uint32_t mask, uint32_t value)
+{
+    uint32_t w = place(f, at);
+    if (w >= PCI_WORDS)
+        return;
+    mask &= f->writable[w];
+    f->value[w] = (f->value[w] & ~mask) | (value & mask);
+}
+
+void pci_keep(struct function *f, uint32_t at, uint32_t bits, uint32_t value, uint32_t writable)
+{
+    uint32_t w = place(f, at), shift = 8 * (at & 3);
+    f->ours[w] |= bits << shift;
+    f->value[w] = (f->value[w] & ~(bits << shift)) | value << shift;
+    f->writable[w] |= writable << shift;
+}
+
+struct function *pci_function(uint32_t slot) { return &functions[slot]; }
 
 /* The offset of capability `id`, 0 if there is none (PCI 3.0 6.7). */
 static uint8_t find_cap(const uint8_t bytes[256], uint8_t id)
 {
-    uint8_t at = bytes[OFFSET_CAPS];
+    uint8_t at = bytes[PCI_CAPS];
     for (uint32_t i = 0; i < 48 && at && at < 0xf0; i++) {
         if (bytes[at] == id)
             return at;
@@ -40,27 +70,25 @@ static uint8_t find_cap(const uint8_t bytes[256], uint8_t id)
     return 0;
 }
 
-static void put32(uint8_t *at, uint32_t value) { memcpy(at, &value, sizeof(value)); }
-
 void pci_add(uint32_t slot, const uint8_t bytes[256])
 {
     struct function *f = &functions[slot];
-    memcpy(f->bytes, bytes, sizeof(f->bytes));
+    memcpy(f->value, bytes, 256);
     f->msix = find_cap(bytes, CAP_MSIX);
-    put32(f->writable + OFFSET_COMMAND, 0x0407); /* decoding, mastering, INTx off */
-    put32(f->writable + OFFSET_BAR0, 0xffffff00);
-    put32(f->writable + OFFSET_BAR1, 0xfffff000);
-    f->writable[OFFSET_CACHE_LINE] = 0xff;
-    f->writable[OFFSET_LINE] = 0xff;
+    f->writable[PCI_COMMAND / 4] = COMMAND_WRITABLE | 1;
+    f->writable[PCI_BAR0 / 4] = 0xffffff00;
+    f->writable[PCI_BAR0 / 4 + 1] = 0xfffff000;
+    f->writable[PCI_CACHE_LINE / 4] = 0xff;
+    f->writable[PCI_LINE / 4] = 0xff;
     if (f->msix)
-        f->writable[f->msix + 3] = MSIX_ENABLE | MSIX_MASK;
+        f->writable[f->msix / 4] = (uint32_t)(MSIX_ENABLE | MSIX_MASK) << 16;
     f->present = true;
 }
 
-static bool msix_bit(uint32_t slot, uint8_t bit)
+static bool msix_bit(uint32_t slot, uint32_t bit)
 {
     const struct function *f = &functions[slot];
-    return f->msix && f->bytes[f->msix + 3] & bit;
+    return f->msix && f->value[f->msix / 4] >> 16 & bit;
 }
 
 bool pci_msix_enabled(uint32_t slot) { return msix_bit(slot, MSIX_ENABLE); }
@@ -69,30 +97,33 @@ bool pci_msix_masked(uint32_t slot) { return msix_bit(slot, MSIX_MASK); }
 /* The function that the address register names, NULL for an empty place. */
 static struct function *selected(void)
 {
-    uint32_t slot = address >> 11 & 31;
-    bool here = address & ADDRESS_ENABLE && (address & 0xff0700) == 0 && slot < PCI_SLOTS && functions[slot].present;
-    return here ? &functions[slot] : NULL;
+    uint32_t devfn = address >> 8 & 0xff, slot = devfn >> 3;
+    if (!(address & ADDRESS_ENABLE) || address & 0xff0000)
+        return NULL;
+    if (devfn % 8 == 0 && slot < PCI_SLOTS && functions[slot].present)
+        return &functions[slot];
+    return own_virtual(devfn);
 }
+
+static uint32_t register_offset(void) { return (address & 0xfc) | (address >> 16 & 0xf00); }
 
 uint32_t pci_in(uint32_t port, uint32_t size)
 {
-    uint32_t value = ~0u, at = (address & 0xfc) + (port & 3);
     const struct function *f = selected();
     if (port == 0xcf8 && size == 4)
         return address;
-    if (port >= 0xcfc && f && (port & 3) + size <= 4)
-        memcpy(&value, f->bytes + at, size);
-    return value;
+    return port >= 0xcfc && f && (port & 3) + size <= 4 ? pci_read(f, register_offset()) >> 8 * (port & 3) : ~0u;
 }
 
 void pci_out(uint32_t port, uint32_t size, uint32_t value)
 {
-    uint32_t at = (address & 0xfc) + (port & 3);
+    uint32_t at = register_offset(), shift = 8 * (port & 3), mask = ~0u >> (32 - 8 * size);
     struct function *f = selected();
     if (port == 0xcf8 && size == 4)
         address = value;
     if (port < 0xcfc || !f || (port & 3) + size > 4)
         return;
-    for (uint32_t i = at; i < at + size; i++, value >>= 8)
-        f->bytes[i] = (uint8_t)((f->bytes[i] & ~f->writable[i]) | (value & f->writable[i]));
+    write(f, at, mask << shift, value << shift);
+    if (f->device)
+        own_written(f, at + (port & 3), size);
 }

@@ -108,7 +108,8 @@ void vcpu_recall(struct vcpu *v, struct utcb *u)
         die(u);
     if (__atomic_load_n(&v->request, __ATOMIC_RELAXED))
         serve(v, u);
-    apic_tick(v, u);
+    if (!dedicated())
+        apic_tick(v, u);
     if (__atomic_load_n(&v->request, __ATOMIC_RELAXED))
         look_again(v, u);
     rest(v, u);
@@ -141,7 +142,7 @@ static bool read_msr(struct vcpu *v, struct utcb *u, uint32_t msr)
 {
     uint64_t value;
     uint32_t reg = msr - 0x800;
-    if (!(reg < 0x40 ? apic_read(v, reg, &value) : msr_read(v, u, msr, &value)))
+    if (!(reg >= 0x40 ? msr_read(v, u, msr, &value) : dedicated() ? apic_real_read(v, reg, &value) : apic_read(v, reg, &value)))
         return false;
     u->exit.rax = (uint32_t)value;
     u->exit.rdx = value >> 32;
@@ -153,7 +154,7 @@ static bool write_msr(struct vcpu *v, struct utcb *u, uint32_t msr)
 {
     uint64_t value = u->exit.rdx << 32 | (uint32_t)u->exit.rax;
     uint32_t reg = msr - 0x800;
-    return reg < 0x40 ? apic_write(v, u, reg, value) : msr_write(v, u, msr, value);
+    return reg >= 0x40 ? msr_write(v, u, msr, value) : dedicated() ? apic_real_write(v, u, reg, value) : apic_write(v, u, reg, value);
 }
 
 void vcpu_msr(struct vcpu *v, struct utcb *u)

@@ -30,12 +30,15 @@ struct vcpu {
     bool eoi_lent;               /* it was set to 1 for the offer */
     uint64_t deadline;           /* of the timer, absolute TSC; 0: not armed */
     uint64_t period;             /* TSC ticks; 0: one-shot or TSC-deadline mode */
+    uint64_t count_start;        /* dedicated: TSC at which the timer's count was reg[initial count] */
     enum idle idle;
     uint64_t kvmclock; /* the MSR as written */
     uint64_t pat;      /* kept, not used: all that the guest can map is RAM */
 };
 
 extern struct vcpu vcpus[PLAN_VCPUS];
+
+static inline uint32_t apic_id(uint32_t vcpu) { return dedicated() ? config()->apic_id[vcpu] : vcpu; }
 
 /* ---- entries of the portals: one for each event; they end with the reply -------
    A portal's ID is the address of its vCPU. */
@@ -66,7 +69,15 @@ bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value);
 bool apic_eoi_word(struct vcpu *v, uint64_t value);
 uint64_t apic_deadline_read(const struct vcpu *v);
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value);
-#define APIC_BASE 0xfee00c00ull /* enabled, x2APIC (SDM3 10.12.1) */
+bool apic_icr(struct vcpu *v, uint64_t icr); /* a write to the interrupt command register */
+/* The vCPUs that the destination field of an IPI or message names, a bit each. */
+uint32_t apic_targets(uint32_t field, bool logical);
+#define APIC_EVERYBODY 0xffffffffu
+#define APIC_BASE      0xfee00c00ull /* enabled, x2APIC (SDM3 10.12.1) */
+
+/* ---- apic_real.c: a dedicated vCPU has its core's local APIC; the few accesses that exit, false: #GP ---------- */
+bool apic_real_read(const struct vcpu *v, uint32_t reg, uint64_t *value);
+bool apic_real_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value);
 
 /* From any thread: let `vector` (16..255) wait in the target's IRR; wake it unless it is `self`. */
 void vcpu_post(uint32_t target, uint32_t vector, uint32_t self);
@@ -93,8 +104,8 @@ extern struct boot boot;
 const char *load_guest(void); /* fills RAM and `boot`; NULL or what is wrong with the kernel image */
 
 /* ---- cpuid.c, acpi.c ---------------------------------------------------------------------- */
-uint32_t cpuid_table(struct cpuid_row *row, uint32_t id); /* returns the rows filled, 1..CPUID_ROWS */
-void acpi_build(void);                                    /* tables at ACPI_RSDP, reset code at FFFF0h */
+uint32_t cpuid_table(struct cpuid_row *row, uint32_t vcpu); /* returns the rows filled, 1..CPUID_ROWS */
+void acpi_build(void);                                      /* tables at ACPI_RSDP, reset code at FFFF0h */
 #define ACPI_RSDP 0xe0000u
 
 /* ---- devices.c: `size` 1, 2 or 4; bits of `value` above it are zero --------------------- */

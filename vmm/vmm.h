@@ -14,13 +14,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PCI_SLOTS     16u                                       /* of bus 0; slot 0 is the host bridge                  */
+#define PCI_SLOTS     16u                                       /* of bus 0 for devices of ours; slot 0 is the host bridge */
 #define PCI_IO(slot)  (0xc000u + 0x100u * (slot))               /* BAR0, 256 ports      */
 #define PCI_MEM(slot) ((uint32_t)GUEST_MSIX + 0x1000u * (slot)) /* BAR1, a page of RAM */
 #define NO_VCPU       0xffffffffu
 
 /* Root writes the configuration before the VMM starts; it never changes. */
 static inline const struct vm_config *config(void) { return (const struct vm_config *)VMM_CONFIG; }
+static inline bool dedicated(void) { return config()->plan.mode == MODE_DEDICATED; }
 static inline struct vm_control *control(void) { return (struct vm_control *)VMM_CONTROL; }
 
 /* The VMM's view of guest-physical [gpa, gpa + size), bytes; NULL unless all of it is RAM. */
@@ -40,6 +41,13 @@ void devices_unlock(void);
 void pci_add(uint32_t slot, const uint8_t bytes[256]);
 bool pci_msix_enabled(uint32_t slot); /* MSI-X message control bit 15 (PCI 3.0 6.8.2.3) */
 bool pci_msix_masked(uint32_t slot);  /* bit 14: the whole function is masked */
+
+/* ---- own.c: PCI functions of the VM's own; under the lock --------------------- */
+void own_init(void); /* put them where the configuration says */
+
+/* ---- msix.c: their MSI-X tables; under the lock -------------------------------- */
+void msix_init(void); /* all entries masked, as after a reset */
+void msix_sync(void); /* carry over what the guest changed since */
 
 /* ---- apic.c: message-signalled interrupts; under the lock ------------------- */
 /* One message as a device would write it (SDM3 10.11): decode destination and vector, wake the target. */
