@@ -20,6 +20,7 @@
 
 enum plan_flag {
     PLAN_BATCH = 1, /* no console input; reset the machine when every VM is off */
+    PLAN_PROBE = 2, /* only tell what the machine has, then reset it; may have no VMs */
 };
 enum plan_mode { MODE_SHARED, MODE_DEDICATED };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };

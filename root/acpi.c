@@ -109,12 +109,28 @@ static void read_madt(struct acpi *acpi)
     }
 }
 
+/* PCI Firmware 3.3 4.1.2: one segment, from bus 0 on; anything else forbids assignment. */
+static void read_mcfg(struct acpi *acpi)
+{
+    enum { FIRST = 44, SIZE = 16 };
+    uint64_t base = get(FIRST, 8), odd = get(FIRST + 8, 2) | get(FIRST + 10, 1);
+    if (length < FIRST + SIZE || length >= FIRST + 2 * SIZE || odd || base == 0 || base % (1u << 20)) {
+        acpi->scopes.wrong = "PCI configuration space is not one segment that starts with bus 0";
+        return;
+    }
+    acpi->ecam = base;
+    acpi->buses = (uint32_t)get(FIRST + 11, 1) + 1;
+}
+
+static void read_dmar(struct acpi *acpi) { scope_read_dmar(table, length, &acpi->scopes); }
+static void read_ivrs(struct acpi *acpi) { scope_read_ivrs(table, length, &acpi->scopes); }
+
 static void read_table(uint64_t base, struct acpi *acpi)
 {
     static const struct {
         const char *name;
         void (*read)(struct acpi *);
-    } known[] = {{"APIC", read_madt}, {"FACP", read_fadt}};
+    } known[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"MCFG", read_mcfg}, {"DMAR", read_dmar}, {"IVRS", read_ivrs}};
     if (!load_table(base))
         return;
     for (uint32_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)

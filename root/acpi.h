@@ -1,13 +1,12 @@
 /*
- * What root wants from ACPI (6.5, chapter 5): processors, the PM timer and the
- * reset register. Tables are copied, then checked (length, checksum), then
+ * What root wants from ACPI (6.5, chapter 5): processors, the PM timer, the
+ * reset register, PCI configuration space and IOMMUs. Tables are copied, then checked (length, checksum), then
  * read; one that is wrong is left out and named on the console.
  */
 #ifndef ROOT_ACPI_H
 #define ROOT_ACPI_H
 
-#include <abi/call.h>
-#include <stdbool.h>
+#include <root/scope.h>
 
 struct acpi {
     uint32_t cores; /* usable processors, 0..MAX_CORES */
@@ -16,6 +15,9 @@ struct acpi {
     bool pm_timer_32;    /* 32 bits wide, else 24 */
     uint16_t reset_port; /* 0: none */
     uint8_t reset_value;
+    uint64_t ecam;  /* configuration space of bus 0 of segment 0, physical; 0: none */
+    uint32_t buses; /* that it has, from 0 on: 1..256 */
+    struct scopes scopes;
 };
 
 /* `rsdp`: physical address, or 0 to search E0000h..FFFFFh. */

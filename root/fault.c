@@ -73,19 +73,24 @@ bool fault_prepare(uint32_t domain, uint64_t cores)
     return true;
 }
 
-uint64_t fault_watch(uint32_t domain, uint64_t pd)
+uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t mtd)
 {
     uint64_t status = OK;
-    seen[domain].note = NOTE_NONE;
     for (uint32_t i = 0; i < handlers && status == OK; i++) {
         if (handler[i].domain != domain)
             continue;
-        status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)handle, MTD_QUAL | MTD_RIP, domain);
+        status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, domain);
         if (status == OK)
-            status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, VMM_FAULT + handler[i].core, PT_CALL);
+            status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, slot + handler[i].core, PT_CALL);
         revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
     }
     return status;
+}
+
+uint64_t fault_watch(uint32_t domain, uint64_t pd)
+{
+    seen[domain].note = NOTE_NONE;
+    return fault_serve(domain, pd, handle, VMM_FAULT, MTD_QUAL | MTD_RIP);
 }
 
 bool fault_seen(uint32_t domain, struct fault *fault)

@@ -7,6 +7,7 @@
 #ifndef ROOT_FAULT_H
 #define ROOT_FAULT_H
 
+#include <abi/utcb.h>
 #include <abi/vm.h>
 #include <stdbool.h>
 
@@ -22,6 +23,8 @@ bool fault_init(void);
 bool fault_prepare(uint32_t domain, uint64_t cores);
 /* Put the portals of `domain` into the PD in slot `pd`, which pays, with nothing seen yet. A raw status. */
 uint64_t fault_watch(uint32_t domain, uint64_t pd);
+/* More portals of the same handlers, in slots `slot` + core: `entry` gets the domain's number. A raw status. */
+uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t domain, struct utcb *utcb), uint64_t slot, uint64_t mtd);
 /* True: `domain` has had a fault since; here it is, once. */
 bool fault_seen(uint32_t domain, struct fault *fault);
 

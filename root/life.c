@@ -1,4 +1,5 @@
 /* From start to end and perhaps again: the states of enum life. */
+#include <root/device.h>
 #include <root/fault.h>
 #include <root/report.h>
 #include <root/vm.h>
@@ -12,6 +13,7 @@
 #define LOOK_MS     200u   /* how often to look whether a VMM can leave     */
 #define QUIET_MS    3000u  /* a guest that needed nothing for so long needs no VMM */
 #define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
+#define DEVICE_MS   10u    /* from one look at devices that are not ready to the next */
 #define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
 
 /* The VM is over: note why, take its domains away. */
@@ -75,11 +77,20 @@ static void build(struct vm *vm)
         end_unbuilt(vm);
 }
 
+/* Its devices may keep it waiting: a virtual function is there only when another VM has enabled it. */
+static void equip(struct vm *vm, uint64_t now)
+{
+    vm->due = now + clock_ticks(DEVICE_MS);
+    vm->life = LIFE_EQUIPPING;
+    if (device_ready(vm))
+        build(vm);
+}
+
 void life_stop(struct vm *vm, bool again)
 {
     if (vm_lives(vm))
         end(vm, REASON_STOPPED, 0);
-    else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING)
+    else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING || vm->life == LIFE_EQUIPPING)
         vm->life = LIFE_OFF;
     if (again && vm->life == LIFE_OFF)
         life_start(vm);
@@ -200,6 +211,12 @@ static void finish(struct vm *vm, uint64_t now)
     vm->life = restart ? LIFE_WAITING : LIFE_OFF;
 }
 
+/* For its `due`. */
+static bool waits(const struct vm *vm)
+{
+    return vm->life == LIFE_WAITING || vm->life == LIFE_EQUIPPING || vm->life == LIFE_STARTING || vm->life == LIFE_LEAVING || may_leave(vm);
+}
+
 uint64_t life_turn(uint64_t now)
 {
     uint64_t next = 0;
@@ -210,12 +227,11 @@ uint64_t life_turn(uint64_t now)
             finish(vm, now);
         if (vm->life == LIFE_WAITING && now >= vm->due)
             life_start(vm);
-        if (vm->life == LIFE_COPYING && store_copy_disks(vm))
-            build(vm);
+        if ((vm->life == LIFE_COPYING && store_copy_disks(vm)) || (vm->life == LIFE_EQUIPPING && now >= vm->due))
+            equip(vm, now);
         if (vm->life == LIFE_ENDING || vm->life == LIFE_COPYING)
             next = now;
-        else if ((vm->life == LIFE_WAITING || vm->life == LIFE_STARTING || vm->life == LIFE_LEAVING || may_leave(vm)) &&
-                 (!next || vm->due < next))
+        else if (waits(vm) && (!next || vm->due < next))
             next = vm->due;
     }
     return next;

@@ -3,9 +3,12 @@
  * each LAN of the plan what is its own, and then watches. Runs on core 0.
  */
 #include <root/command.h>
+#include <root/device.h>
 #include <root/fault.h>
+#include <root/iommu.h>
 #include <root/lan.h>
 #include <root/plan.h>
+#include <root/probe.h>
 #include <root/report.h>
 #include <root/uart.h>
 #include <abi/image.h>
@@ -97,6 +100,14 @@ static bool watch_faults(void)
     return ok;
 }
 
+static void probe(void) __attribute__((noreturn));
+static void probe(void)
+{
+    probe_report();
+    report_end();
+    acpi_reset(&machine.acpi);
+}
+
 static void start_vms(void)
 {
     report_ready();
@@ -130,6 +141,7 @@ static uint64_t turn(uint64_t now)
         output_flush(now, command_focus());
         next = earlier(next, now + (typing ? 1 : clock_ticks(INPUT_MS)));
     }
+    next = earlier(next, iommu_turn(now));
     if (!uart_pump(tsc() + clock_ticks(SEND_US) / 1000) || more)
         next = now;
     if (life_all_off() && (batch || command_quitting())) {
@@ -152,7 +164,12 @@ void main(void)
         refuse();
     }
     start_cores();
-    if (!fault_init() || !load_plan() || !share_memory() || !watch_faults() || !lan_start_all())
+    iommu_start_all(&machine.acpi);
+    if (!fault_init() || !load_plan())
+        refuse();
+    if (machine.plan->flags & PLAN_PROBE)
+        probe();
+    if (!device_resolve() || !share_memory() || !watch_faults() || !lan_start_all())
         refuse();
     start_vms();
     for (uint64_t next = tsc();;) {

@@ -6,7 +6,8 @@
 
 struct extent {
     uint64_t slot, base, size;
-    bool free; /* RAM that nobody has taken */
+    bool free;     /* nobody has taken it */
+    uint32_t kind; /* enum range_kind */
 };
 
 static struct extent extent[EXTENTS];
@@ -20,7 +21,7 @@ void memory_init(const struct boot_info *info)
     extents = info->ranges;
     for (uint32_t i = 0; i < extents; i++) {
         const struct boot_range *r = &info->range[i];
-        extent[i] = (struct extent){SLOT_ROOT_MR + i, r->base, r->size, r->kind == RANGE_RAM};
+        extent[i] = (struct extent){SLOT_ROOT_MR + i, r->base, r->size, true, r->kind};
     }
 }
 
@@ -101,27 +102,43 @@ static struct extent *cut(struct extent *e, uint64_t at)
     if (mr_split(next_slot, SLOT_ROOT_PD, e->slot, (at - e->base) >> PAGE_SHIFT) != OK)
         return 0;
     struct extent *rest = &extent[extents++];
-    *rest = (struct extent){next_slot++, at, e->base + e->size - at, true};
+    *rest = (struct extent){next_slot++, at, e->base + e->size - at, e->free, e->kind};
     e->size = at - e->base;
     return rest;
+}
+
+/* [base, base + size) of the free extent `e`, and no more. */
+static bool take(struct extent *e, uint64_t base, uint64_t size, struct region *taken)
+{
+    if (base > e->base && !(e = cut(e, base)))
+        return false;
+    if (e->size > size && !cut(e, base + size))
+        return false;
+    e->free = false;
+    *taken = (struct region){e->slot, base, size};
+    return true;
 }
 
 bool memory_take(uint64_t size, uint64_t align, struct region *taken)
 {
     for (uint32_t i = 0; i < extents; i++) {
         struct extent *e = &extent[i];
-        uint64_t base = e->free ? place(e, size, align) : 0;
-        if (base == 0)
-            continue;
-        if (base > e->base && !(e = cut(e, base)))
-            return false;
-        if (e->size > size && !cut(e, base + size))
-            return false;
-        e->free = false;
-        *taken = (struct region){e->slot, base, size};
-        return true;
+        uint64_t base = e->free && e->kind == RANGE_RAM ? place(e, size, align) : 0;
+        if (base)
+            return take(e, base, size, taken);
     }
     return false;
+}
+
+bool memory_is_device(uint64_t base, uint64_t size)
+{
+    const struct extent *e = find(base, size);
+    return e && e->free && e->kind == RANGE_DEVICE;
+}
+
+bool memory_take_device(uint64_t base, uint64_t size, struct region *taken)
+{
+    return memory_is_device(base, size) && take(find(base, size), base, size, taken);
 }
 
 bool memory_open_modules(void)

@@ -23,7 +23,14 @@ bool memory_read(uint64_t base, void *to, uint64_t size);
    away from all modules. False: there is no such run. */
 bool memory_take(uint64_t size, uint64_t align, struct region *taken);
 
-/* Map bytes [base, base + size) of RAM, widened to pages, at `va` of the PD in slot `pd`; a raw status. */
+/* Cut [base, base + size), whole pages, out of the device memory for good, before any of that is mapped. False: it is
+   not all device memory. */
+bool memory_take_device(uint64_t base, uint64_t size, struct region *taken);
+
+/* Is [base, base + size) device memory that nobody has taken? */
+bool memory_is_device(uint64_t base, uint64_t size);
+
+/* Map bytes [base, base + size), widened to pages, at `va` of the PD in slot `pd`; a raw status. */
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, uint64_t va);
 
 /* The same for root itself, for good; NULL: not mapped. */

@@ -123,7 +123,7 @@ static const char *check_plan(void)
     const struct rule rule[] = {
         {plan.magic != PLAN_MAGIC, "not a compiled plan"},
         {plan.version != PLAN_VERSION, "made for another version"},
-        {plan.vms < 1 || plan.vms > PLAN_VMS, "bad number of VMs"},
+        {plan.vms > PLAN_VMS || (plan.vms < 1 && !(plan.flags & PLAN_PROBE)), "bad number of VMs"},
         {plan.lans > PLAN_LANS, "too many LANs"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));

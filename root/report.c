@@ -31,8 +31,9 @@ static const char *const reason_name[REASON_COUNT] = {
 };
 
 static const char *const life_name[] = {
-    [LIFE_OFF] = "off",         [LIFE_WAITING] = "waiting", [LIFE_COPYING] = "copying", [LIFE_STARTING] = "starting",
-    [LIFE_RUNNING] = "running", [LIFE_LEAVING] = "leaving", [LIFE_ALONE] = "alone",     [LIFE_ENDING] = "ending",
+    [LIFE_OFF] = "off",           [LIFE_WAITING] = "waiting", [LIFE_COPYING] = "copying", [LIFE_EQUIPPING] = "equipping",
+    [LIFE_STARTING] = "starting", [LIFE_RUNNING] = "running", [LIFE_LEAVING] = "leaving", [LIFE_ALONE] = "alone",
+    [LIFE_ENDING] = "ending",
 };
 
 static const char *const mode_name[] = {[MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated"};

@@ -1,3 +1,4 @@
+#include <root/device.h>
 #include <root/plan.h>
 #include <root/vm.h>
 #include <lib/call.h>
@@ -104,6 +105,7 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
     config->initrd = config_file(&vm->file[FILE_INITRD]);
     for (uint32_t i = 0; i < PLAN_DISKS; i++)
         config->disk[i] = config_file(&vm->file[FILE_DISK + i]);
+    device_describe(vm, config);
 }
 
 /* The LAN switch goes on while the VM is away: only the side of each ring that was the VM's is set, to empty. */

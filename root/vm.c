@@ -1,3 +1,4 @@
+#include <root/device.h>
 #include <root/fault.h>
 #include <root/lan.h>
 #include <root/vm.h>
@@ -70,13 +71,14 @@ static void hand_over(struct vm *vm, const char *step, uint64_t vmm_slot, uint64
 /* Quotas: page tables of 2 MiB pages and some edges, UTCBs, VMCBs with FPU state; threads, portals, mappings. */
 static void make_domains(struct vm *vm)
 {
-    uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI, file_gibi = 0;
+    uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices, gibi = vm->plan->memory / GIBI, file_gibi = 0;
     for (uint32_t i = 0; i < FILES; i++)
         file_gibi += vm->file[i].size / GIBI;
-    uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + (2 + EVENT_COUNT) * vcpus;
+    uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + (2 + EVENT_COUNT) * vcpus + DEVICE_VMM_OBJECTS(devices);
     note(vm, "VMM domain", pd_create(vm_slot(vm, VM_VMM), SLOT_ROOT_PD, 0, PD_HOST, 0, vmm_frames, vmm_objects));
     note(vm, "guest domain",
-         pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 12 + 4 * vcpus + gibi, 4 + 2 * vcpus));
+         pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 12 + 4 * vcpus + gibi + DEVICE_FRAMES(devices),
+                   4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
 }
 
 static void map_memory(struct vm *vm)
@@ -139,6 +141,7 @@ bool vm_build(struct vm *vm)
     make_domains(vm);
     map_memory(vm);
     give_capabilities(vm);
+    note(vm, "devices", device_map(vm));
     for (uint32_t i = 0; i < vm->plan->vcpus; i++)
         make_vcpu(vm, i);
     start_worker(vm);
@@ -222,6 +225,7 @@ static bool alone(const struct vm *vm)
 void vm_destroy(struct vm *vm)
 {
     bool exact = alone(vm);
+    device_stop(vm);
     destroy(vm_slot(vm, VM_VMM));
     destroy(vm_slot(vm, VM_GUEST));
     changes++;

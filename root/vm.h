@@ -12,10 +12,11 @@
 #include <abi/utcb.h>
 
 enum life {
-    LIFE_OFF,      /* no domains; stays so until told otherwise          */
-    LIFE_WAITING,  /* no domains; starts again when `due`                */
-    LIFE_COPYING,  /* no domains; its volatile disks are made new        */
-    LIFE_STARTING, /* its VMM sets it up, until `due`; its vCPUs have no time yet */
+    LIFE_OFF,       /* no domains; stays so until told otherwise          */
+    LIFE_WAITING,   /* no domains; starts again when `due`                */
+    LIFE_COPYING,   /* no domains; its volatile disks are made new        */
+    LIFE_EQUIPPING, /* no domains; its devices are not ready, looks again when `due` */
+    LIFE_STARTING,  /* its VMM sets it up, until `due`; its vCPUs have no time yet */
     LIFE_RUNNING,
     LIFE_LEAVING, /* dedicated: disengaged; its VMM goes as soon as every vCPU has left it, until `due` */
     LIFE_ALONE,   /* dedicated: without a VMM                             */

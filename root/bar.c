@@ -1,0 +1,150 @@
+#include <root/pci.h>
+
+enum sriov { EXT_ARI = 0x0e, SRIOV_TOTAL = 0x0e, SRIOV_OFFSET = 0x14, SRIOV_STRIDE = 0x16, SRIOV_DEVICE = 0x1a, SRIOV_BAR = 0x24 };
+enum ari { PCIE_CAPABLE2 = 0x24, PCIE_CONTROL2 = 0x28, ARI_FORWARDING = 1 << 5 };
+enum bar_flag { BAR_IO = 1, BAR_64 = 4, BAR_PREFETCH = 8 };
+
+/* ---- BARs (7.5.1.2.1) ------------------------------------------------------------------ */
+/* Those from `offset` on; decoding is off. */
+void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_bar bar[PCI_BARS])
+{
+    for (uint32_t i = 0, step; i < PCI_BARS; i += step) {
+        uint32_t at = offset + 4 * i, low = pci_read32(f, at), high = 0, high_mask = ~0u;
+        bool wide = (low & (BAR_IO | BAR_64)) == BAR_64 && i + 1 < PCI_BARS;
+        pci_write32(f, at, ~0u);
+        uint32_t mask = pci_read32(f, at);
+        pci_write32(f, at, low);
+        if (wide) {
+            high = pci_read32(f, at + 4);
+            pci_write32(f, at + 4, ~0u);
+            high_mask = pci_read32(f, at + 4);
+            pci_write32(f, at + 4, high);
+        }
+        step = wide ? 2 : 1;
+        if (!(mask & BAR_IO) && (mask & ~15u || (wide && high_mask)))
+            bar[i] = (struct pci_bar){(uint64_t)high << 32 | (low & ~15u), ~((uint64_t)high_mask << 32 | (mask & ~15u)) + 1, low & 15};
+    }
+}
+
+void pci_write_bars(const struct pci_function *f, uint32_t offset, const struct pci_bar bar[PCI_BARS])
+{
+    for (uint32_t i = 0; i < PCI_BARS; i++) {
+        if (bar[i].size == 0)
+            continue;
+        pci_write32(f, offset + 4 * i, (uint32_t)bar[i].address);
+        if (bar[i].flags & BAR_64 && i + 1 < PCI_BARS)
+            pci_write32(f, offset + 4 * i + 4, (uint32_t)(bar[i].address >> 32));
+    }
+}
+
+/* `count` BARs of this kind in a row. */
+static bool meets(const struct pci_bar *bar, uint64_t count, uint64_t address, uint64_t size)
+{
+    return bar->size && address < bar->address + bar->size * count && bar->address < address + size;
+}
+
+/* A BAR that meets [address, address + size), of any function but `f`; NULL: none. */
+static const struct pci_bar *meeting(const struct pci_function *f, uint64_t address, uint64_t size)
+{
+    for (const struct pci_function *other = pci_function(0); other < pci_function(pci_count()); other++)
+        for (uint32_t i = 0; i < PCI_BARS && other != f; i++) {
+            if (meets(&other->bar[i], 1, address, size))
+                return &other->bar[i];
+            if (meets(&other->vf_bar[i], other->vfs, address, size))
+                return &other->vf_bar[i];
+        }
+    return 0;
+}
+
+static bool inside(const struct pci_bar *window, uint64_t address, uint64_t size)
+{
+    return address >= window->address && size <= window->size && address - window->address <= window->size - size;
+}
+
+bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size)
+{
+    const struct pci_function *bridge = f->parent;
+    bool forwarded = !bridge || inside(&bridge->window[0], address, size) || inside(&bridge->window[1], address, size);
+    return forwarded && !meeting(f->pf ? f->pf : f, address, size);
+}
+
+/* ---- virtual functions (9.3.3) ----------------------------------------------------------- */
+/* The highest free place in `window` for `size` bytes, aligned to `align`; 0: none. */
+static uint64_t place(const struct pci_bar *window, uint64_t size, uint64_t align)
+{
+    for (uint64_t end = window->address + window->size; end >= window->address + size;) {
+        uint64_t at = (end - size) & ~(align - 1);
+        const struct pci_bar *taken = meeting(0, at, size);
+        if (at < window->address)
+            return 0;
+        if (!taken)
+            return at;
+        end = taken->address;
+    }
+    return 0;
+}
+
+/* In what the bridge above forwards; a BAR that is not prefetchable only where reads are not merged. */
+static bool place_vf_bars(struct pci_function *f)
+{
+    for (uint32_t i = 0; i < PCI_BARS; i++) {
+        struct pci_bar *bar = &f->vf_bar[i];
+        if (bar->size == 0)
+            continue;
+        bar->address = place(&f->parent->window[0], bar->size * f->vfs, bar->size);
+        if (!bar->address && bar->flags & BAR_PREFETCH && bar->flags & BAR_64)
+            bar->address = place(&f->parent->window[1], bar->size * f->vfs, bar->size);
+        if (!bar->address)
+            return false;
+    }
+    return true;
+}
+
+/* With alternative routing IDs, a bus behind a port has 256 functions of one device (6.13). */
+static uint32_t route_by_function(const struct pci_function *f)
+{
+    const struct pci_function *port = f->parent;
+    if (!port->pcie || !(pci_read32(port, port->pcie + PCIE_CAPABLE2) & ARI_FORWARDING) || !pci_find_extended(f, EXT_ARI))
+        return 0;
+    pci_write16(port, port->pcie + PCIE_CONTROL2, pci_read16(port, port->pcie + PCIE_CONTROL2) | ARI_FORWARDING);
+    return SRIOV_ARI;
+}
+
+/* Where its virtual functions will be, once its owner enables them; they must all be on its own bus. */
+void pci_prepare_vfs(struct pci_function *f)
+{
+    if (!f->sriov || !f->parent)
+        return;
+    pci_write16(f, f->sriov + SRIOV_CONTROL, 0);
+    pci_write16(f, f->sriov + SRIOV_CONTROL, route_by_function(f));
+    f->vfs = pci_read16(f, f->sriov + SRIOV_TOTAL);
+    pci_write16(f, f->sriov + SRIOV_NUM_VFS, f->vfs);
+    f->vf_offset = pci_read16(f, f->sriov + SRIOV_OFFSET);
+    f->vf_stride = pci_read16(f, f->sriov + SRIOV_STRIDE);
+    pci_write16(f, f->sriov + SRIOV_NUM_VFS, 0);
+    pci_measure_bars(f, f->sriov + SRIOV_BAR, f->vf_bar);
+    for (uint32_t i = 0; i < PCI_BARS; i++)
+        f->vf_bar[i].address = 0;
+    bool here = f->vfs && f->vf_offset && f->vf_stride && (f->rid & 0xff) + f->vf_offset + f->vf_stride * (f->vfs - 1) <= 0xff;
+    if (!here || !place_vf_bars(f))
+        f->vfs = 0;
+    else
+        pci_write_bars(f, f->sriov + SRIOV_BAR, f->vf_bar);
+}
+
+void pci_restore_vfs(const struct pci_function *f)
+{
+    pci_write16(f, f->sriov + SRIOV_CONTROL, route_by_function(f));
+    pci_write_bars(f, f->sriov + SRIOV_BAR, f->vf_bar);
+}
+
+void pci_make_vf(struct pci_function *pf, uint32_t n, struct pci_function *vf)
+{
+    *vf = (struct pci_function){.rid = (uint16_t)(pf->rid + pf->vf_offset + n * pf->vf_stride), .pf = pf, .parent = pf->parent};
+    vf->id = (pf->id & 0xffff) | pci_read16(pf, pf->sriov + SRIOV_DEVICE) << 16;
+    vf->class = pf->class;
+    for (uint32_t i = 0; i < PCI_BARS; i++) {
+        vf->bar[i] = pf->vf_bar[i];
+        vf->bar[i].address += n * pf->vf_bar[i].size;
+    }
+}

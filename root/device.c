@@ -1,0 +1,390 @@
+#include <root/device.h>
+#include <root/fault.h>
+#include <root/iommu.h>
+#include <lib/call.h>
+#include <lib/print.h>
+
+#define RESET_MS 100u /* PCIe 6.6.2, 9.3.3.3.1: after a reset, and after virtual functions were enabled */
+
+/* A VM's devices, in the plan's order. */
+static struct {
+    struct pci_function *function[PLAN_DEVICES];
+    bool there, reset; /* they all are; the reset has begun */
+    uint64_t due;      /* no register may be touched before this TSC */
+} of[PLAN_VMS];
+
+/* The virtual functions among them. */
+static struct pci_function vf[PLAN_VMS * PLAN_DEVICES];
+static uint32_t vfs;
+
+/* ---- what can be assigned ---------------------------------------------------------------- */
+static const char *bars_wrong(const struct pci_function *f)
+{
+    for (uint32_t i = 0; i < PCI_BARS; i++) {
+        const struct pci_bar *b = &f->bar[i];
+        if (b->size == 0)
+            continue;
+        if (b->size % PAGE_SIZE || b->size & (b->size - 1))
+            return "its registers share a page with others";
+        if (b->address == 0 || b->address % b->size || !memory_is_device(b->address, b->size) || !pci_owns(f, b->address, b->size))
+            return "firmware gave its registers no place of their own";
+    }
+    return 0;
+}
+
+static bool msix_fits(const struct pci_function *f)
+{
+    uint64_t end = f->msix_offset % PAGE_SIZE + 16ull * f->msix_count;
+    return end <= PAGE_SIZE && f->msix_bar < PCI_BARS && f->msix_offset < f->bar[f->msix_bar].size;
+}
+
+/* What only a virtual function that is there can tell is asked later. */
+static const char *function_wrong(const struct pci_function *f)
+{
+    if (f->header != 0)
+        return "it is a bridge";
+    if (!f->pcie || (f->type != 0 && f->type != 9))
+        return "it is not a PCI Express endpoint";
+    if (!f->msix)
+        return "it has no MSI-X";
+    if (!msix_fits(f))
+        return "its MSI-X table is not in one page";
+    return f->reset == RESET_NONE ? "it cannot be reset" : 0;
+}
+
+const char *device_wrong(const struct pci_function *f)
+{
+    uint32_t unit;
+    bool reserved;
+    const char *wrong = f->pf ? 0 : function_wrong(f);
+    wrong = wrong ? wrong : bars_wrong(f);
+    if (wrong || iommu_problem())
+        return wrong ? wrong : iommu_problem();
+    if (!iommu_of(f, &unit, &reserved))
+        return reserved ? "firmware uses memory with it (RMRR, IVMD)" : "it is behind no IOMMU";
+    return 0;
+}
+
+/* ---- which the plan means ------------------------------------------------------------------ */
+static struct pci_function *make_vf(struct pci_function *pf, uint32_t n)
+{
+    struct pci_function made;
+    pci_make_vf(pf, n, &made);
+    for (uint32_t i = 0; i < vfs; i++)
+        if (vf[i].rid == made.rid)
+            return &vf[i];
+    vf[vfs] = made;
+    return &vf[vfs++];
+}
+
+static struct pci_function *find_vf(uint16_t rid)
+{
+    for (uint32_t i = 0; i < pci_count(); i++) {
+        struct pci_function *pf = pci_function(i);
+        uint32_t from = rid - (pf->rid + pf->vf_offset);
+        if (pf->vfs && from % pf->vf_stride == 0 && from / pf->vf_stride < pf->vfs)
+            return make_vf(pf, from / pf->vf_stride);
+    }
+    return 0;
+}
+
+static struct pci_function *find_of_class(const struct plan_device *d)
+{
+    uint32_t left = d->index;
+    for (uint32_t i = 0; i < pci_count(); i++) {
+        struct pci_function *f = pci_function(i);
+        uint32_t n = d->by == DEVICE_VF ? f->vfs : f->header == 0;
+        if (f->class != d->class)
+            continue;
+        if (left < n)
+            return d->by == DEVICE_VF ? make_vf(f, left) : f;
+        left -= n;
+    }
+    return 0;
+}
+
+static struct pci_function *find(const struct plan_device *d)
+{
+    if (d->by != DEVICE_ADDRESS)
+        return find_of_class(d);
+    struct pci_function *f = d->rid <= 0xffff ? pci_find((uint16_t)d->rid) : 0;
+    return f || d->rid > 0xffff ? f : find_vf((uint16_t)d->rid);
+}
+
+/* The VM that has `f`; NULL: none. */
+static const struct vm *owner(const struct pci_function *f)
+{
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+        for (uint32_t i = 0; i < vm->plan->devices; i++)
+            if (f && of[vm->index].function[i] == f)
+                return vm;
+    return 0;
+}
+
+const char *device_owner(uint16_t rid)
+{
+    const struct pci_function *f = pci_find(rid);
+    for (uint32_t i = 0; i < vfs && !f; i++)
+        f = vf[i].rid == rid ? &vf[i] : 0;
+    const struct vm *vm = owner(f);
+    return vm ? vm->plan->name : "-";
+}
+
+static bool refuse(const struct vm *vm, uint32_t i, const char *why)
+{
+    console_say("plan: VM %s: device %u: %s", vm->plan->name, i + 1, why);
+    return false;
+}
+
+static bool claim(const struct vm *vm, uint32_t i)
+{
+    static char text[64];
+    struct pci_function *f = find(&vm->plan->device[i]);
+    const struct vm *other = owner(f);
+    const char *wrong = f ? device_wrong(f) : "this machine has no such function";
+    if (other) {
+        format(text, sizeof(text), "VM %s has it already", other->plan->name);
+        wrong = text;
+    }
+    if (wrong)
+        return refuse(vm, i, wrong);
+    of[vm->index].function[i] = f;
+    return true;
+}
+
+/* All functions of a group are the VM's, or none. */
+static bool owns_group(const struct vm *vm, uint32_t i)
+{
+    const struct pci_function *f = of[vm->index].function[i];
+    for (uint32_t k = 0; k < pci_count(); k++) {
+        const struct pci_function *other = pci_function(k);
+        if (other->header == 0 && pci_group(other) == pci_group(f) && owner(other) != vm)
+            return refuse(vm, i, "it shares its isolation group with a function that the VM does not have");
+    }
+    return true;
+}
+
+/* ---- where a guest sees them ------------------------------------------------------------------ */
+/* Guest address of BAR `bar` of device `i`: all BARs in a row, each aligned to its size. The end of all, of one past the last. */
+static uint64_t guest_address(const struct vm *vm, uint32_t i, uint32_t bar)
+{
+    uint64_t at = GUEST_DEVICES;
+    for (uint32_t k = 0; k <= i && k < vm->plan->devices; k++)
+        for (uint32_t b = 0; b < PCI_BARS; b++) {
+            uint64_t size = of[vm->index].function[k]->bar[b].size;
+            at = size ? round_up(at, size) : at;
+            if (k == i && b == bar)
+                return at;
+            at += size;
+        }
+    return at;
+}
+
+static bool resolve(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        if (!claim(vm, i))
+            return false;
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        if (!owns_group(vm, i) || guest_address(vm, i, PCI_BARS) > GUEST_DEVICES_END)
+            return owns_group(vm, i) && refuse(vm, i, "the registers of the VM's devices do not fit 240 MiB");
+    return true;
+}
+
+bool device_resolve(void)
+{
+    for (uint32_t i = 0; i < machine.vms; i++)
+        if (!resolve(&machine.vm[i]))
+            return false;
+    return true;
+}
+
+static void describe(const struct vm *vm, uint32_t i, struct vm_device *d)
+{
+    const struct pci_function *f = of[vm->index].function[i];
+    *d = (struct vm_device){.rid = f->rid,
+                            .devfn = (uint16_t)((8 + i) << 3),
+                            .id = f->id,
+                            .msix = f->msix,
+                            .msix_bar = (uint16_t)f->msix_bar,
+                            .msix_offset = f->msix_offset};
+    for (uint32_t b = 0; b < PCI_BARS; b++)
+        if (f->bar[b].size)
+            d->bar[b] = (struct vm_bar){(uint32_t)guest_address(vm, i, b), (uint32_t)f->bar[b].size, f->bar[b].flags};
+    if (f->vfs == 0)
+        return;
+    d->sriov = f->sriov;
+    d->vf_offset = (uint16_t)f->vf_offset;
+    d->vf_stride = (uint16_t)f->vf_stride;
+    d->vf_total = (uint16_t)f->vfs;
+    for (uint32_t b = 0; b < PCI_BARS; b++)
+        d->vf_bar_size[b] = (uint32_t)f->vf_bar[b].size;
+}
+
+void device_describe(const struct vm *vm, struct vm_config *config)
+{
+    config->iommu = iommu_kind();
+    config->devices = vm->plan->devices;
+    for (uint32_t i = 0; i < config->devices; i++)
+        describe(vm, i, &config->device[i]);
+}
+
+/* ---- what its domains get -------------------------------------------------------------------- */
+/* A BAR, but for the page with the MSI-X table: instead of that a page of the VM's own. */
+static uint64_t map_bar(const struct vm *vm, uint32_t i, uint32_t bar)
+{
+    const struct pci_function *f = of[vm->index].function[i];
+    uint64_t guest = vm_slot(vm, VM_GUEST), at = guest_address(vm, i, bar), rw = MR_READ | MR_WRITE, status = OK;
+    uint64_t base = f->bar[bar].address, size = f->bar[bar].size, table = f->msix_offset & ~(uint64_t)(PAGE_SIZE - 1);
+    if (bar != f->msix_bar)
+        return memory_map(base, size, guest, rw, at);
+    if (table)
+        status = memory_map(base, table, guest, rw, at);
+    if (status == OK && table + PAGE_SIZE < size)
+        status = memory_map(base + table + PAGE_SIZE, size - table - PAGE_SIZE, guest, rw, at + table + PAGE_SIZE);
+    uint64_t page = vm->store.base + vm->offset[PIECE_MSIX] + (VMM_MSIX_PAGES - 1 - i) * (uint64_t)PAGE_SIZE;
+    if (status == OK)
+        status = memory_map(page, PAGE_SIZE, guest, rw, at + table);
+    return status == OK ? memory_map(base + table, PAGE_SIZE, vm_slot(vm, VM_VMM), rw, VMM_TABLE(i)) : status;
+}
+
+static uint64_t make_dv(const struct vm *vm, uint32_t i)
+{
+    const struct pci_function *f = of[vm->index].function[i];
+    uint32_t unit = 0;
+    bool reserved;
+    iommu_of(f, &unit, &reserved);
+    uint64_t status = dv_create(SLOT_SCRATCH, vm_slot(vm, VM_GUEST), SLOT_ROOT_SYS, f->rid, unit);
+    if (status == OK)
+        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, vm_slot(vm, VM_VMM), VMM_DV + i, DV_IRQ);
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+    return status;
+}
+
+static uint64_t map_device(const struct vm *vm, uint32_t i)
+{
+    const struct pci_function *f = of[vm->index].function[i];
+    if (function_wrong(f)) {
+        refuse(vm, i, function_wrong(f));
+        return BAD_ARG;
+    }
+    uint64_t status = memory_map(pci_ecam(f->rid), PAGE_SIZE, vm_slot(vm, VM_VMM), MR_READ, VMM_ECAM(i));
+    for (uint32_t bar = 0; bar < PCI_BARS && status == OK; bar++)
+        if (f->bar[bar].size)
+            status = map_bar(vm, i, bar);
+    return status == OK ? make_dv(vm, i) : status;
+}
+
+/* ---- writes to configuration registers -------------------------------------------------------- */
+/* The bits that a VM may write, all else is root's: above all BARs, resets, power and what concerns the link. */
+enum where { IN_HEADER, IN_MSIX, IN_PCIE, IN_SRIOV };
+static const struct {
+    uint16_t where, offset, mask, set; /* set: bits that stay set */
+} writable[] = {
+    {IN_HEADER, PCI_COMMAND, COMMAND_MEMORY | COMMAND_MASTER, COMMAND_NO_INTX},
+    {IN_MSIX, MSIX_CONTROL, 0xc000, 0}, /* enable, mask all */
+    {IN_PCIE, PCIE_CONTROL, 0x7810, 0}, /* relaxed ordering, no snoop, read request size */
+    {IN_SRIOV, SRIOV_CONTROL, SRIOV_VFE | SRIOV_MSE, 0},
+    {IN_SRIOV, SRIOV_NUM_VFS, 0xffff, 0},
+};
+
+/* Of a write of `size` bytes of `value` at `offset`, the bytes that fall on the 16-bit register at `at`; their mask. */
+static uint32_t cut_out(uint32_t at, uint64_t offset, uint64_t size, uint64_t *value)
+{
+    uint32_t mask = 0;
+    for (uint64_t i = 0; i < size; i++)
+        if (offset + i - at < 2)
+            mask |= 0xffu << 8 * (offset + i - at);
+    *value = offset < at ? *value >> 8 * (at - offset) : *value << 8 * (offset - at);
+    return mask;
+}
+
+static void write_function(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
+{
+    const uint32_t base[] = {[IN_HEADER] = 0, [IN_MSIX] = f->msix, [IN_PCIE] = f->pcie, [IN_SRIOV] = f->vfs ? f->sriov : 0};
+    for (uint32_t i = 0; i < sizeof(writable) / sizeof(writable[0]); i++) {
+        uint32_t at = base[writable[i].where] + writable[i].offset;
+        uint64_t bits = value;
+        if ((writable[i].where != IN_HEADER && !base[writable[i].where]) || offset + size <= at || offset >= at + 2)
+            continue;
+        uint32_t mask = cut_out(at, offset, size, &bits) & writable[i].mask;
+        uint32_t word = (pci_read(f->rid, at, 2) & ~mask) | ((uint32_t)bits & mask) | writable[i].set;
+        if (writable[i].where != IN_SRIOV || writable[i].offset != SRIOV_NUM_VFS || word <= f->vfs)
+            pci_write(f->rid, at, 2, word);
+    }
+}
+
+/* A call to VMM_PCI, on the VMM's time and core, on a small stack: `domain` is the VM's number. */
+static void __attribute__((noreturn)) serve(uint64_t domain, struct utcb *utcb)
+{
+    uint64_t i = utcb->word[0], offset = utcb->word[1], size = utcb->word[2];
+    if (i < machine.vm[domain].plan->devices && offset < PAGE_SIZE && size <= 4)
+        write_function(of[domain].function[i], offset, size, utcb->word[3]);
+    pt_reply(0);
+}
+
+uint64_t device_map(const struct vm *vm)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < vm->plan->devices && status == OK; i++)
+        status = map_device(vm, i);
+    return status == OK && vm->plan->devices ? fault_serve(vm->index, vm_slot(vm, VM_VMM), serve, VMM_PCI, 0) : status;
+}
+
+/* ---- from life to life ------------------------------------------------------------------------ */
+static bool all_there(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        if (!pci_is_there(of[vm->index].function[i]))
+            return false;
+    return true;
+}
+
+/* Virtual functions tell the rest now that they are there. */
+static void look_again(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        if (of[vm->index].function[i]->pf)
+            pci_read_capabilities(of[vm->index].function[i]);
+}
+
+static void restore(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        pci_restore(of[vm->index].function[i]);
+    of[vm->index].reset = false;
+}
+
+/* Absent, there for a while, reset for a while, ready. */
+bool device_ready(struct vm *vm)
+{
+    uint64_t now = tsc();
+    bool was_there = of[vm->index].there;
+    if (vm->plan->devices == 0)
+        return true;
+    if (now < of[vm->index].due)
+        return false;
+    of[vm->index].there = all_there(vm);
+    if (!of[vm->index].there)
+        return false;
+    if (!was_there) {
+        of[vm->index].due = now + clock_ticks(RESET_MS);
+        return false;
+    }
+    look_again(vm);
+    if (!of[vm->index].reset) {
+        device_stop(vm);
+        return false;
+    }
+    restore(vm);
+    return true;
+}
+
+void device_stop(struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        if (pci_is_there(of[vm->index].function[i]))
+            pci_stop(of[vm->index].function[i]);
+    of[vm->index].due = tsc() + clock_ticks(RESET_MS);
+    of[vm->index].reset = vm->plan->devices != 0;
+}

@@ -1,0 +1,33 @@
+/*
+ * PCI functions as VMs have them: which the plan means, whether they can be assigned, and what a VM's domains get
+ * of them.
+ */
+#ifndef ROOT_DEVICE_H
+#define ROOT_DEVICE_H
+
+#include <root/pci.h>
+#include <root/vm.h>
+
+/* What `n` devices cost: frames and objects of the guest's domain, objects of the VMM's. */
+#define DEVICE_FRAMES(n)      (12 * (n))
+#define DEVICE_OBJECTS(n)     ((PCI_BARS + 4) * (n))
+#define DEVICE_VMM_OBJECTS(n) ((n) ? 2 * (n) + PLAN_VCPUS + 1 : 0)
+
+/* Why no VM can have `f`; NULL: one can. */
+const char *device_wrong(const struct pci_function *f);
+/* Find the functions that the plan's VMs name. False: one cannot be had; the console says why. */
+bool device_resolve(void);
+/* Who has the function `rid`: a VM's name or "-". */
+const char *device_owner(uint16_t rid);
+
+/* Are the VM's devices there, and as after power-on? Looks only, and goes one step; call again when the bell rings
+   or 10 ms later. */
+bool device_ready(struct vm *vm);
+/* Tell the VMM. */
+void device_describe(const struct vm *vm, struct vm_config *config);
+/* Give them to the VM's domains, which were just made. A raw status. */
+uint64_t device_map(const struct vm *vm);
+/* Stop their DMA, before the domains end. */
+void device_stop(struct vm *vm);
+
+#endif

@@ -1,0 +1,266 @@
+#include <root/clock.h>
+#include <root/memory.h>
+#include <root/pci.h>
+#include <lib/call.h>
+
+enum header {
+    STATUS = 0x06,
+    HEADER_TYPE = 0x0e,
+    SECONDARY = 0x19,
+    SUBORDINATE = 0x1a,
+    MEMORY_WINDOW = 0x20,
+    PREFETCH_WINDOW = 0x24,
+    PREFETCH_UPPER = 0x28,
+    CAPABILITIES = 0x34,
+    EXTENDED = 0x100
+};
+enum capability { CAP_PM = 0x01, CAP_PCIE = 0x10, CAP_MSIX = 0x11, CAP_AF = 0x13, EXT_ACS = 0x0d, EXT_SRIOV = 0x10 };
+enum pcie { PCIE_FLAGS = 2, PCIE_CAPABLE = 4, CAPABLE_FLR = 1 << 28, CONTROL_FLR = 1 << 15, ROOT_PORT = 4 };
+enum pm_af { PM_CONTROL = 4, PM_D3 = 3, PM_KEEPS = 8, AF_CAPABLE = 3, AF_CONTROL = 4, AF_FLR = 2 };
+/* ACS_ISOLATION: source validation, request and completion redirect, upstream forwarding */
+enum acs { ACS_CAPABLE = 4, ACS_CONTROL = 6, ACS_REDIRECT = 0x0c, ACS_ISOLATION = 0x1d };
+
+#define MULTI_FUNCTION 0x80u
+#define PM_WAIT_MS     10u
+
+static struct pci_function function[PCI_FUNCTIONS];
+static uint32_t functions, bus_limit;
+static uint64_t ecam_base;
+static uint8_t *ecam;
+
+uint32_t pci_count(void) { return functions; }
+struct pci_function *pci_function(uint32_t i) { return &function[i]; }
+uint64_t pci_ecam(uint16_t rid) { return ecam_base + ((uint64_t)rid << PAGE_SHIFT); }
+
+uint32_t pci_read(uint16_t rid, uint32_t offset, uint32_t size)
+{
+    volatile uint8_t *at = ecam + ((uint64_t)rid << PAGE_SHIFT) + offset;
+    if ((uint32_t)rid >> 8 >= bus_limit)
+        return ~0u;
+    return size == 1 ? *at : size == 2 ? *(volatile uint16_t *)(volatile void *)at : *(volatile uint32_t *)(volatile void *)at;
+}
+
+void pci_write(uint16_t rid, uint32_t offset, uint32_t size, uint32_t value)
+{
+    volatile uint8_t *at = ecam + ((uint64_t)rid << PAGE_SHIFT) + offset;
+    if ((uint32_t)rid >> 8 >= bus_limit)
+        return;
+    if (size == 1)
+        *at = (uint8_t)value;
+    else if (size == 2)
+        *(volatile uint16_t *)(volatile void *)at = (uint16_t)value;
+    else
+        *(volatile uint32_t *)(volatile void *)at = value;
+}
+
+struct pci_function *pci_find(uint16_t rid)
+{
+    for (uint32_t i = 0; i < functions; i++)
+        if (function[i].rid == rid)
+            return &function[i];
+    return 0;
+}
+
+/* ---- capabilities (PCIe 7.5.3, 7.6.3) ------------------------------------------------ */
+/* A list has at most as many entries as fit its space: a circle ends, too. */
+static uint16_t find_capability(const struct pci_function *f, uint32_t id)
+{
+    uint32_t at = pci_read16(f, STATUS) & 0x10 ? pci_read(f->rid, CAPABILITIES, 1) & 0xfc : 0;
+    for (uint32_t left = 48; left && at >= 0x40; left--, at = pci_read(f->rid, at + 1, 1) & 0xfc)
+        if (pci_read(f->rid, at, 1) == id)
+            return (uint16_t)at;
+    return 0;
+}
+
+uint16_t pci_find_extended(const struct pci_function *f, uint32_t id)
+{
+    uint32_t at = f->pcie ? EXTENDED : 0;
+    for (uint32_t left = 960, head; left && at >= EXTENDED; left--, at = head >> 20 & 0xffc) {
+        head = pci_read32(f, at);
+        if ((head & 0xffff) == id && head != ~0u)
+            return (uint16_t)at;
+    }
+    return 0;
+}
+
+static enum pci_reset find_reset(const struct pci_function *f)
+{
+    if (f->pcie && pci_read32(f, f->pcie + PCIE_CAPABLE) & CAPABLE_FLR)
+        return RESET_FLR;
+    if (f->af && pci_read(f->rid, f->af + AF_CAPABLE, 1) & AF_FLR)
+        return RESET_AF;
+    return f->pm && !(pci_read16(f, f->pm + PM_CONTROL) & PM_KEEPS) ? RESET_PM : RESET_NONE;
+}
+
+void pci_read_capabilities(struct pci_function *f)
+{
+    f->class = pci_read32(f, PCI_CLASS) >> 16;
+    f->msix = find_capability(f, CAP_MSIX);
+    f->pcie = find_capability(f, CAP_PCIE);
+    f->pm = find_capability(f, CAP_PM);
+    f->af = find_capability(f, CAP_AF);
+    f->sriov = f->pf ? 0 : pci_find_extended(f, EXT_SRIOV);
+    f->type = f->pcie ? pci_read16(f, f->pcie + PCIE_FLAGS) >> 4 & 15 : 0;
+    f->reset = find_reset(f);
+    if (f->msix) {
+        uint32_t table = pci_read32(f, f->msix + 4u);
+        f->msix_count = (pci_read16(f, f->msix + MSIX_CONTROL) & 0x7ff) + 1;
+        f->msix_bar = table & 7;
+        f->msix_offset = table & ~7u;
+    }
+}
+
+bool pci_is_there(const struct pci_function *f)
+{
+    const struct pci_function *pf = f->pf;
+    if (pf && (~pci_read16(pf, pf->sriov + SRIOV_CONTROL) & (SRIOV_VFE | SRIOV_MSE)))
+        return false;
+    return pci_read32(f, PCI_CLASS) != ~0u;
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+static void read_bridge(struct pci_function *f)
+{
+    uint64_t memory = pci_read32(f, MEMORY_WINDOW), prefetch = pci_read32(f, PREFETCH_WINDOW), upper = prefetch & 1;
+    uint64_t base = (prefetch & 0xfff0) << 16 | (upper ? (uint64_t)pci_read32(f, PREFETCH_UPPER) << 32 : 0);
+    uint64_t last = (prefetch & 0xfff00000) | 0xfffff | (upper ? (uint64_t)pci_read32(f, PREFETCH_UPPER + 4) << 32 : 0);
+    uint64_t low = (memory & 0xfff0) << 16, low_last = (memory & 0xfff00000) | 0xfffff;
+    f->secondary = pci_read(f->rid, SECONDARY, 1);
+    f->subordinate = pci_read(f->rid, SUBORDINATE, 1);
+    f->window[0] = (struct pci_bar){low, low_last > low ? low_last - low + 1 : 0, 0};
+    f->window[1] = (struct pci_bar){base, last > base ? last - base + 1 : 0, 0};
+}
+
+/* The bridge's bus numbers are as they must be for what is behind it. */
+static bool is_bridge(const struct pci_function *f)
+{
+    return f->header == 1 && f->secondary > (uint32_t)f->rid >> 8 && f->subordinate >= f->secondary;
+}
+
+/* No request may name a foreign bus, or go to a neighbour around the IOMMU (6.12). */
+static void isolate(const struct pci_function *f)
+{
+    uint32_t acs = pci_find_extended(f, EXT_ACS);
+    if (acs)
+        pci_write16(f, acs + ACS_CONTROL, pci_read16(f, acs + ACS_CAPABLE) & ACS_ISOLATION);
+}
+
+/* Bridges of the chipset and its own devices are left alone. */
+static void measure(struct pci_function *f)
+{
+    uint32_t command = pci_read16(f, PCI_COMMAND);
+    if (f->class >> 8 == 6 || f->class >> 8 == 8)
+        return;
+    pci_write16(f, PCI_COMMAND, command & ~(uint32_t)(COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER));
+    pci_measure_bars(f, PCI_BAR, f->bar);
+    pci_write16(f, PCI_COMMAND, command & ~(uint32_t)COMMAND_MASTER);
+}
+
+/* False: there is none, or no room for it. */
+static bool scan_function(uint16_t rid, struct pci_function *parent, bool *full)
+{
+    uint32_t id = pci_read(rid, PCI_ID, 4);
+    if ((id & 0xffff) == 0xffff)
+        return false;
+    if (functions == PCI_FUNCTIONS) {
+        *full = true;
+        return false;
+    }
+    struct pci_function *f = &function[functions++];
+    *f = (struct pci_function){.rid = rid, .id = id, .parent = parent};
+    f->header = pci_read(rid, HEADER_TYPE, 1) & 0x7f;
+    pci_read_capabilities(f);
+    if (f->header == 1)
+        read_bridge(f);
+    else if (f->header == 0)
+        measure(f);
+    if (is_bridge(f)) /* or nothing from behind it goes up */
+        pci_write16(f, PCI_COMMAND, pci_read16(f, PCI_COMMAND) | COMMAND_MEMORY | COMMAND_MASTER);
+    isolate(f);
+    return true;
+}
+
+static void scan_bus(uint32_t bus, struct pci_function *parent, bool *full)
+{
+    for (uint32_t i = 0; i < 256; i += 8) {
+        uint16_t rid = (uint16_t)(bus << 8 | i);
+        if (!scan_function(rid, parent, full) || !(pci_read(rid, HEADER_TYPE, 1) & MULTI_FUNCTION))
+            continue;
+        for (uint16_t number = 1; number < 8; number++)
+            scan_function(rid + number, parent, full);
+    }
+}
+
+const char *pci_scan(uint64_t base, uint32_t buses)
+{
+    bool full = false;
+    ecam_base = base;
+    bus_limit = buses;
+    ecam = base ? memory_open(base, (uint64_t)buses << 20, MR_READ | MR_WRITE) : 0;
+    if (!ecam)
+        return "the machine has no memory-mapped PCI configuration space";
+    scan_bus(0, 0, &full);
+    for (uint32_t i = 0; i < functions; i++)
+        if (is_bridge(&function[i]) && function[i].secondary < buses)
+            scan_bus(function[i].secondary, &function[i], &full);
+    for (uint32_t i = 0; i < functions; i++)
+        pci_prepare_vfs(&function[i]);
+    return full ? "the machine has more PCI functions than Hairline can watch" : 0;
+}
+
+uint32_t pci_buses(void)
+{
+    uint32_t last = 0;
+    for (const struct pci_function *f = function; f < function + functions; f++)
+        last = (uint32_t)f->rid >> 8 > last ? (uint32_t)f->rid >> 8 : last;
+    return last + 1;
+}
+
+/* ---- isolation -------------------------------------------------------------------------------- */
+/* Alone, or with the functions of its own device that could talk to each other inside it (6.12). */
+static uint16_t device_group(const struct pci_function *f)
+{
+    uint16_t first = f->rid & 0xfff8;
+    bool many = pci_read(first, HEADER_TYPE, 1) & MULTI_FUNCTION;
+    uint32_t acs = pci_find_extended(f, EXT_ACS);
+    return f->pf || !many || (acs && (pci_read16(f, acs + ACS_CAPABLE) & ACS_REDIRECT) == ACS_REDIRECT) ? f->rid : first;
+}
+
+uint16_t pci_group(const struct pci_function *f)
+{
+    const struct pci_function *top = f->parent;
+    if (!top)
+        return device_group(f);
+    while (top->parent)
+        top = top->parent;
+    return top == f->parent && top->type == ROOT_PORT ? device_group(f) : top->rid;
+}
+
+/* ---- reset (6.6.2) ------------------------------------------------------------------------------ */
+void pci_stop(const struct pci_function *f)
+{
+    pci_write16(f, PCI_COMMAND, COMMAND_NO_INTX);
+    if (f->msix)
+        pci_write16(f, f->msix + MSIX_CONTROL, 0);
+    if (f->reset == RESET_FLR)
+        pci_write16(f, f->pcie + PCIE_CONTROL, CONTROL_FLR);
+    if (f->reset == RESET_AF)
+        pci_write(f->rid, f->af + AF_CONTROL, 1, 1);
+    if (f->reset == RESET_PM) {
+        pci_write16(f, f->pm + PM_CONTROL, PM_D3);
+        clock_sleep(tsc() + clock_ticks(PM_WAIT_MS));
+        pci_write16(f, f->pm + PM_CONTROL, 0);
+    }
+}
+
+void pci_restore(const struct pci_function *f)
+{
+    pci_write16(f, PCI_COMMAND, COMMAND_NO_INTX);
+    isolate(f);
+    if (f->pm)
+        pci_write16(f, f->pm + PM_CONTROL, 0);
+    if (!f->pf)
+        pci_write_bars(f, PCI_BAR, f->bar);
+    if (f->vfs)
+        pci_restore_vfs(f);
+}

@@ -1,0 +1,99 @@
+/*
+ * PCI functions of segment 0 (PCIe 6.0 chapter 7), by memory-mapped configuration space. A function is named by its
+ * requester ID: bus << 8 | device << 3 | function. What firmware set up (buses, windows, BARs) is taken as it is.
+ * pci.c finds and resets functions; bar.c knows where their registers are, and their virtual functions'.
+ */
+#ifndef ROOT_PCI_H
+#define ROOT_PCI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PCI_FUNCTIONS 64u /* of the machine, without virtual ones */
+#define PCI_BARS      6u
+
+enum pci_register {
+    PCI_ID = 0x00,
+    PCI_COMMAND = 0x04,
+    PCI_CLASS = 0x08,
+    PCI_BAR = 0x10,
+    MSIX_CONTROL = 2, /* from here on: in a capability */
+    PCIE_CONTROL = 8, /* device control */
+    SRIOV_CONTROL = 8,
+    SRIOV_NUM_VFS = 16,
+};
+enum pci_command { COMMAND_IO = 1, COMMAND_MEMORY = 2, COMMAND_MASTER = 4, COMMAND_NO_INTX = 0x400 };
+enum sriov_control { SRIOV_VFE = 1, SRIOV_MSE = 8, SRIOV_ARI = 16 };
+enum pci_reset { RESET_NONE, RESET_FLR, RESET_AF, RESET_PM };
+
+struct pci_bar {
+    uint64_t address, size; /* bytes; 0: none, or I/O ports, which no VM gets */
+    uint32_t flags;         /* bits 3..0 as in the register */
+};
+
+struct pci_function {
+    uint16_t rid;
+    uint32_t id;                 /* vendor | device << 16 */
+    uint32_t class;              /* class << 8 | subclass */
+    uint32_t header;             /* 0, or 1: a bridge     */
+    struct pci_function *parent; /* the bridge it is behind; NULL: none */
+    struct pci_function *pf;     /* of a virtual function */
+    struct pci_bar bar[PCI_BARS];
+    uint16_t msix, pcie, sriov, pm, af; /* offsets of capabilities; 0: it has none */
+    uint32_t type;                      /* PCIe device/port type */
+    enum pci_reset reset;
+    uint32_t msix_bar, msix_offset, msix_count;
+    uint32_t secondary, subordinate;    /* a bridge's buses */
+    struct pci_bar window[2];           /* and what it forwards: memory, prefetchable memory */
+    uint32_t vfs, vf_offset, vf_stride; /* its virtual functions; 0: none that could be used */
+    struct pci_bar vf_bar[PCI_BARS];    /* of the first; the others' follow */
+};
+
+/* `size`: 1, 2 or 4 bytes, `offset` a multiple of it below 4096; no such function reads as all ones. */
+uint32_t pci_read(uint16_t rid, uint32_t offset, uint32_t size);
+void pci_write(uint16_t rid, uint32_t offset, uint32_t size, uint32_t value);
+static inline uint32_t pci_read16(const struct pci_function *f, uint32_t offset) { return pci_read(f->rid, offset, 2); }
+static inline uint32_t pci_read32(const struct pci_function *f, uint32_t offset) { return pci_read(f->rid, offset, 4); }
+static inline void pci_write16(const struct pci_function *f, uint32_t offset, uint32_t value) { pci_write(f->rid, offset, 2, value); }
+static inline void pci_write32(const struct pci_function *f, uint32_t offset, uint32_t value) { pci_write(f->rid, offset, 4, value); }
+
+/* Find all functions in the `buses` first buses of the configuration space at `ecam`, physical. BARs are measured
+   with decoding off. NULL, or why not all were found. */
+const char *pci_scan(uint64_t ecam, uint32_t buses);
+/* Those of `pci_scan`, by requester ID. */
+uint32_t pci_count(void);
+struct pci_function *pci_function(uint32_t i);
+struct pci_function *pci_find(uint16_t rid);
+/* Physical address of its configuration space (a page). */
+uint64_t pci_ecam(uint16_t rid);
+/* Buses in use: 1 .. 256. */
+uint32_t pci_buses(void);
+
+uint16_t pci_find_extended(const struct pci_function *f, uint32_t id);
+
+/* The six BARs from `offset` on, with decoding off. */
+void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_bar bar[PCI_BARS]);
+void pci_write_bars(const struct pci_function *f, uint32_t offset, const struct pci_bar bar[PCI_BARS]);
+
+/* Give the virtual functions of `f` their places; they are there once its owner enables them. */
+void pci_prepare_vfs(struct pci_function *f);
+/* The same places again, after a reset. */
+void pci_restore_vfs(const struct pci_function *f);
+/* Virtual function `n` of `pf` as it will be; what only it can tell is not filled in. */
+void pci_make_vf(struct pci_function *pf, uint32_t n, struct pci_function *vf);
+/* Read capabilities and class; for a virtual function once it is there. */
+void pci_read_capabilities(struct pci_function *f);
+/* Does it answer, and is, of a virtual function, the power to do so given? */
+bool pci_is_there(const struct pci_function *f);
+
+/* The requester ID that stands for its isolation group: functions between which no IOMMU stands share one. */
+uint16_t pci_group(const struct pci_function *f);
+/* Is [address, address + size) forwarded to `f`, and does no other function's BAR meet it? */
+bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size);
+
+/* Stop its DMA and interrupts, and begin a reset, which may take 100 ms. */
+void pci_stop(const struct pci_function *f);
+/* After that: all registers that a reset clears and that are root's as they were; decoding and bus mastering off. */
+void pci_restore(const struct pci_function *f);
+
+#endif
