@@ -55,11 +55,12 @@ static void msr_allow(unsigned map, uint32_t msr, unsigned access)
 }
 
 /* The local APIC of a vCPU with a core of its own: all but what leaves the core (ICR) or could upset it (LVT but for the
-   timer). While it has a VMM, that one answers for the timer's count, which an emulator under -icount cannot be asked. */
+   timer). While it has a VMM, that one answers for the timer's count, which an emulator under -icount cannot be asked:
+   it counts from the write of the divider on, before those of the initial count, which would never let a guest be quiet. */
 static void allow_apic(unsigned map)
 {
     for (uint32_t r = 0; r < 0x40; r++) {
-        bool count = r == 0x39 && map == MAP_OWN, start = (r == 0x38 || r == 0x3e) && map == MAP_OWN;
+        bool count = r == 0x39 && map == MAP_OWN, start = r == 0x3e && map == MAP_OWN;
         bool kept = r == 0x30 || (r >= 0x33 && r <= 0x37) || r == 0x2f;
         msr_allow(map, MSR_X2APIC + r, (count ? 0 : READ) | (kept || start ? 0 : WRITE));
     }
