@@ -255,7 +255,7 @@ static void compile(struct check *check)
         check_sizes(check);
 }
 
-bool job_compile(struct job *job, const char *name, bool batch)
+static bool load(struct job *job, const char *name, bool batch, void (*work)(struct check *))
 {
     struct check check = {.job = job, .batch = batch};
     struct plan_text *text = NULL;
@@ -266,9 +266,13 @@ bool job_compile(struct job *job, const char *name, bool batch)
         const char *slash = strrchr(name, '/');
         check.text = text;
         check.folder = slash ? host_text("%.*s", (int)(slash - name) + 1, name) : host_text("./");
-        compile(&check);
+        work(&check);
         text_free(text);
     }
     source_close(&check.source);
     return check.source.errors == 0;
 }
+
+bool job_compile(struct job *job, const char *name, bool batch) { return load(job, name, batch, compile); }
+
+bool job_machine(struct job *job, const char *name) { return load(job, name, false, check_machine); }

@@ -52,6 +52,9 @@ struct job {
    `batch`: its VMs are told to end by themselves. Packaged kernels are fetched if they are not there. */
 bool job_compile(struct job *job, const char *name, bool batch);
 
+/* Only the machine of that plan. */
+bool job_machine(struct job *job, const char *name);
+
 /* The disks of the machine's devices, d0, d1, ..., and a private copy of the iSCSI disk, `iscsi`. */
 bool job_stage_devices(const struct job *job, const char *folder);
 

@@ -24,13 +24,13 @@ static const struct command commands[] = {
     {"run", "btljh", help_run, run},
     {"check", "h", help_check, check},
     {"build", "boih", help_build, build},
+    {"probe", "jtph", help_probe, probe},
 };
 
 static const struct option long_options[] = {
-    {"batch", no_argument, NULL, 'b'},        {"timeout", required_argument, NULL, 't'},
-    {"logs", required_argument, NULL, 'l'},   {"json", required_argument, NULL, 'j'},
-    {"output", required_argument, NULL, 'o'}, {"iso", no_argument, NULL, 'i'},
-    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    {"batch", no_argument, NULL, 'b'},      {"timeout", required_argument, NULL, 't'}, {"logs", required_argument, NULL, 'l'},
+    {"json", required_argument, NULL, 'j'}, {"output", required_argument, NULL, 'o'},  {"iso", no_argument, NULL, 'i'},
+    {"plan", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
 };
 
 int check(const struct options *options)
@@ -67,6 +67,7 @@ static bool set_option(struct options *options, int letter)
     case 'b': options->batch = true; return true;
     case 'l': options->logs = optarg; return true;
     case 'j': options->json = optarg; return true;
+    case 'p':
     case 'o': options->output = optarg; return true;
     case 'i': options->iso = true; return true;
     case 'h': options->help = true; return true;
@@ -115,7 +116,7 @@ static int start(const struct command *command, int argc, char *argv[])
     }
     if (!options.plan && command->start == run)
         options.plan = host_source("examples/pair.yaml");
-    if (!options.plan) {
+    if (!options.plan && command->start != probe) {
         host_fail("%s: which plan?", command->name);
         return EXIT_USAGE;
     }

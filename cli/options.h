@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct options {
-    const char *plan, *logs, *json, *output;
+    const char *plan, *logs, *json, *output; /* output: build's folder, probe's plan */
     bool batch, iso, help;
     uint64_t timeout;  /* seconds, 0: none */
     char *const *args; /* what follows `--`, ended by NULL */
@@ -18,5 +18,6 @@ struct options {
 int run(const struct options *options);
 int build(const struct options *options);
 int check(const struct options *options);
+int probe(const struct options *options);
 
 #endif
