@@ -1,13 +1,24 @@
-# Packaged kernels and the userland for them: $(O)/kernels/NAME/{vmlinuz,vmlinux,initrd}.
+# Packaged kernels and the userlands for them: $(O)/kernels/NAME/{vmlinuz,vmlinux,initrd,initrd-net,root.ext4}.
 # The tool asks for the ones a plan names; `make guest` makes the usual one.
 guest: $(O)/kernels/debian/initrd
+
+USERLAND     = guest/common.sh guest/mkinitrd
+NET_PROGRAMS = $(if $(wildcard guest/hairline-guest.c),$(O)/guest/hairline-guest)
+ISCSI        = $(O)/guest/open-iscsi
 
 $(O)/kernels/%/vmlinuz: guest/fetch-kernel
 	@mkdir -p $(O)/kernels
 	@guest/fetch-kernel $* $(@D)
+$(ISCSI)/iscsistart: guest/fetch-iscsi
+	@mkdir -p $(O)/guest
+	@guest/fetch-iscsi $(@D)
 $(O)/kernels/%/vmlinux: $(O)/kernels/%/vmlinuz ;
-$(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init guest/mkinitrd
-	@guest/mkinitrd $(@D)
+$(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init $(USERLAND)
+	@guest/mkinitrd plain $(@D) $@
+$(O)/kernels/%/initrd-net: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS) $(ISCSI)/iscsistart
+	@LD_LIBRARY_PATH=$(ISCSI) guest/mkinitrd net $(@D) $@ $(NET_PROGRAMS) $(ISCSI)/iscsistart
+$(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS)
+	@guest/mkinitrd root $(@D) $@ $(NET_PROGRAMS)
 
 .PHONY: guest
 .PRECIOUS: $(O)/kernels/%/vmlinuz

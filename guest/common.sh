@@ -1,0 +1,74 @@
+#!/bin/sh
+# What the first processes of all example guests share; sourced.
+failed=0 patience=240 # seconds to wait for another machine that is still booting
+
+word() { # word KEY: the value of KEY=value on the command line
+    for w in $cmdline; do
+        case $w in "$1="*) echo "${w#*=}" ;; esac
+    done
+}
+
+check() { # check WHAT COMMAND...: run it, say how it went
+    what=$1
+    shift
+    if "$@"; then
+        echo "CHECK $what ok"
+    else
+        echo "CHECK $what FAIL"
+        failed=1
+    fi
+}
+
+until_true() { # until_true SECONDS COMMAND...: try again and again
+    end=$(($(cut -d. -f1 /proc/uptime) + $1))
+    shift
+    until "$@"; do
+        [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || return 1
+        sleep 1
+    done
+}
+
+mount_all() {
+    mount -t devtmpfs none /dev
+    mount -t proc none /proc
+    mount -t sysfs none /sys
+    mount -t tmpfs none /run
+}
+
+who_am_i() {
+    cmdline=$(cat /proc/cmdline)
+    name=$(word hairline.name)
+    role=$(word hairline.role)
+    hostname "${name:=guest}"
+}
+
+load() { # load LIST: the modules of /modules/LIST
+    while read -r module; do
+        insmod "/modules/$module" 2>/dev/null # crc32c-intel refuses some processors
+    done <"/modules/$1"
+}
+
+same_data() { # same_data FOLDER: what is written there is what is read from its disk
+    dd if=/dev/urandom of=/run/data bs=64k count=16 2>/dev/null
+    cp /run/data "$1/data" && sync && echo 3 >/proc/sys/vm/drop_caches
+    cmp /run/data "$1/data"
+}
+
+disk_check() { # disk_check DISK: mount it, read it; write to it and read back, where it lets us
+    mkdir -p "/mnt/$1"
+    if [ "$(cat "/sys/block/$1/ro")" = 1 ]; then
+        mount -t ext4 -o ro "/dev/$1" "/mnt/$1" && cat "/mnt/$1/README"
+        return
+    fi
+    mount -t ext4 "/dev/$1" "/mnt/$1" && cat "/mnt/$1/README" && same_data "/mnt/$1"
+}
+
+ping_check() { ping -c 1 -W 2 -q "$1" >/dev/null 2>&1; }
+
+page_check() { # page_check NAME IP: its page over HTTP is its own
+    [ "$(timeout 5 wget -q -O - "http://$2/" 2>/dev/null)" = "hello from $1" ]
+}
+
+say_checks() { [ "$failed" = 0 ] && echo "HAIRLINE-CHECKS: ok" || echo "HAIRLINE-CHECKS: failed"; }
+
+is_batch() { case " $cmdline " in *" hairline.batch "*) ;; *) return 1 ;; esac }
