@@ -6,6 +6,7 @@
 #include <cap.h>
 #include <check.h>
 #include <core.h>
+#include <dv.h>
 #include <ec.h>
 #include <ipc.h>
 #include <mr.h>
@@ -34,6 +35,10 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
     case CALL_MR_SCRUB: return mr_scrub(pd, a[0]);
     case CALL_DISENGAGE: return alone_disengage(pd, a[0], a[1]);
     case CALL_CORE_START: return core_start(pd, a[0], a[1]);
+    case CALL_IOMMU_START: return iommu_start(pd, a[0], a[1], a[2], value);
+    case CALL_IOMMU_FAULT: return iommu_fault(pd, a[0], a[1], value);
+    case CALL_DV_CREATE: return dv_create(pd, a[0], a[1]);
+    case CALL_DV_IRQ: return dv_irq(pd, a[0], a[1], value);
     default: return BAD_CALL;
     }
 }

@@ -23,6 +23,8 @@
 /* The kernel's own view of frames that it cleans, a few at a time. */
 #define SCRUB_WINDOW 0xffffffffbfe00000ull
 #define SCRUB_FRAMES 64u
+/* Behind it, in the same page table: the registers of IOMMUs. */
+#define IOMMU_WINDOW (SCRUB_WINDOW + SCRUB_FRAMES * PAGE_SIZE)
 
 #define AP_PAGE 0x8u /* physical page 0x8000: the boot stub put the APs' trampoline there */
 

@@ -1,6 +1,7 @@
 /* Cores: coming up, the graph lock, rendezvous, the inbox. */
 #include <apic.h>
 #include <cap.h>
+#include <dv.h>
 #include <sched.h>
 #include <vcpu.h>
 
@@ -111,6 +112,8 @@ void core_sync(uint32_t purge, uint32_t flush)
     struct core *self = cpu_core();
     sync_purge = purge;
     sync_flush = flush;
+    if (flush)
+        iommu_flush(); /* before a core drops the interrupts that it still has */
     for (uint32_t i = 0; i < core_count; i++) {
         if (&cores[i] == self || (core_left(&cores[i]) && !((purge | flush) >> i & 1)))
             continue;

@@ -62,9 +62,9 @@ void graph_unlock(void);
 #define SYNC_HOST (1u << 31) /* a flush mask that names no core */
 
 /* Every core leaves the kernel once (this one as it is), takes its inbox, flushes its host TLB, and drops
-   what is dead: from its queues if its bit in `purge` is set. `flush`: cores that drop guests' translations, too.
-   After it no core holds a pointer that it read before. A core whose guest has disengaged holds none but its
-   guest's own, and is let alone unless one of the masks names it. Graph lock. */
+   what is dead: from its queues if its bit in `purge` is set. `flush`: cores that drop guests' translations, too;
+   unless it is 0, IOMMUs drop all of theirs. After it no core holds a pointer that it read before. A core whose
+   guest has disengaged holds none but its guest's own, and is let alone unless one of the masks names it. Graph lock. */
 void core_sync(uint32_t purge, uint32_t flush);
 void core_sync_poll(void);
 

@@ -86,6 +86,22 @@ static inline uint64_t cpu_tsc(void)
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
     return (uint64_t)hi << 32 | lo;
 }
+/* Registers of devices; in order with memory. */
+static inline uint32_t cpu_read32(uint64_t va)
+{
+    uint32_t v;
+    __asm__ volatile("movl (%1), %0" : "=r"(v) : "r"(va) : "memory");
+    return v;
+}
+static inline uint64_t cpu_read64(uint64_t va)
+{
+    uint64_t v;
+    __asm__ volatile("movq (%1), %0" : "=r"(v) : "r"(va) : "memory");
+    return v;
+}
+static inline void cpu_write32(uint64_t va, uint32_t v) { __asm__ volatile("movl %0, (%1)" : : "r"(v), "r"(va) : "memory"); }
+static inline void cpu_write64(uint64_t va, uint64_t v) { __asm__ volatile("movq %0, (%1)" : : "r"(v), "r"(va) : "memory"); }
+static inline void cpu_wbinvd(void) { __asm__ volatile("wbinvd" : : : "memory"); }
 static inline void cpu_outb(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
 static inline uint8_t cpu_inb(uint16_t port)
 {

@@ -5,6 +5,7 @@
  */
 #include <cap.h>
 #include <core.h>
+#include <dv.h>
 #include <ec.h>
 #include <mr.h>
 #include <pd.h>
@@ -65,7 +66,7 @@ static uint32_t cores_to_purge(void)
     return mask;
 }
 
-/* Before the cores flush their TLBs: nothing that goes is mapped in a PD that stays. The cores to flush. */
+/* Before TLBs are flushed: nothing that goes is mapped in a PD that stays, or in the reach of a device. The cores to flush. */
 static uint32_t unmap(void)
 {
     uint32_t flush = 0;
@@ -73,6 +74,10 @@ static uint32_t unmap(void)
         struct object *o = &objects[dead[i]];
         if (o->head.type == OBJ_MR)
             flush |= mr_unmap_all(&o->mr, 0);
+        else if (o->head.type == OBJ_DV)
+            flush |= dv_detach(&o->dv);
+        else if (o->head.type == OBJ_SC)
+            flush |= dv_forget(o->sc.home);
         else if (o->head.type == OBJ_EC)
             ec_unmap(&o->ec);
     }
@@ -135,7 +140,7 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
     core_sync(purge, flush); /* nobody finds, holds or posts what is dead after this, */
     abort_waiters();
     core_sync(purge, 0); /* nor is it in an inbox, or locked by a waiter's time-out, after this */
-    static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};
+    static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_DV, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++)
         sweep(order[i]);
     return OK;

@@ -133,6 +133,14 @@ struct mp {
     uint64_t va, frames;
 };
 
+/* A function behind an IOMMU: owned and paid by the guest PD whose table its DMA goes through. */
+struct dv {
+    struct head head;
+    uint16_t rid; /* PCI requester ID: bus << 8 | device << 3 | function */
+    uint8_t unit, slot;
+    struct ec *vcpu[DV_IRQS]; /* whose core each interrupt goes to; NULL: nowhere */
+};
+
 struct object {
     union {
         struct head head;
@@ -143,6 +151,7 @@ struct object {
         struct sm sm;
         struct mr mr;
         struct mp mp;
+        struct dv dv;
         uint8_t size[384];
     };
 } __attribute__((aligned(64)));

@@ -25,6 +25,35 @@ void *frame_new(struct pd *payer)
     return &pool[i];
 }
 
+/* Where `frames` free ones lie together; POOL_FRAMES: nowhere. */
+static uint32_t find_run(uint32_t frames)
+{
+    uint32_t run = 0;
+    for (uint32_t i = 0; i < POOL_FRAMES; i++) {
+        run = frame_owner[i] ? 0 : run + 1;
+        if (run == frames)
+            return i + 1 - frames;
+    }
+    return POOL_FRAMES;
+}
+
+void *frame_run(struct pd *payer, uint32_t frames)
+{
+    uint32_t first = find_run(frames), left = 0;
+    if (first == POOL_FRAMES || frames > payer->frames_left)
+        return 0;
+    for (uint32_t i = first; i < first + frames; i++) {
+        frame_owner[i] = object_index(payer);
+        cpu_zero_page(&pool[i]);
+    }
+    for (uint32_t i = 0; i < frame_count; i++)
+        if (!frame_owner[frame_stack[i]])
+            frame_stack[left++] = frame_stack[i];
+    payer->frames_left -= frames;
+    stat.frames_free = frame_count = left;
+    return &pool[first];
+}
+
 void frame_free(void *frame)
 {
     uint16_t i = (uint16_t)((struct frame *)frame - pool);

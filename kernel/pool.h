@@ -12,6 +12,8 @@ void pool_init(void);
 
 /* A zeroed frame paid by `payer`, or NULL when its quota or the pool is used up. */
 void *frame_new(struct pd *payer);
+/* `frames` of them, one behind the other. */
+void *frame_run(struct pd *payer, uint32_t frames);
 /* Back to the pool and to the quota of whoever paid. */
 void frame_free(void *frame);
 /* All frames that `owner` still has, page tables and all. */

@@ -1,6 +1,8 @@
 /* The page-table walker. Level 0 is a 4 KiB leaf, 1: 2 MiB, 2: 1 GiB; 3 is the top table. */
 #include <ptab.h>
 
+uint64_t ptab_dma;
+
 static unsigned shift(unsigned level) { return PAGE_SHIFT + TABLE_BITS * level; }
 static uint64_t pages(unsigned level) { return 1ull << (TABLE_BITS * level); }
 static uint64_t index_at(uint64_t va, unsigned level) { return (va >> shift(level)) & (TABLE_ENTRIES - 1); }
@@ -58,7 +60,7 @@ static uint64_t *leaf_entry(struct pd *pd, uint64_t va, unsigned level)
     unsigned at;
     uint64_t *e;
     while (e = descend(pd, va, level, &at), at > level) {
-        *e = cpu_pa(frame_new(pd)) | PTE_PRESENT | PTE_WRITE | PTE_USER;
+        *e = cpu_pa(frame_new(pd)) | PTE_PRESENT | PTE_WRITE | PTE_USER | ptab_dma | (ptab_dma ? PTE_DMA_LEVEL(at) : 0);
         pd->tables++;
         stat.table_frames++;
     }
@@ -71,6 +73,7 @@ uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, u
     uint64_t s = plan(pd, va, frame, frames, &tables);
     if (s)
         return s;
+    bits |= bits & PTE_WRITE ? ptab_dma : ptab_dma & PTE_DMA_READ;
     for (uint64_t done = 0, n; done < frames; done += n, va += n << PAGE_SHIFT) {
         unsigned level = leaf_level(pd, va, frame + done, frames - done);
         n = pages(level);

@@ -14,6 +14,15 @@
 #define PTE_LARGE    0x80ull
 #define PTE_NX       (1ull << 63)
 
+/* What AMD-Vi reads where the processor and VT-d read nothing: rights in every entry, and in a table's the level of the table that
+   it leads to (48882 2.2.3). */
+#define PTE_DMA_READ     (1ull << 61)
+#define PTE_DMA_WRITE    (1ull << 62)
+#define PTE_DMA_LEVEL(n) ((uint64_t)(n) << 9)
+
+/* The rights that tables carry for AMD-Vi; 0: there is none, and VT-d wants the bits to be 0. Set before the first guest PD is made. */
+extern uint64_t ptab_dma;
+
 /*
  * Map host frames [frame, frame + frames) at `va` of `pd`, in the largest pages
  * (1 GiB, 2 MiB, 4 KiB) that both addresses and what is there allow. `bits` are

@@ -16,13 +16,15 @@ struct machine {
     uint64_t cr0, cr3[MACHINE_CORES]; /* CR0 of all cores: only TS matters                    */
     uint64_t xcr0, dr[4];
     uint8_t fpu[MACHINE_FPU];
-    uint64_t timer_at[MACHINE_CORES]; /* TSC at which the APIC timer fires; 0: never          */
-    uint32_t ipis;                    /* bit i: an IPI waits at core i                        */
-    uint32_t apic_id;                 /* of the core that is coming up; core n has n          */
-    uint32_t started;                 /* INIT, SIPI, SIPI that were sent                      */
-    void (*relax)(void);              /* what happens elsewhere while a core spins            */
-    void (*flushed)(void);            /* told of every CR3 write                              */
-    char serial[128];                 /* what the kernel said at the end                      */
+    uint64_t timer_at[MACHINE_CORES];              /* TSC at which the APIC timer fires; 0: never          */
+    uint32_t ipis;                                 /* bit i: an IPI waits at core i                        */
+    uint32_t apic_id;                              /* of the core that is coming up; core n has n          */
+    uint32_t started;                              /* INIT, SIPI, SIPI that were sent                      */
+    void (*relax)(void);                           /* what happens elsewhere while a core spins            */
+    void (*flushed)(void);                         /* told of every CR3 write                              */
+    uint64_t (*read)(uint64_t va, unsigned bytes); /* registers of devices  */
+    void (*write)(uint64_t va, unsigned bytes, uint64_t v);
+    char serial[128]; /* what the kernel said at the end                      */
 };
 extern struct machine machine;
 
@@ -45,6 +47,11 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_rdmsr(msr)                  machine_rdmsr(msr)
 #define cpu_wrmsr(msr, v)               machine_wrmsr(msr, v)
 #define cpu_tsc()                       (machine.tsc)
+#define cpu_read32(va)                  ((uint32_t)machine.read(va, 4))
+#define cpu_read64(va)                  machine.read(va, 8)
+#define cpu_write32(va, v)              machine.write(va, 4, v)
+#define cpu_write64(va, v)              machine.write(va, 8, v)
+#define cpu_wbinvd()                    ((void)0)
 #define cpu_outb(port, v)               machine_say(v)
 #define cpu_inb(port)                   0x20
 #define cpu_cr0()                       (machine.cr0)

@@ -42,7 +42,7 @@ static bool objects_have_owners(void)
 {
     for (uint32_t i = FIRST; i < OBJECTS; i++) {
         const struct head *h = &objects[i].head;
-        if (h->type != OBJ_NONE && (h->type > OBJ_SYS || h->dead || !h->gen || !descends_from_kernel(h->owner)))
+        if (h->type != OBJ_NONE && (h->type > OBJ_DV || h->dead || !h->gen || !descends_from_kernel(h->owner)))
             return false;
     }
     return objects[NOBODY].head.type == OBJ_NONE && is(KERNEL, OBJ_PD);

@@ -1,0 +1,150 @@
+/* AMD's IOMMU: host page tables that are also the processor's, interrupt remapping, commands in a ring. Sections are those of
+   AMD's specification 48882, revision 3.08. */
+#include <iommu.h>
+
+enum reg { /* 3.4 */
+           DEVICE_TABLE = 0x00,
+           COMMANDS = 0x08,
+           EVENTS = 0x10,
+           CONTROL = 0x18,
+           EXCLUSION = 0x20,
+           FEATURES = 0x30,
+           COMMAND_HEAD = 0x2000,
+           COMMAND_TAIL = 0x2008,
+           EVENT_HEAD = 0x2010,
+           EVENT_TAIL = 0x2018,
+           STATUS = 0x2020
+};
+
+enum { CAN_X2APIC = 1 << 2, CAN_FLUSH_ALL = 1 << 6, CAN_WIDE_IRTE = 1 << 7, LEVELS_RESERVED = 3 << 10 };
+#define ENABLE     1ull
+#define LOG_EVENTS (1ull << 2)
+#define COHERENT   (1ull << 10)
+#define RUN        (1ull << 12)
+#define WIDE_IRTE  (1ull << 17)
+#define X2APIC     (1ull << 50)
+#define RING_256   (8ull << 56) /* of commands or events, in their base registers */
+#define OVERFLOW   1ull
+
+/* Device table entries (2.2.2.1). Invalid ones would let all through. */
+#define VALID     3ull /* the entry and its translation */
+#define LEVELS_4  (4ull << 9)
+#define MAY_READ  (1ull << 61)
+#define MAY_WRITE (1ull << 62)
+#define IRQ_VALID 1ull
+#define IRQ_512   (9ull << 1)
+#define IRQ_REMAP (2ull << 60) /* 0: fixed interrupts are blocked, as all others are */
+
+#define DO_ALL  (8ull << 60) /* 2.4.8 */
+#define DO_WAIT (1ull << 60 | 1)
+
+#define WORDS     (PAGE_SIZE / sizeof(uint64_t))
+#define IRQ_WORDS (2 * WORDS) /* of a function: all 512 indices that a message can carry lead to its own entries */
+
+static uint64_t *nothing(const struct iommu *u) { return u->interrupts - WORDS; }
+static uint64_t *events(const struct iommu *u) { return u->interrupts - 2 * WORDS; }
+
+bool amdvi_able(struct iommu *u)
+{
+    uint64_t can = cpu_read64(u->regs + FEATURES);
+    u->wide = can & CAN_X2APIC && can & CAN_WIDE_IRTE;
+    return can & CAN_FLUSH_ALL && (can & LEVELS_RESERVED) != LEVELS_RESERVED;
+}
+
+/* The device table; commands, events, a page table that maps nothing; interrupts. */
+uint32_t amdvi_frames(uint32_t buses) { return 2 * buses + 3 + 2 * IOMMU_FUNCTIONS; }
+
+/* Blocked while it changes: the word with the rights is the first to go and the last to come. */
+static void set_entry(struct iommu *u, uint32_t rid, uint64_t space, uint64_t domain, uint64_t interrupts)
+{
+    volatile uint64_t *entry = u->functions + 4 * rid;
+    entry[0] = cpu_pa(nothing(u)) | LEVELS_4 | VALID;
+    entry[1] = domain;
+    entry[2] = interrupts | IRQ_VALID;
+    entry[0] = space | LEVELS_4 | VALID;
+}
+
+static void block(struct iommu *u, uint32_t rid) { set_entry(u, rid, cpu_pa(nothing(u)), 0, 0); }
+
+static uint64_t control(const struct iommu *u) { return ENABLE | LOG_EVENTS | COHERENT | RUN | (u->wide ? WIDE_IRTE | X2APIC : 0); }
+
+static void set_rings(const struct iommu *u)
+{
+    cpu_write64(u->regs + COMMANDS, cpu_pa(u->queue) | RING_256);
+    cpu_write64(u->regs + COMMAND_HEAD, 0);
+    cpu_write64(u->regs + COMMAND_TAIL, 0);
+    cpu_write64(u->regs + EVENTS, cpu_pa(events(u)) | RING_256);
+    cpu_write64(u->regs + EVENT_HEAD, 0);
+    cpu_write64(u->regs + EVENT_TAIL, 0);
+}
+
+void amdvi_enable(struct iommu *u, void *frames)
+{
+    u->functions = frames;
+    u->queue = (void *)(u->functions + 2 * u->buses * WORDS);
+    u->interrupts = u->functions + (2 * u->buses + 3) * WORDS;
+    for (uint32_t rid = 0; rid < u->buses << 8; rid++)
+        block(u, rid);
+    cpu_write64(u->regs + CONTROL, 0);
+    cpu_write64(u->regs + DEVICE_TABLE, cpu_pa(u->functions) | (2 * u->buses - 1));
+    set_rings(u);
+    cpu_write64(u->regs + EXCLUSION, 0);
+    cpu_write64(u->regs + CONTROL, control(u));
+    amdvi_flush(u);
+}
+
+void amdvi_attach(struct iommu *u, const struct dv *dv, uint64_t table)
+{
+    uint64_t interrupts = cpu_pa(u->interrupts + dv->slot * IRQ_WORDS);
+    if (table)
+        set_entry(u, dv->rid, table | MAY_READ | MAY_WRITE, dv->slot + 1, interrupts | IRQ_REMAP | IRQ_512);
+    else
+        block(u, dv->rid);
+}
+
+/* Fixed, edge, physical (2.2.5.2). The table is the function's alone. */
+uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector)
+{
+    volatile uint64_t *table = u->interrupts + dv->slot * IRQ_WORDS;
+    if (u->wide) {
+        table[2 * index] = 0;
+        table[2 * index + 1] = vector | (uint64_t)(apic_id >> 24) << 56;
+        table[2 * index] = vector ? (apic_id & 0xffffff) << 8 | 1 : 0;
+    } else {
+        ((volatile uint32_t *)table)[index] = vector ? vector << 16 | apic_id << 8 | 1 : 0;
+    }
+    return index;
+}
+
+void amdvi_flush(struct iommu *u)
+{
+    iommu_put(u, DO_ALL, 0);
+    u->asked++;
+    iommu_put(u, DO_WAIT | cpu_pa(&u->done), u->asked);
+    cpu_write64(u->regs + COMMAND_TAIL, u->tail * sizeof *u->queue);
+    for (uint32_t n = 0; once(u->done) != u->asked; n++)
+        iommu_patience(n);
+}
+
+/* A full log stops until it is told to go on (2.5.13). */
+static void go_on(const struct iommu *u)
+{
+    if (!(cpu_read64(u->regs + STATUS) & OVERFLOW))
+        return;
+    cpu_write64(u->regs + CONTROL, control(u) & ~LOG_EVENTS);
+    cpu_write64(u->regs + STATUS, OVERFLOW);
+    cpu_write64(u->regs + CONTROL, control(u));
+}
+
+/* The reason: the event's code, and four of its flags: PE, RW, PR, I (2.5.3). */
+uint64_t amdvi_fault(struct iommu *u)
+{
+    if (cpu_read64(u->regs + EVENT_TAIL) == u->fault)
+        return 0;
+    const uint64_t *event = events(u) + u->fault / sizeof *event;
+    uint64_t what = event[0], address = event[1];
+    u->fault = (u->fault + 16) % PAGE_SIZE;
+    cpu_write64(u->regs + EVENT_HEAD, u->fault);
+    go_on(u);
+    return iommu_record(what, address >> PAGE_SHIFT, what >> 60 << 4 | (what >> 51 & 0xf));
+}

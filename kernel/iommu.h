@@ -1,0 +1,65 @@
+/*
+ * The two kinds of IOMMU behind one interface: vtd.c (VT-d 3.3) and amdvi.c
+ * (AMD IOMMU 3.08). A unit's tables and queue are frames of the kernel's pool.
+ * Graph lock throughout.
+ */
+#ifndef KERNEL_IOMMU_H
+#define KERNEL_IOMMU_H
+
+#include <object.h>
+
+#define IOMMU_FUNCTIONS 16u  /* behind one unit, assigned at a time        */
+#define IOMMU_QUEUE     256u /* commands: one frame                        */
+#define IOMMU_FRAMES    4u   /* the most that a unit's registers take      */
+
+struct iommu {
+    uint64_t done; /* the unit writes `asked` here when it is done with all commands before */
+    uint64_t asked;
+    uint64_t regs;        /* where its registers are mapped                        */
+    uint64_t *functions;  /* its table of functions, by bus or requester ID        */
+    uint64_t (*queue)[2]; /* of commands                                           */
+    uint64_t *interrupts; /* IOMMU_FUNCTIONS times the same number of entries      */
+    uint32_t buses;       /* [0, buses) are behind it, as far as root says         */
+    uint32_t tail;        /* of the queue                                          */
+    uint32_t fault;       /* where the next fault is looked for                    */
+    bool wide, coherent;  /* interrupts reach 32-bit APIC IDs; it looks into caches */
+    struct dv *dv[IOMMU_FUNCTIONS];
+};
+
+/* Has it all that is needed, and is it off? Changes nothing. */
+bool vtd_able(struct iommu *u);
+bool amdvi_able(struct iommu *u);
+
+/* Frames of the tables for `buses`; then to use them (one run, zeroed): from there on all is blocked. */
+uint32_t vtd_frames(uint32_t buses);
+uint32_t amdvi_frames(uint32_t buses);
+void vtd_enable(struct iommu *u, void *frames);
+void amdvi_enable(struct iommu *u, void *frames);
+
+/* The function translates through the page table at physical address `table`; 0: all is blocked. A flush follows. */
+void vtd_attach(struct iommu *u, const struct dv *dv, uint64_t table);
+void amdvi_attach(struct iommu *u, const struct dv *dv, uint64_t table);
+
+/* Interrupt `index` goes to `vector` of the core with that APIC ID; vector 0: nowhere. What its message must carry. A flush follows. */
+uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector);
+uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector);
+
+/* Forget all that was read from tables, and let accesses under way end. Waits for it. */
+void vtd_flush(struct iommu *u);
+void amdvi_flush(struct iommu *u);
+
+/* The oldest fault, as CALL_IOMMU_FAULT tells it; 0: none. */
+uint64_t vtd_fault(struct iommu *u);
+uint64_t amdvi_fault(struct iommu *u);
+
+/* For the two. Queue a command; it is taken note of when the tail is written. */
+void iommu_put(struct iommu *u, uint64_t low, uint64_t high);
+/* In each turn `n` of a loop that waits for a unit: one that never answers ends the machine. */
+void iommu_patience(uint32_t n);
+
+static inline uint64_t iommu_record(uint64_t rid, uint64_t page, uint64_t reason)
+{
+    return (rid & 0xffff) << 48 | (page & 0xffffffffff) << 8 | (reason & 0xff);
+}
+
+#endif
