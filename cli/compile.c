@@ -188,6 +188,8 @@ static void compile_cmdline(struct check *check)
             fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, i + 1);
             separator = ",";
         }
+    if (vm->mode == MODE_DEDICATED)
+        fprintf(out, " hairline.disengage=%s", disengages[vm->disengage].word);
     if (vm->mode == MODE_DEDICATED && check->job->iscsi.path)
         fprintf(out, " hairline.iscsi=10.0.2.2:%u", check->job->iscsi_port);
     if (check->batch)

@@ -1,6 +1,7 @@
 #include <cli/machine.h>
 #include <cli/host.h>
 #include <cli/qemu.h>
+#include <cli/target.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -76,12 +77,20 @@ static bool spawn(struct machine *machine, const char *const argv[])
     return host_fail("cannot start QEMU: %s", strerror(errno));
 }
 
+static bool start_target(struct machine *machine, const struct job *job)
+{
+    if (!job->iscsi.path)
+        return true;
+    machine->target = target_start(machine->folder, job->iscsi_port);
+    return machine->target > 0;
+}
+
 bool machine_start(struct machine *machine, const struct job *job, char *const args[])
 {
     const char *argv[QEMU_ARGS];
     *machine = (struct machine){.input = -1, .output = -1};
     return qemu_is_usable() && make_folder(machine) && job_stage(job, machine->folder, false) && job_stage_devices(job, machine->folder) &&
-           qemu_arguments(machine->folder, job, args, argv) && spawn(machine, argv);
+           start_target(machine, job) && qemu_arguments(machine->folder, job, args, argv) && spawn(machine, argv);
 }
 
 int machine_stop(struct machine *machine, bool kill_it)
@@ -111,6 +120,8 @@ void machine_show_errors(const struct machine *machine)
 
 void machine_remove(struct machine *machine)
 {
+    if (machine->target)
+        target_stop(machine->target);
     DIR *folder = machine->folder[0] ? opendir(machine->folder) : NULL;
     for (struct dirent *entry; folder && (entry = readdir(folder));)
         unlinkat(dirfd(folder), entry->d_name, 0);

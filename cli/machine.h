@@ -11,6 +11,7 @@
 struct machine {
     char folder[64]; /* its private folder: links to the files, QEMU's own messages */
     pid_t pid;       /* 0: not running */
+    pid_t target;    /* the iSCSI target's, 0: there is none */
     int input, output;
 };
 
@@ -21,7 +22,7 @@ bool machine_start(struct machine *machine, const struct job *job, char *const a
 /* End QEMU if it still runs and take it away; its exit code. */
 int machine_stop(struct machine *machine, bool kill_it);
 
-/* Show what QEMU said on its stderr; remove the folder. */
+/* Show what QEMU said on its stderr; end the iSCSI target and remove the folder. */
 void machine_show_errors(const struct machine *machine);
 void machine_remove(struct machine *machine);
 

@@ -2,6 +2,7 @@
 #include <cli/host.h>
 #include <cli/machine.h>
 #include <cli/options.h>
+#include <cli/target.h>
 
 #include <errno.h>
 #include <poll.h>
@@ -164,6 +165,7 @@ int run(const struct options *options)
 {
     struct session s = {.options = options};
     static struct job job;
+    job.iscsi_port = target_port();
     if (!job_compile(&job, options->plan, options->batch))
         return EXIT_USAGE;
     int code = EXIT_USAGE;

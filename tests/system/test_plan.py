@@ -348,7 +348,7 @@ def test_build_dedicated(house):
     assert office[1:5] == (0, 1, 16 << 20, 0b10011) and office[16:20] == (0, 0, 0, 0)
     assert struct.unpack("<16I", web[20])[:8] == (2, 0, 0x200, 0, 0, 0, 0, 0)
     assert struct.unpack("<16I", db[20])[:8] == (1, 0, 0x108, 0, 0, 0x200, 0, 0)
-    assert web[22].rstrip(b"\0") == b"hairline.name=web hairline.iscsi=10.0.2.2:3260"
+    assert web[22].rstrip(b"\0") == b"hairline.name=web hairline.disengage=auto hairline.iscsi=10.0.2.2:3260"
     assert office[22].rstrip(b"\0") == b"hairline.name=office"
 
 
