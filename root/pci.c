@@ -196,6 +196,7 @@ const char *pci_scan(uint64_t base, uint32_t buses)
     bool full = false;
     ecam_base = base;
     bus_limit = buses;
+    functions = 0;
     ecam = base ? memory_open(base, (uint64_t)buses << 20, MR_READ | MR_WRITE) : 0;
     if (!ecam)
         return "the machine has no memory-mapped PCI configuration space";

@@ -1,0 +1,256 @@
+/*
+ * Configuration space of functions that may say anything, in plain memory (so BARs read back what is written: none
+ * is found), and what a VM may write there.
+ */
+#include "test.h"
+#include <root/clock.h>
+#include <root/config.h>
+#include <root/memory.h>
+#include <stdlib.h>
+
+enum { BUSES = 4, SPACE = BUSES << 20 };
+enum { PM = 0x40, MSIX = 0x50, PCIE = 0x60, SRIOV = 0x160 };
+
+static uint8_t *space;
+
+void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
+{
+    (void)perm;
+    return base && size == SPACE ? space : NULL;
+}
+uint64_t clock_ticks(uint64_t ms) { return ms; }
+void clock_sleep(uint64_t until) { (void)until; }
+
+static uint8_t *at(uint32_t rid, uint32_t offset) { return space + ((uint64_t)rid << 12) + offset; }
+static void set(uint32_t rid, uint32_t offset, uint32_t bytes, uint64_t value) { memcpy(at(rid, offset), &value, bytes); }
+
+static int begin(void **state)
+{
+    (void)state;
+    space = malloc(SPACE);
+    assert_non_null(space);
+    memset(space, 0xff, SPACE);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    free(space);
+    return 0;
+}
+
+/* A PCIe endpoint with power management, MSI-X and FLR, or a bridge. */
+static void add(uint32_t rid, uint32_t header)
+{
+    memset(at(rid, 0), 0, 4096);
+    set(rid, 0, 4, 0x10c98086);
+    set(rid, 6, 2, 0x10);
+    set(rid, 8, 4, 0x02000001);
+    set(rid, 14, 1, header);
+    set(rid, 0x34, 1, PM);
+    set(rid, PM, 4, 0x00030001 | MSIX << 8);
+    set(rid, MSIX, 4, 0x00090011 | PCIE << 8); /* ten vectors */
+    set(rid, MSIX + 4, 4, 0x2003);
+    set(rid, PCIE, 4, 0x00020010);
+    set(rid, PCIE + 4, 4, 1 << 28);
+}
+
+static void add_bridge(uint32_t rid, uint32_t type, uint32_t secondary, uint32_t subordinate)
+{
+    add(rid, 1);
+    set(rid, 8, 4, 0x06040000);
+    set(rid, PCIE + 2, 2, 2 | type << 4);
+    set(rid, 0x19, 1, secondary);
+    set(rid, 0x1a, 1, subordinate);
+    set(rid, 0x20, 4, 0xfe10fe00); /* forwards fe000000h..fe1fffffh */
+}
+
+static void scan(void) { assert_null(pci_scan(0x10000000, BUSES)); }
+
+static void test_capabilities(void **state)
+{
+    (void)state;
+    add(0x18, 0);
+    scan();
+    const struct pci_function *f = pci_find(0x18);
+    assert_non_null(f);
+    assert_int_equal(pci_count(), 1);
+    assert_int_equal(f->class, 0x0200);
+    assert_int_equal(f->msix, MSIX);
+    assert_int_equal(f->pcie, PCIE);
+    assert_int_equal(f->pm, PM);
+    assert_int_equal(f->reset, RESET_FLR);
+    assert_int_equal(f->msix_count, 10);
+    assert_int_equal(f->msix_bar, 3);
+    assert_int_equal(f->msix_offset, 0x2000);
+    assert_int_equal(f->vfs, 0);
+}
+
+static void test_reset_kinds(void **state)
+{
+    (void)state;
+    add(0, 0), add(8, 0), add(16, 0);
+    set(0, PCIE + 4, 4, 0);
+    set(8, PCIE + 4, 4, 0), set(8, PM + 4, 2, 8); /* keeps its state from D3 to D0 */
+    set(16, PCIE + 4, 4, 0), set(16, PM, 4, 0x02060013 | MSIX << 8);
+    scan();
+    assert_int_equal(pci_find(0)->reset, RESET_PM);
+    assert_int_equal(pci_find(8)->reset, RESET_NONE);
+    assert_int_equal(pci_find(16)->reset, RESET_AF);
+}
+
+static void test_circles(void **state)
+{
+    (void)state;
+    add(0, 0);
+    set(0, PM + 1, 1, PM); /* a capability that is its own next */
+    set(0, 0x34, 1, PM);
+    add(8, 0);
+    set(8, 0x100, 4, 0x10000099); /* and an extended one */
+    scan();
+    assert_int_equal(pci_find(0)->msix, 0);
+    assert_int_equal(pci_find(8)->sriov, 0);
+}
+
+static void test_lists_in_the_header(void **state)
+{
+    (void)state;
+    add(0, 0);
+    set(0, 0x34, 1, 0x10);
+    scan();
+    assert_int_equal(pci_find(0)->pcie, 0);
+}
+
+static void test_bridges(void **state)
+{
+    (void)state;
+    add_bridge(0x08, 4, 1, 2), add_bridge(0x100, 5, 2, 2), add(0x200, 0), add(0x300, 0);
+    scan();
+    assert_int_equal(pci_count(), 3); /* nobody leads to bus 3 */
+    assert_ptr_equal(pci_find(0x200)->parent, pci_find(0x100));
+    assert_int_equal(pci_find(0x08)->window[0].address, 0xfe000000);
+    assert_int_equal(pci_find(0x08)->window[0].size, 0x200000);
+    assert_int_equal(pci_buses(), 3);
+    assert_int_equal(pci_group(pci_find(0x200)), 0x08); /* behind a switch: its root port's */
+    assert_int_equal(pci_read16(pci_find(0x08), PCI_COMMAND), COMMAND_MEMORY | COMMAND_MASTER);
+    assert_int_equal(pci_read16(pci_find(0x200), PCI_COMMAND) & COMMAND_MASTER, 0);
+}
+
+static void test_bridges_in_a_circle(void **state)
+{
+    (void)state;
+    add_bridge(0x08, 4, 1, 1), add_bridge(0x100, 5, 1, 1), add_bridge(0x108, 5, 0, 3), add_bridge(0x110, 5, 9, 9);
+    scan();
+    assert_int_equal(pci_count(), 4);
+}
+
+static void test_more_than_fit(void **state)
+{
+    (void)state;
+    for (uint32_t rid = 0; rid < 256; rid++)
+        add(rid, 0x80);
+    assert_non_null(pci_scan(0x10000000, BUSES));
+    assert_int_equal(pci_count(), PCI_FUNCTIONS);
+}
+
+static void test_no_configuration_space(void **state)
+{
+    (void)state;
+    assert_non_null(pci_scan(0, BUSES));
+}
+
+static void test_groups(void **state)
+{
+    (void)state;
+    add(0x10, 0x80), add(0x11, 0); /* two functions of a device */
+    add(0x18, 0x80), add(0x19, 0); /* two that keep away from each other */
+    set(0x19, 0x100, 4, 0x0001000d), set(0x19, 0x104, 2, 0x0c);
+    add_bridge(0x20, 4, 1, 1), add(0x100, 0);
+    add_bridge(0x28, 7, 2, 2), add(0x200, 0), add(0x208, 0); /* to conventional PCI */
+    scan();
+    assert_int_equal(pci_group(pci_find(0x11)), 0x10);
+    assert_int_equal(pci_group(pci_find(0x19)), 0x19);
+    assert_int_equal(pci_read16(pci_find(0x19), 0x106), 0x0c); /* and it is on */
+    assert_int_equal(pci_group(pci_find(0x100)), 0x100);
+    assert_int_equal(pci_group(pci_find(0x200)), 0x28);
+    assert_int_equal(pci_group(pci_find(0x208)), 0x28);
+}
+
+/* ---- writes by a VM ------------------------------------------------------------------------- */
+static const struct pci_function function = {.rid = 0x18, .msix = MSIX, .pcie = PCIE, .sriov = SRIOV, .vfs = 7};
+
+/* What may change, 16 bits at an offset; bits that are always 1 then. */
+static uint32_t allowed(uint32_t offset, bool sriov)
+{
+    switch (offset) {
+    case 4: return 0x406;
+    case MSIX + 2: return 0xc000;
+    case PCIE + 8: return 0x7810;
+    case SRIOV + 8: return sriov ? 9 : 0;
+    case SRIOV + 16: return sriov ? 7 : 0;
+    default: return 0;
+    }
+}
+
+static void write_all(const struct pci_function *f, uint64_t value)
+{
+    for (uint32_t size = 0; size <= 4; size++)
+        for (uint32_t offset = 0; offset < 4096; offset++)
+            config_write(f, offset, size, value);
+}
+
+static void test_writes(void **state)
+{
+    (void)state;
+    struct pci_function without = function;
+    without.vfs = 0;
+    scan();
+    for (uint32_t sriov = 0; sriov < 2; sriov++) {
+        memset(at(0x18, 0), 0, 4096);
+        write_all(sriov ? &function : &without, ~0ull);
+        for (uint32_t offset = 0; offset < 4096; offset += 2)
+            assert_int_equal(pci_read(0x18, offset, 2) & ~allowed(offset, sriov), 0);
+        assert_int_equal(pci_read(0x18, 4, 2), 0x406);
+        assert_int_equal(pci_read(0x18, MSIX + 2, 2), 0xc000);
+        assert_int_equal(pci_read(0x18, SRIOV + 8, 2), sriov ? 9 : 0);
+    }
+    memset(at(0x18, 0), 0xff, 4096);
+    write_all(&function, 0);
+    for (uint32_t offset = 0; offset < 4096; offset += 2)
+        assert_int_equal(~pci_read(0x18, offset, 2) & 0xffff & ~allowed(offset, true) & (offset == SRIOV + 16 ? 0 : 0xffff), 0);
+    assert_int_equal(pci_read(0x18, 4, 2), 0xffff & ~6u);
+}
+
+static void test_write_sizes(void **state)
+{
+    (void)state;
+    scan();
+    memset(at(0x18, 0), 0, 4096);
+    config_write(&function, MSIX, 4, 0x80000000); /* from the capability's first byte on */
+    assert_int_equal(pci_read(0x18, MSIX + 2, 2), 0x8000);
+    config_write(&function, MSIX + 3, 1, 0x40);
+    assert_int_equal(pci_read(0x18, MSIX + 2, 2), 0x4000);
+    config_write(&function, SRIOV + 16, 2, 7);
+    config_write(&function, SRIOV + 16, 2, 8); /* more than there are */
+    assert_int_equal(pci_read(0x18, SRIOV + 16, 2), 7);
+    config_write(&function, PCI_COMMAND, 2, 7);
+    assert_int_equal(pci_read(0x18, 4, 2), 0x406);
+    config_write(&function, PCIE + 8, 2, 0x8000); /* a reset of its own */
+    assert_int_equal(pci_read(0x18, PCIE + 8, 2), 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        TEST(test_capabilities),  TEST(test_reset_kinds),
+        TEST(test_circles),       TEST(test_lists_in_the_header),
+        TEST(test_bridges),       TEST(test_bridges_in_a_circle),
+        TEST(test_more_than_fit), TEST(test_no_configuration_space),
+        TEST(test_groups),        TEST(test_writes),
+        TEST(test_write_sizes),
+    };
+    return cmocka_run_group_tests(all, NULL, NULL);
+}
