@@ -71,8 +71,15 @@ struct vm_device {
 
 /* A call to VMM_PCI: word 0 device, 1 offset, 2 size (1, 2, 4), 3 value. Root writes what it lets pass, no answer. */
 
+/* Registers with which a guest starts; long_mode 0: 32-bit protected mode without paging. */
+struct vm_boot {
+    uint64_t long_mode, rip, rax, rbx, rsi, cr3;
+};
+
 struct vm_config {
     struct plan_vm plan;
+    uint32_t load;           /* 1: fill the RAM of a sealed VM, set vm_control.boot and no more; else such a VM's VMM has no RAM */
+    struct vm_boot boot;     /* of a sealed VM, from its loader */
     uint32_t iommu, devices; /* enum iommu_kind */
     struct vm_device device[PLAN_DEVICES];
     uint32_t apic_id[PLAN_VCPUS];  /* MODE_DEDICATED: of each vCPU's core */
@@ -122,6 +129,7 @@ struct vm_control {
     uint32_t state, reason;
     uint64_t value, rip, cr3;
     uint64_t unclaimed_ports, unclaimed_msrs; /* counters */
+    struct vm_boot boot;                      /* by a loader */
     uint32_t leave;                           /* 1: the guest asks that its VMM leave (PORT_MODE) */
     char message[96];                         /* one line for the operator; may be empty */
     /* free-running indices; used bytes = head - tail; bytes at index % size */

@@ -39,7 +39,7 @@ static void put_line(const char *speaker, const char *text, uint32_t n)
 
 void console_say(const char *fmt, ...)
 {
-    static char text[1500];
+    static char text[2000];
     va_list args;
     va_start(args, fmt);
     uint32_t n = format_va(text, sizeof(text), fmt, args);

@@ -19,7 +19,7 @@ struct console_line {
     uint64_t changed; /* TSC of its last byte */
 };
 
-/* One line by root; at most 1,500 characters. */
+/* One line by root; at most 2,000 characters. */
 void console_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* `n` bytes of the VM `name`, as lines. At most 40 characters of output a byte, and one line's. */

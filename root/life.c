@@ -2,6 +2,7 @@
 #include <root/device.h>
 #include <root/fault.h>
 #include <root/report.h>
+#include <root/seal.h>
 #include <root/vm.h>
 #include <lib/call.h>
 #include <lib/print.h>
@@ -11,7 +12,8 @@
 #define QUICK_MAX   5u     /* so many times in a row, and it stays off       */
 #define FIRST_PAUSE 100u   /* ms before a restart as planned; doubles with each quick one */
 #define LOOK_MS     200u   /* how often to look whether a VMM can leave     */
-#define QUIET_MS    3000u  /* a guest that needed nothing for so long needs no VMM */
+#define QUIET_MS    5000u  /* a guest that needed nothing for so long needs no VMM, */
+#define BOOTED      100u   /* if it has needed so much before: no kernel boots with less, and unpacking one takes none */
 #define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
 #define DEVICE_MS   10u    /* from one look at devices that are not ready to the next */
 #define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
@@ -63,7 +65,8 @@ void life_start(struct vm *vm)
     memset(&vm->end, 0, sizeof(vm->end));
     memset(&vm->line, 0, sizeof(vm->line));
     memset(vm->seen_exits, 0, sizeof(vm->seen_exits));
-    vm->seen_time = vm->copied = 0;
+    vm->seen_time = vm->copied = vm->seal = 0;
+    vm->failed = 0;
     vm->wish = WISH_PLAN;
     vm->life = LIFE_COPYING;
 }
@@ -122,7 +125,7 @@ static void consider_leave(struct vm *vm, uint64_t now)
         vm->quiet_since = now;
     vm->quiet_exits = sum;
     vm->due = now + clock_ticks(LOOK_MS);
-    bool settled = vm->plan->disengage == DISENGAGE_AUTO && now - vm->quiet_since >= clock_ticks(QUIET_MS);
+    bool settled = vm->plan->disengage == DISENGAGE_AUTO && sum >= BOOTED && now - vm->quiet_since >= clock_ticks(QUIET_MS);
     if (!settled && !*(volatile uint32_t *)&vm_control(vm)->leave)
         return;
     if (vm_disengage(vm) != OK)
@@ -227,7 +230,7 @@ uint64_t life_turn(uint64_t now)
             finish(vm, now);
         if (vm->life == LIFE_WAITING && now >= vm->due)
             life_start(vm);
-        if ((vm->life == LIFE_COPYING && store_copy_disks(vm)) || (vm->life == LIFE_EQUIPPING && now >= vm->due))
+        if ((vm->life == LIFE_COPYING && store_copy_disks(vm) && seal_turn(vm, now)) || (vm->life == LIFE_EQUIPPING && now >= vm->due))
             equip(vm, now);
         if (vm->life == LIFE_ENDING || vm->life == LIFE_COPYING)
             next = now;

@@ -40,20 +40,28 @@ static const char *const mode_name[] = {[MODE_SHARED] = "shared", [MODE_DEDICATE
 
 void report_ready(void) { console_say("ready cores=%u tsc_hz=%lu vms=%u", machine.cores, machine.clock.tsc_hz, machine.vms); }
 
+/* What a sealed VM started with; "-": it is not sealed. */
+static void hash_text(const struct vm *vm, char text[static 65])
+{
+    format(text, 65, "-");
+    for (uint32_t i = 0; i < 32 && vm->plan->sealed; i++)
+        format(text + 2 * i, 3, "%02x", vm->hash[i]);
+}
+
 void report_vm(const struct vm *vm, const char *next, uint64_t pause)
 {
     const struct end *e = &vm->end;
-    char exits[2 * CAUSE_COUNT * 40];
+    char hash[65], exits[2 * CAUSE_COUNT * 40];
+    hash_text(vm, hash);
     uint32_t used = 0;
     for (uint32_t i = 0; i < CAUSE_COUNT; i++)
         used += format(exits + used, (uint32_t)sizeof(exits) - used, " exits.%s=%lu", cause_name[i], e->exits[i]);
     for (uint32_t i = 0; i < CAUSE_COUNT && e->left; i++)
         used += format(exits + used, (uint32_t)sizeof(exits) - used, " engaged.%s=%lu", cause_name[i], e->engaged[i]);
     console_say("vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu restarts=%u memory=%lu time=%lu "
-                "first=%lu left=%lu"
-                " unclaimed.ports=%lu unclaimed.msrs=%lu%s message=\"%s\"",
+                "first=%lu left=%lu sha256=%s unclaimed.ports=%lu unclaimed.msrs=%lu%s message=\"%s\"",
                 vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause, vm->restarts, vm->plan->memory, e->time,
-                e->first, e->left * 1000 / machine.clock.tsc_hz, e->ports, e->msrs, exits, e->message);
+                e->first, e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, exits, e->message);
 }
 
 void report_alone(const struct vm *vm)

@@ -94,6 +94,8 @@ static struct vm_file config_file(const struct file *f) { return (struct vm_file
 static void fill_config(const struct vm *vm, struct vm_config *config)
 {
     config->plan = *vm->plan;
+    config->load = vm->loading;
+    config->boot = vm->boot;
     config->tsc_hz = machine.clock.tsc_hz;
     config->apic_per_tsc = kernel_stat()->apic_per_tsc;
     config->wall_ns = machine.clock.wall_ns;

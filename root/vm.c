@@ -12,8 +12,7 @@ static uint32_t changes;
 
 void vm_note_change(void) { changes++; }
 
-/* Remember the first step that failed; those after it do no harm. */
-static void note(struct vm *vm, const char *step, uint64_t status)
+void vm_fail(struct vm *vm, const char *step, uint64_t status)
 {
     if (status == OK || vm->failed)
         return;
@@ -58,7 +57,7 @@ struct pool vm_pool(void) { return (struct pool){kernel_stat()->frames_free, ker
 /* A copy of root's capability `slot` for the VMM. */
 static void give(struct vm *vm, const char *step, uint64_t slot, uint64_t vmm_slot, uint64_t rights)
 {
-    note(vm, step, delegate(SLOT_ROOT_PD, slot, vm_slot(vm, VM_VMM), vmm_slot, rights));
+    vm_fail(vm, step, delegate(SLOT_ROOT_PD, slot, vm_slot(vm, VM_VMM), vmm_slot, rights));
 }
 
 /* The only copy of what was just made in the scratch slot. */
@@ -69,79 +68,98 @@ static void hand_over(struct vm *vm, const char *step, uint64_t vmm_slot, uint64
 }
 
 /* Quotas: page tables of 2 MiB pages and some edges, UTCBs, VMCBs with FPU state; threads, portals, mappings. */
-static void make_domains(struct vm *vm)
+static void make_vmm(struct vm *vm)
 {
-    uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices, gibi = vm->plan->memory / GIBI, file_gibi = 0;
+    uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI, objects = DEVICE_VMM_OBJECTS(vm->plan->devices);
     for (uint32_t i = 0; i < FILES; i++)
-        file_gibi += vm->file[i].size / GIBI;
-    uint64_t vmm_frames = 48 + 2 * vcpus + gibi + file_gibi, vmm_objects = 24 + (2 + EVENT_COUNT) * vcpus + DEVICE_VMM_OBJECTS(devices);
-    note(vm, "VMM domain", pd_create(vm_slot(vm, VM_VMM), SLOT_ROOT_PD, 0, PD_HOST, 0, vmm_frames, vmm_objects));
-    note(vm, "guest domain",
-         pd_create(vm_slot(vm, VM_GUEST), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 12 + 4 * vcpus + gibi + DEVICE_FRAMES(devices),
-                   4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
+        gibi += vm->file[i].size / GIBI;
+    uint64_t pd = vm_slot(vm, VM_VMM), frames = 48 + 2 * vcpus + gibi;
+    vm_fail(vm, "VMM domain", pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, 0, frames, objects + 24 + (2 + EVENT_COUNT) * vcpus));
+    vm_fail(vm, "VMM image", image_map(&machine.vmm, pd, vm->store.base + vm->offset[PIECE_DATA]));
+    vm_fail(vm, "VMM memory", store_map(vm));
+    if (!vm->plan->sealed || vm->loading)
+        vm_fail(vm, "RAM in the VMM", memory_map(vm->ram.base, vm->ram.size, pd, MR_READ | MR_WRITE, VMM_RAM));
 }
 
-static void map_memory(struct vm *vm)
+static void make_guest(struct vm *vm)
 {
-    uint64_t vmm = vm_slot(vm, VM_VMM), guest = vm_slot(vm, VM_GUEST), all = MR_READ | MR_WRITE | MR_EXEC;
-    uint64_t msix = vm->store.base + vm->offset[PIECE_MSIX];
-    note(vm, "VMM image", image_map(&machine.vmm, vmm, vm->store.base + vm->offset[PIECE_DATA]));
-    note(vm, "VMM memory", store_map(vm));
-    note(vm, "RAM in the VMM", memory_map(vm->ram.base, vm->ram.size, vmm, MR_READ | MR_WRITE, VMM_RAM));
-    note(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, guest, all, 0));
+    uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices, frames = 12 + 4 * vcpus + vm->plan->memory / GIBI;
+    uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
+    vm_fail(
+        vm, "guest domain",
+        pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, frames + DEVICE_FRAMES(devices), 4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
+    vm_fail(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
+    if (vm->plan->sealed)
+        vm_fail(vm, "seal", mr_seal(vm->ram.slot, pd));
     if (!is_dedicated(vm))
-        note(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], guest, MR_READ | MR_WRITE, GUEST_MSIX));
+        vm_fail(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], pd, MR_READ | MR_WRITE, GUEST_MSIX));
+}
+
+static void give_own_capabilities(struct vm *vm)
+{
+    give(vm, "PD", vm_slot(vm, VM_VMM), VMM_PD, PD_CREATE | PD_TAKE);
+    give(vm, "root's bell", SLOT_BELL, VMM_SM_ROOT, SM_UP);
+    give(vm, "worker's bell", vm_slot(vm, VM_BELL), VMM_SM_WORK, SM_UP | SM_DOWN);
+    vm_fail(vm, "lock", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
+    hand_over(vm, "lock", VMM_SM_LOCK, SM_UP | SM_DOWN);
+    vm_fail(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM)));
 }
 
 static void give_capabilities(struct vm *vm)
 {
-    give(vm, "PD", vm_slot(vm, VM_VMM), VMM_PD, PD_CREATE | PD_TAKE);
+    give_own_capabilities(vm);
     give(vm, "guest PD", vm_slot(vm, VM_GUEST), VMM_GUEST, PD_GRANT);
-    give(vm, "root's bell", SLOT_BELL, VMM_SM_ROOT, SM_UP);
-    give(vm, "worker's bell", vm_slot(vm, VM_BELL), VMM_SM_WORK, SM_UP | SM_DOWN);
     if (vm->plan->lan)
         give(vm, "LAN's bell", lan_bell(vm->plan->lan), VMM_SM_LAN, SM_UP);
-    note(vm, "lock", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
-    hand_over(vm, "lock", VMM_SM_LOCK, SM_UP | SM_DOWN);
-    note(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM)));
 }
 
 static void make_vcpu(struct vm *vm, uint32_t i)
 {
     uint32_t core = vm_core(vm, i);
     uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
-    note(vm, "handler",
-         ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_HANDLER, VMM_HUTCB(i), VMM_FAULT + core, 0, VMM_STACK_TOP(1 + i)).status);
+    vm_fail(vm, "handler",
+            ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_HANDLER, VMM_HUTCB(i), VMM_FAULT + core, 0, VMM_STACK_TOP(1 + i)).status);
     hand_over(vm, "handler", VMM_HANDLER + i, EC_BIND);
     struct result made = ec_create(vcpu, vm_slot(vm, VM_GUEST), core, EC_VCPU, 0, GUEST_EVENTS(i), 0, 0);
-    note(vm, "vCPU", made.status);
+    vm_fail(vm, "vCPU", made.status);
     vm->stat[i] = (uint32_t)(made.value % MAX_VCPUS);
     give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);
     if (is_dedicated(vm))
-        note(vm, "vCPU's end", delegate(SLOT_ROOT_PD, SLOT_BELL, vm_slot(vm, VM_GUEST), GUEST_EVENTS(i) + EVENT_END, SM_UP));
+        vm_fail(vm, "vCPU's end", delegate(SLOT_ROOT_PD, SLOT_BELL, vm_slot(vm, VM_GUEST), GUEST_EVENTS(i) + EVENT_END, SM_UP));
 }
 
 static void start_worker(struct vm *vm)
 {
     uint32_t core = worker_core(vm);
-    note(vm, "worker",
-         ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB, VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
-             .status);
+    vm_fail(vm, "worker",
+            ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB, VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
+                .status);
     if (!vm->failed)
-        note(vm, "worker's time", vm_help(SLOT_SCRATCH, core, vm->plan->priority));
+        vm_fail(vm, "worker's time", vm_help(SLOT_SCRATCH, core, vm->plan->priority));
     revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+}
+
+bool vm_load(struct vm *vm)
+{
+    vm->loading = true;
+    vm->changes = ++changes;
+    store_fill(vm);
+    make_vmm(vm);
+    give_own_capabilities(vm);
+    start_worker(vm);
+    vm->loading = false;
+    return !vm->failed;
 }
 
 bool vm_build(struct vm *vm)
 {
-    vm->failed = 0;
     vm->before = vm_pool();
     vm->changes = ++changes;
     store_fill(vm);
-    make_domains(vm);
-    map_memory(vm);
+    make_guest(vm);
+    make_vmm(vm);
     give_capabilities(vm);
-    note(vm, "devices", device_map(vm));
+    vm_fail(vm, "devices", device_map(vm));
     for (uint32_t i = 0; i < vm->plan->vcpus; i++)
         make_vcpu(vm, i);
     start_worker(vm);
@@ -157,7 +175,7 @@ bool vm_run(struct vm *vm)
     for (uint32_t i = 0; i < p->vcpus; i++) {
         uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
         uint64_t budget = is_dedicated(vm) ? SC_WHOLE_CORE : p->budget_us * us;
-        note(vm, "vCPU's time", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, vcpu, p->priority, budget, p->period_us * us));
+        vm_fail(vm, "vCPU's time", sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, vcpu, p->priority, budget, p->period_us * us));
         revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
     }
     return !vm->failed;

@@ -10,6 +10,7 @@
 #include <root/image.h>
 #include <root/memory.h>
 #include <abi/utcb.h>
+#include <lib/sha256.h>
 
 enum life {
     LIFE_OFF,       /* no domains; stays so until told otherwise          */
@@ -69,6 +70,12 @@ struct vm {
     uint64_t failed_status;
     struct pool before; /* the kernel's, when it was built              */
     uint32_t changes;   /* and the steps that all VMs had made, with its own since */
+    uint32_t seal;      /* how far its memory is (seal.c) */
+    bool loading;       /* the VMM that is built is the loader */
+    struct vm_boot boot;
+    struct sha256 sha;
+    uint64_t measured; /* pages */
+    uint8_t hash[32];
     struct console_line line;
     struct end end;
     uint64_t seen_tsc, seen_time, seen_exits[CAUSE_COUNT]; /* at the last `list` */
@@ -111,6 +118,10 @@ uint64_t store_map(const struct vm *vm);
 /* ---- vm.c ------------------------------------------------------------------- */
 /* Create both domains with all in them, and give the VMM time. False: vm->failed says what went wrong. */
 bool vm_build(struct vm *vm);
+/* The loader of a sealed VM. False: as above. */
+bool vm_load(struct vm *vm);
+/* Remember the first step that failed; those after it do no harm. */
+void vm_fail(struct vm *vm, const char *step, uint64_t status);
 /* The VMM is ready: give the vCPUs time. False: as above. */
 bool vm_run(struct vm *vm);
 /* Destroy both domains; checks that the kernel got everything back. */

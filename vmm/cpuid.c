@@ -8,7 +8,8 @@
 #include <vmm/vcpu.h>
 
 #define TSC_DEADLINE (1u << 24) /* leaf 1 ecx */
-#define EOI_WORD     (1u << 6)  /* leaf 40000001h eax */
+#define CLOCK        (1u << 3 | 1u << 24)
+#define EOI_WORD     (1u << 6) /* leaf 40000001h eax */
 
 struct regs {
     uint32_t eax, ebx, ecx, edx;
@@ -106,7 +107,9 @@ static void fix(struct cpuid_row *row, uint32_t id)
         if (row->subleaf == 0)
             row->ebx = row->ecx = row->eax & 4 ? 0x340 : 0x240;
         break;
-    case 0x40000001: row->eax &= ~(dedicated() ? EOI_WORD : 0); break;
+    case 0x40000001: /* a clock that would be written into its memory is not for a sealed guest */
+        row->eax &= ~(dedicated() ? EOI_WORD : 0) & ~(config()->plan.sealed ? CLOCK : 0);
+        break;
     case CPUID_HAIRLINE: row->eax = config()->plan.mode; break;
     case 0x80000000: row->eax = row->eax < 0x80000021 ? row->eax : 0x80000021; break;
     case 0x80000001:

@@ -1,11 +1,12 @@
 /* What all loaders share: the memory map, the initrd, the command line, and the choice of one. */
 #include <vmm/load.h>
+#include <lib/print.h>
 #include <lib/string.h>
 
 #define VGA_HOLE    0xa0000u
 #define HIGH_MEMORY 0x100000u
 
-struct boot boot;
+struct vm_boot boot;
 
 struct memory_range memory_range(uint32_t i)
 {
@@ -42,6 +43,8 @@ static void put_cmdline(void)
     char *line = guest_memory(BOOT_CMDLINE, PLAN_CMDLINE);
     memcpy(line, config()->plan.cmdline, PLAN_CMDLINE);
     line[PLAN_CMDLINE - 1] = 0;
+    if (config()->plan.sealed) /* it has no paravirtual clock to tell it */
+        format(line + strlen(line), 40, " tsc_early_khz=%lu", config()->tsc_hz / 1000);
 }
 
 /* Flat code and data segments, in 32 and 64 bits, where `boot` says the table is. */

@@ -65,6 +65,6 @@ const char *load_multiboot(void)
     if (!place_initrd(end, GUEST_MSIX, &initrd))
         return "the initrd does not fit the VM's memory";
     put_info(initrd);
-    boot = (struct boot){.rip = e.entry, .rax = LOADER_MAGIC, .rbx = BOOT_INFO};
+    boot = (struct vm_boot){.rip = e.entry, .rax = LOADER_MAGIC, .rbx = BOOT_INFO};
     return NULL;
 }

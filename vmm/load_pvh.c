@@ -89,6 +89,6 @@ const char *load_pvh(void)
     if (!place_initrd(end, GUEST_MSIX, &initrd))
         return "the initrd does not fit the VM's memory";
     put_start_info(initrd);
-    boot = (struct boot){.rip = entry, .rbx = BOOT_INFO};
+    boot = (struct vm_boot){.rip = entry, .rbx = BOOT_INFO};
     return NULL;
 }

@@ -51,12 +51,25 @@ static const char *build_vcpus(void)
     return NULL;
 }
 
+/* The guest's RAM, and the registers it starts with; a sealed VM has them from its loader. */
+static const char *fill(void)
+{
+    if (config()->plan.sealed && !config()->load) {
+        boot = config()->boot;
+        return NULL;
+    }
+    const char *wrong = load_guest();
+    if (!wrong)
+        acpi_build();
+    control()->boot = boot;
+    return wrong;
+}
+
 static const char *build(void)
 {
-    const char *wrong = load_guest();
-    if (wrong)
+    const char *wrong = fill();
+    if (wrong || config()->load)
         return wrong;
-    acpi_build();
     apic_init();
     clock_init();
     devices_lock(NO_VCPU);
@@ -90,6 +103,6 @@ void main(void)
     }
     for (bool again = false;;) {
         sm_down(VMM_SM_WORK, again ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
-        again = !vm_ended() && work();
+        again = !vm_ended() && !config()->load && work();
     }
 }

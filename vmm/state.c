@@ -52,7 +52,7 @@ void state_real(struct utcb *u, uint32_t sipi)
     state_fresh(u, segment((uint16_t)(sipi << 8), ATTR_CODE16, 0xffff, sipi << 12), segment(0, ATTR_DATA16, 0xffff, 0));
 }
 
-void state_boot(struct utcb *u, const struct boot *b)
+void state_boot(struct utcb *u, const struct vm_boot *b)
 {
     struct segment code = segment(SELECTOR_CODE, b->long_mode ? ATTR_CODE64 : ATTR_CODE32, 0xffffffff, 0);
     struct exit_state *s = state_fresh(u, code, segment(SELECTOR_DATA, ATTR_DATA32, 0xffffffff, 0));

@@ -89,18 +89,14 @@ bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value);
 void clock_init(void);
 
 /* ---- state.c: whole register states --------------------------------------------------- */
-struct boot {
-    bool long_mode; /* else: 32-bit protected mode without paging */
-    uint64_t rip, rax, rbx, rsi, cr3;
-};
 #define RESET_PAT     0x0007040600070406ull /* APM2 7.8.2 */
 #define BOOT_GDT      0x8000u               /* guest-physical: null, null, code, data */
 #define BOOT_GDT_SIZE 32u
-void state_boot(struct utcb *u, const struct boot *b);
+void state_boot(struct utcb *u, const struct vm_boot *b);
 void state_real(struct utcb *u, uint32_t sipi); /* a processor started by SIPI: CS:IP = sipi << 8 : 0 */
 
 /* ---- load.c ----------------------------------------------------------------------------- */
-extern struct boot boot;
+extern struct vm_boot boot;
 const char *load_guest(void); /* fills RAM and `boot`; NULL or what is wrong with the kernel image */
 
 /* ---- cpuid.c, acpi.c ---------------------------------------------------------------------- */

@@ -27,7 +27,7 @@ static inline struct vm_control *control(void) { return (struct vm_control *)VMM
 /* The VMM's view of guest-physical [gpa, gpa + size), bytes; NULL unless all of it is RAM. */
 static inline void *guest_memory(uint64_t gpa, uint64_t size)
 {
-    uint64_t ram = config()->plan.memory;
+    uint64_t ram = config()->plan.sealed && !config()->load ? 0 : config()->plan.memory;
     return size <= ram && gpa <= ram - size ? (void *)(VMM_RAM + gpa) : NULL;
 }
 
