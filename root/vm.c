@@ -89,8 +89,6 @@ static void make_guest(struct vm *vm)
         vm, "guest domain",
         pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, frames + DEVICE_FRAMES(devices), 4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
     vm_fail(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
-    if (vm->plan->sealed)
-        vm_fail(vm, "seal", mr_seal(vm->ram.slot, pd));
     if (!is_dedicated(vm))
         vm_fail(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], pd, MR_READ | MR_WRITE, GUEST_MSIX));
 }
@@ -160,6 +158,8 @@ bool vm_build(struct vm *vm)
     make_vmm(vm);
     give_capabilities(vm);
     vm_fail(vm, "devices", device_map(vm));
+    if (vm->plan->sealed) /* no thread of its VMM is there yet, and no device comes to it any more */
+        vm_fail(vm, "seal", mr_seal(vm->ram.slot, vm_slot(vm, VM_GUEST)));
     for (uint32_t i = 0; i < vm->plan->vcpus; i++)
         make_vcpu(vm, i);
     start_worker(vm);

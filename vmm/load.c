@@ -43,8 +43,8 @@ static void put_cmdline(void)
     char *line = guest_memory(BOOT_CMDLINE, PLAN_CMDLINE);
     memcpy(line, config()->plan.cmdline, PLAN_CMDLINE);
     line[PLAN_CMDLINE - 1] = 0;
-    if (config()->plan.sealed) /* it has no paravirtual clock to tell it */
-        format(line + strlen(line), 40, " tsc_early_khz=%lu", config()->tsc_hz / 1000);
+    if (config()->plan.sealed) /* it has no paravirtual clock to tell it; whole MHz, so that the same image measures the same */
+        format(line + strlen(line), 40, " tsc_early_khz=%lu", (config()->tsc_hz + 500000) / 1000000 * 1000);
 }
 
 /* Flat code and data segments, in 32 and 64 bits, where `boot` says the table is. */
