@@ -14,7 +14,7 @@ static const char *const cpu = "EPYC,+svm,+npt,+x2apic";
 
 /* By enum iommu_kind: the machine, and the IOMMU, which must come before all devices. */
 static const char *const machines[] = {"q35", "q35,kernel-irqchip=split", "q35,kernel-irqchip=split"};
-static const char *const iommus[] = {NULL, "intel-iommu,intremap=on,eim=on", "amd-iommu,intremap=on,xtsup=on"};
+static const char *const iommus[] = {NULL, "intel-iommu,intremap=on,eim=on", "amd-iommu,intremap=on,xtsup=on,pt=off"};
 
 const char *qemu_program(void)
 {
