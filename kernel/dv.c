@@ -110,7 +110,7 @@ uint64_t iommu_start(struct pd *self, uint64_t who, uint64_t kind, uint64_t buse
         return bad(BAD_ARG, 1);
     if (buses == 0 || buses > 256)
         return bad(BAD_ARG, 3);
-    if (mr->maps || mr->sealed || mr->dirty)
+    if (mr->maps)
         return bad(BUSY, 1);
     if (guests_exist())
         return BUSY;
