@@ -1,6 +1,6 @@
 /*
  * The table of DESIGN section 4: every exit of a guest whose VMM has left, and
- * what the kernel does. Own core, no lock but a semaphore's.
+ * what the kernel does. Own core; no lock until the end.
  */
 #include <alone.h>
 #include <cap.h>
@@ -12,10 +12,14 @@
 /* The VM is over: say where and why, tell whoever waits for it. This core waits to be taken back. */
 static void end(struct ec *ec)
 {
+    uint64_t gen = ec->head.gen;
     vcpu_note_end(ec);
     ec->state = STATE_STOPPED;
     sched_block();
-    sm_up(ec->pd, ec->events + EVENT_END);
+    graph_lock(); /* core_sync() does not wait for this core: the semaphore may go, and the vCPU while we wait */
+    if (ec->head.gen == gen && !ec->head.dead)
+        sm_up(ec->pd, ec->events + EVENT_END);
+    graph_unlock();
 }
 
 void alone_exit(struct ec *ec, unsigned event)
@@ -29,7 +33,7 @@ void alone_exit(struct ec *ec, unsigned event)
         end(ec);
 }
 
-/* All vCPUs of `pd` have cores of their own, and there is one. */
+/* All vCPUs of `pd` have cores of their own and have begun, and there is one. */
 static bool is_dedicated(const struct pd *pd)
 {
     bool any = false;
@@ -37,7 +41,7 @@ static bool is_dedicated(const struct pd *pd)
         const struct ec *ec = &objects[i].ec;
         if (ec->head.type != OBJ_EC || ec->pd != pd)
             continue;
-        if (cores[ec->core].owner != ec)
+        if (ec->own != OWN_READY)
             return false;
         any = true;
     }

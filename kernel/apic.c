@@ -74,6 +74,7 @@ void apic_clear(void)
     write(APIC_INITIAL, 0);
     for (enum reg r = APIC_LVT_TIMER; r <= APIC_LVT_ERROR; r++)
         write(r, LVT_MASKED);
+    cpu_irq_window(); /* what came for the kernel; once disabled the APIC would keep it */
     write(APIC_DIVIDE, 0);
     write(APIC_SPURIOUS, VECTOR_SPURIOUS);
 }

@@ -66,14 +66,19 @@ static void reclaim(struct core *c)
     quiet_threads(c, false);
 }
 
+void core_leave_space(struct core *c)
+{
+    c->cr3 = objects[1].pd.table_pa;
+    cpu_set_cr3(c->cr3);
+}
+
 /* Drop all that may be going away: posted and queued ECs, the host space, TLB entries of host and guest. */
 static void let_go(struct core *c)
 {
     core_take_inbox();
     if (sync_flush >> c->number & 1 || (c->loaded && c->loaded->head.dead))
         vcpu_unload(c);
-    c->cr3 = objects[1].pd.table_pa;
-    cpu_set_cr3(c->cr3);
+    core_leave_space(c);
     if (sync_purge >> c->number & 1) {
         if (c->reclaim)
             reclaim(c);
@@ -95,7 +100,7 @@ void core_sync_poll(void)
 bool core_left(const struct core *c)
 {
     const struct ec *owner = c->owner;
-    return owner && owner->pd->left;
+    return owner && owner->own == OWN_LEFT;
 }
 
 /* An interrupt would be the guest's where the core is a vCPU's own. */
@@ -105,6 +110,18 @@ static void ring(const struct core *c)
         apic_send_nmi(c->apic_id);
     else
         apic_send(c->apic_id, VECTOR_IPI);
+}
+
+/* Rings again now and then: an NMI that comes after a core looked at its doorbell on the way to a thread is noted,
+   but answered only when the thread enters the kernel, and a thread of such a core has no interrupts. */
+static void await(const struct core *c)
+{
+    enum { PATIENCE = 4096 };
+    for (uint32_t n = 1; __atomic_load_n(&c->sync_done, __ATOMIC_ACQUIRE) != c->sync_wanted; n++) {
+        cpu_relax();
+        if (n % PATIENCE == 0)
+            ring(c);
+    }
 }
 
 void core_sync(uint32_t purge, uint32_t flush)
@@ -122,8 +139,8 @@ void core_sync(uint32_t purge, uint32_t flush)
     }
     let_go(self);
     for (uint32_t i = 0; i < core_count; i++)
-        while (&cores[i] != self && __atomic_load_n(&cores[i].sync_done, __ATOMIC_ACQUIRE) != cores[i].sync_wanted)
-            cpu_relax();
+        if (&cores[i] != self)
+            await(&cores[i]);
 }
 
 void core_post(struct ec *ec)

@@ -78,6 +78,8 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id);
 bool core_busy(uint8_t number);
 /* The vCPU `ec` gets its core, on which nothing has time. Graph lock. */
 void core_give(struct ec *ec);
+/* Back to the kernel's own space, without a translation of another. Own core. */
+void core_leave_space(struct core *c);
 /* Has the guest on this core disengaged? */
 bool core_left(const struct core *c);
 

@@ -133,11 +133,17 @@ static inline void cpu_set_dr(const uint64_t dr[4])
     __asm__ volatile("mov %0, %%db0; mov %1, %%db1; mov %2, %%db2; mov %3, %%db3" : : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]));
 }
 static inline void cpu_xsetbv(uint64_t v) { __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))); }
+static inline uint64_t cpu_xgetbv(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
 static inline void cpu_clts(void) { __asm__ volatile("clts"); }
 static inline void cpu_xsave(void *area) { __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(7), "d"(0) : "memory"); }
 /* FNINIT: where no exception is pending, XSAVE and XRSTOR may leave the last x87 addresses in place; they are somebody else's.
- */
-static inline void cpu_xrstor(const void *area) { __asm__ volatile("fninit; xrstor64 (%0)" : : "r"(area), "a"(7), "d"(0) : "memory"); }
+   All that XCR0 allows: what the area does not have becomes as after a reset. */
+static inline void cpu_xrstor(const void *area) { __asm__ volatile("fninit; xrstor64 (%0)" : : "r"(area), "a"(-1), "d"(-1) : "memory"); }
 static inline void cpu_lgdt(const void *p) { __asm__ volatile("lgdt (%0)" : : "r"(p) : "memory"); }
 static inline void cpu_lidt(const void *p) { __asm__ volatile("lidt (%0)" : : "r"(p) : "memory"); }
 static inline void cpu_ltr(uint16_t sel) { __asm__ volatile("ltr %0" : : "r"(sel)); }

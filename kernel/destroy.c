@@ -28,12 +28,13 @@ static bool falls(const struct object *o)
         return true;
     switch (o->head.type) {
     case OBJ_SC: return o->sc.home->head.dead;
+    case OBJ_EC: return o->ec.own && o->ec.sc->head.dead; /* it cannot run where others do any more */
     case OBJ_PT: return o->pt.ec->head.dead;
     default: return false;
     }
 }
 
-/* A PD takes what it owns with it, an EC its SC and portals: repeat until nothing new falls. */
+/* A PD takes what it owns with it, an EC its SC and portals, the time of a whole core its vCPU: repeat until nothing new falls. */
 static void mark(struct object *first)
 {
     dead_count = 0;

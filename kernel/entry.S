@@ -384,7 +384,7 @@ drain_entry:
 core_wait:
     cmpb $0, %gs:DOORBELL
     jne core_wait_end
-    test %edi, %edi
+    test %dil, %dil
     jz 1f
     sti
 1:  hlt

@@ -21,22 +21,26 @@ static bool names(uint64_t icr, uint32_t self, uint32_t id)
     return icr & LOGICAL ? to >> 16 == id >> 4 && to >> (id & 15) & 1 : to == id; /* x2APIC clusters: APM2 16.14 */
 }
 
+/* The kernel takes no interrupts on its core any more, and will not: a vector of the guest's might be an exception's. */
+static bool listens(const struct ec *to) { return to->own >= OWN_READY && !to->head.dead; }
+
 static void send_nmi(const struct core *c, struct ec *to)
 {
     __atomic_fetch_or(&to->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
-    apic_send_nmi(c->apic_id);
+    if (c != cpu_core())
+        apic_send_nmi(c->apic_id);
 }
 
 bool icr_write(struct ec *ec, uint64_t icr)
 {
     uint32_t mode = icr >> 8 & 7, self = cpu_core()->apic_id;
     if (mode == INIT || mode == STARTUP)
-        return ec->pd->left;
+        return ec->own == OWN_LEFT;
     if ((mode > LOWEST && mode != NMI) || (mode != NMI && (icr & 0xff) < FIRST_VECTOR))
         return true;
     for (uint32_t i = 0; i < MAX_CORES; i++) {
         struct ec *to = cores[i].owner;
-        if (!to || to->pd != ec->pd || !names(icr, self, cores[i].apic_id))
+        if (!to || to->pd != ec->pd || !listens(to) || !names(icr, self, cores[i].apic_id))
             continue;
         if (mode == NMI)
             send_nmi(&cores[i], to);

@@ -115,6 +115,8 @@ uint64_t mr_unmap(struct pd *self, uint64_t who)
         s = cap_find(self, who >> 16, OBJ_PD, PD_MAP, 1, &pd);
     if (s)
         return s;
+    if (((struct mr *)o)->sealed)
+        return bad(BUSY, 1);
     uint32_t flush = mr_unmap_all(o, pd);
     if (flush)
         core_sync(0, flush);
@@ -169,9 +171,11 @@ uint64_t mr_scrub(struct pd *self, uint64_t slot)
     if (s)
         return s;
     struct mr *mr = o;
-    uint64_t n = mr->dirty < SCRUB_FRAMES ? mr->dirty : SCRUB_FRAMES;
-    if (n == 0)
+    if (mr->sealed)
+        return bad(BUSY, 1);
+    if (!mr->dirty)
         return OK;
+    uint64_t n = mr->dirty < SCRUB_FRAMES ? mr->dirty : SCRUB_FRAMES;
     if (ptab_map(kernel_space, SCRUB_WINDOW, mr->first + mr->dirty - n, n, PTE_WRITE | PTE_NX))
         return NO_MEMORY;
     cpu_set_cr3(cpu_core()->cr3); /* what this core may have guessed of the window */

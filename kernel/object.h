@@ -67,8 +67,9 @@ enum ec_state {
 };
 enum hazard { HAZARD_START = 1, HAZARD_RECALL = 2, HAZARD_LEAVE = 4, HAZARD_NMI = 8 }; /* what a vCPU must do before it runs guest code */
 #define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL | HAZARD_NMI)                       /* a halted vCPU runs again for these */
-enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST }; /* how entry.S goes back to an EC: IRET restores all registers */
-enum call_kind { BY_CALL, BY_EVENT };         /* why an EC is STATE_CALLING */
+enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };          /* how entry.S goes back to an EC: IRET restores all registers */
+enum own { OWN_NONE, OWN_GIVEN, OWN_READY, OWN_LEFT }; /* a vCPU's core: shared; its own; and its APIC, too; and it has no VMM */
+enum call_kind { BY_CALL, BY_EVENT };                  /* why an EC is STATE_CALLING */
 
 struct ec {
     struct head head;
@@ -78,7 +79,7 @@ struct ec {
     uint8_t kind, core, way, state, call, woken;
     volatile uint8_t inboxed;
     uint16_t events;
-    uint8_t own; /* a vCPU: its core is its own */
+    volatile uint8_t own; /* enum own; graph lock to begin, then its own core */
     uint8_t unused[5];
     struct vcpu *vcpu;
     struct utcb *utcb;

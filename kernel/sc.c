@@ -16,13 +16,13 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
     if (s)
         return s;
     struct ec *ec = o;
+    bool whole = budget == SC_WHOLE_CORE;
     if (ec->kind == EC_HANDLER || ec->state == STATE_STOPPED)
         return bad(BAD_ARG, 1);
-    if (ec->sc)
+    if (ec->sc || (whole && ec->state != STATE_NEW))
         return bad(BUSY, 1);
     if (priority >= PRIORITIES)
         return bad(BAD_ARG, 2);
-    bool whole = budget == SC_WHOLE_CORE;
     if (whole ? ec->kind != EC_VCPU : budget == 0 || budget >= 1ull << 60)
         return bad(BAD_ARG, 3);
     if (period && (period < budget || period >= 1ull << 60))

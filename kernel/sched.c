@@ -296,7 +296,7 @@ void sched_purge(void)
     for (uint32_t i = 1; i < OBJECTS; i++)
         if (objects[i].head.type == OBJ_EC && objects[i].ec.core == c->number)
             purge_ec(&objects[i].ec);
-    if (c->owner && (c->owner->head.dead || !c->owner->sc))
+    if (c->owner && c->owner->head.dead)
         c->reclaim = 1; /* at the next rendezvous: another core of this guest may be about to send it something */
     c->current = 0;
     c->attention = 1;

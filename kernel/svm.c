@@ -21,7 +21,8 @@ static struct vmcb host_vmcb[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
 static struct {
     uint8_t byte[PAGE_SIZE];
 } host_save[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
-static uint64_t stat_used; /* bit i: stat.vcpu[i] belongs to a vCPU */
+static uint64_t all_states; /* what XCR0 may hold */
+static uint64_t stat_used;  /* bit i: stat.vcpu[i] belongs to a vCPU */
 
 /* MSRs a guest reads and writes itself: VMRUN, VMSAVE and VMLOAD switch each of them. */
 static const uint32_t own_msrs[] = {
@@ -40,6 +41,7 @@ static const struct {
     [EXIT_INTR - EXIT_FIRST] = {CAUSE_INTR, 0},
     [EXIT_NMI - EXIT_FIRST] = {CAUSE_NMI, 0},
     [EXIT_CPUID - EXIT_FIRST] = {CAUSE_CPUID, 2},
+    [EXIT_IRET - EXIT_FIRST] = {CAUSE_NMI, 0},
     [EXIT_HLT - EXIT_FIRST] = {EVENT_HLT, 1},
     [EXIT_PORT - EXIT_FIRST] = {EVENT_PORT, 0},
     [EXIT_MSR - EXIT_FIRST] = {EVENT_MSR, 2},
@@ -85,6 +87,8 @@ void vcpu_core_init(struct core *c)
     cpu_wrmsr(MSR_VM_HSAVE, cpu_pa(&host_save[c->number]));
     c->host_vmcb_pa = cpu_pa(&host_vmcb[c->number]);
     cpu_vmsave(c->host_vmcb_pa);
+    struct cpuid states = cpu_cpuid(0xd, 0);
+    all_states = (uint64_t)states.edx << 32 | states.eax;
     cpu_xsetbv(7);
 }
 
@@ -139,30 +143,42 @@ void vcpu_own(struct ec *ec)
     v->intercept1 &= ~(uint32_t)(I1_INTR | I1_HLT);
     v->vintr = 0;
     v->msrpm_pa = cpu_pa(msrpm[MAP_OWN]);
-    ec->own = 1;
+    ec->own = OWN_GIVEN;
 }
 
-/* Its VMM is about to go. */
+/* Its VMM is about to go: from now on this core touches nothing of it, and no rendezvous waits for it (core_sync). */
 static void leave(struct ec *ec)
 {
+    core_leave_space(cpu_core());
     struct vmcb *v = ec->vcpu->vmcb;
     v->intercept1 &= ~(uint32_t)I1_CPUID;
     v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT | I2_XSETBV);
     v->msrpm_pa = cpu_pa(msrpm[MAP_ALONE]);
     cpu_copy_words(ec->vcpu->stat->engaged, ec->vcpu->stat->exits, CAUSE_COUNT);
-    ec->vcpu->stat->left = cpu_tsc();
+    __atomic_store_n(&ec->own, OWN_LEFT, __ATOMIC_RELEASE);
+    __atomic_store_n(&ec->vcpu->stat->left, cpu_tsc(), __ATOMIC_RELEASE);
 }
 
-/* An NMI that another vCPU sent. Where something else is to be injected first, the doorbell brings us back. */
+/* An NMI that a vCPU of this guest sent. Until the next IRET there is one at work, with which this is one, or one
+   waits because something else is to be delivered first (APM2 8.1.4). */
 static void give_nmi(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
-    if (!(v->inject & INJECT_VALID)) {
-        v->inject = INJECT_VALID | INJECT_NMI | 2;
+    if (v->intercept1 & I1_IRET)
         return;
-    }
-    __atomic_fetch_or(&ec->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
-    apic_send_nmi(cpu_core()->apic_id);
+    v->intercept1 |= I1_IRET;
+    if (v->inject & INJECT_VALID)
+        ec->vcpu->nmi_waits = true;
+    else
+        v->inject = INJECT_VALID | INJECT_NMI | 2;
+}
+
+static void at_iret(struct ec *ec, struct vmcb *v)
+{
+    v->intercept1 &= ~(uint32_t)I1_IRET;
+    if (ec->vcpu->nmi_waits)
+        give_nmi(ec);
+    ec->vcpu->nmi_waits = false;
 }
 
 void vcpu_release(struct ec *ec)
@@ -222,6 +238,7 @@ void vcpu_unload(struct core *c)
     struct vcpu *v = c->loaded->vcpu;
     fpu_on();
     cpu_get_dr(v->dr);
+    v->xcr0 = cpu_xgetbv();
     cpu_xsetbv(7);
     cpu_xsave(v->xsave);
     fpu_off();
@@ -234,7 +251,7 @@ static void load(struct core *c, struct ec *ec)
     vcpu_unload(c);
     fpu_on();
     cpu_set_dr(v->dr);
-    cpu_xsetbv(7);
+    cpu_xsetbv(all_states); /* a guest without a VMM may have used more than others get */
     cpu_xrstor(v->xsave);
     cpu_xsetbv(v->xcr0);
     fpu_off();
@@ -243,9 +260,9 @@ static void load(struct core *c, struct ec *ec)
 
 static void start(struct ec *ec)
 {
-    if (ec->own) { /* what came for the kernel is taken before the guest has the interrupts */
-        cpu_irq_window();
+    if (ec->own) {
         apic_clear();
+        __atomic_store_n(&ec->own, OWN_READY, __ATOMIC_RELEASE);
     }
     ec->vcpu->stat->exits[EVENT_START]++;
     ipc_event(ec, EVENT_START);
@@ -260,7 +277,7 @@ void vcpu_prepare(struct ec *ec)
         start(ec);
         return;
     }
-    if (hazard & HAZARD_RECALL && !ec->pd->left) {
+    if (hazard & HAZARD_RECALL && ec->own != OWN_LEFT) {
         ec->vcpu->stat->exits[EVENT_RECALL]++;
         ipc_event(ec, EVENT_RECALL);
         return;
@@ -337,11 +354,13 @@ static bool writes_icr(struct ec *ec, struct vmcb *v)
 }
 
 /* An NMI has been to the doorbell when we get here; the core's interrupts are the guest's. */
-static void own_exit(struct ec *ec, unsigned event)
+static void own_exit(struct ec *ec, struct vmcb *v, unsigned event)
 {
-    if (event == CAUSE_ICR || event == CAUSE_NMI)
+    if (v->code == EXIT_IRET)
+        at_iret(ec, v);
+    else if (event == CAUSE_ICR || event == CAUSE_NMI)
         return;
-    if (ec->pd->left)
+    else if (ec->own == OWN_LEFT)
         alone_exit(ec, event);
     else
         ipc_event(ec, event);
@@ -359,7 +378,7 @@ void vcpu_exit(struct ec *ec)
     if (event == CAUSE_CPUID)
         answer_cpuid(ec, v);
     else if (ec->own)
-        own_exit(ec, event);
+        own_exit(ec, v, event);
     else if (event == CAUSE_INTR || event == CAUSE_NMI)
         cpu_irq_window();
     else

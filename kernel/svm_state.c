@@ -115,7 +115,8 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
         uint64_t inject = once(x->inject);
         if (inject & INJECT_VALID) /* else a redelivery stays */
             v->inject = inject;
-        offer(v, once(x->intr));
+        if (!ec->own) /* there, the core's APIC is the guest's */
+            offer(v, once(x->intr));
     }
     if (mtd & MTD_APIC && ec->own)
         apic_write_for_guest(once(x->apic_reg), once(x->apic_value));

@@ -18,6 +18,7 @@ struct vcpu {
     uint32_t cpuid_rows;
     uint8_t cpuid_first[4][CPUID_LEAVES];
     struct vcpu_stat *stat;
+    bool nmi_waits; /* for the guest's next IRET */
 };
 
 /* Turn virtualization on for this core. */

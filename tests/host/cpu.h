@@ -62,6 +62,7 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_get_dr(to)                  machine_copy_dr(to, machine.dr)
 #define cpu_set_dr(from)                machine_copy_dr(machine.dr, from)
 #define cpu_xsetbv(v)                   ((void)(machine.xcr0 = (v)))
+#define cpu_xgetbv()                    (machine.xcr0)
 #define cpu_clts()                      ((void)(machine.cr0 &= ~(uint64_t)CR0_TS))
 #define cpu_xsave(area)                 machine_xsave(area)
 #define cpu_xrstor(area)                machine_xrstor(area)
