@@ -101,7 +101,7 @@ void main(void)
         __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
         sm_up(VMM_SM_ROOT);
     }
-    for (bool again = false;;) {
+    for (bool again = config()->devices != 0;;) {
         sm_down(VMM_SM_WORK, again ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
         again = !vm_ended() && !config()->load && work();
     }
