@@ -5,6 +5,7 @@
 #include <alone.h>
 #include <cap.h>
 #include <core.h>
+#include <ptab.h>
 #include <sched.h>
 #include <sm.h>
 #include <vcpu.h>
@@ -61,6 +62,9 @@ uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t policy)
         return bad(BAD_ARG, 1);
     if (policy > AFTER_QUIET)
         return bad(BAD_ARG, 2);
+    s = policy == AFTER_QUIET ? ptab_close(pd) : (uint64_t)OK;
+    if (s)
+        return s;
     pd->left = (uint8_t)(1 + policy);
     for (uint32_t i = 0; i < core_count; i++) {
         struct ec *ec = cores[i].owner;

@@ -45,6 +45,7 @@ struct pd {
     uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */
     uint32_t tables;                      /* frames that are page tables below the top one */
+    uint64_t hole[4];                     /* a guest whose table is closed: what is where nothing was, by level */
     uint64_t *table;                      /* level-4 table: host space or nested space */
     uint64_t table_pa;
     struct cap *caps; /* CAP_SLOTS of them, one frame */

@@ -54,13 +54,19 @@ static uint64_t plan(const struct pd *pd, uint64_t va, uint64_t frame, uint64_t 
     return *tables > pd->frames_left || *tables > stat.frames_free ? (uint64_t)NO_MEMORY : (uint64_t)OK;
 }
 
+/* What leads to a table whose entries are of level `at` - 1. */
+static uint64_t table_entry(const uint64_t *table, unsigned at)
+{
+    return cpu_pa(table) | PTE_PRESENT | PTE_WRITE | PTE_USER | ptab_dma | (ptab_dma ? PTE_DMA_LEVEL(at) : 0);
+}
+
 /* Second pass, which cannot fail: the entry for a leaf at `level`, with the tables above it made. */
 static uint64_t *leaf_entry(struct pd *pd, uint64_t va, unsigned level)
 {
     unsigned at;
     uint64_t *e;
     while (e = descend(pd, va, level, &at), at > level) {
-        *e = cpu_pa(frame_new(pd)) | PTE_PRESENT | PTE_WRITE | PTE_USER | ptab_dma | (ptab_dma ? PTE_DMA_LEVEL(at) : 0);
+        *e = table_entry(frame_new(pd), at);
         pd->tables++;
         stat.table_frames++;
     }
@@ -100,4 +106,37 @@ bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bi
     *frame = ((e & 0x000ffffffffff000ull) >> PAGE_SHIFT) + ((va >> PAGE_SHIFT) & (pages(at) - 1));
     *bits = e & (PTE_NX | 0xfff);
     return true;
+}
+
+static void fill(uint64_t *table, uint64_t value)
+{
+    for (uint32_t i = 0; i < TABLE_ENTRIES; i++)
+        if (!(table[i] & PTE_PRESENT))
+            table[i] = value;
+}
+
+/* Every table below `table`, whose entries are of `level`, then it itself. */
+static void close_tables(struct pd *pd, uint64_t *table, unsigned level)
+{
+    for (uint32_t i = 0; level && i < TABLE_ENTRIES; i++)
+        if (table[i] & PTE_PRESENT && !(table[i] & PTE_LARGE))
+            close_tables(pd, frame_table(table[i]), level - 1);
+    fill(table, pd->hole[level]);
+}
+
+uint64_t ptab_close(struct pd *pd)
+{
+    if (pd->frames_left < 4 || stat.frames_free < 4)
+        return NO_MEMORY;
+    uint64_t *page = frame_new(pd);
+    for (uint32_t i = 0; i < PAGE_SIZE / 8; i++)
+        page[i] = ~0ull;
+    pd->hole[0] = cpu_pa(page) | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_NX | ptab_dma;
+    for (unsigned level = 1; level < 4; level++) {
+        uint64_t *table = frame_new(pd);
+        fill(table, pd->hole[level - 1]);
+        pd->hole[level] = table_entry(table, level);
+    }
+    close_tables(pd, pd->table, 3);
+    return OK;
 }

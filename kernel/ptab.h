@@ -35,6 +35,13 @@ uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, u
 /* Undo one ptab_map() (same va and frames). The caller flushes TLBs (core_sync). Tables stay. */
 void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames);
 
+/*
+ * Close a guest's table: all that is absent leads to one page of ones, its own
+ * (pd->hole: the entry for each level). Once. NO_MEMORY: nothing has changed.
+ * Bounded by the PD's tables, 512 entries each.
+ */
+uint64_t ptab_close(struct pd *pd) WARN_UNUSED;
+
 /* The host frame number behind `va` and the leaf's bits; false: nothing there. */
 bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bits);
 

@@ -83,7 +83,7 @@ static void make_vmm(struct vm *vm)
 
 static void make_guest(struct vm *vm)
 {
-    uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices, frames = 12 + 4 * vcpus + vm->plan->memory / GIBI;
+    uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices, frames = 16 + 4 * vcpus + vm->plan->memory / GIBI;
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
     vm_fail(
         vm, "guest domain",

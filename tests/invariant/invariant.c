@@ -216,7 +216,7 @@ static bool table_is_explained(struct walk *w, const uint64_t *table, uint32_t e
 {
     uint64_t frames = 1ull << (TABLE_BITS * level);
     for (uint32_t i = 0; i < entries; i++, va += frames << PAGE_SHIFT) {
-        if (!(table[i] & PTE_PRESENT))
+        if (!(table[i] & PTE_PRESENT) || (table[i] & ~PTE_STATE) == w->pd->hole[level])
             continue;
         if (level == 0 || table[i] & PTE_LARGE) {
             if (!leaf_is_explained(w, va, frames))
@@ -245,7 +245,7 @@ static bool kernel_half_is_kept(const struct pd *pd)
 {
     for (uint32_t i = TABLE_ENTRIES / 2; i < TABLE_ENTRIES; i++) {
         bool kernel = i == TABLE_ENTRIES - 1 && pd->kind == PD_HOST;
-        if (pd->table[i] != (kernel ? kernel_space->table[i] : 0))
+        if ((pd->table[i] & ~PTE_STATE) != (kernel ? kernel_space->table[i] & ~PTE_STATE : pd->hole[3]))
             return false;
     }
     return true;
