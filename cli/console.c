@@ -77,6 +77,22 @@ static uint32_t speaker(const struct console *console, const char *line, const c
     return PLAN_VMS;
 }
 
+void console_listen(struct console *console, bool on)
+{
+    if (console->ear)
+        fclose(console->ear);
+    free(console->heard);
+    console->heard = NULL;
+    console->ear = on ? open_memstream(&console->heard, &console->heard_size) : NULL;
+}
+
+const char *console_heard(struct console *console)
+{
+    if (console->ear)
+        fflush(console->ear);
+    return console->heard ? console->heard : "";
+}
+
 static void hear_line(struct console *console)
 {
     const char *text;
@@ -91,6 +107,8 @@ static void hear_line(struct console *console)
         hear_vm(console, who, text);
     else if (text != console->line)
         hear_hypervisor(console, text);
+    if (console->ear && who == PLAN_VMS)
+        fprintf(console->ear, "%s\n", text);
     console->gave_up |= strncmp(console->line, "hairline: ", 10) == 0;
     console->spoke = true;
 }
@@ -152,5 +170,6 @@ void console_close(struct console *console)
     for (uint32_t i = 0; i <= PLAN_VMS; i++)
         if (console->log[i])
             fclose(console->log[i]);
+    console_listen(console, false);
     json_object_put(console->report);
 }

@@ -17,6 +17,9 @@ struct console {
     char line[8192];
     uint32_t used;
     struct json_object *report;
+    char *heard; /* what the hypervisor said since console_listen(true), a line each; NULL: nobody listens */
+    size_t heard_size;
+    FILE *ear;
     bool spoke, ended, gave_up;
 };
 
@@ -25,6 +28,10 @@ bool console_open(struct console *console, const struct job *job, const char *lo
 
 /* Take the next bytes from the machine. */
 void console_feed(struct console *console, const char *bytes, size_t size);
+
+/* Keep what the hypervisor says, from now on, or no longer; and what it said so far. */
+void console_listen(struct console *console, bool on);
+const char *console_heard(struct console *console);
 
 /* The exit code of the tool by what the machine said: 0 or EXIT_DIED, and one line on stderr for each reason
    to fail. `batch`: every VM had to end by itself. */

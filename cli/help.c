@@ -6,6 +6,8 @@ const char help_all[] = "hairline - virtual machines on a razor-thin hypervisor,
                         "  hairline check PLAN        check a plan; --help explains every key of a plan\n"
                         "  hairline build PLAN -o DIR write all that boots a plan to a folder, as an ISO too\n"
                         "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
+                        "  hairline stop|start|restart VM, list\n"
+                        "                             command a run that another terminal has\n"
                         "  hairline test              run every test\n"
                         "  hairline bench             measure, in instructions\n"
                         "  hairline COMMAND --help    more about one command\n"
@@ -99,3 +101,8 @@ const char help_probe[] = "hairline probe [PLAN] [--json FILE] [--plan FILE] [--
                           "  -- ARGS       more arguments for QEMU, as they are, like -device ...\n"
                           "\n"
                           "Exit codes: 0 all was told, 1 the machine gave up, 2 usage or QEMU's refusal, 124 time-out.\n";
+
+const char help_control[] = "hairline stop VM, hairline start VM, hairline restart VM, hairline list\n"
+                            "\n"
+                            "Command what `hairline run` runs in another terminal of the same user, as if it were typed there;\n"
+                            "`stop` and `restart` return when the VM has ended. Not for runs with --batch.\n";

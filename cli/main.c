@@ -21,10 +21,9 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"run", "btljh", help_run, run},
-    {"check", "h", help_check, check},
-    {"build", "boih", help_build, build},
-    {"probe", "jtph", help_probe, probe},
+    {"run", "btljh", help_run, run},         {"check", "h", help_check, check},    {"build", "boih", help_build, build},
+    {"probe", "jtph", help_probe, probe},    {"stop", "h", help_control, control}, {"start", "h", help_control, control},
+    {"restart", "h", help_control, control}, {"list", "h", help_control, control},
 };
 
 static const struct option long_options[] = {
@@ -88,7 +87,7 @@ static bool parse(struct options *options, const struct command *command, int ar
     }
     if (optind < argc)
         options->plan = argv[optind++];
-    return optind >= argc || host_fail("%s takes one plan, and `%s` is too much", command->name, argv[optind]);
+    return optind >= argc || host_fail("%s takes one name, and `%s` is too much", command->name, argv[optind]);
 }
 
 /* The arguments up to `--`; those behind it are left for QEMU. */
@@ -106,7 +105,8 @@ static int own_arguments(int argc, char *argv[], char *const **rest)
 
 static int start(const struct command *command, int argc, char *argv[])
 {
-    struct options options = {0};
+    struct options options = {.verb = command->name};
+    bool lists = strcmp(command->name, "list") == 0;
     argc = own_arguments(argc, argv, &options.args);
     if (!parse(&options, command, argc, argv))
         return EXIT_USAGE;
@@ -116,8 +116,8 @@ static int start(const struct command *command, int argc, char *argv[])
     }
     if (!options.plan && command->start == run)
         options.plan = host_source("examples/pair.yaml");
-    if (!options.plan && command->start != probe) {
-        host_fail("%s: which plan?", command->name);
+    if (!options.plan && command->start != probe && !lists) {
+        host_fail("%s: which %s?", command->name, command->start == control ? "VM" : "plan");
         return EXIT_USAGE;
     }
     return command->start(&options);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct options {
+    const char *verb;                        /* the command itself */
     const char *plan, *logs, *json, *output; /* output: build's folder, probe's plan */
     bool batch, iso, help;
     uint64_t timeout;  /* seconds, 0: none */
@@ -19,5 +20,6 @@ int run(const struct options *options);
 int build(const struct options *options);
 int check(const struct options *options);
 int probe(const struct options *options);
+int control(const struct options *options); /* stop, start, restart, list: `plan` is the VM */
 
 #endif

@@ -1,4 +1,5 @@
 #include <cli/console.h>
+#include <cli/control.h>
 #include <cli/host.h>
 #include <cli/machine.h>
 #include <cli/options.h>
@@ -22,9 +23,11 @@ struct session {
     struct machine machine;
     struct console console;
     uint64_t start, deadline; /* ms; deadline 0: none */
-    bool input;               /* the terminal's bytes go to the machine */
-    char last;                /* the key before */
-    bool quit;                /* the user asked the machine to end */
+    struct control control;
+    bool input; /* the terminal's bytes go to the machine */
+    char focus; /* the key of the VM that has them, '0': root */
+    char last;  /* the key before */
+    bool quit;  /* the user asked the machine to end */
 };
 
 static volatile sig_atomic_t caught; /* the signal that ends the tool */
@@ -86,8 +89,32 @@ static void pass_input(struct session *s)
             s->quit = true;
             end_soon(s);
         }
+        if (s->last == ESCAPE && ((bytes[i] >= '0' && bytes[i] <= '9') || bytes[i] == ESCAPE))
+            s->focus = bytes[i] == ESCAPE ? '0' : bytes[i];
         s->last = bytes[i];
     }
+}
+
+/* Type a command of root's, from another terminal: out of the VM that has the focus and back, in place of what
+   stands half typed at root's prompt. */
+static void pass_command(struct session *s, const char *command)
+{
+    char rubout[81] = "";
+    memset(rubout, 0x7f, sizeof(rubout) - 1);
+    const char *leave = s->focus == '0' ? rubout : host_text("%c0", ESCAPE);
+    const char *all = host_text("%s%s\n", leave, command);
+    if (s->focus != '0')
+        all = host_text("%s%c%c", all, ESCAPE, s->focus);
+    if (write(s->machine.input, all, strlen(all)) < 0)
+        s->input = false;
+}
+
+static void serve_control(struct session *s, bool at_door)
+{
+    const char *command = at_door ? control_accept(&s->control, &s->console, s->options->batch, now_ms()) : NULL;
+    if (command)
+        pass_command(s, command);
+    control_turn(&s->control, &s->console, now_ms());
 }
 
 /* false when the machine has ended. */
@@ -106,21 +133,27 @@ static bool pass_output(struct session *s)
     return true;
 }
 
+/* Of two times the first; 0: none. */
+static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
+
 /* Pass bytes both ways until the machine ends (true), the time is over or a signal comes (false). */
 static bool converse(struct session *s, const sigset_t *open)
 {
     while (!caught) {
-        struct pollfd fds[] = {{s->machine.output, POLLIN, 0}, {s->input ? STDIN_FILENO : -1, POLLIN, 0}};
-        uint64_t now = now_ms(), left = s->deadline > now ? s->deadline - now : 0;
+        struct pollfd fds[] = {{s->machine.output, POLLIN, 0},
+                               {s->input ? STDIN_FILENO : -1, POLLIN, 0},
+                               {s->control.client < 0 ? s->control.door : -1, POLLIN, 0}};
+        bool asked = s->control.client >= 0;
+        uint64_t now = now_ms(), end = earlier(s->deadline, asked ? s->control.deadline : 0), left = end > now ? end - now : 0;
         struct timespec wait = {(time_t)(left / 1000), (long)(left % 1000) * 1000000};
-        if (s->deadline && left == 0)
+        if (s->deadline && s->deadline <= now)
             return false;
-        if (ppoll(fds, 2, s->deadline ? &wait : NULL, open) <= 0)
-            continue;
-        if (fds[0].revents && !pass_output(s))
+        bool news = ppoll(fds, 3, end ? &wait : NULL, open) > 0;
+        if (news && fds[0].revents && !pass_output(s))
             return true;
-        if (fds[1].revents)
+        if (news && fds[1].revents)
             pass_input(s);
+        serve_control(s, news && fds[2].revents);
     }
     return false;
 }
@@ -150,6 +183,7 @@ static int converse_and_judge(struct session *s)
     s->start = now_ms();
     s->deadline = s->options->timeout ? s->start + s->options->timeout * 1000 : 0;
     s->input = !s->options->batch;
+    s->focus = '0';
     if (s->input && isatty(STDIN_FILENO)) {
         raw_terminal();
         if (write(STDERR_FILENO, HINT, sizeof(HINT) - 1) < 0)
@@ -169,8 +203,10 @@ int run(const struct options *options)
     if (!job_compile(&job, options->plan, options->batch))
         return EXIT_USAGE;
     int code = EXIT_USAGE;
+    control_open(&s.control);
     if (console_open(&s.console, &job, options->logs) && machine_start(&s.machine, &job, options->args))
         code = converse_and_judge(&s);
+    control_close(&s.control);
     machine_remove(&s.machine);
     console_close(&s.console);
     return code;

@@ -5,8 +5,10 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -51,6 +53,14 @@ FAKE_QEMU = """\
 echo "$@" >"$FAKE_DIR/args"
 [ -z "$FAKE_FAIL" ] || { echo "fake: no such device" >&2; exit 1; }
 cat "$FAKE_DIR/console"
+[ -z "$FAKE_ROOT" ] || while IFS= read -r line; do
+    echo "$line" >>"$FAKE_DIR/typed"
+    case $line in
+    *"stop alpha") echo "hairline| vm name=alpha state=off reason=stopped next=off" ;;
+    *"start beta") echo "hairline| beta is not off" ;;
+    *list) printf 'hairline| # name\nhairline| 1 alpha off\nbeta| # name\nhairline| 2 beta running\n' ;;
+    esac
+done
 [ -z "$FAKE_SLEEP" ] || exec sleep "$FAKE_SLEEP"
 """
 
@@ -517,3 +527,77 @@ def test_unwritable(house, path):
     console(house)
     (house / path).write_text("") if path == "logs" else (house / path).mkdir()
     assert batch().returncode == 2
+
+
+@pytest.fixture(name="run")
+def make_run(house, monkeypatch):
+    """A run that somebody could type to, with a root that answers."""
+    console(house, alpha="", beta="", end=False)
+    monkeypatch.setenv("FAKE_ROOT", "1")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(house))
+    with subprocess.Popen(["bin/tool", "run", "plan.yaml"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.terminate()
+        process.communicate()
+
+
+def typed(house):
+    return (house / "typed").read_text().replace("\x7f", "").split("\n")[:-1]
+
+
+def test_commands_from_another_terminal(house, run):
+    done = tool("stop", "alpha")
+    assert (done.returncode, done.stderr) == (0, "") and "reason=stopped" in done.stdout
+    done = tool("list")
+    assert (done.returncode, done.stdout) == (0, "# name\n1 alpha off\n2 beta running\n")
+    assert tool("start", "alpha").returncode == 0
+    done = tool("start", "beta")
+    assert (done.returncode, done.stderr) == (1, "hairline: beta is not off\n")
+    assert typed(house) == ["stop alpha", "list", "start alpha", "start beta"]
+    assert run.poll() is None
+
+
+def test_a_command_leaves_the_focus_and_comes_back(house, run):
+    run.stdin.write(b"\x1d2")
+    run.stdin.flush()
+    time.sleep(0.5)
+    assert tool("stop", "alpha").returncode == 0
+    run.stdin.write(b"\n")
+    run.stdin.flush()
+    time.sleep(0.5)
+    assert typed(house) == ["\x1d2\x1d0stop alpha", "\x1d2"]
+
+
+def test_commands_that_reach_nobody(house, run):
+    for words, code, message in ((["stop", "gamma"], 2, "no VM is called `gamma` in what is running"), (["stop"], 2, "stop: which VM?"),
+                                 (["stop", "a", "b"], 2, "stop takes one name, and `b` is too much")):
+        done = tool(*words)
+        assert (done.returncode, done.stderr) == (code, f"hairline: {message}\n")
+    run.terminate()
+    run.wait()
+    assert tool("stop", "alpha").stderr == "hairline: nothing is running: start it with `hairline run PLAN`\n"
+    assert not list((house / "hairline").iterdir())
+
+
+def test_commands_and_stale_doors(house, run):
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(house / "hairline" / "1"))
+    assert tool("stop", "alpha").returncode == 0
+    assert not (house / "hairline" / "1").exists()
+    (house / "hairline").chmod(0o777)
+    assert "is not a folder of yours alone" in tool("stop", "alpha").stderr
+    assert run.poll() is None
+
+
+def test_commands_for_a_batch_or_one_of_two_runs(house, monkeypatch, run):
+    monkeypatch.setenv("FAKE_ROOT", "")
+    monkeypatch.setenv("FAKE_SLEEP", "60")
+    with subprocess.Popen(["bin/tool", "run", "plan.yaml", "--batch"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert "2 runs have a VM alpha" in tool("stop", "alpha").stderr
+        run.terminate()
+        run.wait()
+        done = tool("stop", "alpha")
+        assert (done.returncode, done.stderr) == (1, "hairline: that run takes no commands: it was started with --batch\n")
+        other.terminate()
