@@ -94,6 +94,6 @@ void msix_init(void)
     for (uint32_t i = 0; i < config()->devices; i++)
         for (uint32_t n = 0; n < DV_IRQS && device(i)->msix; n++) {
             guest_table(i)[n].control = MASKED;
-            seen[i][n].control = MASKED;
+            seen[i][n] = (struct entry){.control = MASKED};
         }
 }

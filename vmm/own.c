@@ -9,7 +9,6 @@
 #include <vmm/vcpu.h>
 #include <lib/string.h>
 
-#define PASSED         5u /* registers of 16 bits that root is told of */
 #define ALL            (~0u)
 #define PCIE_CONTROL   0x08u   /* offset in the capability (PCIe 3.0, 7.8.4) */
 #define PCIE_WRITABLE  0x7810u /* size of read requests, no snoop, relaxed ordering */
@@ -30,8 +29,6 @@ enum sriov {
     SRIOV_MIGRATION = 0x3c
 };
 
-static uint16_t passed[PLAN_DEVICES][PASSED]; /* offsets, 0: none */
-
 /* A network function without registers, capabilities or, as in all virtual ones, an ID. */
 static struct function virtual_function = {.value = {[PCI_ID / 4] = ALL, [PCI_CLASS / 4] = 0x02000000}};
 
@@ -40,12 +37,12 @@ static uint32_t device_byte(uint32_t i, uint32_t at) { return *(const volatile u
 /* The guest may write those bits of the 16 at `at`; root is told. */
 static void pass(struct function *f, uint32_t at, uint32_t value, uint32_t writable)
 {
-    uint16_t *p = passed[f->device - 1], *end = p + PASSED;
-    while (p < end && *p)
-        p++;
-    if (p == end) /* a chain of capabilities in a circle */
+    uint32_t n = 0;
+    while (n < PCI_PASSED && f->passed[n])
+        n++;
+    if (n == PCI_PASSED) /* a chain of capabilities in a circle */
         return;
-    *p = (uint16_t)at;
+    f->passed[n] = (uint16_t)at;
     pci_keep(f, at, 0xffff, value, writable);
 }
 
@@ -172,9 +169,8 @@ static void tell_root(uint32_t device, uint32_t at, uint32_t value)
 
 void own_written(const struct function *f, uint32_t at, uint32_t size)
 {
-    uint32_t device = f->device - 1u;
-    for (const uint16_t *p = passed[device]; p < passed[device] + PASSED; p++)
+    for (const uint16_t *p = f->passed; p < f->passed + PCI_PASSED; p++)
         if (*p && at < *p + 2u && *p < at + size)
-            tell_root(device, *p, pci_read(f, *p & ~3u) >> 8 * (*p & 3) & 0xffff);
+            tell_root(f->device - 1u, *p, pci_read(f, *p & ~3u) >> 8 * (*p & 3) & 0xffff);
     msix_sync();
 }

@@ -7,11 +7,14 @@
 /* Registers by the word: those below 256, the first extended capability, and SR-IOV (SR-IOV 1.1, 3.3). */
 enum { PCI_EXTENDED = 64, PCI_SRIOV, PCI_WORDS = PCI_SRIOV + 16 };
 
+#define PCI_PASSED 5u
+
 struct function {
     bool present;
-    uint8_t msix;                                                    /* offset of the MSI-X capability, 0: none */
-    uint8_t device;                                                  /* 1 + number among the VM's own devices, 0: the VMM's */
-    uint16_t sriov;                                                  /* offset of the SR-IOV capability, 0: none */
+    uint8_t msix;                /* offset of the MSI-X capability, 0: none */
+    uint8_t device;              /* 1 + number among the VM's own devices, 0: the VMM's */
+    uint16_t sriov;              /* offset of the SR-IOV capability, 0: none */
+    uint16_t passed[PCI_PASSED]; /* own.c: offsets of registers of 16 bits that root is told of, 0: none */
     uint32_t value[PCI_WORDS], ours[PCI_WORDS], writable[PCI_WORDS]; /* bits that are not `ours` are the device's */
 };
 

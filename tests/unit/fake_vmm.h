@@ -19,6 +19,8 @@ struct fake {
     struct vm_config *config;
     struct vm_control *control;
     uint8_t *ram, *msix, *disk[PLAN_DISKS];
+    uint8_t *ecam[PLAN_DEVICES], *table[PLAN_DEVICES];
+    struct utcb *utcb; /* of the only handler */
     struct lan_port *lan;
     uint8_t pci[16][256];
     bool msix_off, msix_masked;           /* of all functions               */
@@ -35,18 +37,28 @@ extern struct fake fake;
 #undef VMM_RAM
 #undef VMM_MSIX
 #undef VMM_LANPORT
-#define VMM_CONFIG  ((uintptr_t)fake.config)
-#define VMM_CONTROL ((uintptr_t)fake.control)
-#define VMM_RAM     ((uintptr_t)fake.ram)
-#define VMM_MSIX    ((uintptr_t)fake.msix)
-#define VMM_LANPORT ((uintptr_t)fake.lan)
+#undef VMM_ECAM
+#undef VMM_TABLE
+#undef VMM_HUTCB
+#define VMM_CONFIG   ((uintptr_t)fake.config)
+#define VMM_CONTROL  ((uintptr_t)fake.control)
+#define VMM_RAM      ((uintptr_t)fake.ram)
+#define VMM_MSIX     ((uintptr_t)fake.msix)
+#define VMM_LANPORT  ((uintptr_t)fake.lan)
+#define VMM_ECAM(i)  ((uintptr_t)fake.ecam[i])
+#define VMM_TABLE(i) ((uintptr_t)fake.table[i])
+#define VMM_HUTCB(i) ((void)(i), (uintptr_t)fake.utcb)
 
 #define sm_up     fake_sm_up
 #define ec_recall fake_ec_recall
 #define pt_reply  fake_pt_reply
+#define pt_call   fake_pt_call
+#define dv_irq    fake_dv_irq
 uint64_t fake_sm_up(uint64_t sm);
 uint64_t fake_ec_recall(uint64_t slot);
 void fake_pt_reply(uint64_t words) __attribute__((noreturn));
+uint64_t fake_pt_call(uint64_t pt, uint64_t words);
+struct result fake_dv_irq(uint64_t dv, uint64_t vcpu, uint64_t index, uint64_t vector);
 
 /* Everything fresh: RAM zero, two disks of a pattern (the second read-only), a LAN, virtio_init called. */
 void fake_start(void);

@@ -9,6 +9,7 @@
 #define VCPUS  4u
 
 enum { X2APIC_TPR = 0x808, X2APIC_EOI = 0x80b, X2APIC_ISR2 = 0x812, X2APIC_ICR = 0x830, X2APIC_LVT_TIMER = 0x832, TSC_DEADLINE = 0x6e0 };
+enum { X2APIC_LVT_LINT0 = 0x835, X2APIC_INITIAL = 0x838, X2APIC_CURRENT, X2APIC_DIVIDE = 0x83e };
 enum { EOI_WORD = 0x4b564d04, EFER = 0xc0000080 };
 
 struct fake fake;
@@ -264,6 +265,144 @@ static void the_uart_keeps_its_registers(void **state)
     assert_int_equal(uart_in(0x3f8, 4), 0xffffffff);
 }
 
+/* ---- a dedicated VM: its cores have the APIC IDs 5, 2, 33 and 7 -------------------------------------- */
+static int setup_dedicated(void **state)
+{
+    static const uint32_t ids[VCPUS] = {5, 2, 33, 7};
+    setup(state);
+    fake.config->plan.mode = MODE_DEDICATED;
+    memcpy(fake.config->apic_id, ids, sizeof ids);
+    fake.config->apic_per_tsc = 1ull << 31; /* half a tick of the timer in one of the TSC */
+    apic_init();
+    return 0;
+}
+
+static uint32_t requested(void)
+{
+    uint32_t who = 0;
+    for (uint32_t i = 0; i < VCPUS; i++) {
+        who |= (uint32_t)(vcpus[i].request != 0) << i;
+        vcpus[i].request = 0;
+    }
+    return who;
+}
+
+static void processors_start_by_their_real_ids(void **state)
+{
+    static const struct {
+        uint64_t icr;
+        uint32_t who;
+    } sent[] = {
+        {0x2100004500, 1u << 2},                           /* INIT to 33 */
+        {0x0200004612, 1u << 1},                           /* SIPI to 2 */
+        {0x0300004612, 0},                                 /* to nobody */
+        {0x000c4500, 0xe},                                 /* all others */
+        {0xffffffff00004500, 0xf},                         /* everybody */
+        {0x000000a400004d00, 1u << 0 | 1u << 1 | 1u << 3}, /* logical: cluster 0, IDs 2, 5, 7 */
+        {0x0002000200004d00, 1u << 2},                     /* cluster 2, ID 33 */
+        {0x0000000500008500, 0},                           /* the end of an INIT */
+    };
+    (void)state;
+    for (uint32_t i = 0; i < COUNT(sent); i++) {
+        assert_true(wrmsr(&vcpus[0], X2APIC_ICR, sent[i].icr));
+        assert_int_equal(requested(), sent[i].who);
+    }
+    assert_false(wrmsr(&vcpus[0], X2APIC_ICR, 0x200004041)); /* the kernel sends those itself */
+    assert_false(wrmsr(&vcpus[0], X2APIC_ICR, 0x200004402));
+    assert_int_equal(requested(), 0);
+}
+
+static void a_dedicated_processor_waits_for_sipi(void **state)
+{
+    (void)state;
+    leave_guest(&vcpus[1], vcpu_start);
+    assert_true(u.mtd & MTD_HALT);
+    assert_true(wrmsr(&vcpus[0], X2APIC_ICR, 0x200004500));
+    assert_true(wrmsr(&vcpus[0], X2APIC_ICR, 0x200004608));
+    leave_guest(&vcpus[1], vcpu_recall);
+    assert_false(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.seg[SEG_CS].base, 0x8000);
+    assert_int_equal(u.exit.deadline, 0);
+    assert_int_equal(u.exit.intr, 0);
+}
+
+/* What the kernel is to write; 0: nothing. */
+static uint64_t real_write(uint32_t number, uint64_t value)
+{
+    u.exit.apic_reg = u.exit.apic_value = 0;
+    assert_true(wrmsr(&vcpus[0], number, value));
+    if (u.mtd & MTD_APIC)
+        assert_int_equal(u.exit.apic_reg, number - 0x800);
+    return u.mtd & MTD_APIC ? u.exit.apic_value : 0;
+}
+
+static void local_vectors_are_harmless(void **state)
+{
+    (void)state;
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, VECTOR), VECTOR);
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x400), 0x400);   /* NMI */
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x700), 0x10000); /* ExtINT */
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x200), 0x10000); /* SMI */
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x540), 0x10000); /* INIT */
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, 15), 0x10000);    /* no vector */
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, ~0ull), 0x10000);
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x10000), 0x10000);
+    assert_false(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, 0)); /* these do not come to a VMM */
+    assert_false(wrmsr(&vcpus[0], X2APIC_CURRENT, 0));
+    assert_false(wrmsr(&vcpus[0], X2APIC_EOI, 0));
+    assert_false(wrmsr(&vcpus[0], TSC_DEADLINE - 1, 0));
+}
+
+/* By 16, half a tick in one of the TSC: 32 of the TSC's are one of the count's. */
+static void the_count_goes_down_at_the_timers_speed(void **state)
+{
+    (void)state;
+    assert_int_equal(real_write(X2APIC_DIVIDE, 3), 3);
+    uint64_t before = tsc(), first = rdmsr(&vcpus[0], X2APIC_CURRENT), from = tsc(), to;
+    assert_in_range(first, 0xf0000000, 0xffffffff);
+    do
+        to = tsc();
+    while (to - from < 20000000);
+    uint64_t gone = first - rdmsr(&vcpus[0], X2APIC_CURRENT);
+    assert_in_range(gone, (to - from) / 32 - 1, (tsc() - before) / 32 + 1);
+    assert_int_equal(real_write(X2APIC_INITIAL, 1000), 1000); /* a kernel that has it intercepted */
+    assert_in_range(rdmsr(&vcpus[0], X2APIC_CURRENT), 0, 1000);
+    while (tsc() - to < 40000000)
+        ;
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_CURRENT), 0);
+    uint64_t value = 0;
+    assert_false(msr(&vcpus[0], X2APIC_INITIAL, &value, false));
+}
+
+static const struct cpuid_row *row_of(const struct utcb *t, uint32_t leaf, uint32_t subleaf)
+{
+    for (uint32_t i = 0; i < t->rows; i++)
+        if (t->cpuid[i].leaf == leaf && (t->cpuid[i].subleaf == subleaf || t->cpuid[i].subleaf == CPUID_ANY))
+            return &t->cpuid[i];
+    fail();
+    return NULL;
+}
+
+static void cpuid_tells_what_is_real(void **state)
+{
+    (void)state;
+    u.rows = cpuid_table(u.cpuid, 2);
+    assert_int_equal(row_of(&u, 1, 0)->ebx >> 24, 33);
+    assert_int_equal(row_of(&u, 1, 0)->ecx & 1u << 24, 0); /* no TSC deadline */
+    assert_int_equal(row_of(&u, 0xb, 0)->edx, 33);
+    assert_int_equal(row_of(&u, 0xb, 1)->eax, 6); /* bits of 33: one package */
+    assert_int_equal(row_of(&u, 0xb, 1)->ebx, VCPUS);
+    assert_int_equal(row_of(&u, 0x40000001, 0)->eax & 1u << 6, 0); /* no word that ends an interrupt */
+    assert_int_equal(row_of(&u, CPUID_HAIRLINE, 0)->eax, MODE_DEDICATED);
+    assert_memory_equal(&row_of(&u, CPUID_HAIRLINE, 0)->ebx, "HairlineHair", 12);
+    fake.config->plan.mode = MODE_SHARED;
+    u.rows = cpuid_table(u.cpuid, 2);
+    assert_int_equal(row_of(&u, 0xb, 0)->edx, 2);
+    assert_int_equal(row_of(&u, 0xb, 1)->eax, 2);
+    assert_int_equal(row_of(&u, 1, 0)->ecx & 1u << 24, 1u << 24);
+    assert_int_equal(row_of(&u, CPUID_HAIRLINE, 0)->eax, MODE_SHARED);
+}
+
 /* Whatever the guest says, in any order: no address beyond its RAM, no vCPU that it does not have. */
 static void any_exit_is_harmless(void **state)
 {
@@ -285,7 +424,8 @@ static void any_exit_is_harmless(void **state)
     }
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f)           cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST_DEDICATED(f) cmocka_unit_test_setup_teardown(f, setup_dedicated, teardown)
 
 int main(void)
 {
@@ -300,7 +440,13 @@ int main(void)
         TEST(a_halted_processor_wakes_for_what_it_can_hear),
         TEST(root_is_rung_when_it_had_nothing_to_do),
         TEST(the_uart_keeps_its_registers),
+        TEST_DEDICATED(processors_start_by_their_real_ids),
+        TEST_DEDICATED(a_dedicated_processor_waits_for_sipi),
+        TEST_DEDICATED(local_vectors_are_harmless),
+        TEST_DEDICATED(the_count_goes_down_at_the_timers_speed),
+        TEST_DEDICATED(cpuid_tells_what_is_real),
         TEST(any_exit_is_harmless),
+        TEST_DEDICATED(any_exit_is_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,8 @@ UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-rec
                    -include tests/unit/fake_vmm.h
 UNIT_VMM_CODE    = $(wildcard vmm/virt*.c) lan/switch.c tests/unit/fake_vmm.c tests/unit/driver.c
 UNIT_VCPU_CODE   = vmm/vcpu.c vmm/apic.c vmm/apic_real.c vmm/cpuid.c vmm/msr.c vmm/state.c vmm/console.c vmm/uart.c
-UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h vmm/v*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
+UNIT_OWN_CODE    = vmm/pci.c vmm/own.c vmm/msix.c vmm/apic.c
+UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h vmm/*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
 FUZZ_SECONDS    ?= 30
 
 UNIT_VMM_PROGRAMS = $(UNIT_VMM:%=$(O)/tests/unit/test_%)
@@ -18,11 +19,15 @@ $(O)/tests/unit/test_vcpu: tests/unit/test_vcpu.c $(UNIT_VCPU_CODE) $(UNIT_VMM_H
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_VCPU_CODE) -lcmocka
 
+$(O)/tests/unit/test_own: tests/unit/test_own.c $(UNIT_OWN_CODE) $(UNIT_VMM_HEADERS)
+	@mkdir -p $(@D)
+	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_OWN_CODE) -lcmocka -lpthread
+
 $(O)/tests/unit/fuzz_virtio: tests/unit/fuzz_virtio.c $(UNIT_VMM_CODE) $(UNIT_VMM_HEADERS)
 	@mkdir -p $(@D)
 	clang $(UNIT_VMM_FLAGS) -fsanitize=fuzzer -o $@ $< $(UNIT_VMM_CODE)
 
-unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu
+unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu $(O)/tests/unit/test_own
 	@for t in $^; do $$t || exit 1; done
 
 fuzz-vmm: $(O)/tests/unit/fuzz_virtio
