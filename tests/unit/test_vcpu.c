@@ -13,7 +13,7 @@ enum { X2APIC_LVT_LINT0 = 0x835, X2APIC_INITIAL = 0x838, X2APIC_CURRENT, X2APIC_
 enum { EOI_WORD = 0x4b564d04, EFER = 0xc0000080 };
 
 struct fake fake;
-struct boot boot;
+struct vm_boot boot;
 static struct utcb u;
 static jmp_buf back;
 
