@@ -76,6 +76,16 @@ static bool has_word(char *const words[], const char *word)
     return *words != NULL;
 }
 
+/* QEMU 10.0 can lose bits of CPU 0's mode, nested paging and GIF among them, when another CPU loads x87 state (XRSTOR,
+   FXRSTOR, FLDENV, FRSTOR) at the same moment. They change only where VMs run: then its CPUs take turns. */
+static const char *accelerator(const struct job *job)
+{
+    for (uint32_t i = 0; i < job->plan.vms; i++)
+        if (job->plan.vm[i].cores & 1 && job->cores > 1)
+            return "tcg,thread=single";
+    return "tcg";
+}
+
 /* The last -cpu, -m, -smp counts, but the first -accel. */
 bool qemu_arguments(const char *folder, const struct job *job, char *const args[], const char *argv[QEMU_ARGS])
 {
@@ -89,7 +99,7 @@ bool qemu_arguments(const char *folder, const struct job *job, char *const args[
     for (uint32_t i = 0; i < job->devices; i++)
         add_device(&line, folder, &job->device[i], i);
     if (!has_word(args, "-accel"))
-        add_pair(&line, "-accel", "tcg");
+        add_pair(&line, "-accel", accelerator(job));
     while (*args)
         add(&line, *args++);
     argv[line.used] = NULL;

@@ -21,6 +21,7 @@ static const struct attack attacks[] = {
     {"pci-storm", attack_pci_storm, "ok"},
     {"string-io", attack_string_io, "ok"},
     {"spin", attack_spin, "runs until stopped"},
+    {"x87-loads", attack_x87_loads, "ok"},
     {"console-flood", attack_console_flood, "runs until stopped"},
     {"lan-flood", attack_lan_flood, "runs until stopped"},
     {"rings", attack_rings, "ok"},

@@ -13,6 +13,7 @@ void attack_triple(void);
 void attack_wild_code(void);
 void attack_msr_storm(void);
 void attack_spin(void);
+void attack_x87_loads(void);
 void attack_memory(void);
 void attack_svm(void);
 void attack_hlt(void);

@@ -5,6 +5,7 @@
 #include "attack.h"
 
 #define STORM         10000u
+#define X87_LOADS     10000000u
 #define SNIPPETS      20000u
 #define SNIPPET       64u
 #define VECTOR        0x40
@@ -39,6 +40,15 @@ void attack_spin(void)
     interrupts_off();
     for (;;)
         __asm__ volatile("");
+}
+
+/* Not an exit in it; but the emulator's CPU 0 must not run beside it (cli/qemu.c: accelerator). */
+void attack_x87_loads(void)
+{
+    uint8_t environment[28]; /* APM1 6.9.1 */
+    __asm__ volatile("fninit; fnstenv %0" : "=m"(environment));
+    for (uint32_t i = 0; i < X87_LOADS; i++)
+        __asm__ volatile("fldenv %0" : : "m"(environment));
 }
 
 void attack_hlt(void)
