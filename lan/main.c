@@ -12,6 +12,8 @@ void main(void);
 void main(void)
 {
     switch_init(&lan, (const struct lan_config *)LAN_CONFIG, (uint8_t *)LAN_PORTS);
+    for (uint32_t i = 0; i < lan.ports; i++) /* some may wait for a switch that died */
+        switch_bell(i);
     for (;;) {
         while (switch_turn(&lan))
             ;
