@@ -1,7 +1,7 @@
 #include <root/console.h>
 #include <root/fault.h>
-#include <root/slots.h>
 #include <root/uart.h>
+#include <root/vm.h>
 #include <lib/call.h>
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
@@ -39,13 +39,15 @@ static void __attribute__((noreturn)) handle(uint64_t domain, struct utcb *utcb)
     pt_reply(0);
 }
 
-/* Root's own fault: the VMs run on without it, nobody watches them any more. */
+/* Root's own fault: the VMs run on without it, and nobody watches them any more. A batch run has nothing left to tell. */
 static void __attribute__((noreturn)) handle_own(uint64_t domain, struct utcb *utcb)
 {
     const struct exit_state *e = &utcb->exit;
     (void)domain;
     console_say("root died: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", e->code, e->info1, e->info2, e->rip);
     uart_finish();
+    if (machine.plan && machine.plan->flags & PLAN_BATCH)
+        acpi_reset(&machine.acpi);
     utcb->mtd = MTD_KILL;
     pt_reply(0);
 }
