@@ -13,6 +13,8 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
 ALL = bool(os.environ.get("HAIRLINE_ALL"))
 PATIENCE = 240  # seconds for one thing to happen
+COUNTED = ("-icount", "shift=3,sleep=off")  # each instruction takes 8 ns, whatever the host does meanwhile
+ENOUGH = 0.4 * 0.5  # of a core that two VMs share fairly
 ESCAPE = "\x1d"  # Ctrl-]
 
 
@@ -36,6 +38,13 @@ def write_plan(folder, vms, cores=2, memory="1G"):
     return path
 
 
+def symbol(program, name):
+    """Where a function of a built program lies: [start, end)."""
+    table = subprocess.run(["nm", "-S", BUILD / program], capture_output=True, text=True, check=True).stdout
+    start, size = re.search(rf"^(\w+) (?:(\w+) )?\w {name}$", table, re.MULTILINE).groups()
+    return int(start, 16), int(start, 16) + int(size or "0", 16)
+
+
 class Batch:
     """One `run --batch`, from start to end; PATIENCE is for what must end by itself."""
 
@@ -47,6 +56,7 @@ class Batch:
         self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
         self.report = json.loads(report.read_text()) if report.exists() else {}
         self.vms = self.report.get("vms", {})
+        assert "LEAK" not in self.output, self.output
         self.logs = {log.stem: log.read_text(errors="replace") for log in logs.glob("*.log")}
 
 
@@ -120,3 +130,9 @@ class Live:
         self.reader.join(PATIENCE)
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+def pace(run, name, turns=6):
+    """Turns of a victim's loop in a tick, from now on."""
+    told = [tuple(map(int, run.expect(rf"^{name}\| progress (\d+) (\d+)").groups())) for _ in range(turns)]
+    return (told[-1][0] - told[0][0]) / (told[-1][1] - told[0][1])

@@ -84,6 +84,23 @@ def test_bare_guests(batch):
     assert {vm["reason"] for vm in run.vms.values()} == {"exit_port"}
 
 
+def test_core_0_beside_x87(batch):
+    """VMs on core 0, or all of the machine, would die here if the emulator's CPUs were threads: cli/qemu.c, accelerator()."""
+    zeros = [guest(f"zero{i}", "smp", vcpus=2, cores=[0]) for i in range(4)]
+    run = batch(*zeros, guest("one", "attack", "test=x87-loads"))
+    assert run.code == 0, run.errors
+
+
+@pytest.mark.parametrize("cores", [1, 16])
+def test_machine_of_any_size(batch, cores):
+    """As many VMs as a plan takes, on the smallest and the largest machine."""
+    everywhere = list(range(cores))
+    vms = [guest(f"vm{i}", "smp" if i % 2 else "hello", vcpus=1 + i % 2, cores=everywhere) for i in range(16)]
+    run = batch(*vms, cores=cores)
+    assert run.code == 0 and run.report["machine"]["cores"] == cores, run.errors
+    assert all(("smp: ok" if i % 2 else "hello") in run.logs[f"vm{i}"] for i in range(16))
+
+
 def test_iso_boots_by_grub(tmp_path):
     plan = rig.write_plan(tmp_path, [guest("pvh", "hello"), guest("multiboot", "mboot")])
     out = tmp_path / "out"

@@ -1,33 +1,33 @@
 """VMMs that die, and VMs that come and go: root and the others go on, and the kernel gets everything back."""
 
-import re
 import shutil
-import subprocess
 
 import pytest
 import rig
 from rig import guest, linux
 
 UD2 = b"\x0f\x0b"
+SPIN = b"\xeb\xfe"
 IMAGE_BASE = 0x400000  # abi/image.h
-IMAGES = ("hairline.elf", "root.img", "lan.img")
+IMAGES = ("hairline.elf", "root.img", "vmm.img", "lan.img")
 
 
 @pytest.fixture
 def poisoned(tmp_path):
-    """poisoned(function): the tool in a folder of its own, with a VMM that dies where it enters that function."""
+    """poisoned(program, function): the tool in a folder of its own, with a root, vmm or lan that faults (or spins)
+    where it enters that function."""
 
-    def make(function):
+    def make(program, function, poison=UD2):
         folder = tmp_path / "build"
         folder.mkdir()
         shutil.copy(rig.BUILD / "hairline-tool", folder)
+        (folder / "kernels").symlink_to(rig.BUILD / "kernels")
         for name in IMAGES:
-            (folder / name).symlink_to(rig.BUILD / name)
-        table = subprocess.run(["nm", rig.BUILD / "vmm.elf"], capture_output=True, text=True, check=True).stdout
-        at = int(re.search(rf"^(\w+) \w {function}$", table, re.MULTILINE).group(1), 16) - IMAGE_BASE
-        image = bytearray((rig.BUILD / "vmm.img").read_bytes())
-        image[at : at + 2] = UD2
-        (folder / "vmm.img").write_bytes(image)
+            shutil.copy(rig.BUILD / name, folder)
+        at = rig.symbol(f"{program}.elf", function)[0] - IMAGE_BASE
+        with open(folder / f"{program}.img", "r+b") as image:
+            image.seek(at)
+            image.write(poison)
         return folder / "hairline-tool"
 
     return make
@@ -38,19 +38,20 @@ def expect_progress(run, name, times=5):
         run.expect(rf"^{name}\| progress")
 
 
-@pytest.mark.parametrize("function", ["vcpu_vmcall", "virtio_work"], ids=["handler", "worker"])
-def test_vmm_dies_alone(live, poisoned, function):
-    """A hypercall kills a handler thread, console input the worker; the VM comes back as planned."""
-    plan = {"on_exit": "restart", "lan": "l"}
-    run = live(guest("alpha", "victim", **plan), guest("beta", "victim", **plan), tool=poisoned(function))
+@pytest.mark.parametrize("function, lan", [("vcpu_vmcall", {"lan": "l"}), ("virtio_work", {})], ids=["handler", "worker"])
+def test_vmm_dies_alone(live, poisoned, function, lan):
+    """A hypercall kills a handler thread, console input the worker, which a LAN's bell would wake as well; the VM
+    comes back as planned."""
+    plan = {"on_exit": "restart", **lan}
+    run = live(guest("alpha", "victim", **plan), guest("beta", "victim", **plan), tool=poisoned("vmm", function))
     expect_progress(run, "alpha")
     expect_progress(run, "beta")
     for _ in range(3):
         run.key("2")
         run.expect(r"^hairline\| focus on beta")
         run.type("v")
+        run.key("0")  # at once, for in focus lines have no name
         end = run.expect_end("beta")
-        run.key("0")
         assert (end["reason"], end["value"], end["next"]) == ("vmm", "6", "restart")
         assert int(end["rip"], 16) >= IMAGE_BASE and "VMM fault: vector 6" in run.lines[run.seen - 1]
         run.expect(r"^beta\| victim: at work")
@@ -64,7 +65,7 @@ def test_vmm_dies_alone(live, poisoned, function):
 
 
 def test_vmm_that_dies_stays_off(batch, poisoned):
-    run = batch(guest("alpha", "hello"), guest("beta", "bench"), tool=poisoned("vcpu_vmcall"))
+    run = batch(guest("alpha", "hello"), guest("beta", "bench"), tool=poisoned("vmm", "vcpu_vmcall"))
     assert run.code == 1 and "hairline| end " in run.output
     assert run.vms["alpha"]["reason"] == "exit_port" and "hello" in run.logs["alpha"]
     assert (run.vms["beta"]["reason"], run.vms["beta"]["value"], run.vms["beta"]["next"]) == ("vmm", 6, "off")
@@ -72,8 +73,7 @@ def test_vmm_that_dies_stays_off(batch, poisoned):
 
 def test_linux_goes_on_beside_a_dead_vmm(live, poisoned):
     """A Linux boots and finds its peers while its neighbour's VMM dies again and again."""
-    tool = poisoned("vcpu_vmcall")
-    (tool.parent / "kernels").symlink_to(rig.BUILD / "kernels")
+    tool = poisoned("vmm", "vcpu_vmcall")
     disk = [{"file": "ext4:8M", "mode": "volatile"}]
     run = live(linux("alpha", cores=[1], disks=disk), guest("beta", "bench", on_exit="restart"), tool=tool)
     for _ in range(5):
@@ -82,7 +82,48 @@ def test_linux_goes_on_beside_a_dead_vmm(live, poisoned):
     assert run.quit() == 1
 
 
-CYCLE = r"^hairline\| cycle name=\w+ cycles=(\d+) failed=(\w+) frames_before=(\d+) frames_after=(\d+) objects_before=(\d+) objects_after=(\d+)"
+@pytest.mark.parametrize("function", ["vcpu_vmcall", "virtio_work"], ids=["handler", "worker"])
+def test_vmm_that_hangs(live, poisoned, function):
+    """A VMM that spins for ever takes no more of the core than its VM may, and can be stopped."""
+    tool = poisoned("vmm", function, SPIN)
+    run = live(guest("alpha", "victim"), guest("beta", "victim"), tool=tool, qemu=rig.COUNTED)
+    expect_progress(run, "beta")
+    run.key("2")
+    run.expect(r"^hairline\| focus on beta")
+    run.type("v")
+    run.key("0")
+    run.expect(r"^hairline\| focus ends")
+    beside = rig.pace(run, "alpha")
+    run.command("stop beta")
+    assert run.expect_end("beta")["reason"] == "stopped"
+    assert beside / rig.pace(run, "alpha") >= rig.ENOUGH
+    run.command("start beta")
+    run.expect(r"^beta\| victim: at work")
+    assert run.quit() == 0
+
+
+def test_lan_switch_dies_alone(live, poisoned):
+    """The first frame kills the switch, again and again until it stays off; the machines on it go on."""
+    tool = poisoned("lan", "memcpy")
+    run = live(guest("victim", "victim", lan="l"), guest("wild", "attack", "test=lan-flood", lan="l"), tool=tool)
+    run.expect(r"^hairline\| LAN 1 died and starts again: vector 6, ")
+    run.expect(r"^hairline\| LAN 1 died and stays off: vector 6, ")
+    expect_progress(run, "victim")
+    run.command("restart wild")
+    run.expect(r"^wild\| attack lan-flood: to end")
+    expect_progress(run, "victim")
+    assert run.quit() == 0
+
+
+def test_root_dies_with_a_word(batch, poisoned):
+    """The one that all depend on: it says where it died, and the machine ends."""
+    run = batch(guest("alpha", "hello"), tool=poisoned("root", "report_vm"))
+    assert "hairline| root died: vector 6, " in run.output and "hairline| end " not in run.output
+    assert run.code == 1 and "the machine stopped before it was done" in run.errors
+
+
+PAIRS = ("frames", "objects")
+CYCLE = r"^hairline\| cycle name=\w+ cycles=(\d+) failed=(\w+)" + "".join(rf" {p}_before=(\d+) {p}_after=(\d+)" for p in PAIRS)
 
 
 def test_thousand_cycles(live):

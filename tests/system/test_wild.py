@@ -1,17 +1,12 @@
 """Each hostile guest beside one that works: who is wild gets reported, and nobody else notices."""
 
 import re
-import subprocess
 
 import pytest
 import rig
 from rig import guest, linux
 
-PROGRESS = r"^victim\| progress (\d+) (\d+)$"
-TURNS = 6
-FAIR = 0.5  # two VMs on one core
-ENOUGH = 0.4  # of what is fair
-SECTOR_DISK = 1 << 20
+DISK = 1 << 20  # bytes
 
 # Those that end by themselves, and how; None: in any way that is the guest's own doing.
 ENDING = {
@@ -35,19 +30,12 @@ LASTING = "spin hlt msr-storm port-storm pci-storm ipi-storm db-storm cr8-storm 
 OWN_DOING = {"exit_port", "poweroff", "reboot", "triple", "memory", "invalid", "opcode"}
 
 
-def symbol(image, name):
-    """Where a function of a program lies: [start, end)."""
-    table = subprocess.run(["nm", "-S", rig.BUILD / image], capture_output=True, text=True, check=True).stdout
-    start, size = re.search(rf"^(\w+) (?:(\w+) )?\w {name}$", table, re.MULTILINE).groups()
-    return int(start, 16), int(start, 16) + int(size or "0", 16)
-
-
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
     """All attacks that end by themselves, at once, in one machine of two cores."""
     folder = tmp_path_factory.mktemp("crowd")
     disk = folder / "disk.img"
-    disk.write_bytes(bytes(SECTOR_DISK))
+    disk.write_bytes(bytes(DISK))
     vms = [guest(n, "attack", f"test={n}", cores=[i % 2], lan="wild", disks=[{"file": str(disk)}]) for i, n in enumerate(ENDING)]
     vms.append(guest("neighbour", "smp", vcpus=2, cores=[0, 1]))
     return rig.Batch(folder, rig.write_plan(folder, vms))
@@ -78,9 +66,9 @@ def test_rings_of_all_devices(crowd):
 def test_report_says_where(crowd, name):
     """Cause, address, RIP and CR3 in the record, and a sentence for the operator."""
     vm = crowd.vms[name]
-    start, end = symbol("guest/bare/attack.elf", f"attack_{name}")
+    start, end = rig.symbol("guest/bare/attack.elf", f"attack_{name}")
     assert start <= int(vm["rip"], 16) < end
-    assert int(vm["cr3"], 16) == symbol("guest/bare/attack.elf", "page_root")[0]
+    assert int(vm["cr3"], 16) == rig.symbol("guest/bare/attack.elf", "page_root")[0]
     assert ("0xf0000000" if name == "memory" else "triple fault") in vm["message"]
     assert vm["value"] == (0xF0000000 if name == "memory" else 0)
 
@@ -94,8 +82,7 @@ def test_wild_code(live, seeds):
         begun = set()  # by their first words: a slow line comes in pieces
         while len(begun) < len(wild):
             begun.add(run.expect(r"^(wild\d+)\| ")[1])
-        for _ in range(TURNS):
-            run.expect(PROGRESS)
+        rig.pace(run, "victim")
         run.key("1")
         run.type("k")
         run.expect("^key k$")
@@ -109,38 +96,43 @@ def test_wild_code(live, seeds):
         assert len(ends) == 8 and not any("reason=vmm" in line or "reason=none" in line for line in ends), ends
 
 
-def rate(lines):
-    """Turns of the victim's loop in a tick."""
-    told = [tuple(map(int, match.groups())) for match in (re.search(PROGRESS, line) for line in lines) if match]
-    assert len(told) > 2
-    return (told[-1][0] - told[0][0]) / (told[-1][1] - told[0][1])
-
-
-@pytest.mark.parametrize("name", LASTING)
-def test_victim_keeps_its_share(live, name):
-    """Both on one core whose every instruction takes 8 ns: the victim's pace beside the attack against its pace alone."""
-    run = live(
-        guest("victim", "victim", lan="l"),
-        guest("wild", "attack", f"test={name} forever=1", lan="l"),
-        qemu=["-icount", "shift=3,sleep=off"],
-    )
-    run.expect(rf"wild\| attack {name}: to end")
-    begin = run.seen
-    for _ in range(TURNS):
-        run.expect(PROGRESS)
-    beside = rate(run.lines[begin : run.seen])
+def share(run, victim, wild):
+    """The victim's pace beside the wild one against its pace alone; that its console works; then the end."""
+    beside = rig.pace(run, victim)
     run.key("1")
     run.type("k")
     run.expect("^key k$")
     run.key("0")
-    run.command("stop wild")
-    assert run.expect_end("wild")["reason"] == "stopped"
-    begin = run.seen
-    for _ in range(TURNS):
-        run.expect(PROGRESS)
-    alone = rate(run.lines[begin : run.seen])
-    assert beside / alone >= ENOUGH * FAIR, (beside, alone)
-    assert run.quit() in (0, 1)
+    run.command(f"stop {wild}")
+    assert run.expect_end(wild)["reason"] == "stopped"
+    alone = rig.pace(run, victim)
+    assert run.quit() == 0
+    return beside / alone
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_victim_keeps_its_share(live, name):
+    """Both on one core."""
+    attack = guest("wild", "attack", f"test={name} forever=1", lan="l")
+    run = live(guest("victim", "victim", lan="l"), attack, qemu=rig.COUNTED)
+    run.expect(rf"wild\| attack {name}: to end")
+    assert share(run, "victim", "wild") >= rig.ENOUGH
+
+
+@pytest.mark.parametrize(
+    "plan, low, high",
+    [
+        ({"priority": 4}, 0.97, 1.03),
+        ({"priority": 20, "budget": "3ms", "period": "10ms"}, 0.65, 0.72),
+        ({"priority": 20, "budget": "9ms", "period": "10ms"}, 0.06, 0.12),
+    ],
+    ids=["lower", "three-of-ten", "nine-of-ten"],
+)
+def test_plan_says_who_gets_what(live, plan, low, high):
+    """A guest that never stops, at another priority than the victim's, and with a budget."""
+    run = live(guest("victim", "victim"), guest("wild", "attack", "test=spin", **plan), qemu=rig.COUNTED)
+    run.expect(r"victim\| victim: at work")
+    assert low <= share(run, "victim", "wild") <= high
 
 
 def test_linux_pair_in_a_flood(live):
