@@ -3,7 +3,7 @@
 guest: $(O)/kernels/debian/initrd
 
 USERLAND     = guest/common.sh guest/mkinitrd
-NET_PROGRAMS = $(if $(wildcard guest/hairline-guest.c),$(O)/guest/hairline-guest)
+NET_PROGRAMS = $(O)/guest/hairline-guest
 ISCSI        = $(O)/guest/open-iscsi
 
 $(O)/kernels/%/vmlinuz: guest/fetch-kernel
@@ -24,3 +24,8 @@ $(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NE
 .PRECIOUS: $(O)/kernels/%/vmlinuz
 
 include guest/bare/rules.mk
+
+# A static program that any Linux guest can carry.
+$(O)/guest/hairline-guest: guest/hairline-guest.c abi/vm.h Makefile
+	@mkdir -p $(@D)
+	$(HOSTCC) $(WARN) -O2 -I. -static -o $@ $<
