@@ -7,19 +7,11 @@
 #include <core.h>
 
 enum { FIXED, LOWEST, SMI, NMI = 4, INIT, STARTUP };
-enum { LOGICAL = 1 << 11, TO_SELF = 1, TO_ALL = 2, TO_OTHERS = 3, FIRST_VECTOR = 16 };
+enum { LOGICAL = 1 << 11, TO_SELF = 1, TO_OTHERS = 3, FIRST_VECTOR = 16 };
 #define EVERYBODY 0xffffffffu
 
-/* Does `icr`, sent by the core with ID `self`, name the one with ID `id`? */
-static bool names(uint64_t icr, uint32_t self, uint32_t id)
-{
-    uint32_t to = (uint32_t)(icr >> 32), shorthand = icr >> 18 & 3;
-    if (shorthand)
-        return shorthand == TO_ALL || (shorthand == TO_SELF) == (id == self);
-    if (to == EVERYBODY)
-        return true;
-    return icr & LOGICAL ? to >> 16 == id >> 4 && to >> (id & 15) & 1 : to == id; /* x2APIC clusters: APM2 16.14 */
-}
+/* Does destination `to` name the core with ID `id`? x2APIC clusters: APM2 16.14. */
+static bool names(uint32_t to, bool logical, uint32_t id) { return logical ? to >> 16 == id >> 4 && to >> (id & 15) & 1 : to == id; }
 
 /* The kernel takes no interrupts on its core any more, and will not: a vector of the guest's might be an exception's. */
 static bool listens(const struct ec *to) { return to->own >= OWN_READY && !to->head.dead; }
@@ -31,21 +23,30 @@ static void send_nmi(const struct core *c, struct ec *to)
         apic_send_nmi(c->apic_id);
 }
 
+/* The cores of `ec`'s VM that `icr` may mean, a bit each: those that shorthands leave; *to: the destination among them. */
+static uint32_t candidates(const struct ec *ec, uint64_t icr, uint32_t *to)
+{
+    uint32_t all = ec->pd->cores, self = 1u << ec->core, shorthand = icr >> 18 & 3;
+    *to = shorthand ? EVERYBODY : (uint32_t)(icr >> 32);
+    return shorthand == TO_SELF ? all & self : shorthand == TO_OTHERS ? all & ~self : all;
+}
+
 bool icr_write(struct ec *ec, uint64_t icr)
 {
-    uint32_t mode = icr >> 8 & 7, self = cpu_core()->apic_id;
+    uint32_t mode = icr >> 8 & 7, to;
     if (mode == INIT || mode == STARTUP)
         return ec->own == OWN_LEFT;
     if ((mode > LOWEST && mode != NMI) || (mode != NMI && (icr & 0xff) < FIRST_VECTOR))
         return true;
-    for (uint32_t i = 0; i < MAX_CORES; i++) {
-        struct ec *to = cores[i].owner;
-        if (!to || to->pd != ec->pd || !listens(to) || !names(icr, self, cores[i].apic_id))
+    for (uint32_t left = candidates(ec, icr, &to); left; left &= left - 1) {
+        const struct core *c = &cores[__builtin_ctz(left)];
+        struct ec *owner = c->owner;
+        if (!owner || owner->pd != ec->pd || !listens(owner) || !(to == EVERYBODY || names(to, icr & LOGICAL, c->apic_id)))
             continue;
         if (mode == NMI)
-            send_nmi(&cores[i], to);
+            send_nmi(c, owner);
         else
-            apic_send(cores[i].apic_id, (uint8_t)icr);
+            apic_send(c->apic_id, (uint8_t)icr);
         if (mode == LOWEST)
             break;
     }

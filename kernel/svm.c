@@ -358,7 +358,7 @@ static void own_exit(struct ec *ec, struct vmcb *v, unsigned event)
 {
     if (v->code == EXIT_IRET)
         at_iret(ec, v);
-    else if (event == CAUSE_ICR || event == CAUSE_NMI)
+    else if (event == CAUSE_NMI)
         return;
     else if (ec->own == OWN_LEFT)
         alone_exit(ec, event);
@@ -371,9 +371,11 @@ void vcpu_exit(struct ec *ec)
     struct vmcb *v = ec->vcpu->vmcb;
     v->tlb_control = 0;
     redeliver(v);
+    if (ec->own && v->code == EXIT_MSR && writes_icr(ec, v)) {
+        ec->vcpu->stat->exits[CAUSE_ICR]++;
+        return;
+    }
     unsigned event = classify(v);
-    if (ec->own && event == EVENT_MSR && writes_icr(ec, v))
-        event = CAUSE_ICR;
     ec->vcpu->stat->exits[event]++;
     if (event == CAUSE_CPUID)
         answer_cpuid(ec, v);
