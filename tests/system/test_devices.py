@@ -1,0 +1,175 @@
+"""Devices: what `probe` finds on each kind of machine, which plans root refuses, and a controller of a VM's own."""
+
+import json
+import subprocess
+
+import pytest
+import rig
+
+NETWORK, NVME = "01:00.0", "02:00.0"
+DISK = ["-drive", "if=none,id=d,format=raw,snapshot=on,file={disk}", "-device", "nvme,drive=d,serial=1"]
+
+
+class Probe:
+    def __init__(self, folder, machine=None, qemu=()):
+        report, plan = folder / "probe.json", []
+        if machine:
+            plan = [folder / "machine.yaml"]
+            plan[0].write_text(json.dumps({"machine": machine, "vms": [rig.guest("any", "hello")]}))
+        self.plan = folder / "start.yaml"
+        command = [rig.BUILD / "hairline-tool", "probe", *plan, "--json", report, "--plan", self.plan, "--", *qemu]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
+        self.report = json.loads(report.read_text()) if report.exists() else {}
+        self.functions = {f["function"]: f for f in self.report.get("functions", [])}
+
+
+@pytest.fixture
+def probe(tmp_path):
+    return lambda machine=None, qemu=(): Probe(tmp_path, machine, qemu)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    return Probe(tmp_path_factory.mktemp("usual"))
+
+
+def test_probe_machine(usual):
+    assert usual.code == 0, usual.errors
+    assert [c["apic_id"] for c in usual.report["cores"]] == [0, 1, 2, 3]
+    assert 1 << 30 < sum(m["bytes"] for m in usual.report["memory"]) < 2 << 30
+    assert [i["kind"] for i in usual.report["iommus"]] == ["VT-d"]
+    assert usual.report["assignment"]["possible"] == "yes"
+
+
+def test_probe_functions(usual):
+    for rid, name, class_, vfs in (NETWORK, "8086:10c9", "0x0200", 8), (NVME, "1b36:0010", "0x0108", 0):
+        f = usual.functions[rid]
+        assert (f["id"], f["class"], f["vfs"], f["iommu"], f["group"], f["assignable"]) == (name, class_, vfs, 0, rid, "yes")
+    assert usual.functions["00:01.0"]["why"] == "it is a bridge"
+    assert usual.functions["00:1f.2"]["why"] == "it is not a PCI Express endpoint"
+    assert usual.functions["00:1f.2"]["group"] == usual.functions["00:1f.3"]["group"] == "00:1f.0"
+
+
+def test_probe_table(usual):
+    lines = usual.output.splitlines()
+    assert any(line.startswith(NETWORK) and line.endswith("yes (and 8 virtual functions, once its owner enables them)") for line in lines)
+    assert any(line.startswith("00:01.0") and line.endswith("no: it is a bridge") for line in lines)
+
+
+def test_probe_plan_is_good(usual):
+    text = usual.plan.read_text()
+    assert NETWORK in text and NVME in text and "dedicated" in text
+    done = subprocess.run([rig.BUILD / "hairline-tool", "check", usual.plan], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_probe_amd(probe):
+    found = probe({"iommu": "amd", "memory": "1G", "devices": [{"igb": {}}, {"nvme": "ext4:8M"}]})
+    assert found.code == 0, found.errors
+    assert [i["kind"] for i in found.report["iommus"]] == ["AMD-Vi"]
+    assert {f["class"] for f in found.functions.values() if f["assignable"] == "yes"} == {"0x0200", "0x0108"}
+
+
+def nothing_for(found, why):
+    assert found.code == 0, found.errors
+    assert found.report["assignment"] == {"possible": "no", "why": why}
+    assert f"no function can be assigned: {why}" in found.output
+    assert all(f["assignable"] == "no" for f in found.functions.values())
+    assert found.functions[NETWORK]["why"] == why
+
+
+def test_no_iommu(probe):
+    nothing_for(probe({"memory": "1G", "devices": [{"igb": {}}]}), "the machine has no IOMMU")
+
+
+def test_no_interrupt_remapping(probe):
+    found = probe({"memory": "1G", "devices": [{"igb": {}}]}, ["-machine", "kernel-irqchip=split", "-device", "intel-iommu,intremap=off"])
+    nothing_for(found, "the machine has no interrupt remapping")
+
+
+def test_what_cannot_be_assigned(probe):
+    """Conventional PCI, no way to reset, one of several functions that could talk to each other."""
+    port = "pcie-root-port,id=p{0},chassis={0},slot={0}"
+    found = probe(
+        {"iommu": "intel", "memory": "1G"},
+        [
+            *("-device", "e1000,addr=5", "-device", port.format(7), "-device", "qemu-xhci,bus=p7"),
+            *("-drive", "if=none,id=a,file=null-co://,format=raw", "-drive", "if=none,id=b,file=null-co://,format=raw"),
+            *("-device", "nvme,drive=a,serial=1,addr=6.0,multifunction=on", "-device", "nvme,drive=b,serial=2,addr=6.1"),
+        ],
+    )
+    assert found.code == 0, found.errors
+    by_id = {f["id"]: f for f in found.functions.values()}
+    assert by_id["8086:100e"]["why"] == "it is not a PCI Express endpoint"
+    assert by_id["1b36:000d"]["why"] == "it cannot be reset"
+    pair = found.functions["00:06.0"], found.functions["00:06.1"]
+    assert [f["group"] for f in pair] == ["00:06.0", "00:06.0"]
+
+
+def alone(name, *devices, core=1):
+    return rig.guest(name, "hello", mode="dedicated", cores=[core], devices=list(devices))
+
+
+MACHINE = {"iommu": "intel", "devices": [{"igb": {}}, {"nvme": "ext4:8M"}]}
+
+
+@pytest.mark.parametrize(
+    "vms, why",
+    [
+        ([alone("a", "05:00.0")], "VM a: device 1: this machine has no such function"),
+        ([alone("a", "nvme/1")], "VM a: device 1: this machine has no such function"),
+        ([alone("a", "nvme-vf/0")], "VM a: device 1: this machine has no such function"),
+        ([alone("a", "network-vf/8")], "VM a: device 1: this machine has no such function"),
+        ([alone("a", NVME, "00:01.0")], "VM a: device 2: it is a bridge"),
+        ([alone("a", NVME), alone("b", "nvme/0", core=2)], "VM b: device 1: VM a has it already"),
+        ([alone("a", "network-vf/1"), alone("b", "01:10.2", core=2)], "VM b: device 1: VM a has it already"),
+    ],
+)
+def test_refused(tmp_path, vms, why):
+    plan = rig.write_plan(tmp_path, vms, cores=3)
+    text = json.loads(plan.read_text())
+    text["machine"] |= MACHINE
+    plan.write_text(json.dumps(text))
+    run = rig.Batch(tmp_path, plan)
+    assert run.code == 1
+    assert f"hairline| plan: {why}\nhairline| nothing was started" in run.output.replace("\r", "")
+
+
+def test_refused_without_its_group(tmp_path):
+    plan = rig.write_plan(tmp_path, [alone("a", "00:06.1")])
+    text = json.loads(plan.read_text())
+    text["machine"]["iommu"] = "intel"
+    plan.write_text(json.dumps(text))
+    null = ["-drive", "if=none,id=a,file=null-co://,format=raw", "-drive", "if=none,id=b,file=null-co://,format=raw"]
+    pair = ["-device", "nvme,drive=a,serial=1,addr=6.0,multifunction=on", "-device", "nvme,drive=b,serial=2,addr=6.1"]
+    run = rig.Batch(tmp_path, plan, qemu=[*null, *pair])
+    assert run.code == 1
+    assert "VM a: device 1: it shares its isolation group with a function that the VM does not have" in run.output
+
+
+@pytest.mark.parametrize("iommu", ["intel", "amd"])
+def test_nvme_of_its_own(tmp_path, iommu):
+    """DMA and MSI-X with the guest's own driver, twice: the second life has the device as new."""
+    disk, folder = tmp_path / "disk", tmp_path / "files"
+    folder.mkdir()
+    (folder / "README").write_text("This is the disk of db.\n")
+    disk.write_bytes(bytes(16 << 20))
+    subprocess.run(["/sbin/mke2fs", "-qF", "-t", "ext4", "-d", folder, disk], check=True)
+    vm = rig.linux("db", initrd="debian-net", mode="dedicated", cores=[1], devices=["nvme/0"], disengage="never")
+    vm["cmdline"] += " hairline.role=nvme hairline.work=1"
+    plan = rig.write_plan(tmp_path, [vm])
+    text = json.loads(plan.read_text())
+    text["machine"]["iommu"] = iommu
+    plan.write_text(json.dumps(text))
+    run = rig.Live(plan, qemu=[word.format(disk=disk) for word in DISK])
+    try:
+        for life in range(2):
+            run.expect(r"^db\| .*CHECK disk-nvme0n1 ok")
+            if life == 0:
+                run.command("restart db")
+                assert run.expect_end("db")["reason"] == "stopped"
+        assert run.quit() == 0
+        assert not any("iommu blocked" in line for line in run.lines)
+    finally:
+        run.stop()
