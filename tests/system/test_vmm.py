@@ -8,6 +8,7 @@ from rig import guest, linux
 
 UD2 = b"\x0f\x0b"
 SPIN = b"\xeb\xfe"
+WAIT = b"\xb8\x02\x00\x00\x00\x0f\x05"  # CALL_PT_REPLY without a caller: for ever
 IMAGE_BASE = 0x400000  # abi/image.h
 IMAGES = ("hairline.elf", "root.img", "vmm.img", "lan.img")
 
@@ -100,6 +101,23 @@ def test_vmm_that_hangs(live, poisoned, function):
     run.command("start beta")
     run.expect(r"^beta\| victim: at work")
     assert run.quit() == 0
+
+
+def test_vmm_never_ready(batch, poisoned):
+    """Root gives it a minute, which is short where time passes when nobody works."""
+    run = batch(guest("alpha", "hello"), tool=poisoned("vmm", "load_guest", WAIT), qemu=rig.COUNTED)
+    assert run.code == 1 and (run.vms["alpha"]["reason"], run.vms["alpha"]["next"]) == ("vmm", "off")
+    assert "not ready in time" in run.vms["alpha"]["message"]
+
+
+def test_two_vmms_die_on_one_core(batch, poisoned):
+    """Both again and again, one beside the other, until root gives them up; a third VM there lives."""
+    dying = [guest(name, "bench", on_exit="restart") for name in ("alpha", "beta")]
+    run = batch(*dying, guest("gamma", "hello"), tool=poisoned("vmm", "vcpu_vmcall"))
+    for name in ("alpha", "beta"):
+        vm = run.vms[name]
+        assert (vm["reason"], vm["value"], vm["next"], vm["restarts"]) == ("vmm", 6, "given-up", 5)
+    assert run.code == 1 and run.vms["gamma"]["reason"] == "exit_port"
 
 
 def test_lan_switch_dies_alone(live, poisoned):
