@@ -308,10 +308,23 @@ static bool ec_is_linked(const struct ec *ec)
            frame == cpu_pa(ec->utcb) >> PAGE_SHIFT;
 }
 
+/* A function is a guest's, and interrupts only cores that its guest has for itself. */
+static bool dv_is_linked(const struct dv *dv)
+{
+    const struct pd *pd = &objects[dv->head.owner].pd;
+    for (uint32_t i = 0; i < DV_IRQS; i++) {
+        const struct ec *ec = dv->vcpu[i];
+        if (ec && (!points_to(ec, OBJ_EC) || ec->pd != pd || cores[ec->core].owner != ec))
+            return false;
+    }
+    return pd->kind == PD_GUEST;
+}
+
 static bool is_linked(const struct object *o)
 {
     switch (o->head.type) {
     case OBJ_EC: return ec_is_linked(&o->ec);
+    case OBJ_DV: return dv_is_linked(&o->dv);
     case OBJ_SC:
         return points_to(o->sc.home, OBJ_EC) && o->sc.home->sc == &o->sc && o->sc.home->kind != EC_HANDLER &&
                o->sc.core == o->sc.home->core;
