@@ -243,8 +243,8 @@ static bool alone(const struct vm *vm)
 void vm_destroy(struct vm *vm)
 {
     bool exact = alone(vm);
+    destroy(vm_slot(vm, VM_VMM)); /* nobody starts its devices again */
     device_stop(vm);
-    destroy(vm_slot(vm, VM_VMM));
     destroy(vm_slot(vm, VM_GUEST));
     changes++;
     struct pool after = vm_pool();
