@@ -211,7 +211,8 @@ uint64_t dv_irq(struct pd *self, uint64_t who, uint64_t interrupt, uint64_t *val
         return s;
     struct dv *dv = o;
     struct ec *ec = vcpu;
-    if (ec && (ec->pd != &objects[dv->head.owner].pd || ec->own < OWN_READY || !reaches(&iommus[dv->unit], ec)))
+    if (ec &&
+        (ec->pd != &objects[dv->head.owner].pd || cores[ec->core].owner != ec || ec->own < OWN_READY || !reaches(&iommus[dv->unit], ec)))
         return bad(BAD_ARG, 1);
     if (index >= DV_IRQS || (ec && (vector < 16 || vector > 255)))
         return bad(BAD_ARG, 2);

@@ -6,10 +6,15 @@
 #include <stdint.h>
 #include <config.h>
 
-enum msr { MSR_VM_HSAVE = 0xc0010117 };
+enum msr { MSR_VM_HSAVE = 0xc0010117, MSR_X2APIC = 0x800 };
 enum { EFER_SVME = 0x1000 };
 enum { CR0_TS = 1 << 3, CR4_OSXSAVE = 1 << 18 };
 enum { RFLAGS_FIXED = 2, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_IOPL = 3 << 12, RFLAGS_NT = 1 << 14 };
+
+struct cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
+struct cpuid nondet_cpuid(void);
 
 /* Given by each proof: its model of memory and of the core it runs on. */
 uint64_t cpu_pa(const void *kernel_address);
@@ -20,7 +25,9 @@ void cpu_zero_page(void *page);
 void cpu_copy_words(uint64_t *to, const uint64_t *from, uint64_t words);
 
 static inline uint64_t cpu_unknown(uint64_t v) { return v; }
+static inline struct cpuid cpu_cpuid(uint32_t leaf, uint32_t subleaf) { return (void)leaf, (void)subleaf, nondet_cpuid(); }
 static inline void cpu_relax(void) {}
+static inline void cpu_wbinvd(void) {}
 static inline void cpu_wrmsr(uint32_t msr, uint64_t v) { (void)msr, (void)v; }
 static inline void cpu_vmsave(uint64_t pa) { (void)pa; }
 static inline void cpu_set_cr3(uint64_t v) { (void)v; }

@@ -34,6 +34,8 @@ static struct {
     uint64_t va, frame, frames, bits;
 } mapped, unmapped[2];
 static unsigned maps, unmaps, flushes;
+static uint32_t flushed; /* cores */
+struct pd *kernel_space;
 
 uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
 {
@@ -51,10 +53,11 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
     unmaps++;
 }
 
-void core_sync(uint32_t purge, bool flush)
+void core_sync(uint32_t purge, uint32_t flush)
 {
     (void)purge;
-    flushes += flush;
+    flushes += flush != 0;
+    flushed = flush;
 }
 
 static struct head head_of(enum object_type type, uint32_t owner)
@@ -67,13 +70,14 @@ static void any_region(bool empty, uint32_t quota)
 {
     objects[KERNEL].head.type = OBJ_PD;
     for (uint32_t i = A; i <= B; i++)
-        objects[i].pd = (struct pd){.head = head_of(OBJ_PD, KERNEL), .caps = caps, .objects_left = quota};
+        objects[i].pd = (struct pd){.head = head_of(OBJ_PD, KERNEL), .caps = caps, .objects_left = quota, .cores = (uint32_t)any()};
     objects[MAPPING_A].mp =
         (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, A), .mr = &objects[REGION].mr, .va = any(), .frames = any()};
     objects[MAPPING_B].mp =
         (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, B), .mr = &objects[REGION].mr, .va = any(), .frames = any()};
     objects[MAPPING_A].mp.next = &objects[MAPPING_B].mp;
-    objects[REGION].mr = (struct mr){.head = head_of(OBJ_MR, A), .first = any(), .frames = any(), .kind = any() & 1};
+    objects[REGION].mr =
+        (struct mr){.head = head_of(OBJ_MR, A), .first = any(), .frames = any(), .kind = any() & 1, .sealed = any() & 1, .dirty = any()};
     objects[REGION].mr.maps = empty ? 0 : &objects[MAPPING_A].mp;
     assume(objects[REGION].mr.first < 1ull << 40 && objects[REGION].mr.frames && objects[REGION].mr.frames < 1ull << 40);
     for (uint32_t slot = SLOT_REGION; slot <= SLOT_B; slot++)
@@ -96,6 +100,7 @@ static void map_into(uint32_t slot, uint32_t target, bool empty, uint32_t quota)
         check(!maps && region()->maps == old.maps && objects[target].pd.objects_left == quota);
         return;
     }
+    check(!old.sealed && !old.dirty);
     check(maps == 1 && mapped.pd == &objects[target].pd && mapped.va == va && mapped.frames == frames);
     check(valid(SLOT_REGION) && valid(slot) && caps[slot].rights & PD_MAP);
     check(mapped.frame >= old.first && frames && frames <= old.frames && mapped.frame - old.first <= old.frames - frames);
@@ -127,6 +132,7 @@ void split(void)
     }
     const struct mr *rest = &objects[MAPPING_A].mr; /* the first free slot */
     check(valid(SLOT_REGION) && caps[SLOT_REGION].rights & MR_SPLIT && caps[SLOT_B].rights & PD_CREATE && !old.maps);
+    check(!old.sealed && !old.dirty);
     check(caps[SLOT_NEW].index == MAPPING_A && rest->head.type == OBJ_MR && caps[SLOT_NEW].rights == caps[SLOT_REGION].rights);
     check(region()->frames == at && at && rest->frames && rest->first == old.first + at && rest->frames == old.frames - at);
     check(rest->kind == old.kind && !rest->maps);
@@ -153,6 +159,7 @@ static void unmap_from(uint32_t slot, bool from_a, bool from_b)
     }
     check(valid(SLOT_REGION) && caps[SLOT_REGION].rights & MR_UNMAP && (!slot || caps[slot].rights & PD_MAP));
     check(was_unmapped(MAPPING_A) == from_a && was_unmapped(MAPPING_B) == from_b && flushes == 1);
+    check(!((from_a ? objects[A].pd.cores : 0) & ~flushed) && !((from_b ? objects[B].pd.cores : 0) & ~flushed));
     check((objects[MAPPING_A].head.type == OBJ_NONE) == from_a && (objects[MAPPING_B].head.type == OBJ_NONE) == from_b);
     check(region()->maps == (from_a ? from_b ? 0 : &objects[MAPPING_B].mp : &objects[MAPPING_A].mp));
 }

@@ -4,6 +4,7 @@
  */
 #include "small.h"
 #include <svm.c>
+#include <svm_state.c>
 
 struct object objects[OBJECTS];
 struct kernel_stat stat;
@@ -51,42 +52,71 @@ void cpuid_sorted(void)
     check(find_row(&machine, row[k].leaf, row[k].subleaf) == &row[k]);
 }
 
-/* APM2 15.11: bits 0 and 1 of each MSR's pair, in 800h bytes for 0..1FFFh and 800h for C0000000h..C0001FFFh. */
+/* APM2 15.11: bits 0 (read) and 1 (write) of each MSR's pair, in 800h bytes for 0..1FFFh and 800h for C0000000h..C0001FFFh. */
+static uint32_t byte_of(uint32_t msr) { return (msr >= 0xc0000000 ? 0x800 : 0) + (msr & 0x1fff) / 4; }
+static uint8_t bits_of(uint32_t msr, unsigned access) { return (uint8_t)(access << 2 * (msr & 3)); }
+
 void msr(void)
 {
     __CPROVER_havoc_object(msrpm);
     uint64_t n = any(), at = any();
-    assume(n < sizeof own_msrs / sizeof own_msrs[0] && at < sizeof msrpm);
+    unsigned access = any() & 3;
+    assume(n < sizeof own_msrs / sizeof own_msrs[0] && at < sizeof msrpm[0]);
     uint32_t m = own_msrs[n];
     check(m < 0x2000 || (m >= 0xc0000000 && m < 0xc0002000));
-    uint32_t mine = (m >= 0xc0000000 ? 0x800 : 0) + (m & 0x1fff) / 4;
-    uint8_t before = msrpm[at], pair = (uint8_t)(3u << 2 * (m & 3));
-    msr_allow(m);
-    check(msrpm[at] == (at == mine ? before & (uint8_t)~pair : before));
+    uint8_t before = msrpm[MAP_OWN][at];
+    msr_allow(MAP_OWN, m, access);
+    check(msrpm[MAP_OWN][at] == (at == byte_of(m) ? before & (uint8_t)~bits_of(m, access) : before));
 }
 
-/* What the kernel keeps in every VMCB. */
-static bool is_fenced(const struct vmcb *v, uint64_t nested_cr3)
+/* A guest with a core of its own is given its local APIC, MSRs 800h..83Fh, and nothing else; what it writes to the ICR (830h) always exits.
+ */
+static void apic_of(unsigned map, uint64_t at)
 {
-    struct vmcb fresh = {0};
+    uint8_t before = msrpm[map][at], icr = msrpm[map][byte_of(0x830)] & bits_of(0x830, WRITE);
+    allow_apic(map);
+    check((at >= byte_of(0x800) && at <= byte_of(0x83f)) || msrpm[map][at] == before);
+    check((msrpm[map][byte_of(0x830)] & bits_of(0x830, WRITE)) == icr);
+}
+
+void apic(void)
+{
+    __CPROVER_havoc_object(msrpm);
+    uint64_t at = any();
+    assume(at < sizeof msrpm[0]);
+    apic_of(MAP_OWN, at);
+    apic_of(MAP_ALONE, at);
+}
+
+/* What the kernel keeps in every VMCB; of a vCPU with a core of its own, too. */
+static bool is_fenced(const struct vmcb *v, uint64_t nested_cr3, bool own)
+{
+    static struct vmcb fresh;
+    static struct vcpu fresh_vcpu = {.vmcb = &fresh};
+    static struct ec fresh_ec = {.vcpu = &fresh_vcpu};
     init_vmcb(&fresh, nested_cr3);
+    if (own)
+        vcpu_own(&fresh_ec);
     return v->intercept1 == fresh.intercept1 && v->intercept2 == fresh.intercept2 && v->iopm_pa == fresh.iopm_pa &&
            v->intercept_exception == fresh.intercept_exception && v->msrpm_pa == fresh.msrpm_pa && v->asid == 1 && v->nested == 1 &&
-           v->nested_cr3 == nested_cr3 && v->efer & EFER_SVME && v->vintr & VINTR_MASKING && !(v->intercept_cr & ~(uint32_t)CR8_WRITE);
+           v->nested_cr3 == nested_cr3 && v->efer & EFER_SVME && (v->vintr & VINTR_MASKING) == (fresh.vintr & VINTR_MASKING) &&
+           !(v->intercept_cr & ~(uint32_t)CR8_WRITE);
 }
 
-uint64_t cpu_pa(const void *kernel_address) { return kernel_address == iopm ? 0x1000 : 0x2000; }
+uint64_t cpu_pa(const void *kernel_address) { return kernel_address == iopm ? 0x1000 : kernel_address == msrpm[MAP_OWN] ? 0x2000 : 0x3000; }
+void apic_write_for_guest(uint64_t reg, uint64_t value) { (void)reg, (void)value; }
 
 void fence(void)
 {
     static struct ec ec;
     uint64_t nested_cr3 = any();
+    ec.own = any() & 1;
     __CPROVER_havoc_object(&block);
     __CPROVER_havoc_object(&message);
-    assume(is_fenced(&block, nested_cr3));
+    assume(is_fenced(&block, nested_cr3, ec.own));
     ec.vcpu = &machine;
     machine.xcr0 = 7;
     vcpu_load(&ec, &message, any());
-    check(is_fenced(&block, nested_cr3));
+    check(is_fenced(&block, nested_cr3, ec.own));
     check(machine.xcr0 == 1 || machine.xcr0 == 3 || machine.xcr0 == 7);
 }

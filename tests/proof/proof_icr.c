@@ -1,0 +1,91 @@
+/*
+ * The ICR filter: whatever of 2^64 values a guest writes, whatever cores there
+ * are and whoever owns them, what is sent goes to cores of the guest's own VM
+ * that the value names, as a fixed interrupt or an NMI, and that are the
+ * guest's already; and each of those gets it.
+ */
+#include "small.h"
+#undef MAX_CORES
+#define MAX_CORES 3
+#include <icr.c>
+
+struct core cores[MAX_CORES];
+static struct ec vcpu[MAX_CORES];
+static struct pd mine, other;
+static struct core *this_core;
+static unsigned sent[MAX_CORES], nmis[MAX_CORES];
+static uint64_t value;
+
+struct core *cpu_core(void) { return this_core; }
+
+static unsigned core_of(uint32_t apic_id)
+{
+    for (unsigned i = 0; i < MAX_CORES; i++)
+        if (cores[i].apic_id == apic_id)
+            return i;
+    check(false); /* to nobody's core */
+    return 0;
+}
+
+static bool is_ours(unsigned i) { return cores[i].owner && vcpu[i].pd == &mine && vcpu[i].own >= OWN_READY && !vcpu[i].head.dead; }
+
+void apic_send(uint32_t apic_id, uint8_t vector)
+{
+    unsigned i = core_of(apic_id);
+    check(is_ours(i) && vector == (value & 0xff) && vector >= 16 && (value >> 8 & 7) <= 1);
+    sent[i]++;
+}
+
+void apic_send_nmi(uint32_t apic_id)
+{
+    unsigned i = core_of(apic_id);
+    check(is_ours(i) && (value >> 8 & 7) == 4);
+    nmis[i]++;
+}
+
+/* The destination as APM2 16.5 and 16.14 have it: bits 19..18 a shorthand, 11 logical, 63..32 whom. */
+static bool is_meant(unsigned i)
+{
+    uint32_t to = value >> 32, id = cores[i].apic_id, cluster = id / 16, member = id % 16;
+    switch (value >> 18 & 3) {
+    case 1: return &cores[i] == this_core;
+    case 2: return true;
+    case 3: return &cores[i] != this_core;
+    default: break;
+    }
+    if (to == 0xffffffff)
+        return true;
+    return value & 0x800 ? to / 0x10000 == cluster && to & 1u << member : to == id;
+}
+
+void filter(void)
+{
+    for (unsigned i = 0; i < MAX_CORES; i++) {
+        cores[i].apic_id = (uint32_t)any();
+        assume(cores[i].apic_id < 1u << 20);
+        for (unsigned k = 0; k < i; k++)
+            assume(cores[i].apic_id != cores[k].apic_id);
+        vcpu[i].pd = any() & 1 ? &mine : &other;
+        vcpu[i].own = any() & 7;
+        vcpu[i].head.dead = any() & 1;
+        cores[i].owner = any() & 1 ? &vcpu[i] : 0;
+    }
+    uint64_t self = any();
+    assume(self < MAX_CORES && cores[self].owner && vcpu[self].pd == &mine);
+    this_core = &cores[self];
+    value = any();
+    uint64_t mode = value >> 8 & 7;
+    bool done = icr_write(&vcpu[self], value);
+    check(done || ((mode == 5 || mode == 6) && vcpu[self].own != OWN_LEFT)); /* INIT, SIPI: the VMM's business while there is one */
+    bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 16);
+    unsigned all = 0, meant = 0;
+    for (unsigned i = 0; i < MAX_CORES; i++) {
+        bool wanted = valid && is_ours(i) && is_meant(i), noted = vcpu[i].hazard & HAZARD_NMI;
+        all += sent[i];
+        meant += wanted;
+        check(sent[i] <= wanted && noted == (wanted && mode == 4));
+        check(mode != 0 || sent[i] == wanted);
+        check(nmis[i] == (noted && i != self)); /* its own it takes before it goes on */
+    }
+    check(mode != 1 || all == (meant != 0)); /* lowest priority: one of them */
+}
