@@ -130,6 +130,7 @@ struct vcpu_stat {
     uint64_t left;                 /* TSC at which it disengaged; 0: it has a VMM          */
     uint64_t engaged[CAUSE_COUNT]; /* exits until then                        */
     /* How a disengaged vCPU ended (code: SVM exit code + 1; 0: it lives). */
+    /* end_info2 of an MSR's: its number */
     uint64_t end_code, end_info1, end_info2, end_rax, end_rip, end_cr3;
 };
 

@@ -119,7 +119,7 @@ enum vm_reason {
     REASON_VMM,       /* its VMM died (set by root); value = vector          */
     REASON_STOPPED,   /* by the operator (set by root)                       */
     REASON_PORT,      /* disengaged: touched a port; value = info1 (APM2 15.10.2) */
-    REASON_MSR,       /* disengaged: touched an MSR                          */
+    REASON_MSR,       /* disengaged: touched an MSR; value = its number                          */
     REASON_FAULT,     /* disengaged: #MC, impossible exit; value = code      */
     REASON_COUNT
 };

@@ -89,7 +89,7 @@ static void make_data(void)
 static int vmm_is_there(void)
 {
     uint32_t a, b, c, d;
-    __cpuid(0x40000100, a, b, c, d);
+    __cpuid(0x4000001f, a, b, c, d);
     return b == 0x72696148; /* "Hair" */
 }
 

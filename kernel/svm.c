@@ -397,7 +397,8 @@ void vcpu_note_end(const struct ec *ec)
 {
     const struct vmcb *v = ec->vcpu->vmcb;
     struct vcpu_stat *s = ec->vcpu->stat;
-    s->end_info1 = v->info1, s->end_info2 = v->info2, s->end_rax = v->rax, s->end_rip = v->rip, s->end_cr3 = v->cr3;
+    s->end_info1 = v->info1, s->end_info2 = v->code == EXIT_MSR ? ec->regs.rcx : v->info2, s->end_rax = v->rax, s->end_rip = v->rip,
+    s->end_cr3 = v->cr3;
     __atomic_store_n(&s->end_code, v->code + 1, __ATOMIC_RELEASE);
 }
 

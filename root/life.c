@@ -163,7 +163,7 @@ static void end_alone(struct vm *vm, const struct vcpu_stat *s)
     else if (code == PORT)
         end(vm, REASON_PORT, port);
     else if (code == MSR)
-        end(vm, REASON_MSR, s->end_info1);
+        end(vm, REASON_MSR, s->end_info2 & 0xffffffff);
     else if (code == NESTED)
         end(vm, REASON_MEMORY, s->end_info2);
     else if (code == SHUTDOWN)

@@ -9,6 +9,7 @@
 
 #define TSC_DEADLINE (1u << 24) /* leaf 1 ecx */
 #define CLOCK        (1u << 3 | 1u << 24)
+#define TSC_ADJUST   (1u << 1) /* leaf 7 ebx */
 #define EOI_WORD     (1u << 6) /* leaf 40000001h eax */
 
 struct regs {
@@ -96,6 +97,7 @@ static void fix(struct cpuid_row *row, uint32_t id)
         row->ecx &= ~(dedicated() ? TSC_DEADLINE : 0);
         row->edx |= count > 1 ? 1u << 28 : 0; /* HTT: the count is valid */
         break;
+    case 0x7: row->ebx &= ~(dedicated() ? TSC_ADJUST : 0); break; /* Linux would read it once a second, for ever */
     case 0xb:
         row->edx = id;
         if (row->subleaf == 1) {

@@ -44,7 +44,7 @@ static void put_cmdline(void)
     memcpy(line, config()->plan.cmdline, PLAN_CMDLINE);
     line[PLAN_CMDLINE - 1] = 0;
     if (config()->plan.sealed) /* it has no paravirtual clock to tell it; whole MHz, so that the same image measures the same */
-        format(line + strlen(line), 40, " tsc_early_khz=%lu", (config()->tsc_hz + 500000) / 1000000 * 1000);
+        format(line + strlen(line), 60, " tsc=reliable tsc_early_khz=%lu", (config()->tsc_hz + 500000) / 1000000 * 1000);
 }
 
 /* Flat code and data segments, in 32 and 64 bits, where `boot` says the table is. */
