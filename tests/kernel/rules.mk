@@ -2,7 +2,7 @@
 KTEST = $(O)/tests/kernel
 KTEST_calls = kit.c calls.c args.c numbers.c wild.c life.c time.c
 KTEST_bench = kit.c bench.c
-KTEST_devices = kit.c pci.c devices.c
+KTEST_devices = kit.c pci.c realmode.c devices.c messages.c
 
 $(KTEST)/%.o: FLAGS = $(USER_FLAGS)
 
