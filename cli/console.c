@@ -30,12 +30,23 @@ static bool open_logs(struct console *console, const char *folder)
     return open_log(&console->log[PLAN_VMS], folder, "hairline");
 }
 
+/* What is known of a VM before it runs. */
+static void open_record(struct json_object *record, const struct plan_vm *vm)
+{
+    struct json_object *cores = json_object_new_array();
+    for (int core = 0; core < MAX_CORES; core++)
+        if (vm->cores >> core & 1)
+            json_object_array_add(cores, json_object_new_int(core));
+    json_object_object_add(record, "state", json_object_new_string("unknown"));
+    json_object_object_add(record, "mode", json_object_new_string(vm->mode == MODE_DEDICATED ? "dedicated" : "shared"));
+    json_object_object_add(record, "cores", cores);
+}
+
 bool console_open(struct console *console, const struct job *job, const char *logs)
 {
     *console = (struct console){.job = job, .report = json_object_new_object()};
-    struct json_object *vms = record_group(console->report, "vms");
     for (uint32_t i = 0; i < job->plan.vms; i++)
-        json_object_object_add(record_group(vms, job->plan.vm[i].name), "state", json_object_new_string("unknown"));
+        open_record(record_group(record_group(console->report, "vms"), job->plan.vm[i].name), &job->plan.vm[i]);
     return !logs || open_logs(console, logs);
 }
 
@@ -49,8 +60,10 @@ static void hear_hypervisor(struct console *console, const char *text)
     else if (strncmp(text, "vm name=", 8) == 0) {
         const char *name = host_text("%.*s", (int)strcspn(text + 8, " "), text + 8);
         struct json_object *vm;
-        if (json_object_object_get_ex(record_group(console->report, "vms"), name, &vm))
+        if (json_object_object_get_ex(record_group(console->report, "vms"), name, &vm)) {
+            json_object_object_del(vm, "engaged"); /* an earlier life's */
             record_parse(vm, text + 8 + strlen(name));
+        }
     }
     console->ended |= strncmp(text, "end ", 4) == 0;
 }
@@ -161,6 +174,7 @@ bool console_write(struct console *console, const char *path, int code, uint64_t
     json_object_object_add(console->report, "exit_code", json_object_new_int(code));
     json_object_object_add(console->report, "wall_ms", json_object_new_int64((int64_t)wall_ms));
     record_add_times(console->report);
+    record_add_alone(console->report);
     return json_object_to_file_ext(path, console->report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE) == 0 ||
            host_fail("cannot write %s: %s", path, strerror(errno));
 }

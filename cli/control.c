@@ -183,13 +183,14 @@ void control_turn(struct control *control, struct console *console, uint64_t now
 static const char *ask(const char *path, const char *request)
 {
     struct sockaddr_un address;
-    char bytes[4096];
     const char *all = "";
     int fd = make_socket(path, &address);
     bool there = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-    if (there && send(fd, request, strlen(request), MSG_NOSIGNAL) > 0)
+    if (there && send(fd, request, strlen(request), MSG_NOSIGNAL) > 0) {
+        char bytes[4096];
         for (ssize_t size; (size = recv(fd, bytes, sizeof(bytes), 0)) > 0;)
             all = host_text("%s%.*s", all, (int)size, bytes);
+    }
     if (fd >= 0)
         close(fd);
     if (!there && errno == ECONNREFUSED)

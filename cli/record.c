@@ -77,3 +77,27 @@ void record_add_times(struct json_object *report)
         }
     }
 }
+
+/* Exits of all its time less those of its VMM's time. */
+static void subtract(struct json_object *vm)
+{
+    struct json_object *alone = record_group(vm, "alone"), *before = record_group(vm, "engaged"), *until;
+    json_object_object_foreach(record_group(vm, "exits"), cause, all)
+    {
+        int64_t engaged = json_object_object_get_ex(before, cause, &until) ? json_object_get_int64(until) : 0;
+        json_object_object_add(alone, cause, json_object_new_int64(json_object_get_int64(all) - engaged));
+    }
+}
+
+void record_add_alone(struct json_object *report)
+{
+    struct json_object *left;
+    json_object_object_foreach(record_group(report, "vms"), name, vm)
+    {
+        (void)name;
+        if (json_object_object_get_ex(vm, "left", &left) && json_object_get_int64(left) > 0)
+            subtract(vm);
+        else
+            json_object_object_add(vm, "left", NULL);
+    }
+}

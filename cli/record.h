@@ -16,4 +16,8 @@ void record_parse(struct json_object *group, const char *text);
 /* Give each VM in `report` its vCPUs' time in microseconds beside that in ticks. */
 void record_add_times(struct json_object *report);
 
+/* Say of each VM in `report` what happened without its VMM: `left` is null if that stayed to the end; else the
+   group `alone` has the exits since it left, by cause. */
+void record_add_alone(struct json_object *report);
+
 #endif

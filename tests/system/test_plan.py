@@ -424,7 +424,7 @@ def test_run(house):
     report = json.loads((house / "out.json").read_text())
     assert report["exit_code"] == 0 and report["wall_ms"] >= 0 and report["machine"] == {"cores": 2, "tsc_hz": 1000000, "vms": 2}
     assert report["kernel"] == {"pool_frames": 10, "pool_free": 9, "objects": 5, "objects_free": 4, "table_frames": 1, "image_bytes": 12345}
-    assert report["vms"]["alpha"] == {"state": "off", "reason": "poweroff", "value": 7, "rip": "0x10", "cr3": "0x20", "restarts": 1,
+    assert report["vms"]["alpha"] == {"state": "off", "mode": "shared", "cores": [1], "left": None, "reason": "poweroff", "value": 7, "rip": "0x10", "cr3": "0x20", "restarts": 1,
                                       "memory": 2097152, "time": 5000000, "time_us": 5000000, "first": 99,
                                       "exits": {"port": 3, "msr": 4}, "message": "so it = ended"}
     assert (house / "logs" / "alpha.log").read_text() == "hello|  world\n"
@@ -436,7 +436,23 @@ def test_run(house):
     assert not list(pathlib.Path("/tmp").glob(args[args.index("-kernel") + 1].split("/")[2]))
 
 
-@pytest.mark.parametrize("reason", ["triple", "memory", "invalid", "opcode", "loader", "vmm", ""])
+def test_report_of_a_vm_whose_vmm_left(house):
+    """What it took without its VMM is told apart; the record of its last life counts."""
+    console(house)
+    alone = "hairline| vm name=alpha state=off reason=poweroff left={} exits.port=900 exits.icr=50 exits.cpuid=7{}\n"
+    text = alone.format(1500, " engaged.port=900 engaged.icr=20 engaged.cpuid=7") + "hairline| end objects=1\n"
+    (house / "plan.yaml").write_text(own("  iscsi: disk\n", "").replace("name: web", "name: alpha"))
+    (house / "console").write_text("hairline| ready tsc_hz=1000\n" + text)
+    batch()
+    vm = json.loads((house / "out.json").read_text())["vms"]["alpha"]
+    assert (vm["mode"], vm["cores"], vm["left"], vm["alone"]) == ("dedicated", [2, 3], 1500, {"port": 0, "icr": 30, "cpuid": 0})
+    (house / "console").write_text("hairline| ready tsc_hz=1000\n" + alone.format(1500, " engaged.port=900") + alone.format(0, "") + "hairline| end objects=1\n")
+    batch()
+    vm = json.loads((house / "out.json").read_text())["vms"]["alpha"]
+    assert vm["left"] is None and "alone" not in vm and "engaged" not in vm
+
+
+@pytest.mark.parametrize("reason", ["triple", "memory", "invalid", "opcode", "loader", "vmm", "port", "msr", "fault", ""])
 def test_a_vm_died(house, reason):
     console(house, alpha=reason)
     done = batch()
@@ -476,7 +492,7 @@ def test_time_out(house, monkeypatch):
     assert done.returncode == 124 and "time is over" in done.stderr
     assert (house / "logs" / "alpha.log").read_text() == "hello|  world\n"
     report = json.loads((house / "out.json").read_text())
-    assert report["exit_code"] == 124 and report["vms"]["beta"] == {"state": "unknown"}
+    assert report["exit_code"] == 124 and report["vms"]["beta"] == {"state": "unknown", "mode": "shared", "cores": [0, 1], "left": None}
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
