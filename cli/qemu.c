@@ -56,16 +56,21 @@ static void add_machine(struct line *line, const struct job *job)
     add_pair(line, "-smp", host_text("%u", job->cores));
 }
 
-/* A device on a root port of its own, so that it is an isolation group of its own. What is written to a disk is lost. */
-static void add_device(struct line *line, const char *folder, const struct job_device *device, uint32_t i)
+/* A device on a root port of its own, but with AMD's IOMMU on bus 0: it asks for a port's bus number before firmware
+   gives one, and takes what is behind it for 00:00.0. What is written to a disk is lost. */
+static void add_device(struct line *line, const char *folder, const struct job *job, uint32_t i)
 {
-    add_pair(line, "-device", host_text("pcie-root-port,id=port%u,chassis=%u,slot=%u", i, i + 1, i + 1));
+    const struct job_device *device = &job->device[i];
+    bool port = job->iommu != IOMMU_AMDVI;
+    const char *bus = port ? host_text("port%u", i) : "pcie.0";
+    if (port)
+        add_pair(line, "-device", host_text("pcie-root-port,id=%s,chassis=%u,slot=%u", bus, i + 1, i + 1));
     if (device->kind == DEVICE_IGB) {
         add_pair(line, "-netdev", host_text("user,id=net%u%s", i, device->forward));
-        add_pair(line, "-device", host_text("igb,bus=port%u,netdev=net%u,mac=02:68:6c:01:00:%02x", i, i, i + 1));
+        add_pair(line, "-device", host_text("igb,bus=%s,netdev=net%u,mac=02:68:6c:01:00:%02x", bus, i, i + 1));
     } else {
         add_pair(line, "-drive", host_text("if=none,id=disk%u,format=raw,snapshot=on,file=%s/d%u", i, folder, i));
-        add_pair(line, "-device", host_text("nvme,bus=port%u,drive=disk%u,serial=hairline-%u", i, i, i));
+        add_pair(line, "-device", host_text("nvme,bus=%s,drive=disk%u,serial=hairline-%u", bus, i, i));
     }
 }
 
@@ -97,7 +102,7 @@ bool qemu_arguments(const char *folder, const struct job *job, char *const args[
     add_pair(&line, "-kernel", host_text("%s/hairline.elf", folder));
     add_pair(&line, "-initrd", modules(folder, job));
     for (uint32_t i = 0; i < job->devices; i++)
-        add_device(&line, folder, &job->device[i], i);
+        add_device(&line, folder, job, i);
     if (!has_word(args, "-accel"))
         add_pair(&line, "-accel", accelerator(job));
     while (*args)

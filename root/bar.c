@@ -1,8 +1,11 @@
+#include <root/memory.h>
 #include <root/pci.h>
 
 enum sriov { EXT_ARI = 0x0e, SRIOV_TOTAL = 0x0e, SRIOV_OFFSET = 0x14, SRIOV_STRIDE = 0x16, SRIOV_DEVICE = 0x1a, SRIOV_BAR = 0x24 };
 enum ari { PCIE_CAPABLE2 = 0x24, PCIE_CONTROL2 = 0x28, ARI_FORWARDING = 1 << 5 };
 enum bar_flag { BAR_IO = 1, BAR_64 = 4, BAR_PREFETCH = 8 };
+
+#define ROOM (16u << 20) /* bytes */
 
 /* ---- BARs (7.5.1.2.1) ------------------------------------------------------------------ */
 /* Those from `offset` on; decoding is off. */
@@ -84,6 +87,28 @@ static uint64_t place(const struct pci_bar *window, uint64_t size, uint64_t alig
     return 0;
 }
 
+/* On bus 0 no window says where there is room: below all that firmware placed there. */
+static struct pci_bar room_on_bus_0(void)
+{
+    uint64_t lowest = 1ull << 32;
+    for (const struct pci_function *f = pci_function(0); f < pci_function(pci_count()); f++)
+        for (uint32_t i = 0; i < PCI_BARS && !f->parent; i++) {
+            const struct pci_bar *bar = f->header == 0 ? &f->bar[i] : &f->window[i & 1];
+            lowest = bar->size && bar->address && bar->address < lowest ? bar->address : lowest;
+        }
+    return (struct pci_bar){lowest - ROOM, ROOM, 0};
+}
+
+/* Nothing answers there: every page reads as zeros or ones. */
+static bool is_empty(uint64_t address, uint64_t size)
+{
+    const volatile uint32_t *word = memory_is_device(address, size) ? memory_open(address, size, MR_READ) : 0;
+    for (uint64_t at = 0; word && at < size; at += PAGE_SIZE)
+        if (word[at / sizeof(*word)] + 1 > 1)
+            return false;
+    return word;
+}
+
 /* In what the bridge above forwards; a BAR that is not prefetchable only where reads are not merged. */
 static bool place_vf_bars(struct pci_function *f)
 {
@@ -91,8 +116,11 @@ static bool place_vf_bars(struct pci_function *f)
         struct pci_bar *bar = &f->vf_bar[i];
         if (bar->size == 0)
             continue;
-        bar->address = place(&f->parent->window[0], bar->size * f->vfs, bar->size);
-        if (!bar->address && bar->flags & BAR_PREFETCH && bar->flags & BAR_64)
+        struct pci_bar window = f->parent ? f->parent->window[0] : room_on_bus_0();
+        bar->address = place(&window, bar->size * f->vfs, bar->size);
+        if (bar->address && !f->parent && !is_empty(bar->address, bar->size * f->vfs))
+            return false;
+        if (!bar->address && f->parent && bar->flags & BAR_PREFETCH && bar->flags & BAR_64)
             bar->address = place(&f->parent->window[1], bar->size * f->vfs, bar->size);
         if (!bar->address)
             return false;
@@ -104,7 +132,7 @@ static bool place_vf_bars(struct pci_function *f)
 static uint32_t route_by_function(const struct pci_function *f)
 {
     const struct pci_function *port = f->parent;
-    if (!port->pcie || !(pci_read32(port, port->pcie + PCIE_CAPABLE2) & ARI_FORWARDING) || !pci_find_extended(f, EXT_ARI))
+    if (!port || !port->pcie || !(pci_read32(port, port->pcie + PCIE_CAPABLE2) & ARI_FORWARDING) || !pci_find_extended(f, EXT_ARI))
         return 0;
     pci_write16(port, port->pcie + PCIE_CONTROL2, pci_read16(port, port->pcie + PCIE_CONTROL2) | ARI_FORWARDING);
     return SRIOV_ARI;
@@ -113,7 +141,7 @@ static uint32_t route_by_function(const struct pci_function *f)
 /* Where its virtual functions will be, once its owner enables them; they must all be on its own bus. */
 void pci_prepare_vfs(struct pci_function *f)
 {
-    if (!f->sriov || !f->parent)
+    if (!f->sriov)
         return;
     pci_write16(f, f->sriov + SRIOV_CONTROL, 0);
     pci_write16(f, f->sriov + SRIOV_CONTROL, route_by_function(f));
@@ -126,6 +154,8 @@ void pci_prepare_vfs(struct pci_function *f)
     for (uint32_t i = 0; i < PCI_BARS; i++)
         f->vf_bar[i].address = 0;
     bool here = f->vfs && f->vf_offset && f->vf_stride && (f->rid & 0xff) + f->vf_offset + f->vf_stride * (f->vfs - 1) <= 0xff;
+    for (uint32_t n = 0; here && n < f->vfs; n++)
+        here = !pci_find((uint16_t)(f->rid + f->vf_offset + n * f->vf_stride));
     if (!here || !place_vf_bars(f))
         f->vfs = 0;
     else

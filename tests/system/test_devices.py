@@ -173,3 +173,27 @@ def test_nvme_of_its_own(tmp_path, iommu):
         assert not any("iommu blocked" in line for line in run.lines)
     finally:
         run.stop()
+
+
+@pytest.mark.parametrize("iommu", ["intel", "amd"])
+def test_virtual_function(tmp_path, iommu):
+    """One VM waits until another, the card's owner, has made its function; it can start anew any time after that."""
+    vms = [rig.linux(name, initrd="debian-net", mode="dedicated", cores=[1 + i], disengage="never") for i, name in enumerate(("web", "service"))]
+    for i, (vm, device) in enumerate(zip(vms, ("network-vf/1", "network/0"))):
+        vm["devices"] = [device]
+        vm["cmdline"] += f" hairline.role={vm['name']} hairline.ip=10.0.2.{15 + i}/24"
+    plan = rig.write_plan(tmp_path, vms, cores=3, memory="2G")
+    text = json.loads(plan.read_text())
+    text["machine"] |= {"iommu": iommu, "devices": [{"igb": {}}]}
+    plan.write_text(json.dumps(text))
+    run = rig.Live(plan)
+    try:
+        run.expect(r"^service\| .*CHECK virtual-functions ok")
+        assert not any(line.startswith("web| ") for line in run.lines)
+        run.expect(r"^web\| .*CHECK network ok")
+        run.command("restart web")
+        run.expect_end("web")
+        run.expect(r"^web\| .*CHECK network ok")
+        assert not any("iommu blocked" in line for line in run.lines)
+    finally:
+        run.stop()

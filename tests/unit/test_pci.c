@@ -18,6 +18,7 @@ void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
     (void)perm;
     return base && size == SPACE ? space : NULL;
 }
+bool memory_is_device(uint64_t base, uint64_t size) { return base && size; }
 uint64_t clock_ticks(uint64_t ms) { return ms; }
 void clock_sleep(uint64_t until) { (void)until; }
 
