@@ -51,6 +51,40 @@
     .text
     .code64
 
+/* All general registers but rax, and rdi where it is saved, of the EC in \ec or rbx. */
+    .macro save_all ec
+    mov %rbx, EC_RBX(\ec)
+    mov %rcx, EC_RCX(\ec)
+    mov %rdx, EC_RDX(\ec)
+    mov %rsi, EC_RSI(\ec)
+    mov %rbp, EC_RBP(\ec)
+    mov %r8, EC_R8(\ec)
+    mov %r9, EC_R9(\ec)
+    mov %r10, EC_R10(\ec)
+    mov %r11, EC_R11(\ec)
+    mov %r12, EC_R12(\ec)
+    mov %r13, EC_R13(\ec)
+    mov %r14, EC_R14(\ec)
+    mov %r15, EC_R15(\ec)
+    .endm
+
+    .macro load_all
+    mov EC_RCX(%rbx), %rcx
+    mov EC_RDX(%rbx), %rdx
+    mov EC_RSI(%rbx), %rsi
+    mov EC_RDI(%rbx), %rdi
+    mov EC_RBP(%rbx), %rbp
+    mov EC_R8(%rbx), %r8
+    mov EC_R9(%rbx), %r9
+    mov EC_R10(%rbx), %r10
+    mov EC_R11(%rbx), %r11
+    mov EC_R12(%rbx), %r12
+    mov EC_R13(%rbx), %r13
+    mov EC_R14(%rbx), %r14
+    mov EC_R15(%rbx), %r15
+    mov EC_RBX(%rbx), %rbx
+    .endm
+
 /*
  * SYSCALL (APM2 6.1.1): rax = call, rcx = user rip, r11 = user rflags; IF, DF,
  * TF, AC, NT are cleared by SFMASK. When the caller itself goes on at once, its
@@ -159,20 +193,7 @@ return_full:
     pushq $USER_CODE
     pushq EC_RIP(%rbx)
     mov EC_RAX(%rbx), %rax
-    mov EC_RCX(%rbx), %rcx
-    mov EC_RDX(%rbx), %rdx
-    mov EC_RSI(%rbx), %rsi
-    mov EC_RDI(%rbx), %rdi
-    mov EC_RBP(%rbx), %rbp
-    mov EC_R8(%rbx), %r8
-    mov EC_R9(%rbx), %r9
-    mov EC_R10(%rbx), %r10
-    mov EC_R11(%rbx), %r11
-    mov EC_R12(%rbx), %r12
-    mov EC_R13(%rbx), %r13
-    mov EC_R14(%rbx), %r14
-    mov EC_R15(%rbx), %r15
-    mov EC_RBX(%rbx), %rbx
+    load_all
     swapgs
     iretq
 
@@ -192,38 +213,13 @@ enter_guest:
     mov EC_VMCB(%rbx), %rax
     sti
     vmload %rax
-    mov EC_RCX(%rbx), %rcx
-    mov EC_RDX(%rbx), %rdx
-    mov EC_RSI(%rbx), %rsi
-    mov EC_RDI(%rbx), %rdi
-    mov EC_RBP(%rbx), %rbp
-    mov EC_R8(%rbx), %r8
-    mov EC_R9(%rbx), %r9
-    mov EC_R10(%rbx), %r10
-    mov EC_R11(%rbx), %r11
-    mov EC_R12(%rbx), %r12
-    mov EC_R13(%rbx), %r13
-    mov EC_R14(%rbx), %r14
-    mov EC_R15(%rbx), %r15
-    mov EC_RBX(%rbx), %rbx
+    load_all
     vmrun %rax
     vmsave %rax
     mov %rdi, %rax
     pop %rdi
-    mov %rbx, EC_RBX(%rdi)
-    mov %rcx, EC_RCX(%rdi)
-    mov %rdx, EC_RDX(%rdi)
-    mov %rsi, EC_RSI(%rdi)
     mov %rax, EC_RDI(%rdi)
-    mov %rbp, EC_RBP(%rdi)
-    mov %r8, EC_R8(%rdi)
-    mov %r9, EC_R9(%rdi)
-    mov %r10, EC_R10(%rdi)
-    mov %r11, EC_R11(%rdi)
-    mov %r12, EC_R12(%rdi)
-    mov %r13, EC_R13(%rdi)
-    mov %r14, EC_R14(%rdi)
-    mov %r15, EC_R15(%rdi)
+    save_all %rdi
     pop %rax
     vmload %rax
     cli
@@ -263,20 +259,8 @@ trap_common:
     swapgs
     mov %rax, %gs:SCRATCH
     mov %gs:CURRENT, %rax
-    mov %rcx, EC_RCX(%rax)
-    mov %rdx, EC_RDX(%rax)
-    mov %rbx, EC_RBX(%rax)
-    mov %rsi, EC_RSI(%rax)
     mov %rdi, EC_RDI(%rax)
-    mov %rbp, EC_RBP(%rax)
-    mov %r8, EC_R8(%rax)
-    mov %r9, EC_R9(%rax)
-    mov %r10, EC_R10(%rax)
-    mov %r11, EC_R11(%rax)
-    mov %r12, EC_R12(%rax)
-    mov %r13, EC_R13(%rax)
-    mov %r14, EC_R14(%rax)
-    mov %r15, EC_R15(%rax)
+    save_all %rax
     mov %gs:SCRATCH, %rcx
     mov %rcx, EC_RAX(%rax)
     mov 16(%rsp), %rcx
