@@ -56,6 +56,7 @@ static void any_tables(void)
         tables[6][i] = some_entry(0);
     }
     tables[4][0] = tables[4][1] = 0;
+    ptab_dma = any() & 1 ? PTE_DMA_READ | PTE_DMA_WRITE : 0;
     pd.table = tables[1];
     pd.frames_left = (uint32_t)any();
     stat.frames_free = (uint32_t)any();
