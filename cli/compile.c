@@ -13,7 +13,7 @@
 /* What the machine needs beside VMs and files: kernel, root, LANs; and for each VM its VMM and alignment. */
 #define OVERHEAD_MACHINE (48 * MEBI)
 #define OVERHEAD_VM      (4 * MEBI)
-enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU = 18, OBJECTS_LAN = 48 };
+enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU = 18, OBJECTS_LAN = 48, OBJECTS_DEVICE = 21 };
 
 static const struct limit limit_memory = {unit_bytes, 2 * MEBI, GUEST_MSIX, 2 * MEBI, "a size from 2M to 3584M in steps of 2M, like 512M"};
 static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 8"};
@@ -201,11 +201,14 @@ static void compile_cmdline(struct check *check)
     free(line);
 }
 
-/* What root's quotas add up to (root/vm.c, root/lan.c): the kernel's table of objects is of one size. */
+/* What root's quotas add up to (root/vm.c, root/device.h, root/lan.c): the kernel's table of objects is of one size. */
 static uint32_t kernel_objects(const struct job *job, uint32_t vcpus)
 {
     const struct plan *plan = &job->plan;
-    return OBJECTS_ROOT + OBJECTS_VM * plan->vms + OBJECTS_VCPU * vcpus + OBJECTS_LAN * plan->lans;
+    uint32_t devices = 0;
+    for (uint32_t i = 0; i < plan->vms; i++)
+        devices += plan->vm[i].devices;
+    return OBJECTS_DEVICE * devices + OBJECTS_ROOT + OBJECTS_VM * plan->vms + OBJECTS_VCPU * vcpus + OBJECTS_LAN * plan->lans;
 }
 
 /* A VM's initrd and kernel fit into it; all VMs, files and copies fit into the machine. */
