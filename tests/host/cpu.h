@@ -18,7 +18,11 @@ struct machine {
     uint8_t fpu[MACHINE_FPU];
     uint64_t timer_at[MACHINE_CORES];              /* TSC at which the APIC timer fires; 0: never          */
     uint32_t ipis;                                 /* bit i: an IPI waits at core i                        */
-    uint32_t apic_id;                              /* of the core that is coming up; core n has n          */
+    uint32_t nmis;                                 /* the same of NMIs                                     */
+    uint64_t apic[64];                             /* what was written to registers of a local APIC, all cores' */
+    uint32_t ended;                                /* EOIs                                                 */
+    void (*icr)(uint64_t v);                       /* told of every ICR write, which then goes nowhere     */
+    void (*zeroed)(void *page);                    /* told of pages outside host memory that are cleaned   */
     uint32_t started;                              /* INIT, SIPI, SIPI that were sent                      */
     void (*relax)(void);                           /* what happens elsewhere while a core spins            */
     void (*flushed)(void);                         /* told of every CR3 write                              */

@@ -28,25 +28,35 @@ void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
 void core_first_resume(void) { longjmp(way_out, 1); }
 
 /* ---- the processor ---------------------------------------------------------- */
-enum { X2_ID = 0x802, X2_IRR_TIMER = 0x827, X2_ICR = 0x830, X2_INITIAL = 0x838 };
+enum { X2_ID = 0x802, X2_EOI = 0x80b, X2_IRR_TIMER = 0x827, X2_ICR = 0x830, X2_INITIAL = 0x838 };
 
 uint64_t machine_rdmsr(uint32_t msr)
 {
     if (msr == X2_ID)
-        return machine.apic_id;
+        return machine.core->number;
     if (msr != X2_IRR_TIMER)
-        return 0;
+        return msr >> 6 == MSR_X2APIC >> 6 ? machine.apic[msr & 63] : 0;
     machine.tsc += 1u << 20; /* calibration: one APIC tick a TSC tick */
     return 1u << VECTOR_TIMER % 32;
 }
 
 void machine_wrmsr(uint32_t msr, uint64_t v)
 {
+    if (msr >> 6 == MSR_X2APIC >> 6)
+        machine.apic[msr & 63] = v;
+    if (msr == X2_EOI)
+        machine.ended++;
     if (msr == X2_INITIAL)
         machine.timer_at[machine.core->number] = v ? machine.tsc + v : 0;
-    if (msr == X2_ICR && (v & 0x700))
+    if (msr != X2_ICR)
+        return;
+    if (machine.icr)
+        machine.icr(v);
+    else if ((v & 0x700) == 0x400)
+        machine.nmis |= 1u << (v >> 32);
+    else if (v & 0x700)
         machine.started++;
-    else if (msr == X2_ICR)
+    else
         machine.ipis |= 1u << (v >> 32);
 }
 
@@ -75,7 +85,13 @@ void machine_say(uint8_t c)
     if (n < sizeof machine.serial - 1)
         machine.serial[n] = (char)c;
 }
-void machine_zero(void *page) { memset(page, 0, PAGE_SIZE); }
+void machine_zero(void *page)
+{
+    if ((uint64_t)page < KERNEL_BASE)
+        memset(page, 0, PAGE_SIZE);
+    else
+        machine.zeroed(page);
+}
 void machine_copy(uint64_t *to, const uint64_t *from, uint64_t words) { memcpy(to, from, words * 8); }
 void machine_copy_dr(uint64_t *to, const uint64_t *from) { memcpy(to, from, 4 * sizeof *to); }
 void machine_idle(void) { longjmp(no_work, 1); }
@@ -98,6 +114,13 @@ static void ipis_arrive(void)
             on_core(i);
             trap_kernel(VECTOR_IPI, 0, 0);
         }
+    for (uint32_t i = 0; i < core_count; i++)
+        if (&cores[i] != self && machine.nmis & 1u << i) { /* what core_attention() does first */
+            machine.nmis &= ~(1u << i);
+            on_core(i);
+            core_take_inbox();
+            core_sync_poll();
+        }
     machine.core = self;
 }
 
@@ -107,14 +130,14 @@ void settle(void)
     if (setjmp(no_work))
         return;
     for (;;) {
-        if (machine.core->attention)
+        if (machine.core->attention || machine.core->doorbell)
             core_attention();
         struct ec *ec = machine.core->current;
         if (!ec)
             machine.core->attention = 1;
         else if (ec->way == WAY_GUEST && (ec->hazard || machine.core->loaded != ec))
             vcpu_prepare(ec);
-        else if (!machine.core->attention)
+        else if (!machine.core->attention && !machine.core->doorbell)
             return;
     }
 }
@@ -129,9 +152,13 @@ void deliver(void)
                 machine.ipis &= ~(1u << i);
                 trap_kernel(VECTOR_IPI, 0, 0);
             }
+            if (machine.nmis & 1u << i) {
+                machine.nmis &= ~(1u << i);
+                machine.core->doorbell = 1; /* entry.S */
+            }
             settle();
         }
-    while (machine.ipis);
+    while (machine.ipis | machine.nmis);
     machine.core = self;
 }
 
@@ -203,6 +230,13 @@ void fault(struct ec *ec, uint64_t vector, uint64_t error)
 /* ---- root ------------------------------------------------------------------- */
 void *object_at(uint64_t slot) { return &objects[root->caps[slot].index]; }
 uint64_t slot_new(void) { return next_slot++; }
+
+void slots_again(uint64_t first)
+{
+    for (uint64_t slot = first; slot < CAP_SLOTS; slot++)
+        root->caps[slot] = (struct cap){0};
+    next_slot = first;
+}
 
 /* Root's thread sleeps: lend its identity to a call. */
 uint64_t graph(uint64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
@@ -290,7 +324,6 @@ int rig_boot(void **state)
         kernel_start(&info);
     root = &objects[2].pd;
     root_sleeps();
-    machine.apic_id = 1;
     assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 1, 0, 0, 0), OK);
     on_core(1);
     if (!setjmp(way_out))
@@ -314,6 +347,7 @@ int rig_end(void **state)
 {
     (void)state;
     machine.flushed = NULL;
+    machine.icr = NULL;
     machine.relax = ipis_arrive;
     on_core(0);
     assert_int_equal(end(LAB), OK);
@@ -323,7 +357,6 @@ int rig_end(void **state)
     assert_int_equal(stat.frames_free, before.frames_free);
     assert_int_equal(stat.objects_free, before.objects_free);
     assert_int_equal(stat.table_frames, before.table_frames);
-    for (uint64_t slot = RIG_FREE; slot < CAP_SLOTS; slot++)
-        root->caps[slot] = (struct cap){0};
+    slots_again(RIG_FREE);
     return 0;
 }

@@ -48,6 +48,7 @@ uint64_t make_pt(uint64_t ec, uint64_t mtd, uint64_t id);
 uint64_t make_sm(uint64_t count);
 void give(uint64_t slot, uint64_t pd, uint64_t to, uint64_t rights); /* a copy into slot `to` of pd's table */
 uint64_t slot_new(void);
+void slots_again(uint64_t first); /* root's slots from `first` on are empty; slot_new() begins there */
 
 /* A thread in a domain of its own, with time: its slot; that domain's in *pd. */
 uint64_t make_thread(uint64_t core, uint64_t priority, uint64_t *pd);

@@ -1,0 +1,559 @@
+/* Cores that vCPUs have for themselves, from their gift to their reclaim; guests whose VMM leaves. */
+#include "rig_vcpu.h"
+#include <alone.h>
+
+enum { BELL = 10, THERE = 1 }; /* a slot; the rig's second core */
+enum { X_EOI = 0x0b, X_SVR = 0x0f, X_ISR = 0x10, X_TIMER = 0x32, X_LINT0 = 0x35, X_INITIAL = 0x38, X_DIVIDE = 0x3e };
+
+static uint64_t end_slot, sc_slot;
+
+static uint64_t whole(uint64_t ec, uint64_t sys)
+{
+    sc_slot = slot_new();
+    return graph(CALL_SC_CREATE, sc_slot | sys << 16 | ec << 32, 5, SC_WHOLE_CORE, 0, 0);
+}
+
+/* As start_vcpu(), on core 1 and without time: `vcpu`, `handler` and so on are set. */
+static void make_own(uint64_t mtd)
+{
+    guest_pd = make_pd(PD_GUEST, 40, 40);
+    vmm_pd = make_pd(PD_HOST, 16, 16);
+    handler_slot = make_ec(vmm_pd, THERE, EC_HANDLER);
+    vcpu_slot = make_ec(guest_pd, THERE, EC_VCPU);
+    for (uint64_t event = 0; event < EVENT_COUNT; event++)
+        give(make_pt(handler_slot, mtd, event), guest_pd, EVENTS + event, PT_CALL);
+    end_slot = make_sm(0);
+    give(end_slot, guest_pd, EVENTS + EVENT_END, SM_UP);
+    vcpu = object_at(vcpu_slot);
+    handler = object_at(handler_slot);
+    vmcb = vcpu->vcpu->vmcb;
+    x = &handler->utcb->exit;
+}
+
+/* And at its EVENT_START, core 1 executing. */
+static void start_own(uint64_t mtd)
+{
+    make_own(mtd);
+    assert_int_equal(whole(vcpu_slot, SLOT_ROOT_SYS), OK);
+    on_core(THERE);
+    assert_ptr_equal(current(), handler);
+    assert_event(EVENT_START);
+}
+
+static uint64_t leave(enum after after) { return graph(CALL_DISENGAGE, guest_pd, after, 0, 0, 0); }
+
+static void start_alone(enum after after)
+{
+    start_own(MTD_RIP);
+    answer(0);
+    on_core(0);
+    assert_int_equal(leave(after), OK);
+    assert_int_equal(vcpu->own, OWN_LEFT);
+    on_core(THERE);
+    assert_ptr_equal(current(), vcpu);
+}
+
+static uint64_t count_of(uint64_t sm) { return ((struct sm *)object_at(sm))->count; }
+
+static void who_gets_a_core(void **state)
+{
+    (void)state;
+    make_own(0);
+    uint64_t copy = slot_new(), pd;
+    give(SLOT_ROOT_SYS, SLOT_ROOT_PD, copy, SYS_TIME);
+    assert_int_equal(whole(vcpu_slot, copy), bad(BAD_RIGHT, 1));
+    assert_int_equal(whole(handler_slot, SLOT_ROOT_SYS), bad(BAD_ARG, 1));
+    uint64_t thread = make_ec(vmm_pd, THERE, EC_THREAD);
+    assert_int_equal(whole(thread, SLOT_ROOT_SYS), bad(BAD_ARG, 3));
+    sc_slot = slot_new();
+    assert_int_equal(graph(CALL_SC_CREATE, sc_slot | (uint64_t)SLOT_ROOT_SYS << 16 | vcpu_slot << 32, 5, SC_WHOLE_CORE, 1, 0),
+                     bad(BAD_ARG, 4));
+    uint64_t t = make_thread(THERE, 5, &pd);
+    assert_int_equal(whole(vcpu_slot, SLOT_ROOT_SYS), bad(BUSY, 1));
+    assert_int_equal(end(t), OK);
+    uint64_t shared_time = make_sc(vcpu_slot, 5, SLICE, 0); /* it may not have had time before */
+    assert_int_equal(end(shared_time), OK);
+    assert_int_equal(whole(vcpu_slot, SLOT_ROOT_SYS), bad(BUSY, 1));
+    uint64_t fresh = make_ec(guest_pd, THERE, EC_VCPU), second = make_ec(guest_pd, THERE, EC_VCPU);
+    assert_int_equal(whole(fresh, SLOT_ROOT_SYS), OK);
+    assert_int_equal(whole(second, SLOT_ROOT_SYS), bad(BUSY, 1));
+    assert_int_equal(graph(CALL_SC_CREATE, slot_new() | (uint64_t)SLOT_ROOT_SYS << 16 | thread << 32, 5, 100, 0, 0), bad(BUSY, 1));
+    assert_int_equal(((struct ec *)object_at(make_ec(vmm_pd, THERE, EC_HANDLER)))->regs.rflags & RFLAGS_IF, 0);
+    assert_int_equal(handler->regs.rflags & RFLAGS_IF, 0);
+    assert_int_equal(end(fresh), OK);
+    assert_null(cores[THERE].owner);
+    assert_true(handler->regs.rflags & RFLAGS_IF);
+}
+
+static void its_apic_is_as_after_reset(void **state)
+{
+    (void)state;
+    machine.apic[X_LINT0] = machine.apic[X_DIVIDE] = 0;
+    start_own(0);
+    for (unsigned r = X_TIMER; r <= 0x37; r++)
+        assert_int_equal(machine.apic[r], 1u << 16);
+    assert_int_equal(machine.apic[X_INITIAL], 0);
+    assert_int_equal(machine.apic[X_SVR] & 1u << 8, 0);
+    assert_int_equal(vcpu->own, OWN_READY);
+    assert_int_equal(vmcb->vintr, 0);
+    assert_int_equal(vmcb->intercept1 & (I1_INTR | I1_HLT), 0);
+    assert_int_equal(vmcb->intercept1 & (I1_NMI | I1_CPUID | I1_MSR | I1_PORT), I1_NMI | I1_CPUID | I1_MSR | I1_PORT);
+}
+
+/* APM2 15.11: two bits an MSR, the lower for reads. */
+static unsigned intercepted(uint32_t msr)
+{
+    const uint8_t *map = (const uint8_t *)vmcb->msrpm_pa;
+    uint32_t bit = 2 * (msr & 0x1fff) + (msr >= 0xc0000000 ? 0x4000 : 0);
+    return map[bit / 8] >> bit % 8 & 3;
+}
+
+static void check_apic_map(bool alone)
+{
+    for (uint32_t r = 0; r < 0x40; r++) {
+        bool write = r == 0x30 || r == 0x2f || (r >= 0x33 && r <= 0x37) || (!alone && r == 0x3e);
+        assert_int_equal(intercepted(0x800 + r), (write ? 2 : 0) | (!alone && r == 0x39 ? 1 : 0));
+    }
+    for (uint32_t msr = 0; msr < 0x2000; msr++)
+        if (msr >> 6 != 0x800 >> 6 && msr >> 2 != 0x174 >> 2)
+            assert_int_equal(intercepted(msr), 3);
+    assert_int_equal(intercepted(0xc0000080), 3); /* EFER */
+    assert_int_equal(intercepted(0xc0000100), 0);
+}
+
+static void msrs_before_and_after(void **state)
+{
+    (void)state;
+    start_own(0);
+    check_apic_map(false);
+    answer(0);
+    on_core(0);
+    assert_int_equal(leave(AFTER_STRICT), OK);
+    check_apic_map(true);
+    assert_int_equal(vmcb->intercept1 & I1_CPUID, 0);
+    assert_int_equal(vmcb->intercept2 & (I2_MONITOR | I2_MWAIT | I2_XSETBV), 0);
+    assert_int_equal(vmcb->intercept2 & I2_SVM, I2_SVM);
+    assert_int_equal(vmcb->intercept1 & (I1_NMI | I1_INVD | I1_PORT | I1_MSR | I1_SHUTDOWN | I1_RSM),
+                     I1_NMI | I1_INVD | I1_PORT | I1_MSR | I1_SHUTDOWN | I1_RSM);
+}
+
+/* The VMM may write its guest's LVT, but nothing that another mode would do. */
+static void a_vmm_writes_its_guests_apic(void **state)
+{
+    (void)state;
+    start_own(0);
+    static const struct {
+        uint64_t reg, value, written;
+    } row[] = {{0x35, 0x1a731, 0x10000},         {0x35, 0x1a431, 0x1a431}, {0x36, 0xffffffffff000031, 0x31}, {0x34, 0x4ee, 0x4ee},
+               {0x34, 0x500, 0x10000},           {0x33, 0x231, 0x10000},   {0x37, 0x1ffff, 0x10000},         {0x37, 0x100fe, 0x100fe},
+               {0x38, 0x1234567812, 0x34567812}, {0x3e, 0xff, 0xb}};
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        machine.apic[row[i].reg] = 0x5a5a;
+        x->apic_reg = row[i].reg, x->apic_value = row[i].value;
+        answer(MTD_APIC);
+        assert_int_equal(machine.apic[row[i].reg], row[i].written);
+        vm_exit(vcpu, EXIT_PORT);
+    }
+    for (uint64_t reg = 0; reg < 0x100; reg++) {
+        if ((reg >= 0x33 && reg <= 0x38) || reg == 0x3e)
+            continue;
+        machine.apic[reg & 63] = 0x5a5a;
+        x->apic_reg = reg, x->apic_value = 1;
+        answer(MTD_APIC);
+        assert_int_equal(machine.apic[reg & 63], 0x5a5a);
+        vm_exit(vcpu, EXIT_PORT);
+    }
+}
+
+/* What a VMM asks for that is for shared cores has no effect on its own. */
+static void a_vmm_gets_no_virtual_interrupts_and_no_time(void **state)
+{
+    (void)state;
+    start_own(MTD_INJECT);
+    uint64_t timer = machine.timer_at[THERE];
+    x->inject = 0, x->intr = INTR_PENDING | 0x51, x->deadline = machine.tsc + 100;
+    answer(MTD_INJECT | MTD_TIMER);
+    assert_int_equal(vmcb->vintr, 0);
+    assert_int_equal(vmcb->intercept_cr, 0);
+    assert_int_equal(machine.timer_at[THERE], timer);
+    vm_exit(vcpu, EXIT_PORT);
+    answer(MTD_HALT);
+    assert_null(current());
+    on_core(0);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    assert_int_equal(machine.nmis, 1u << THERE); /* no interrupt: that would be the guest's */
+    assert_int_equal(machine.ipis, 0);
+    deliver();
+    on_core(THERE);
+    assert_event(EVENT_RECALL);
+}
+
+static void who_may_leave(void **state)
+{
+    (void)state;
+    start_vcpu(0); /* a shared one */
+    assert_int_equal(leave(AFTER_STRICT), bad(BAD_ARG, 1));
+    make_own(0);
+    assert_int_equal(leave(AFTER_STRICT), bad(BAD_ARG, 1)); /* it has not begun */
+    uint64_t empty = make_pd(PD_GUEST, 4, 4), copy = slot_new();
+    assert_int_equal(graph(CALL_DISENGAGE, empty, 0, 0, 0, 0), bad(BAD_ARG, 1));
+    give(guest_pd, SLOT_ROOT_PD, copy, RIGHT_ALL & ~(unsigned)PD_DISENGAGE);
+    assert_int_equal(graph(CALL_DISENGAGE, copy, 0, 0, 0, 0), bad(BAD_RIGHT, 1));
+    assert_int_equal(whole(vcpu_slot, SLOT_ROOT_SYS), OK);
+    uint64_t more = make_ec(guest_pd, 0, EC_VCPU);
+    assert_int_equal(leave(AFTER_STRICT), bad(BAD_ARG, 1)); /* one has no core */
+    assert_int_equal(end(more), OK);
+    assert_int_equal(leave((enum after)2), bad(BAD_ARG, 2));
+    assert_int_equal(leave(AFTER_QUIET), OK);
+    assert_int_equal(leave(AFTER_QUIET), bad(BUSY, 1));
+    assert_int_equal(graph(CALL_EC_CREATE, slot_new() | guest_pd << 16 | (uint64_t)EC_VCPU << 48, 0, EVENTS, 0, 0), bad(BUSY, 1));
+}
+
+/* Between the call and the guest's next entry it is its VMM's as before. */
+static void it_has_left_only_when_it_runs(void **state)
+{
+    (void)state;
+    start_own(0);
+    on_core(0);
+    assert_int_equal(leave(AFTER_STRICT), OK);
+    assert_int_equal(vcpu->own, OWN_READY);
+    assert_false(core_left(&cores[THERE]));
+    assert_int_equal(vcpu->vcpu->stat->left, 0);
+    on_core(THERE);
+    vcpu->vcpu->stat->exits[EVENT_PORT] = 77;
+    answer(0);
+    assert_ptr_equal(current(), vcpu);
+    assert_true(core_left(&cores[THERE]));
+    assert_int_equal(vcpu->vcpu->stat->left, machine.tsc);
+    assert_int_equal(vcpu->vcpu->stat->engaged[EVENT_PORT], 77);
+    assert_int_equal(vcpu->vcpu->stat->end_code, 0);
+    on_core(0);
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    deliver();
+    on_core(THERE);
+    assert_ptr_equal(current(), vcpu); /* nobody is there to ask */
+}
+
+/* Nothing of the VMM is in use on the core that it left; its end does not ring there. */
+static void its_vmm_ends_unnoticed(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    assert_int_equal(machine.cr3[THERE], kernel_space->table_pa);
+    assert_int_equal(cores[THERE].cr3, kernel_space->table_pa);
+    on_core(0);
+    uint32_t done = cores[THERE].sync_done;
+    assert_int_equal(end(vmm_pd), OK);
+    assert_int_equal(cores[THERE].sync_done, done);
+    assert_ptr_equal(cores[THERE].current, vcpu);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | guest_pd << 16 | (uint64_t)MR_READ << 32, 0, 0, 512, 0), OK);
+    assert_int_equal(graph(CALL_MR_UNMAP, RAM | guest_pd << 16, 0, 0, 0, 0), OK); /* but its own translations are flushed */
+    assert_int_equal(cores[THERE].sync_done, done + 1);
+    assert_int_equal(vmcb->tlb_control, 1);
+}
+
+static void assert_ended(uint64_t code)
+{
+    assert_null(current());
+    assert_int_equal(vcpu->state, STATE_STOPPED);
+    const struct vcpu_stat *s = vcpu->vcpu->stat;
+    assert_int_equal(s->end_code, code + 1);
+    assert_int_equal(s->end_rip, 0x7000);
+    assert_int_equal(s->end_cr3, 0x8000);
+    assert_int_equal(s->end_rax, 0x1111222233334444);
+    assert_int_equal(s->end_info1, 0x5555);
+    assert_int_equal(s->end_info2, 0x6666);
+    assert_int_equal(count_of(end_slot), 1);
+}
+
+static void exit_alone(uint64_t code, uint64_t info1)
+{
+    vmcb->rip = 0x7000, vmcb->cr3 = 0x8000, vmcb->rax = 0x1111222233334444;
+    vmcb->info1 = info1, vmcb->info2 = 0x6666;
+    vcpu->regs.rdx = 9;
+    vm_exit(vcpu, code);
+}
+
+/* Each exit that a guest can cause, in both modes; its own answers below. */
+static void most_exits_end_it(void **state)
+{
+    (void)state;
+    static const uint64_t codes[] = {0x40 + 18, 0x63, 0x6f, 0x73, 0x76, 0x7a, 0x7d, 0x7e, 0x7f,  0x80,       0x82, 0x83, 0x84,
+                                     0x85,      0x86, 0x8a, 0x8b, 0x8c, 0x8d, 0x78, 0x18, 0x400, 0xffffffff, 0x10, 0x401};
+    uint64_t first = slot_new();
+    for (unsigned i = 0; i < 2 * COUNT(codes); i++) {
+        start_alone(i & 1 ? AFTER_QUIET : AFTER_STRICT);
+        exit_alone(codes[i / 2], 0x5555);
+        assert_ended(codes[i / 2]);
+        on_core(0);
+        assert_int_equal(end(guest_pd), OK);
+        assert_null(cores[THERE].owner);
+        assert_int_equal(end(vmm_pd), OK);
+        assert_int_equal(end(end_slot), OK);
+        slots_again(first);
+    }
+}
+
+static void strict_ends_it_by_ports_and_msrs(void **state)
+{
+    (void)state;
+    static const uint64_t codes[] = {EXIT_PORT, EXIT_MSR};
+    for (unsigned i = 0; i < 2; i++) {
+        start_alone(AFTER_STRICT);
+        vcpu->regs.rcx = 0x10;
+        exit_alone(codes[i], 0x5555);
+        assert_ended(codes[i]);
+        on_core(0);
+        assert_int_equal(end(guest_pd), OK);
+    }
+}
+
+static void quiet_answers_ones(void **state)
+{
+    (void)state;
+    enum { IN = 1, STRING = 4, BYTE = 0x10, WORD = 0x20, LONG = 0x40 };
+    static const struct {
+        uint64_t code, info1, rax, rdx, rip;
+    } row[] = {
+        {EXIT_PORT, IN | BYTE, 0x11112222333344ff, 9, 0x6666}, {EXIT_PORT, IN | WORD, 0x111122223333ffff, 9, 0x6666},
+        {EXIT_PORT, IN | LONG, 0xffffffff, 9, 0x6666},         {EXIT_PORT, LONG, 0x1111222233334444, 9, 0x6666},
+        {EXIT_MSR, 0, 0xffffffff, 0xffffffff, 0x7002},         {EXIT_MSR, 1, 0x1111222233334444, 9, 0x7002},
+    };
+    start_alone(AFTER_QUIET);
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        vmcb->shadow = 1;
+        exit_alone(row[i].code, row[i].info1);
+        assert_ptr_equal(current(), vcpu);
+        assert_int_equal(vmcb->rax, row[i].rax);
+        assert_int_equal(vcpu->regs.rdx, row[i].rdx);
+        assert_int_equal(vmcb->rip, row[i].rip);
+        assert_int_equal(vmcb->shadow, 0);
+    }
+    exit_alone(EXIT_PORT, IN | STRING | BYTE);
+    assert_null(current());
+    assert_int_equal(vcpu->vcpu->stat->end_code, EXIT_PORT + 1);
+}
+
+static void calls_fail_and_exceptions_come_back(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    exit_alone(EXIT_VMMCALL, 0);
+    assert_int_equal(vmcb->rax, (uint64_t)-38);
+    assert_int_equal(vmcb->rip, 0x7003);
+    exit_alone(EXIT_EXCEPTION + 1, 0);
+    assert_int_equal(vmcb->inject, INJECT_VALID | INJECT_EXCEPTION | 1);
+    exit_alone(EXIT_EXCEPTION + 17, 5);
+    assert_int_equal(vmcb->inject, INJECT_VALID | INJECT_EXCEPTION | INJECT_ERROR | 17 | 5ull << 32);
+    assert_int_equal(vmcb->rip, 0x7000);
+    assert_ptr_equal(current(), vcpu);
+}
+
+static void without_a_semaphore_it_ends_too(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    on_core(0);
+    assert_int_equal(end(end_slot), OK);
+    on_core(THERE);
+    exit_alone(EXIT_SHUTDOWN, 0);
+    assert_null(current());
+    assert_int_equal(vcpu->vcpu->stat->end_code, EXIT_SHUTDOWN + 1);
+}
+
+static void write_icr(uint64_t icr)
+{
+    vcpu->regs.rcx = 0x830;
+    vcpu->regs.rdx = icr >> 32;
+    vmcb->rax = 0xffffffff00000000 | (uint32_t)icr;
+    vmcb->rip = 0x7000, vmcb->info1 = 1, vmcb->shadow = 1;
+    vm_exit(vcpu, EXIT_MSR);
+}
+
+static void an_icr_write_is_done_by_the_kernel(void **state)
+{
+    (void)state;
+    start_own(MTD_RIP);
+    answer(0);
+    write_icr(0x40050);
+    assert_ptr_equal(current(), vcpu);
+    assert_int_equal(vmcb->rip, 0x7002);
+    assert_int_equal(vmcb->shadow, 0);
+    assert_int_equal(machine.ipis, 1u << THERE);
+    assert_int_equal(vcpu->vcpu->stat->exits[CAUSE_ICR], 1);
+    assert_int_equal(vcpu->vcpu->stat->exits[EVENT_MSR], 0);
+    machine.ipis = 0;
+    uint32_t started = machine.started;
+    write_icr(0xc4500); /* INIT is the VMM's */
+    assert_event(EVENT_MSR);
+    assert_int_equal(x->next_rip, 0x7002);
+    answer(0);
+    vmcb->info1 = 0; /* a read never comes here, but is no write */
+    vm_exit(vcpu, EXIT_MSR);
+    assert_event(EVENT_MSR);
+    answer(0);
+    on_core(0);
+    assert_int_equal(leave(AFTER_STRICT), OK);
+    on_core(THERE);
+    write_icr(0xc4500); /* and nobody's after */
+    write_icr(0xc4608);
+    assert_ptr_equal(current(), vcpu);
+    assert_int_equal(machine.started, started);
+    assert_int_equal(vcpu->vcpu->stat->exits[CAUSE_ICR], 3);
+}
+
+/* NMIs come one at a time: the next after an IRET (APM2 8.1.4). */
+static void nmis_come_one_at_a_time(void **state)
+{
+    (void)state;
+    const uint64_t nmi = INJECT_VALID | INJECT_NMI | 2;
+    start_own(0);
+    answer(0);
+    write_icr(0x44400);
+    assert_ptr_equal(current(), vcpu);
+    assert_int_equal(vmcb->inject, nmi);
+    assert_true(vmcb->intercept1 & I1_IRET);
+    vmcb->exit_int = 0;
+    write_icr(0x44400); /* in its handler: one with the first */
+    assert_int_equal(vmcb->inject, 0);
+    vm_exit(vcpu, EXIT_IRET);
+    assert_int_equal(vmcb->inject, 0);
+    assert_int_equal(vmcb->intercept1 & I1_IRET, 0);
+    vmcb->exit_int = INJECT_VALID | 0x51; /* the exit broke into another event's delivery, which goes first */
+    write_icr(0x44400);
+    assert_int_equal(vmcb->inject, INJECT_VALID | 0x51);
+    assert_int_equal(vcpu->hazard, 0);
+    vmcb->exit_int = 0;
+    vm_exit(vcpu, EXIT_IRET);
+    assert_int_equal(vmcb->inject, nmi);
+    vm_exit(vcpu, EXIT_IRET);
+    assert_int_equal(vmcb->inject, 0);
+    assert_int_equal(vmcb->intercept1 & I1_IRET, 0);
+}
+
+/* What a guest leaves in the local APIC is ended before the core is the kernel's. */
+static void a_core_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    memset(&machine.apic[X_ISR], 0, 8 * sizeof machine.apic[0]);
+    machine.apic[X_ISR] = 1u << 31 | 1u << 16;
+    machine.apic[X_ISR + 7] = 1u << 5;
+    machine.apic[X_SVR] = 0, machine.apic[X_TIMER] = 0x20040, machine.apic[8] = 0xf0;
+    machine.ended = 0;
+    on_core(0);
+    assert_int_equal(end(vcpu_slot), OK);
+    memset(&machine.apic[X_ISR], 0, 8 * sizeof machine.apic[0]);
+    assert_int_equal(machine.ended, 3);
+    assert_int_equal(machine.apic[X_SVR], 1u << 8 | VECTOR_SPURIOUS);
+    assert_int_equal(machine.apic[X_TIMER], VECTOR_TIMER);
+    assert_int_equal(machine.apic[8], 0);
+    assert_null(cores[THERE].owner);
+    assert_null(cores[THERE].loaded);
+    uint64_t pd, bell = make_sm(0), t = make_thread(THERE, 5, &pd);
+    give(bell, pd, BELL, SM_DOWN);
+    deliver();
+    on_core(THERE);
+    assert_ptr_equal(current(), object_at(t));
+    call(object_at(t), CALL_SM_DOWN, BELL, machine.tsc + 300);
+    assert_null(current());
+    on_core(0);
+    pass(300);
+    assert_int_equal(((struct ec *)object_at(t))->regs.rax, TIMEOUT);
+}
+
+/* The time of a whole core is its vCPU's life. */
+static void without_its_core_it_is_dead(void **state)
+{
+    (void)state;
+    start_own(0);
+    on_core(0);
+    assert_int_equal(end(sc_slot), OK);
+    void *o;
+    assert_int_equal(cap_find(root, vcpu_slot, OBJ_EC, 0, 1, &o), bad(BAD_CAP, 1));
+    assert_null(cores[THERE].owner);
+    assert_int_equal(handler->state, STATE_IDLE);
+}
+
+/* Its VMM dies while it works for it: the vCPU stops, the core stays its own until it ends. */
+static void its_vmm_dies_before_it_leaves(void **state)
+{
+    (void)state;
+    start_own(0);
+    on_core(0);
+    assert_int_equal(end(vmm_pd), OK);
+    assert_null(cores[THERE].current);
+    assert_int_equal(vcpu->state, STATE_STOPPED);
+    assert_ptr_equal(cores[THERE].owner, vcpu);
+    assert_int_equal(end(guest_pd), OK);
+    assert_null(cores[THERE].owner);
+}
+
+/* A thread's way out missed the NMI: the rendezvous rings again. */
+static unsigned deaf;
+static void mostly_deaf(void)
+{
+    if (machine.nmis & 1u << THERE && deaf) {
+        deaf--;
+        machine.nmis = 0;
+    }
+    if (!deaf && machine.nmis) {
+        machine.nmis = 0;
+        on_core(THERE);
+        core_sync_poll();
+        on_core(0);
+    }
+}
+
+static void a_rendezvous_rings_until_it_is_heard(void **state)
+{
+    (void)state;
+    start_own(0);
+    on_core(0);
+    deaf = 3;
+    machine.relax = mostly_deaf;
+    graph_lock();
+    core_sync(0, 0);
+    graph_unlock();
+    assert_int_equal(deaf, 0);
+}
+
+/* What another guest had in more registers than ours does not stay in the core; what XCR0 it set is kept. */
+static void xcr0_is_the_guests(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    machine.xcr0 = 3; /* XSETBV does not exit */
+    on_core(0);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | guest_pd << 16 | (uint64_t)MR_READ << 32, 0, 0, 512, 0), OK);
+    assert_int_equal(graph(CALL_MR_UNMAP, RAM | guest_pd << 16, 0, 0, 0, 0), OK);
+    assert_int_equal(vcpu->vcpu->xcr0, 3);
+    assert_int_equal(machine.xcr0, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        RIG_TEST(who_gets_a_core),
+        RIG_TEST(its_apic_is_as_after_reset),
+        RIG_TEST(msrs_before_and_after),
+        RIG_TEST(a_vmm_writes_its_guests_apic),
+        RIG_TEST(a_vmm_gets_no_virtual_interrupts_and_no_time),
+        RIG_TEST(who_may_leave),
+        RIG_TEST(it_has_left_only_when_it_runs),
+        RIG_TEST(its_vmm_ends_unnoticed),
+        RIG_TEST(most_exits_end_it),
+        RIG_TEST(strict_ends_it_by_ports_and_msrs),
+        RIG_TEST(quiet_answers_ones),
+        RIG_TEST(calls_fail_and_exceptions_come_back),
+        RIG_TEST(without_a_semaphore_it_ends_too),
+        RIG_TEST(an_icr_write_is_done_by_the_kernel),
+        RIG_TEST(nmis_come_one_at_a_time),
+        RIG_TEST(a_core_comes_back_as_it_was),
+        RIG_TEST(without_its_core_it_is_dead),
+        RIG_TEST(its_vmm_dies_before_it_leaves),
+        RIG_TEST(a_rendezvous_rings_until_it_is_heard),
+        RIG_TEST(xcr0_is_the_guests),
+    };
+    return RIG_RUN(all);
+}
