@@ -1,4 +1,4 @@
-/* What remains of the hypervisor for a guest whose VMM has left (docs/decisions/0025). */
+/* What remains of the hypervisor for a guest whose VMM has left (docs/decisions/0027). */
 #ifndef KERNEL_ALONE_H
 #define KERNEL_ALONE_H
 
