@@ -37,7 +37,7 @@ enum call {
     CALL_CORE_START,  /* (sys, APIC ID)                                        */
     CALL_MR_SEAL,     /* (mr|pd<<16)                  only that guest keeps it */
     CALL_MR_SCRUB,    /* (mr)                         clean the next part of what a dead guest had sealed */
-    CALL_DISENGAGE,   /* (pd, policy)                 the guest PD's exits end in the kernel from now on */
+    CALL_DISENGAGE,   /* (pd, after|port<<16|ports<<32) the guest PD's exits end in the kernel; those ports always end it */
     CALL_IOMMU_START, /* (sys|mr<<16, kind, buses)   value: the unit's number */
     CALL_IOMMU_FAULT, /* (sys, unit)                 value: the oldest thing it blocked */
     CALL_DV_CREATE,   /* (dst|pd<<16|sys<<32, rid|unit<<16) assign a device function to a guest PD */

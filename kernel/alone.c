@@ -49,9 +49,10 @@ static bool is_dedicated(const struct pd *pd)
     return any;
 }
 
-uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t policy)
+uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t how)
 {
     void *o;
+    uint64_t policy = how & 0xffff;
     uint64_t s = cap_find(self, slot, OBJ_PD, PD_DISENGAGE, 1, &o);
     if (s)
         return s;
@@ -60,12 +61,14 @@ uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t policy)
         return bad(BUSY, 1);
     if (!is_dedicated(pd))
         return bad(BAD_ARG, 1);
-    if (policy > AFTER_QUIET)
+    if (policy > AFTER_QUIET || how >> 48)
         return bad(BAD_ARG, 2);
     s = policy == AFTER_QUIET ? ptab_close(pd) : (uint64_t)OK;
     if (s)
         return s;
     pd->left = (uint8_t)(1 + policy);
+    pd->end_port = (uint16_t)(how >> 16);
+    pd->end_ports = (uint16_t)(how >> 32);
     for (uint32_t i = 0; i < core_count; i++) {
         struct ec *ec = cores[i].owner;
         if (!ec || ec->pd != pd)

@@ -5,7 +5,7 @@
 #include <object.h>
 
 /* CALL_DISENGAGE; see docs/abi.md. Graph lock. */
-uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t policy);
+uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t how);
 
 /* An exit of a disengaged vCPU, by enum event. Own core, no lock but at its end. */
 void alone_exit(struct ec *ec, unsigned event);

@@ -41,6 +41,7 @@ struct pd {
     struct head head;
     uint8_t kind, ports;                  /* enum pd_kind; threads may use I/O ports */
     uint8_t left;                         /* a guest: 1 + enum after since it disengaged, else 0 */
+    uint16_t end_port, end_ports;         /* ports that end it, although it left quietly: the first, how many */
     uint32_t cores;                       /* a guest: where it has vCPUs, a bit each */
     uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */

@@ -427,7 +427,7 @@ bool vcpu_answer_ones(struct ec *ec)
         v->rax = 0xffffffff;
         ec->regs.rdx = 0xffffffff;
     } else if (v->code == EXIT_PORT) {
-        if (v->info1 & STRING)
+        if (v->info1 & STRING || (v->info1 >> 16 & 0xffff) - ec->pd->end_port < ec->pd->end_ports)
             return false;
         if (v->info1 & IN)
             v->rax = v->info1 & BYTE ? v->rax | 0xff : v->info1 & WORD ? v->rax | 0xffff : 0xffffffff;

@@ -42,7 +42,8 @@ void vcpu_own(struct ec *ec);
 void vcpu_note_end(const struct ec *ec); /* the last exit into its counters' record */
 void vcpu_refuse_call(struct ec *ec);    /* VMMCALL: rax = -ENOSYS */
 bool vcpu_reflect(struct ec *ec);        /* #DB, #AC: the guest gets it; false: #MC, which it does not */
-bool vcpu_answer_ones(struct ec *ec);    /* port or MSR: reads as ones, writes vanish; false: a string instruction */
+bool vcpu_answer_ones(
+    struct ec *ec); /* port or MSR: reads as ones, writes vanish; false: a string instruction, or a port that ends the guest */
 
 /* Make a vCPU of this core take EVENT_RECALL before it runs guest code again. */
 void vcpu_recall_local(struct ec *ec);

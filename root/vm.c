@@ -204,7 +204,7 @@ void vm_count(const struct vm *vm, struct end *sums)
 
 static const struct vcpu_stat *vcpu_stat(const struct vm *vm, uint32_t i) { return &kernel_stat()->vcpu[vm->stat[i]]; }
 
-uint64_t vm_disengage(struct vm *vm) { return disengage(vm_slot(vm, VM_GUEST), vm->plan->after); }
+uint64_t vm_disengage(struct vm *vm) { return disengage(vm_slot(vm, VM_GUEST), vm->plan->after, PORT_SLEEP, PORT_RESET + 1 - PORT_SLEEP); }
 
 bool vm_has_left(const struct vm *vm)
 {
