@@ -85,7 +85,7 @@ void filter(void)
     value = any();
     uint64_t mode = value >> 8 & 7;
     bool done = icr_write(&vcpu[self], value);
-    check(done || ((mode == 5 || mode == 6) && vcpu[self].own != OWN_LEFT)); /* INIT, SIPI: the VMM's business while there is one */
+    check(done != ((mode == 5 || mode == 6) && vcpu[self].own != OWN_LEFT)); /* INIT, SIPI: the VMM's business while there is one */
     bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 16);
     unsigned all = 0, meant = 0;
     for (unsigned i = 0; i < MAX_CORES; i++) {
