@@ -19,6 +19,7 @@
 #define COUNT      0x10000u
 #define PATIENCE   20000000ull /* TSC ticks, which are instructions of all cores */
 #define RESTARTS   200u
+#define END_PORT   0x61u /* a guest that left quietly ends by it */
 #define KILL_LIMIT 100000u
 #define MTD_ALL    (MTD_ACDB | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER | MTD_INJECT)
 
@@ -52,6 +53,7 @@ GUEST_CODE(nmi)
 GUEST_CODE(spin)
 GUEST_CODE(waiting)
 GUEST_CODE(quiet)
+GUEST_CODE(end_port)
 GUEST_CODE(allowed)
 GUEST_CODE(obey)
 GUEST_CODE(end)
@@ -187,7 +189,7 @@ static bool end_guest(uint32_t g)
 
 static bool leave(uint32_t g, enum after policy)
 {
-    if (disengage(A_GUEST + g, policy) != OK)
+    if (disengage(A_GUEST + g, policy, END_PORT, 1) != OK)
         return false;
     for (uint64_t end = tsc() + PATIENCE; !stat_of(g * VCPUS)->left && tsc() < end;)
         rest(2000);
@@ -243,16 +245,16 @@ static void arguments(void)
     ok = ok && is("a period", sc_create(sc, SLOT_ROOT_SYS, vcpu, 5, SC_WHOLE_CORE, 1000), BAD_ARG | 4 << 8);
     ok = ok && delegate(SLOT_ROOT_PD, SLOT_ROOT_SYS, SLOT_ROOT_PD, A_COPY, SYS_TIME) == OK;
     ok = ok && is("no right to cores", sc_create(sc, A_COPY, vcpu, 5, SC_WHOLE_CORE, 0), BAD_RIGHT | 1 << 8);
-    ok = ok && is("disengage a shared one", disengage(A_GUEST, AFTER_STRICT), BAD_ARG | 1 << 8);
+    ok = ok && is("disengage a shared one", disengage(A_GUEST, AFTER_STRICT, 0, 0), BAD_ARG | 1 << 8);
     ok = ok && kit_thread(KIT_THREADS - 1, SLOT_ROOT_PD, 1, kit_park, KIT_EMPTY, 5);
     ok = ok && is("a core with time on it", run(0, 0), BUSY | 1 << 8);
     kit_end(KIT_THREADS - 1);
     ok = ok && run(0, 0) == OK && wait_done(0, 1) && is("twice", run(0, 0), BUSY | 1 << 8);
     ok = ok && kit_handler(KIT_THREADS - 1, SLOT_ROOT_PD, 1) && make_vcpu(0, 1, SLOT_ROOT_PD, 1);
     ok = ok && is("time on an owned core", sc_create(A_COPY + 1, SLOT_ROOT_SYS, A_VCPU + 1, 5, 1000, 0), BUSY | 1 << 8);
-    ok = ok && is("a second owner", run(0, 1), BUSY | 1 << 8) && is("one is shared", disengage(A_GUEST, 0), BAD_ARG | 1 << 8);
-    ok = ok && destroy(A_VCPU + 1) == OK && is("policy", disengage(A_GUEST, 2), BAD_ARG | 2 << 8);
-    ok = ok && leave(0, AFTER_STRICT) && is("again", disengage(A_GUEST, 0), BUSY | 1 << 8);
+    ok = ok && is("a second owner", run(0, 1), BUSY | 1 << 8) && is("one is shared", disengage(A_GUEST, 0, 0, 0), BAD_ARG | 1 << 8);
+    ok = ok && destroy(A_VCPU + 1) == OK && is("policy", disengage(A_GUEST, 2, 0, 0), BAD_ARG | 2 << 8);
+    ok = ok && leave(0, AFTER_STRICT) && is("again", disengage(A_GUEST, 0, 0, 0), BUSY | 1 << 8);
     ok = ok && is("a vCPU in it", ec_create(A_FILL, A_GUEST, 2, EC_VCPU, 0, 1, 0, 0).status, BUSY | 1 << 8);
     kit_end(KIT_THREADS - 1);
     revoke(SLOT_ROOT_PD, A_COPY);
@@ -438,6 +440,10 @@ static void quiet(void)
     ok = is("in al", shared(0)->result[0], 0xff) && is("in ax", shared(0)->result[1], 0xffff) && ok;
     ok = is("in eax", shared(0)->result[2], 0xffffffff) && is("rdmsr", shared(0)->result[3] & shared(0)->result[4], 0xffffffff) && ok;
     ok = is("memory", shared(0)->result[5], 0xffffffff) && ok;
+    ok = end_guest(0) && ok;
+    ok = start(0, guest_end_port, 1) && wait_done(0, 2) && leave(0, AFTER_QUIET) && ok;
+    shared(0)->arg = 1;
+    ok = ok && wait_for(A_END) && is("the port that ends it", stat_of(0)->end_code, 0x7c) && shared(0)->done == 2;
     kit_check("quiet: ports, MSRs and memory are not there", end_guest(0) && ok);
 }
 

@@ -130,6 +130,7 @@ guest waiting
 
 forbidden in, "in $0x60, %al"
 forbidden out, "out %eax, $0x60"
+forbidden end_port, "out %al, $0x60; out %al, $0x61"
 forbidden outs, "rep outsb"
 forbidden rdmsr, "mov $0x1b, %ecx; rdmsr"
 forbidden wrmsr, "mov $0x1b, %ecx; wrmsr"

@@ -40,7 +40,8 @@ static void start_own(uint64_t mtd)
     assert_event(EVENT_START);
 }
 
-static uint64_t leave(enum after after) { return graph(CALL_DISENGAGE, guest_pd, after, 0, 0, 0); }
+/* Ports 600h to 603h end it in any case. */
+static uint64_t leave(enum after after) { return graph(CALL_DISENGAGE, guest_pd, after | 0x600ull << 16 | 4ull << 32, 0, 0, 0); }
 
 static void start_alone(enum after after)
 {
@@ -262,7 +263,7 @@ static void assert_ended(uint64_t code)
     assert_int_equal(s->end_cr3, 0x8000);
     assert_int_equal(s->end_rax, 0x1111222233334444);
     assert_int_equal(s->end_info1, 0x5555);
-    assert_int_equal(s->end_info2, 0x6666);
+    assert_int_equal(s->end_info2, code == EXIT_MSR ? 0x10 : 0x6666); /* an MSR's number */
     assert_int_equal(count_of(end_slot), 1);
 }
 
@@ -329,9 +330,26 @@ static void quiet_answers_ones(void **state)
         assert_int_equal(vmcb->rip, row[i].rip);
         assert_int_equal(vmcb->shadow, 0);
     }
+    exit_alone(EXIT_PORT, 0x5ffull << 16 | BYTE);
+    exit_alone(EXIT_PORT, 0x604ull << 16 | BYTE);
+    exit_alone(EXIT_PORT, 0xffffull << 16 | BYTE);
+    assert_ptr_equal(current(), vcpu);
     exit_alone(EXIT_PORT, IN | STRING | BYTE);
     assert_null(current());
     assert_int_equal(vcpu->vcpu->stat->end_code, EXIT_PORT + 1);
+}
+
+static void quiet_has_ports_that_end_it(void **state)
+{
+    (void)state;
+    for (uint64_t port = 0x600; port < 0x604; port++) {
+        start_alone(AFTER_QUIET);
+        exit_alone(EXIT_PORT, port << 16 | 0x10);
+        assert_null(current());
+        assert_int_equal(vcpu->vcpu->stat->end_info1, port << 16 | 0x10);
+        on_core(0);
+        assert_int_equal(end(guest_pd), OK);
+    }
 }
 
 static void calls_fail_and_exceptions_come_back(void **state)
@@ -545,6 +563,7 @@ int main(void)
         RIG_TEST(most_exits_end_it),
         RIG_TEST(strict_ends_it_by_ports_and_msrs),
         RIG_TEST(quiet_answers_ones),
+        RIG_TEST(quiet_has_ports_that_end_it),
         RIG_TEST(calls_fail_and_exceptions_come_back),
         RIG_TEST(without_a_semaphore_it_ends_too),
         RIG_TEST(an_icr_write_is_done_by_the_kernel),
