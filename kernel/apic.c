@@ -23,7 +23,7 @@ enum {
     LVT_MODE = 7 << 8,
     LVT_NMI = 4 << 8,
     DIVIDE_BITS = 0xb,
-    ICR_NMI = 4 << 8 | 1 << 14,
+   
     DIVIDE_BY_1 = 0xb,
     SOFTWARE_ENABLE = 1 << 8,
     ICR_INIT = 5 << 8 | 1 << 14,
@@ -64,10 +64,6 @@ void apic_set_timer(uint64_t at)
     uint64_t ticks = (wait * (stat.apic_per_tsc & 0xffffffff) >> 32) + wait * (stat.apic_per_tsc >> 32);
     write(APIC_INITIAL, at ? (ticks ? ticks : 1) : 0);
 }
-
-void apic_send(uint32_t apic_id, uint8_t vector) { write(APIC_ICR, (uint64_t)apic_id << 32 | 1 << 14 | vector); }
-
-void apic_send_nmi(uint32_t apic_id) { write(APIC_ICR, (uint64_t)apic_id << 32 | ICR_NMI); }
 
 void apic_clear(void)
 {

@@ -19,6 +19,7 @@ enum msr {
     MSR_KGS_BASE = 0xc0000102,
     MSR_VM_HSAVE = 0xc0010117,
     MSR_X2APIC = 0x800, /* + register / 16 */
+    MSR_X2APIC_ICR = 0x830,
 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum { CR0_WP = 1 << 16, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR0_PE = 1, CR0_ET = 1 << 4, CR0_MP = 1 << 1 };

@@ -40,8 +40,10 @@ bool icr_write(struct ec *ec, uint64_t icr)
         return true;
     for (uint32_t left = candidates(ec, icr, &to); left; left &= left - 1) {
         const struct core *c = &cores[__builtin_ctz(left)];
+        if (to != EVERYBODY && !names(to, icr & LOGICAL, c->apic_id))
+            continue;
         struct ec *owner = c->owner;
-        if (!owner || owner->pd != ec->pd || !listens(owner) || !(to == EVERYBODY || names(to, icr & LOGICAL, c->apic_id)))
+        if (!owner || owner->pd != ec->pd || !listens(owner))
             continue;
         if (mode == NMI)
             send_nmi(c, owner);

@@ -53,10 +53,12 @@ static void run_self_ipi(void)
     await();
 }
 
+static uint64_t own_id; /* of this core's APIC */
+
 static void run_icr(void)
 {
     arrived = 0;
-    wrmsr(APIC_ICR, 1u << 18 | VECTOR); /* to itself */
+    wrmsr(APIC_ICR, own_id << 32 | VECTOR);
     await();
 }
 
@@ -145,6 +147,7 @@ void guest_main(void)
 {
     has_deadline = cpuid(1).ecx & CPUID_DEADLINE;
     guest_apic_enable();
+    own_id = rdmsr(APIC_ID);
     guest_gate(VECTOR, on_interrupt, 0);
     run_vmmcall();
     bool guest = guest_trapped() < 0;
