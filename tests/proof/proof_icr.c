@@ -13,6 +13,9 @@ struct core {
     uint32_t apic_id;
 };
 static struct core cores[MAX_CORES];
+#define KERNEL_APIC_H /* the way out of the core is looked at here */
+void apic_send(uint32_t apic_id, uint8_t vector);
+void apic_send_nmi(uint32_t apic_id);
 #include <icr.c>
 
 static struct ec vcpu[MAX_CORES];
