@@ -130,7 +130,12 @@ uint64_t make_owner(uint64_t pd, uint8_t core)
 {
     uint64_t slot = make_ec(pd, core, EC_VCPU);
     cores[core].owner = object_at(slot);
+    cores[core].owner->own = OWN_READY;
     return slot;
 }
 
-void loose_core(uint8_t core) { cores[core].owner = NULL; }
+void loose_core(uint8_t core)
+{
+    cores[core].owner->own = OWN_NONE;
+    cores[core].owner = NULL;
+}
