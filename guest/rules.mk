@@ -16,7 +16,7 @@ $(O)/kernels/%/vmlinux: $(O)/kernels/%/vmlinuz ;
 $(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init $(USERLAND)
 	@guest/mkinitrd plain $(@D) $@
 $(O)/kernels/%/initrd-net: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS) $(ISCSI)/iscsistart
-	@LD_LIBRARY_PATH=$(ISCSI) guest/mkinitrd net $(@D) $@ $(NET_PROGRAMS) $(ISCSI)/iscsistart
+	@LD_LIBRARY_PATH=$(abspath $(ISCSI)) guest/mkinitrd net $(@D) $@ $(NET_PROGRAMS) $(ISCSI)/iscsistart
 $(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS)
 	@guest/mkinitrd root $(@D) $@ $(NET_PROGRAMS)
 

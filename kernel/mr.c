@@ -175,14 +175,16 @@ uint64_t mr_scrub(struct pd *self, uint64_t slot)
         return bad(BUSY, 1);
     if (!mr->dirty)
         return OK;
-    uint64_t n = mr->dirty < SCRUB_FRAMES ? mr->dirty : SCRUB_FRAMES;
-    if (ptab_map(kernel_space, SCRUB_WINDOW, mr->first + mr->dirty - n, n, PTE_WRITE | PTE_NX))
+    uint64_t clean = mr->dirty > SCRUB_FRAMES ? mr->dirty - SCRUB_FRAMES : 0, frames = mr->dirty - clean;
+    if (!frames)
+        return OK;
+    if (ptab_map(kernel_space, SCRUB_WINDOW, mr->first + clean, frames, PTE_WRITE | PTE_NX))
         return NO_MEMORY;
     cpu_set_cr3(cpu_core()->cr3); /* what this core may have guessed of the window */
-    for (uint64_t i = 0; i < n; i++)
-        cpu_zero_page((void *)(SCRUB_WINDOW + i * PAGE_SIZE));
-    ptab_unmap(kernel_space, SCRUB_WINDOW, n);
+    for (uint64_t at = SCRUB_WINDOW; at < SCRUB_WINDOW + frames * PAGE_SIZE; at += PAGE_SIZE)
+        cpu_zero_page((void *)at);
+    ptab_unmap(kernel_space, SCRUB_WINDOW, frames);
     cpu_set_cr3(cpu_core()->cr3);
-    mr->dirty -= n;
-    return mr->dirty ? (uint64_t)AGAIN : (uint64_t)OK;
+    mr->dirty = clean;
+    return clean ? (uint64_t)AGAIN : (uint64_t)OK;
 }

@@ -11,11 +11,11 @@ static uint32_t holder = NO_VCPU;
 static uint32_t bar_in(uint32_t port, uint32_t size) { return virtio_in(port >> 8 & 15, port & 0xff, size); }
 static void bar_out(uint32_t port, uint32_t size, uint32_t value) { virtio_out(port >> 8 & 15, port & 0xff, size, value); }
 
-/* No clock: a read of its status ends at once. The index is write-only. */
+/* No clock and no timer: who looks for them by their zeros soon gives up. The clock's index is write-only. */
 static uint32_t cmos_in(uint32_t port, uint32_t size)
 {
     (void)size;
-    return port == 0x71 ? 0 : ~0u;
+    return port == 0x70 ? ~0u : 0;
 }
 static void cmos_out(uint32_t port, uint32_t size, uint32_t value) { (void)port, (void)size, (void)value; }
 
@@ -50,6 +50,7 @@ static const struct device *find(uint32_t port)
     case 0xcf8 ... 0xcff: return &pci;
     case PORT_SLEEP ... PORT_RESET: return &acpi;
     case PORT_MODE: return &mode;
+    case 0x40 ... 0x43:
     case 0x70 ... 0x71: return &cmos;
     default: return NULL;
     }
