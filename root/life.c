@@ -12,7 +12,7 @@
 #define QUICK_MAX   5u     /* so many times in a row, and it stays off       */
 #define FIRST_PAUSE 100u   /* ms before a restart as planned; doubles with each quick one */
 #define LOOK_MS     200u   /* how often to look whether a VMM can leave     */
-#define QUIET_MS    5000u  /* a guest that needed nothing for so long needs no VMM, */
+#define QUIET_MS    10000u /* a guest that needed nothing for so long needs no VMM, */
 #define BOOTED      100u   /* if it has needed so much before: no kernel boots with less, and unpacking one takes none */
 #define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
 #define DEVICE_MS   10u    /* from one look at devices that are not ready to the next */

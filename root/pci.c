@@ -212,8 +212,10 @@ const char *pci_scan(uint64_t base, uint32_t buses)
 uint32_t pci_buses(void)
 {
     uint32_t last = 0;
-    for (const struct pci_function *f = function; f < function + functions; f++)
-        last = (uint32_t)f->rid >> 8 > last ? (uint32_t)f->rid >> 8 : last;
+    for (const struct pci_function *f = function; f < function + functions; f++) {
+        uint32_t bus = is_bridge(f) ? f->subordinate : (uint32_t)f->rid >> 8; /* virtual functions may come on any below a bridge */
+        last = bus > last ? bus : last;
+    }
     return last + 1;
 }
 
