@@ -60,7 +60,6 @@ static void reclaim(struct core *c)
     load_idt(drain_idt);
     cpu_irq_window();
     load_idt(idt);
-    c->owner = 0;
     c->reclaim = 0;
     c->armed = 0;
     quiet_threads(c, false);
@@ -106,7 +105,7 @@ bool core_left(const struct core *c)
 /* An interrupt would be the guest's where the core is a vCPU's own. */
 static void ring(const struct core *c)
 {
-    if (c->owner)
+    if (core_owned(c))
         apic_send_nmi(c->apic_id);
     else
         apic_send(c->apic_id, VECTOR_IPI);
@@ -203,7 +202,7 @@ void core_attention(void)
         sched_pick();
         if (c->current || c->attention || c->doorbell)
             return;
-        cpu_idle(!c->owner);
+        cpu_idle(!core_owned(c));
     }
 }
 

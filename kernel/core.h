@@ -32,7 +32,7 @@ struct core {
     uint8_t doorbell;      /* 49: the same, after an NMI: somebody wants this core */
 
     uint8_t number;
-    uint8_t reclaim; /* its owner is dead and out of all queues */
+    volatile uint8_t reclaim; /* its owner is dead and out of all queues */
     uint32_t apic_id;
     uint64_t cr3;                 /* the host space in use                      */
     struct ec *volatile owner;    /* the vCPU whose core this is; its guest has the local APIC. Graph lock to set */
@@ -80,6 +80,8 @@ bool core_busy(uint8_t number);
 void core_give(struct ec *ec);
 /* Back to the kernel's own space, without a translation of another. Own core. */
 void core_leave_space(struct core *c);
+/* Are this core's interrupts a guest's, or were they one's until now? Any core. */
+static inline bool core_owned(const struct core *c) { return c->owner || c->reclaim; }
 /* Has the guest on this core disengaged? */
 bool core_left(const struct core *c);
 

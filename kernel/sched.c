@@ -159,7 +159,7 @@ static bool slice_matters(const struct sc *sc) { return sc->period || sc->next !
 void sched_arm(void)
 {
     struct core *c = cpu_core();
-    if (c->owner) /* the timer is the guest's */
+    if (core_owned(c)) /* the timer is the guest's */
         return;
     uint64_t at = c->timers ? c->timers->deadline : 0;
     if (c->sc && c->sc->queued && slice_matters(c->sc)) {
@@ -296,8 +296,10 @@ void sched_purge(void)
     for (uint32_t i = 1; i < OBJECTS; i++)
         if (objects[i].head.type == OBJ_EC && objects[i].ec.core == c->number)
             purge_ec(&objects[i].ec);
-    if (c->owner && c->owner->head.dead)
-        c->reclaim = 1; /* at the next rendezvous: another core of this guest may be about to send it something */
+    if (c->owner && c->owner->head.dead) {
+        c->reclaim = 1; /* at the next rendezvous: another core of this guest may be about to send it something, */
+        c->owner = 0;   /* but not after that, when its slot may be another's: it is not found any more */
+    }
     c->current = 0;
     c->attention = 1;
 }

@@ -480,6 +480,33 @@ static void a_core_comes_back_as_it_was(void **state)
     assert_int_equal(((struct ec *)object_at(t))->regs.rax, TIMEOUT);
 }
 
+/* Between the rendezvous nobody finds the dead owner any more: a core that looked it up after it answered the second
+   would send to it when its slot is another's. */
+static struct ec *seen[8];
+static unsigned looks;
+static void look_at_owner(void)
+{
+    if (machine.core == &cores[0] && looks < COUNT(seen))
+        seen[looks++] = cores[THERE].owner;
+}
+
+static void a_dead_owner_is_not_found_again(void **state)
+{
+    (void)state;
+    start_own(0);
+    answer(0);
+    on_core(0);
+    looks = 0;
+    machine.flushed = look_at_owner;
+    graph_lock();
+    assert_int_equal(pd_destroy(root, vcpu_slot), OK);
+    graph_unlock();
+    assert_int_equal(looks, 2);
+    assert_ptr_equal(seen[0], vcpu);
+    assert_null(seen[1]);
+    assert_int_equal(cores[THERE].reclaim, 0);
+}
+
 /* The time of a whole core is its vCPU's life. */
 static void without_its_core_it_is_dead(void **state)
 {
@@ -569,6 +596,7 @@ int main(void)
         RIG_TEST(an_icr_write_is_done_by_the_kernel),
         RIG_TEST(nmis_come_one_at_a_time),
         RIG_TEST(a_core_comes_back_as_it_was),
+        RIG_TEST(a_dead_owner_is_not_found_again),
         RIG_TEST(without_its_core_it_is_dead),
         RIG_TEST(its_vmm_dies_before_it_leaves),
         RIG_TEST(a_rendezvous_rings_until_it_is_heard),
