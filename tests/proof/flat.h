@@ -1,8 +1,8 @@
 /*
- * Kernel objects as proofs about their relations see them: each type in an
- * array of its own instead of slots that all types share, which no solver gets
- * through. An object is known by the index its slot has; objects[] keeps the
- * heads that capabilities are compared with, and the PDs. In place of small.h.
+ * Kernel objects as proofs about their relations see them: each one a variable
+ * of its own instead of a slot that all types share, which no solver gets
+ * through. objects[] keeps the heads that capabilities are compared with, and
+ * the PDs. In place of small.h.
  */
 #ifndef PROOF_FLAT_H
 #define PROOF_FLAT_H
@@ -23,20 +23,10 @@
 struct object {
     struct head head;
     struct pd pd;
-    struct mr mr; /* for mr_unseal() alone; the others are in mrs[] */
+    struct mr mr; /* for those who look through all slots */
 };
 
 static struct object objects[OBJECTS];
-static struct mr mrs[OBJECTS];
-static struct mp mps[OBJECTS];
-
-static uint16_t object_index(const void *o)
-{
-    for (uint16_t i = 1; i < OBJECTS; i++)
-        if (o == &objects[i] || o == &objects[i].pd || o == &mrs[i] || o == &mps[i])
-            return i;
-    check(false);
-    return 0;
-}
+static uint16_t object_index(const void *o); /* each proof knows its own */
 
 #endif

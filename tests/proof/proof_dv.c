@@ -11,6 +11,15 @@
 
 enum { KERNEL = 1, A, B, DV, EC, REGION }; /* objects; A and B: any PDs */
 
+static uint16_t object_index(const void *o)
+{
+    for (uint16_t i = 1; i < OBJECTS; i++)
+        if (o == &objects[i] || o == &objects[i].pd)
+            return i;
+    check(false);
+    return 0;
+}
+
 static struct dv function;
 static struct ec vcpu;
 struct core cores[MAX_CORES];
