@@ -1,9 +1,9 @@
 /*
  * No frame is reachable for a domain that holds no right to it. The argument,
  * its bounds and what it leaves out are in docs/decisions/0028; this is its
- * induction step: each call that touches regions, mappings or capabilities
- * keeps what is_isolated() and is_confined() say, with any sizes, addresses,
- * rights, owners and arguments.
+ * induction step: each of the calls at the end of this file keeps what
+ * still_isolated() checks, with any sizes, addresses, rights, owners and
+ * arguments.
  *
  * "Every page" and "every capability" are one page of one PD and one slot of
  * one table, chosen before the call and watched. A capability that a call uses
@@ -133,8 +133,8 @@ static bool page_is_confined(void)
 }
 
 /* ---- What is proven elsewhere of what the calls use. The caller is any PD, its region argument is R, its PD arguments 1 and 2 are
-   A and `second`: the names are ours to choose. */
-static uint32_t caller, second = A;
+   `first` and `second`: the names are ours to choose. */
+static uint32_t caller, first = A, second = A;
 
 static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights, unsigned arg, void **object)
 {
@@ -142,9 +142,11 @@ static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type ty
     if (slot >= CAP_SLOTS || any() & 1)
         return bad(any() & 1 ? BAD_CAP : BAD_RIGHT, arg);
     struct cap c = table[caller][slot];
-    assume(c.index == (type == OBJ_MR ? R : arg == 2 ? second : A) && is_live(c) && (c.rights & rights) == rights);
+    if (type == OBJ_SYS)
+        return OK;
+    assume(c.index == (type == OBJ_MR ? R : arg == 2 ? second : first) && is_live(c) && (c.rights & rights) == rights);
     assume(cap_is_confined(caller, c));
-    *object = type == OBJ_MR ? (void *)&region : arg == 2 ? (void *)&objects[second].pd : (void *)&objects[A].pd;
+    *object = type == OBJ_MR ? (void *)&region : (void *)&objects[arg == 2 ? second : first].pd;
     return OK;
 }
 
@@ -154,8 +156,14 @@ void *object_new(enum object_type type, struct pd *payer)
     if (any() & 1)
         return 0;
     struct head h = {.type = (uint8_t)type, .owner = object_index(payer), .gen = objects[NEW].head.gen + 1};
-    check(is(NEW, OBJ_NONE) && (type == OBJ_MR || type == OBJ_MP));
+    check(is(NEW, OBJ_NONE) && (type == OBJ_MR || type == OBJ_MP || type == OBJ_PD));
     objects[NEW].head.gen = h.gen;
+    if (type == OBJ_PD) {
+        objects[NEW].head = h;
+        objects[NEW].pd = (struct pd){.head = h};
+        payer->objects_left--;
+        return &objects[NEW].pd;
+    }
     if (type == OBJ_MR) {
         objects[NEW].head = h;
         new_region = (struct mr){.head = h};
@@ -204,9 +212,21 @@ void core_sync(uint32_t purge, uint32_t flush)
         leaf.stale = false;
 }
 
-struct pd *kernel_space;
+/* Cleaned frames of the pool, nobody's before (quota-frames-taken). */
+static uint64_t fresh[2][PAGE_SIZE / 8];
+static unsigned fresh_used;
+
+void *frame_new(struct pd *payer)
+{
+    payer->frames_left--;
+    return fresh[fresh_used++ & 1];
+}
+uint64_t cpu_pa(const void *p) { return p == fresh[1] ? 0x2000 : 0x1000; }
+
+struct kernel_stat stat;
 #include <cap.c>
 #include <mr.c>
+#include <pd.c>
 
 /* ---- Any state that is isolated and confined. */
 static struct {
@@ -344,6 +364,7 @@ void seal(void)
 void split(void)
 {
     any_state(OBJ_MP, OBJ_NONE);
+    first = any() & 1 ? A : B; /* pays */
     (void)!mr_split(by(A), any(), any());
     still_isolated(false);
 }
@@ -373,4 +394,40 @@ void revoke(void)
     any_state(OBJ_PD, OBJ_NONE);
     (void)!cap_revoke(by(any() & 1 ? A : any() & 1 ? B : X), any());
     still_isolated(false);
+}
+
+/* A new domain, on its creator's side: it has no capability and no page but the kernel's, and its quota was its owner's. */
+static void create_in(uint32_t owner)
+{
+    static uint64_t kernel_table[TABLE_ENTRIES];
+    struct pd *payer = &objects[owner].pd, *pd = &objects[NEW].pd;
+    uint64_t frames = any(), quota = any();
+    first = owner;
+    kernel_space = &objects[KERNEL].pd;
+    kernel_space->table = kernel_table;
+    kernel_table[TABLE_ENTRIES - 1] = any();
+    payer->frames_left = (uint32_t)any(), payer->objects_left = (uint32_t)any();
+    const struct pd before = *payer;
+    uint64_t s = pd_create(by(A), any(), any(), frames, quota);
+    still_isolated(false);
+    check(payer->frames_left + (s ? 0 : frames) == before.frames_left);
+    check(payer->objects_left + (s ? 0 : quota + 1) == before.objects_left);
+    if (s)
+        return;
+    check(pd->caps == (void *)fresh[0] && pd->table == fresh[1] && pd->table_pa == cpu_pa(fresh[1]));
+    check(pd->frames_left == frames - 2 && pd->frames_given == frames && pd->objects_left == quota && pd->objects_given == quota);
+    for (uint32_t i = 0; i < CAP_SLOTS; i++)
+        check(!pd->caps[i].gen);
+    for (uint32_t i = 0; i < TABLE_ENTRIES; i++)
+        check(pd->table[i] == (i == TABLE_ENTRIES - 1 && pd->kind == PD_HOST ? kernel_table[i] : 0));
+}
+
+void create(void)
+{
+    any_state(OBJ_MP, OBJ_NONE);
+    secret.inside[NEW] = secret.inside[A];
+    if (any() & 1)
+        create_in(A);
+    else
+        create_in(B);
 }
