@@ -131,7 +131,7 @@ def test_quit_by_command(live):
 
 def test_guest_cannot_speak_for_others(live):
     """What a guest prints is marked as its own, control characters and all."""
-    run = live(guest("victim", "victim"), guest("wild", "attack", "test=console-flood", cores=[0]))
+    run = live(guest("victim", "victim", cores=[1]), guest("wild", "attack", "test=console-flood", cores=[1]))
     for _ in range(200):
         line = run.expect(r"flood \d").string
         assert re.match(r"wild\| flood \d+: the quick brown fox jumps over the lazy dog, \?* and over and over$", line), line

@@ -147,7 +147,7 @@ CYCLE = r"^hairline\| cycle name=\w+ cycles=(\d+) failed=(\w+)" + "".join(rf" {p
 def test_thousand_cycles(live):
     """Build and destroy a VM with its VMM, disk and LAN a thousand times: the pool is as it was."""
     disk = [{"file": "ext4:4M", "mode": "volatile"}]
-    run = live(guest("alpha", "hello", vcpus=2, cores=[0, 1], lan="l", disks=disk), guest("beta", "victim"))
+    run = live(guest("alpha", "hello", vcpus=2, cores=[1, 2], lan="l", disks=disk), guest("beta", "victim", cores=[3]), cores=4)
     run.expect_end("alpha")
     run.command("cycle alpha 1000")
     cycles, failed, *pool = run.expect(CYCLE).groups()
