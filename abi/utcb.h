@@ -108,7 +108,7 @@ enum event {
     EVENT_CR8,       /* CR8 write while an interrupt is on offer             */
     EVENT_EXCEPTION, /* #DB, #AC, #MC that the kernel watches for           */
     EVENT_COUNT,
-    /* These two never leave the kernel; they are only counted. */
+    /* These never leave the kernel; they are only counted. */
     CAUSE_CPUID = EVENT_COUNT,
     CAUSE_INTR,
     CAUSE_NMI,
@@ -129,8 +129,7 @@ struct vcpu_stat {
     uint64_t first;                /* TSC at its first entry; 0: none yet                  */
     uint64_t left;                 /* TSC at which it disengaged; 0: it has a VMM          */
     uint64_t engaged[CAUSE_COUNT]; /* exits until then                        */
-    /* How a disengaged vCPU ended (code: SVM exit code + 1; 0: it lives). */
-    /* end_info2 of an MSR's: its number */
+    /* How a disengaged vCPU ended (code: SVM exit code + 1; 0: it lives; of an MSR info2 is its number). */
     uint64_t end_code, end_info1, end_info2, end_rax, end_rip, end_cr3;
 };
 

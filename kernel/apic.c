@@ -23,7 +23,6 @@ enum {
     LVT_MODE = 7 << 8,
     LVT_NMI = 4 << 8,
     DIVIDE_BITS = 0xb,
-
     DIVIDE_BY_1 = 0xb,
     SOFTWARE_ENABLE = 1 << 8,
     ICR_INIT = 5 << 8 | 1 << 14,

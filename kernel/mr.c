@@ -173,8 +173,6 @@ uint64_t mr_scrub(struct pd *self, uint64_t slot)
     struct mr *mr = o;
     if (mr->sealed)
         return bad(BUSY, 1);
-    if (!mr->dirty)
-        return OK;
     uint64_t clean = mr->dirty > SCRUB_FRAMES ? mr->dirty - SCRUB_FRAMES : 0, frames = mr->dirty - clean;
     if (!frames)
         return OK;

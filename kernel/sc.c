@@ -6,17 +6,15 @@
 uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t budget, uint64_t period)
 {
     void *sys, *o;
+    bool whole = budget == SC_WHOLE_CORE;
     uint64_t s = cap_vacant(self, who & 0xffff, 1);
     if (s == OK)
-        s = cap_find(self, who >> 16 & 0xffff, OBJ_SYS, SYS_TIME, 1, &sys);
-    if (s == OK && budget == SC_WHOLE_CORE)
-        s = cap_find(self, who >> 16 & 0xffff, OBJ_SYS, SYS_CORE, 1, &sys);
+        s = cap_find(self, who >> 16 & 0xffff, OBJ_SYS, SYS_TIME | (whole ? SYS_CORE : 0), 1, &sys);
     if (s == OK)
         s = cap_find(self, who >> 32, OBJ_EC, EC_BIND, 1, &o);
     if (s)
         return s;
     struct ec *ec = o;
-    bool whole = budget == SC_WHOLE_CORE;
     if (ec->kind == EC_HANDLER || ec->state == STATE_STOPPED)
         return bad(BAD_ARG, 1);
     if (ec->sc || (whole && ec->state != STATE_NEW))

@@ -543,18 +543,11 @@ static void sealed(void)
     kit_check("sealed memory", ok);
 }
 
-/* The biggest RAM region, from its middle on, for all guests; what follows is A_REST, of a sealed region's size. */
+/* Memory for all guests; what follows is A_REST, of a sealed region's size. */
 static bool take_memory(void)
 {
-    const struct boot_info *boot = (const struct boot_info *)ROOT_INFO;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < boot->ranges; i++)
-        if (boot->range[i].kind == RANGE_RAM && boot->range[i].size > boot->range[best].size)
-            best = i;
-    uint64_t middle = (boot->range[best].base + boot->range[best].size / 2) & ~0x1fffffull;
-    bool ok = mr_split(A_MR, SLOT_ROOT_PD, SLOT_ROOT_MR + best, (middle - boot->range[best].base) >> PAGE_SHIFT) == OK;
-    ok = ok && mr_split(A_REST, SLOT_ROOT_PD, A_MR, 1024) == OK && mr_split(A_OTHER, SLOT_ROOT_PD, A_REST, SEALED_RUN) == OK;
-    return ok;
+    return kit_region(A_MR) && mr_split(A_REST, SLOT_ROOT_PD, A_MR, 1024) == OK &&
+           mr_split(A_OTHER, SLOT_ROOT_PD, A_REST, SEALED_RUN) == OK;
 }
 
 static bool map_windows(void)

@@ -113,23 +113,11 @@ static void measure(void)
 
 static void measure_cores(void) { print("sm-up-other-core", least_wake(CORE_BELL, CORE_ANSWER)); }
 
-/* The biggest RAM region, cut to its second half's first 2 MiB boundary: nothing else lies there. */
-static void find_region(void)
-{
-    const struct boot_info *boot = (const struct boot_info *)ROOT_INFO;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < boot->ranges; i++)
-        if (boot->range[i].kind == RANGE_RAM && boot->range[i].size > boot->range[best].size)
-            best = i;
-    uint64_t middle = (boot->range[best].base + boot->range[best].size / 2) & ~0x1fffffull;
-    mr_split(REGION, SLOT_ROOT_PD, SLOT_ROOT_MR + best, (middle - boot->range[best].base) >> PAGE_SHIFT);
-}
-
 void kit_main(void)
 {
     bool ready =
         kit_domain(DOMAIN, 64, 64) && kit_handler(0, DOMAIN, 0) && kit_handler(1, SLOT_ROOT_PD, 0) && kit_handler(2, SLOT_ROOT_PD, 0);
-    find_region();
+    kit_region(REGION);
     sm_create(BELL, SLOT_ROOT_PD, 0);
     sm_create(KIT_SCRATCH, SLOT_ROOT_PD, 0);
     pt_create(PORTAL_OTHER, SLOT_ROOT_PD, KIT_THREAD, (uint64_t)(uintptr_t)on_call, 0, 0);

@@ -1,17 +1,9 @@
 /* Every system call with every kind of wrong argument, and what threads may not do. */
 #include "calls.h"
 
-/* The biggest RAM region, from its middle on: nothing else lies there. */
 static bool take_region(void)
 {
-    const struct boot_info *boot = (const struct boot_info *)ROOT_INFO;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < boot->ranges; i++)
-        if (boot->range[i].kind == RANGE_RAM && boot->range[i].size > boot->range[best].size)
-            best = i;
-    uint64_t middle = (boot->range[best].base + boot->range[best].size / 2) & ~0x1fffffull;
-    return mr_split(C_MR, SLOT_ROOT_PD, SLOT_ROOT_MR + best, (middle - boot->range[best].base) >> PAGE_SHIFT) == OK &&
-           mr_split(C_NEW, SLOT_ROOT_PD, C_MR, C_MR_FRAMES) == OK && revoke(SLOT_ROOT_PD, C_NEW) == OK;
+    return kit_region(C_MR) && mr_split(C_NEW, SLOT_ROOT_PD, C_MR, C_MR_FRAMES) == OK && revoke(SLOT_ROOT_PD, C_NEW) == OK;
 }
 
 static void on_call(void) { pt_reply(0); }

@@ -30,16 +30,6 @@ static bool cut(uint64_t address, uint64_t frames, uint64_t to, uint64_t rest)
     return r && mr_split(to, SLOT_ROOT_PD, slot, (address - r->base) >> PAGE_SHIFT) == OK && mr_split(rest, SLOT_ROOT_PD, to, frames) == OK;
 }
 
-static uint64_t biggest_ram(void)
-{
-    const struct boot_info *boot = (const struct boot_info *)ROOT_INFO;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < boot->ranges; i++)
-        if (boot->range[i].kind == RANGE_RAM && boot->range[i].size > boot->range[best].size)
-            best = i;
-    return (boot->range[best].base + boot->range[best].size / 2) & ~0x1fffffull;
-}
-
 /* VT-d's registers are at one place, AMD-Vi's at another, and where nothing is reads give all ones or none. */
 static enum iommu_kind find_kind(void)
 {
@@ -55,9 +45,10 @@ static void setup(void)
 {
     uint64_t slot = 0;
     kind = find_kind();
-    ram_base = biggest_ram();
+    ram_base = kit_region(D_RAM);
     bool ok = sm_create(KIT_SCRATCH, SLOT_ROOT_PD, 0) == OK && (rid = edu_find()) != PCI_NONE;
-    ok = ok && cut(ram_base, RAM_FRAMES, D_RAM, D_TAIL) && mr_map(D_RAM, SLOT_ROOT_PD, MR_READ | MR_WRITE, RAM, 0, RAM_FRAMES) == OK;
+    ok = ok && ram_base && mr_split(D_TAIL, SLOT_ROOT_PD, D_RAM, RAM_FRAMES) == OK &&
+         mr_map(D_RAM, SLOT_ROOT_PD, MR_READ | MR_WRITE, RAM, 0, RAM_FRAMES) == OK;
     ok = ok && mr_map(D_TAIL, SLOT_ROOT_PD, MR_READ | MR_WRITE, RAM + (uint64_t)RAM_FRAMES * PAGE_SIZE, 0, 1) == OK;
     ok = ok && cut(kind == IOMMU_VTD ? 0xfed90000 : 0xfed80000, kind == IOMMU_VTD ? 1 : 4, D_UNIT, D_REST);
     const struct boot_range *r = range_of(edu_registers(), &slot);

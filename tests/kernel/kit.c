@@ -126,6 +126,17 @@ void kit_run(void (*work)(void), uint32_t priority)
     destroy(KIT_DONE);
 }
 
+uint64_t kit_region(uint64_t slot)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < boot->ranges; i++)
+        if (boot->range[i].kind == RANGE_RAM && boot->range[i].size > boot->range[best].size)
+            best = i;
+    uint64_t middle = (boot->range[best].base + boot->range[best].size / 2) & ~0x1fffffull;
+    uint64_t status = mr_split(slot, SLOT_ROOT_PD, SLOT_ROOT_MR + best, (middle - boot->range[best].base) >> PAGE_SHIFT);
+    return status == OK ? middle : 0;
+}
+
 uint64_t kit_random(void)
 {
     static uint64_t state = 88172645463325252ull;

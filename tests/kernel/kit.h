@@ -35,6 +35,9 @@ void kit_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void kit_check(const char *name, bool ok);
 struct kit_count kit_count(void);
 bool kit_same(struct kit_count a, struct kit_count b);
+/* The upper half of the biggest RAM range, from a 2 MiB boundary on, where nothing else lies, becomes the region in
+   `slot`. Its address; 0: the kernel refused. */
+uint64_t kit_region(uint64_t slot);
 /* Start all cores of the machine that root would: APIC IDs 1, 2, ... until one does not come; returns the number online. */
 uint32_t kit_cores(void);
 /* A host domain in `slot`, with this image mapped (data shared); false: the kernel refused. */
