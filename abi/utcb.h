@@ -116,9 +116,6 @@ enum event {
     CAUSE_COUNT
 };
 
-/* Slot `events` + EVENT_COUNT of the guest PD's table may hold a semaphore: it is upped when a disengaged vCPU ends. */
-#define EVENT_END EVENT_COUNT
-
 #define MAX_VCPUS 64 /* of the whole machine */
 
 /* The page(s) of counters behind SLOT_ROOT_STAT, mapped read-only, written by

@@ -1,38 +1,8 @@
-/*
- * The table of DESIGN section 4: every exit of a guest whose VMM has left, and
- * what the kernel does. Own core; no lock until the end.
- */
+/* A guest's VMM leaves: CALL_DISENGAGE. What remains for the guest is in svm_own.c and icr.c. */
 #include <alone.h>
 #include <cap.h>
 #include <core.h>
 #include <ptab.h>
-#include <sched.h>
-#include <sm.h>
-#include <vcpu.h>
-
-/* The VM is over: say where and why, tell whoever waits for it. This core waits to be taken back. */
-static void end(struct ec *ec)
-{
-    uint64_t gen = ec->head.gen;
-    vcpu_note_end(ec);
-    ec->state = STATE_STOPPED;
-    sched_block();
-    graph_lock(); /* core_sync() does not wait for this core: the semaphore may go, and the vCPU while we wait */
-    if (ec->head.gen == gen && !ec->head.dead)
-        sm_up(ec->pd, ec->events + EVENT_END);
-    graph_unlock();
-}
-
-void alone_exit(struct ec *ec, unsigned event)
-{
-    bool quiet = ec->pd->left == 1 + AFTER_QUIET;
-    if (event == EVENT_VMCALL)
-        vcpu_refuse_call(ec);
-    else if (event == EVENT_EXCEPTION && vcpu_reflect(ec))
-        return;
-    else if (!(quiet && (event == EVENT_PORT || event == EVENT_MSR) && vcpu_answer_ones(ec)))
-        end(ec);
-}
 
 /* All vCPUs of `pd` have cores of their own and have begun, and there is one. */
 static bool is_dedicated(const struct pd *pd)

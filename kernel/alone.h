@@ -7,9 +7,6 @@
 /* CALL_DISENGAGE; see docs/abi.md. Graph lock. */
 uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t how);
 
-/* An exit of a disengaged vCPU, by enum event. Own core, no lock but at its end. */
-void alone_exit(struct ec *ec, unsigned event);
-
 /* A dedicated vCPU writes `icr` to its interrupt command register (APM2 16.5, 16.14): it reaches its own VM's
    cores and no other. False: INIT or SIPI while there is a VMM, which is to see to it. Own core, no lock. */
 bool icr_write(struct ec *ec, uint64_t icr);

@@ -10,8 +10,9 @@ void apic_init(struct core *c);
 void apic_calibrate(void);
 /* Interrupt this core at TSC `at`, or some tenths of a second earlier (the tick then arms again); 0: never. */
 void apic_set_timer(uint64_t at);
-static inline void apic_send(uint32_t apic_id, uint8_t vector) { cpu_wrmsr(MSR_X2APIC_ICR, (uint64_t)apic_id << 32 | 1 << 14 | vector); }
-static inline void apic_send_nmi(uint32_t apic_id) { cpu_wrmsr(MSR_X2APIC_ICR, (uint64_t)apic_id << 32 | 1 << 14 | 4 << 8); }
+/* To another core, or this one: `what` is a vector or SEND_NMI. */
+#define SEND_NMI (4u << 8)
+static inline void apic_send(uint32_t apic_id, uint32_t what) { cpu_wrmsr(MSR_X2APIC_ICR, (uint64_t)apic_id << 32 | 1 << 14 | what); }
 /* As after a reset, but in x2APIC mode: for a guest. Takes the interrupts that wait. Own core, on which nobody
    sends the kernel any more. */
 void apic_clear(void);

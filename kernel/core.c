@@ -103,17 +103,17 @@ bool core_left(const struct core *c)
 }
 
 /* An interrupt would be the guest's where the core is a vCPU's own. */
-static void ring(const struct core *c)
+static void ring(struct core *c)
 {
-    if (core_owned(c))
-        apic_send_nmi(c->apic_id);
-    else
-        apic_send(c->apic_id, VECTOR_IPI);
+    bool owned = core_owned(c);
+    if (owned)
+        __atomic_store_n(&c->doorbell, 1, __ATOMIC_SEQ_CST); /* it is to be seen before the NMI comes */
+    apic_send(c->apic_id, owned ? SEND_NMI : VECTOR_IPI);
 }
 
 /* Rings again now and then: an NMI that comes after a core looked at its doorbell on the way to a thread is noted,
    but answered only when the thread enters the kernel, and a thread of such a core has no interrupts. */
-static void await(const struct core *c)
+static void await(struct core *c)
 {
     enum { PATIENCE = 4096 };
     for (uint32_t n = 1; __atomic_load_n(&c->sync_done, __ATOMIC_ACQUIRE) != c->sync_wanted; n++) {
@@ -187,7 +187,7 @@ void core_give(struct ec *ec)
 
 static void answer_doorbell(struct core *c)
 {
-    c->doorbell = 0;
+    c->doorbell = 0; /* before it looks: what comes later rings again */
     core_take_inbox();
     core_sync_poll();
 }
@@ -228,8 +228,7 @@ static void init_tables(struct core *c)
 {
     uint64_t tss = (uint64_t)&c->tss;
     c->tss.rsp[0] = c->stack_top;
-    c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + NMI_TOP);
-    c->nmi_stack[NMI_TOP] = (uint64_t)c;
+    c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + 32);
     c->tss.ist[IST_FATAL - 1] = (uint64_t)(c->fatal_stack + 128);
     c->tss.iomap = sizeof c->tss;   /* no I/O bitmap: ports go by IOPL, all or none */
     c->gdt[1] = 0x00209b0000000000; /* kernel code; the order is SYSRET's (APM2 6.1.1) */

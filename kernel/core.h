@@ -18,7 +18,7 @@ struct tss { /* APM2 12.2.5 */
     uint16_t reserved3, iomap;
 } __attribute__((packed));
 
-enum { IST_NMI = 1, IST_FATAL = 2, NMI_TOP = 30 };
+enum { IST_NMI = 1, IST_FATAL = 2 };
 
 struct core {
     /* entry.S knows these offsets */
@@ -29,7 +29,7 @@ struct core {
     struct ec *loaded;     /* 32: the vCPU whose FPU, XCR0 and debug registers are in the core */
     uint64_t host_vmcb_pa; /* 40: the kernel's own FS..SYSENTER state, for VMLOAD */
     uint8_t attention;     /* 48: call core_attention() before going back to user or guest */
-    uint8_t doorbell;      /* 49: the same, after an NMI: somebody wants this core */
+    uint8_t doorbell;      /* 49: the same: another core wants this one; it is set before its NMI is sent */
 
     uint8_t number;
     volatile uint8_t reclaim; /* its owner is dead and out of all queues */
@@ -48,7 +48,7 @@ struct core {
     uint64_t gdt[8];
     struct tss tss;
     uint64_t fatal_stack[128];
-    uint64_t nmi_stack[32] __attribute__((aligned(16))); /* entry.S: the core itself is in word NMI_TOP */
+    uint64_t nmi_stack[32] __attribute__((aligned(16)));
 };
 
 extern struct core cores[MAX_CORES];

@@ -15,24 +15,6 @@
 #define ATTENTION 48 /* and DOORBELL: one word */
 #define DOORBELL  49
 
-#define EC_RAX 16
-#define EC_RCX 24
-#define EC_RDX 32
-#define EC_RBX 40
-#define EC_RSI 48
-#define EC_RDI 56
-#define EC_RBP 64
-#define EC_R8  72
-#define EC_R9  80
-#define EC_R10 88
-#define EC_R11 96
-#define EC_R12 104
-#define EC_R13 112
-#define EC_R14 120
-#define EC_R15 128
-#define EC_RIP 136
-#define EC_RFLAGS 144
-#define EC_RSP 152
 #define EC_VMCB 160
 #define EC_HAZARD 168
 #define EC_WAY 171
@@ -51,38 +33,24 @@
     .text
     .code64
 
+/* Where struct ec has them: EC_rax and so on. */
+    .set at, 16
+    .irp r, rax, rcx, rdx, rbx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags, rsp
+    .set EC_\r, at
+    .set at, at + 8
+    .endr
+
 /* All general registers but rax, and rdi where it is saved, of the EC in \ec or rbx. */
     .macro save_all ec
-    mov %rbx, EC_RBX(\ec)
-    mov %rcx, EC_RCX(\ec)
-    mov %rdx, EC_RDX(\ec)
-    mov %rsi, EC_RSI(\ec)
-    mov %rbp, EC_RBP(\ec)
-    mov %r8, EC_R8(\ec)
-    mov %r9, EC_R9(\ec)
-    mov %r10, EC_R10(\ec)
-    mov %r11, EC_R11(\ec)
-    mov %r12, EC_R12(\ec)
-    mov %r13, EC_R13(\ec)
-    mov %r14, EC_R14(\ec)
-    mov %r15, EC_R15(\ec)
+    .irp r, rbx, rcx, rdx, rsi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+    mov %\r, EC_\r(\ec)
+    .endr
     .endm
 
     .macro load_all
-    mov EC_RCX(%rbx), %rcx
-    mov EC_RDX(%rbx), %rdx
-    mov EC_RSI(%rbx), %rsi
-    mov EC_RDI(%rbx), %rdi
-    mov EC_RBP(%rbx), %rbp
-    mov EC_R8(%rbx), %r8
-    mov EC_R9(%rbx), %r9
-    mov EC_R10(%rbx), %r10
-    mov EC_R11(%rbx), %r11
-    mov EC_R12(%rbx), %r12
-    mov EC_R13(%rbx), %r13
-    mov EC_R14(%rbx), %r14
-    mov EC_R15(%rbx), %r15
-    mov EC_RBX(%rbx), %rbx
+    .irp r, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rbx
+    mov EC_\r(%rbx), %\r
+    .endr
     .endm
 
 /*
@@ -97,16 +65,16 @@ syscall_entry:
     je reply_entry
     mov %rsp, %gs:SCRATCH
     mov %gs:CURRENT, %rsp
-    mov %rbx, EC_RBX(%rsp)
-    mov %rbp, EC_RBP(%rsp)
-    mov %r12, EC_R12(%rsp)
-    mov %r13, EC_R13(%rsp)
-    mov %r14, EC_R14(%rsp)
-    mov %r15, EC_R15(%rsp)
-    mov %rcx, EC_RIP(%rsp)
-    mov %r11, EC_RFLAGS(%rsp)
+    mov %rbx, EC_rbx(%rsp)
+    mov %rbp, EC_rbp(%rsp)
+    mov %r12, EC_r12(%rsp)
+    mov %r13, EC_r13(%rsp)
+    mov %r14, EC_r14(%rsp)
+    mov %r15, EC_r15(%rsp)
+    mov %rcx, EC_rip(%rsp)
+    mov %r11, EC_rflags(%rsp)
     mov %gs:SCRATCH, %rcx
-    mov %rcx, EC_RSP(%rsp)
+    mov %rcx, EC_rsp(%rsp)
     movb $WAY_SYSRET, EC_WAY(%rsp)
     cmp $CALL_PD_CREATE, %rax
     jae graph_entry
@@ -120,9 +88,9 @@ syscall_entry:
     jne keep_result
     cmp %rcx, %gs:CURRENT
     jne resume
-    mov EC_RFLAGS(%rcx), %r11
-    mov EC_RSP(%rcx), %rsp
-    mov EC_RIP(%rcx), %rcx
+    mov EC_rflags(%rcx), %r11
+    mov EC_rsp(%rcx), %rsp
+    mov EC_rip(%rcx), %rcx
     xor %edx, %edx
     xor %esi, %esi
     xor %edi, %edi
@@ -136,7 +104,7 @@ syscall_entry:
 keep_result:
     cmpb $STATE_READY, EC_STATE(%rcx)
     jne resume
-    mov %rax, EC_RAX(%rcx)
+    mov %rax, EC_rax(%rcx)
     jmp resume
 
 /* The object calls take all arguments and store their result themselves. */
@@ -155,19 +123,20 @@ resume:
     cmpb $WAY_IRET, EC_WAY(%rbx)
     je return_full
     ja enter_guest
-    mov EC_RIP(%rbx), %rcx
-    mov EC_RFLAGS(%rbx), %r11
-    mov EC_RAX(%rbx), %rax
-    mov EC_RDX(%rbx), %rdx
-    mov EC_RSI(%rbx), %rsi
-    mov EC_RDI(%rbx), %rdi
-    mov EC_RBP(%rbx), %rbp
-    mov EC_R12(%rbx), %r12
-    mov EC_R13(%rbx), %r13
-    mov EC_R14(%rbx), %r14
-    mov EC_R15(%rbx), %r15
-    mov EC_RSP(%rbx), %rsp
-    mov EC_RBX(%rbx), %rbx
+return_short:
+    mov EC_rip(%rbx), %rcx
+    mov EC_rflags(%rbx), %r11
+    mov EC_rax(%rbx), %rax
+    mov EC_rdx(%rbx), %rdx
+    mov EC_rsi(%rbx), %rsi
+    mov EC_rdi(%rbx), %rdi
+    mov EC_rbp(%rbx), %rbp
+    mov EC_r12(%rbx), %r12
+    mov EC_r13(%rbx), %r13
+    mov EC_r14(%rbx), %r14
+    mov EC_r15(%rbx), %r15
+    mov EC_rsp(%rbx), %rsp
+    mov EC_rbx(%rbx), %rbx
     xor %r8d, %r8d
     xor %r9d, %r9d
     xor %r10d, %r10d
@@ -188,11 +157,11 @@ reply_entry:
 
 return_full:
     pushq $USER_DATA
-    pushq EC_RSP(%rbx)
-    pushq EC_RFLAGS(%rbx)
+    pushq EC_rsp(%rbx)
+    pushq EC_rflags(%rbx)
     pushq $USER_CODE
-    pushq EC_RIP(%rbx)
-    mov EC_RAX(%rbx), %rax
+    pushq EC_rip(%rbx)
+    mov EC_rax(%rbx), %rax
     load_all
     swapgs
     iretq
@@ -202,12 +171,12 @@ return_full:
    guest's FS..SYSENTER group travels by VMSAVE/VMLOAD, its rax by the VMCB. */
 enter_guest:
     clgi
+    cmpb $0, %gs:DOORBELL
+    jne not_yet
     cmpb $0, EC_HAZARD(%rbx)
     jne prepare_guest
     cmp %rbx, %gs:LOADED
     jne prepare_guest
-    cmpb $0, %gs:DOORBELL
-    jne not_yet
     pushq %gs:HOST_VMCB
     push %rbx
     mov EC_VMCB(%rbx), %rax
@@ -218,7 +187,7 @@ enter_guest:
     vmsave %rax
     mov %rdi, %rax
     pop %rdi
-    mov %rax, EC_RDI(%rdi)
+    mov %rax, EC_rdi(%rdi)
     save_all %rdi
     pop %rax
     vmload %rax
@@ -227,14 +196,12 @@ enter_guest:
     call vcpu_exit
     jmp resume
 
-not_yet:
-    stgi
-    jmp resume
-
 prepare_guest:
     stgi
     mov %rbx, %rdi
     call vcpu_prepare
+not_yet:
+    stgi
     jmp resume
 
 /* Interrupts and exceptions: one 16-byte stub a vector leaves (vector, error code) on the stack. */
@@ -259,16 +226,16 @@ trap_common:
     swapgs
     mov %rax, %gs:SCRATCH
     mov %gs:CURRENT, %rax
-    mov %rdi, EC_RDI(%rax)
+    mov %rdi, EC_rdi(%rax)
     save_all %rax
     mov %gs:SCRATCH, %rcx
-    mov %rcx, EC_RAX(%rax)
+    mov %rcx, EC_rax(%rax)
     mov 16(%rsp), %rcx
-    mov %rcx, EC_RIP(%rax)
+    mov %rcx, EC_rip(%rax)
     mov 32(%rsp), %rcx
-    mov %rcx, EC_RFLAGS(%rax)
+    mov %rcx, EC_rflags(%rax)
     mov 40(%rsp), %rcx
-    mov %rcx, EC_RSP(%rax)
+    mov %rcx, EC_rsp(%rax)
     movb $WAY_IRET, EC_WAY(%rax)
     mov (%rsp), %rdi
     mov 8(%rsp), %rsi
@@ -306,25 +273,20 @@ trap_from_kernel:
     iretq
 
 /*
- * NMI, on a stack of its own with the core's address above the frame: the doorbell. In the kernel it is noted, and a
- * core that was about to wait does not. From user mode it becomes vector 2 on the kernel's stack, by an IRET: until
- * one is executed no other NMI comes (APM2 8.1.4). Stack: rip, cs, rflags, rsp, ss, core.
+ * NMI, on a stack of its own: whoever sent it has said why, at the doorbell or in a vCPU's hazards. In the kernel there
+ * is no more to it, but that a core that was about to wait does not. From user mode it becomes vector 2 on the kernel's
+ * stack, by an IRET: until one is executed no other NMI comes (APM2 8.1.4). Stack: rip, cs, rflags, rsp, ss.
  */
     .globl nmi_entry
 nmi_entry:
     testb $3, 8(%rsp)
     jnz nmi_from_user
-    push %rax
-    mov 48(%rsp), %rax
-    movb $1, DOORBELL(%rax)
-    mov 8(%rsp), %rax
-    cmp $core_wait, %rax
+    cmpq $core_wait, (%rsp)
     jb 1f
-    cmp $core_wait_end, %rax
+    cmpq $core_wait_end, (%rsp)
     jae 1f
-    movq $core_wait_end, 8(%rsp)
-1:  pop %rax
-    iretq
+    movq $core_wait_end, (%rsp)
+1:  iretq
 
 nmi_from_user:
     swapgs

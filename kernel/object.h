@@ -67,11 +67,17 @@ enum ec_state {
     STATE_HALTED,  /* a vCPU that waits for a recall                */
     STATE_STOPPED, /* never runs again                              */
 };
-enum hazard { HAZARD_START = 1, HAZARD_RECALL = 2, HAZARD_LEAVE = 4, HAZARD_NMI = 8 }; /* what a vCPU must do before it runs guest code */
-#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL | HAZARD_NMI)                       /* a halted vCPU runs again for these */
-enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };          /* how entry.S goes back to an EC: IRET restores all registers */
-enum own { OWN_NONE, OWN_GIVEN, OWN_READY, OWN_LEFT }; /* a vCPU's core: shared; its own; and its APIC, too; and it has no VMM */
-enum call_kind { BY_CALL, BY_EVENT };                  /* why an EC is STATE_CALLING */
+enum hazard { /* what a vCPU must do before it runs guest code */
+              HAZARD_START = 1,
+              HAZARD_RECALL = 2,
+              HAZARD_LEAVE = 4,
+              HAZARD_NMI = 8,
+              HAZARD_END = 16, /* for good: its guest has ended */
+};
+#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL | HAZARD_NMI) /* a halted vCPU runs again for these */
+enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };                    /* how entry.S goes back to an EC: IRET restores all registers */
+enum own { OWN_NONE, OWN_GIVEN, OWN_READY, OWN_LEFT };           /* a vCPU's core: shared; its own; and its APIC, too; and it has no VMM */
+enum call_kind { BY_CALL, BY_EVENT };                            /* why an EC is STATE_CALLING */
 
 struct ec {
     struct head head;

@@ -159,28 +159,6 @@ static void leave(struct ec *ec)
     __atomic_store_n(&ec->vcpu->stat->left, cpu_tsc(), __ATOMIC_RELEASE);
 }
 
-/* An NMI that a vCPU of this guest sent. Until the next IRET there is one at work, with which this is one, or one
-   waits because something else is to be delivered first (APM2 8.1.4). */
-static void give_nmi(struct ec *ec)
-{
-    struct vmcb *v = ec->vcpu->vmcb;
-    if (v->intercept1 & I1_IRET)
-        return;
-    v->intercept1 |= I1_IRET;
-    if (v->inject & INJECT_VALID)
-        ec->vcpu->nmi_waits = true;
-    else
-        v->inject = INJECT_VALID | INJECT_NMI | 2;
-}
-
-static void at_iret(struct ec *ec, struct vmcb *v)
-{
-    v->intercept1 &= ~(uint32_t)I1_IRET;
-    if (ec->vcpu->nmi_waits)
-        give_nmi(ec);
-    ec->vcpu->nmi_waits = false;
-}
-
 void vcpu_release(struct ec *ec)
 {
     struct vcpu *v = ec->vcpu;
@@ -256,6 +234,9 @@ static void load(struct core *c, struct ec *ec)
     cpu_xsetbv(v->xcr0);
     fpu_off();
     c->loaded = ec;
+    v->vmcb->tlb_control = 1; /* flush all (APM2 15.16.2) */
+    if (!v->stat->first)
+        v->stat->first = cpu_tsc();
 }
 
 static void start(struct ec *ec)
@@ -268,30 +249,33 @@ static void start(struct ec *ec)
     ipc_event(ec, EVENT_START);
 }
 
-void vcpu_prepare(struct ec *ec)
+/* What its VMM is to be asked first, and its leaving: each by itself. Did something come up? */
+static bool engaged_prepare(struct ec *ec)
 {
-    struct core *c = cpu_core();
-    uint8_t h = ec->hazard, take = h & HAZARD_START ? HAZARD_START : h & HAZARD_RECALL ? HAZARD_RECALL : h; /* each event by itself */
-    uint8_t hazard = __atomic_fetch_and(&ec->hazard, (uint8_t)~take, __ATOMIC_ACQ_REL) & take;
-    if (hazard & HAZARD_START) {
+    uint8_t h = ec->hazard, take = h & HAZARD_START ? HAZARD_START : h & HAZARD_RECALL ? HAZARD_RECALL : h & HAZARD_LEAVE;
+    __atomic_fetch_and(&ec->hazard, (uint8_t)~take, __ATOMIC_ACQ_REL);
+    if (take == HAZARD_START) {
         start(ec);
-        return;
-    }
-    if (hazard & HAZARD_RECALL && ec->own != OWN_LEFT) {
+    } else if (take == HAZARD_RECALL) {
         ec->vcpu->stat->exits[EVENT_RECALL]++;
         ipc_event(ec, EVENT_RECALL);
-        return;
-    }
-    if (hazard & HAZARD_LEAVE)
+    } else if (take == HAZARD_LEAVE) {
         leave(ec);
-    if (hazard & HAZARD_NMI)
-        give_nmi(ec);
-    if (!ec->vcpu->stat->first)
-        ec->vcpu->stat->first = cpu_tsc();
-    if (c->loaded == ec)
+    }
+    return take != 0;
+}
+
+void vcpu_prepare(struct ec *ec)
+{
+    if (ec->own != OWN_LEFT && engaged_prepare(ec))
         return;
-    load(c, ec);
-    ec->vcpu->vmcb->tlb_control = 1; /* flush all (APM2 15.16.2) */
+    uint8_t hazard = __atomic_fetch_and(&ec->hazard, (uint8_t)(ec->own == OWN_LEFT ? HAZARD_END : ~HAZARD_NMI), __ATOMIC_ACQ_REL);
+    if (hazard & HAZARD_END)
+        cpu_idle(false); /* until the core is taken back */
+    else if (hazard & HAZARD_NMI)
+        vcpu_give_nmi(ec);
+    if (cores[ec->core].loaded != ec)
+        load(&cores[ec->core], ec);
 }
 
 /* The row that answers (leaf, subleaf), found from the leaf's first row; a row of zeros if there is none. */
@@ -321,9 +305,6 @@ static void answer_cpuid(struct ec *ec, struct vmcb *v)
     v->shadow = 0;
 }
 
-/* APM2 15.7.1: what was being delivered when the exit came is delivered again. */
-static void redeliver(struct vmcb *v) { v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; }
-
 /* Codes outside the table. An emulator stores the -1 of an impossible state in 32 bits. */
 static unsigned rare_event(uint64_t code)
 {
@@ -343,25 +324,15 @@ static unsigned classify(struct vmcb *v)
     return exits[i].event ? exits[i].event : EVENT_OPCODE;
 }
 
-/* A write to the ICR that the filter dealt with. */
-static bool writes_icr(struct ec *ec, struct vmcb *v)
+/* An exit of a vCPU that has a VMM. */
+static void engaged_exit(struct ec *ec, struct vmcb *v)
 {
-    if ((uint32_t)ec->regs.rcx != MSR_X2APIC + 0x30 || v->info1 != 1 || !icr_write(ec, ec->regs.rdx << 32 | (uint32_t)v->rax))
-        return false;
-    v->rip += 2;
-    v->shadow = 0;
-    return true;
-}
-
-/* An NMI has been to the doorbell when we get here; the core's interrupts are the guest's. */
-static void own_exit(struct ec *ec, struct vmcb *v, unsigned event)
-{
-    if (v->code == EXIT_IRET)
-        at_iret(ec, v);
-    else if (event == CAUSE_NMI)
-        return;
-    else if (ec->own == OWN_LEFT)
-        alone_exit(ec, event);
+    unsigned event = classify(v);
+    ec->vcpu->stat->exits[event]++;
+    if (event == CAUSE_CPUID)
+        answer_cpuid(ec, v);
+    else if (event == CAUSE_INTR || event == CAUSE_NMI)
+        cpu_irq_window();
     else
         ipc_event(ec, event);
 }
@@ -370,19 +341,11 @@ void vcpu_exit(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
     v->tlb_control = 0;
-    redeliver(v);
-    if (ec->own && v->code == EXIT_MSR && writes_icr(ec, v)) {
-        ec->vcpu->stat->exits[CAUSE_ICR]++;
+    v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */
+    if (ec->own && vcpu_own_exit(ec, v))
         return;
-    }
-    unsigned event = classify(v);
-    ec->vcpu->stat->exits[event]++;
-    if (event == CAUSE_CPUID)
-        answer_cpuid(ec, v);
-    else if (ec->own)
-        own_exit(ec, v, event);
-    else if (event == CAUSE_INTR || event == CAUSE_NMI)
-        cpu_irq_window();
+    if (ec->own == OWN_LEFT)
+        vcpu_alone_exit(ec, v);
     else
-        ipc_event(ec, event);
+        engaged_exit(ec, v);
 }

@@ -54,10 +54,8 @@ void trap_user(uint64_t vector, uint64_t error)
         interrupt(vector);
         return;
     }
-    if (vector == NMI) {
-        cpu_core()->doorbell = 1;
+    if (vector == NMI) /* on the way back we look at the doorbell */
         return;
-    }
     struct ec *ec = cpu_core()->current;
     ec->fault[0] = vector;
     ec->fault[1] = error;

@@ -18,7 +18,6 @@ struct vcpu {
     uint32_t cpuid_rows;
     uint8_t cpuid_first[4][CPUID_LEAVES];
     struct vcpu_stat *stat;
-    bool nmi_waits; /* for the guest's next IRET */
 };
 
 /* Turn virtualization on for this core. */
@@ -38,12 +37,11 @@ uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot);
 /* `ec` is to have its core for itself: its guest takes the core's interrupts and uses its local APIC. Before it first runs. */
 void vcpu_own(struct ec *ec);
 
-/* For a disengaged vCPU. Own core. */
-void vcpu_note_end(const struct ec *ec); /* the last exit into its counters' record */
-void vcpu_refuse_call(struct ec *ec);    /* VMMCALL: rax = -ENOSYS */
-bool vcpu_reflect(struct ec *ec);        /* #DB, #AC: the guest gets it; false: #MC, which it does not */
-bool vcpu_answer_ones(
-    struct ec *ec); /* port or MSR: reads as ones, writes vanish; false: a string instruction, or a port that ends the guest */
+/* Of a vCPU with a core of its own, there (svm_own.c): an NMI that its guest sent it; an exit with which no VMM has to do,
+   false: it is another; any other exit when the VMM has left. */
+void vcpu_give_nmi(struct ec *ec);
+bool vcpu_own_exit(struct ec *ec, struct vmcb *v);
+void vcpu_alone_exit(struct ec *ec, struct vmcb *v);
 
 /* Make a vCPU of this core take EVENT_RECALL before it runs guest code again. */
 void vcpu_recall_local(struct ec *ec);

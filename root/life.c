@@ -14,6 +14,7 @@
 #define LOOK_MS     200u   /* how often to look whether a VMM can leave     */
 #define QUIET_MS    10000u /* a guest that needed nothing for so long needs no VMM, */
 #define BOOTED      100u   /* if it has needed so much before: no kernel boots with less, and unpacking one takes none */
+#define ALONE_MS    50u    /* how often to look whether a guest without a VMM has ended: the kernel tells nobody */
 #define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
 #define DEVICE_MS   10u    /* from one look at devices that are not ready to the next */
 #define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
@@ -180,7 +181,7 @@ static void watch(struct vm *vm, uint64_t now)
     if (ended) {
         end_alone(vm, ended);
     } else if (vm->life == LIFE_ALONE) {
-        return;
+        vm->due = now + clock_ticks(ALONE_MS);
     } else if (vm->life == LIFE_LEAVING) {
         watch_leave(vm, now);
     } else if (fault_seen(vm->index, &f)) {
@@ -217,7 +218,7 @@ static void finish(struct vm *vm, uint64_t now)
 /* For its `due`. */
 static bool waits(const struct vm *vm)
 {
-    return vm->life == LIFE_WAITING || vm->life == LIFE_EQUIPPING || vm->life == LIFE_STARTING || vm->life == LIFE_LEAVING || may_leave(vm);
+    return vm->life == LIFE_WAITING || vm->life == LIFE_EQUIPPING || vm->life == LIFE_STARTING || vm->life >= LIFE_LEAVING || may_leave(vm);
 }
 
 uint64_t life_turn(uint64_t now)

@@ -122,8 +122,6 @@ static void make_vcpu(struct vm *vm, uint32_t i)
     vm_fail(vm, "vCPU", made.status);
     vm->stat[i] = (uint32_t)(made.value % MAX_VCPUS);
     give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);
-    if (is_dedicated(vm))
-        vm_fail(vm, "vCPU's end", delegate(SLOT_ROOT_PD, SLOT_BELL, vm_slot(vm, VM_GUEST), GUEST_EVENTS(i) + EVENT_END, SM_UP));
 }
 
 static void start_worker(struct vm *vm)
@@ -189,7 +187,7 @@ void vm_count(const struct vm *vm, struct end *sums)
     memset(sums->engaged, 0, sizeof(sums->engaged));
     for (uint32_t i = 0; i < vm->plan->vcpus && !vm->failed; i++) {
         const struct vcpu_stat *s = &kernel_stat()->vcpu[vm->stat[i]];
-        sums->time += s->time;
+        sums->time += !is_dedicated(vm) ? s->time : s->first ? tsc() - s->first : 0; /* a core of its own is all its time */
         for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
             sums->exits[cause] += s->exits[cause];
             sums->engaged[cause] += s->left ? s->engaged[cause] : s->exits[cause];

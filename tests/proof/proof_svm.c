@@ -56,15 +56,15 @@ void cpuid_sorted(void)
 static uint32_t byte_of(uint32_t msr) { return (msr >= 0xc0000000 ? 0x800 : 0) + (msr & 0x1fff) / 4; }
 static uint8_t bits_of(uint32_t msr, unsigned access) { return (uint8_t)(access << 2 * (msr & 3)); }
 
+/* Whatever byte is looked at, and whatever it was. */
 void msr(void)
 {
-    __CPROVER_havoc_object(msrpm);
     uint64_t n = any(), at = any();
     unsigned access = any() & 3;
     assume(n < sizeof own_msrs / sizeof own_msrs[0] && at < sizeof msrpm[0]);
     uint32_t m = own_msrs[n];
     check(m < 0x2000 || (m >= 0xc0000000 && m < 0xc0002000));
-    uint8_t before = msrpm[MAP_OWN][at];
+    uint8_t before = msrpm[MAP_OWN][at] = (uint8_t)any();
     msr_allow(MAP_OWN, m, access);
     check(msrpm[MAP_OWN][at] == (at == byte_of(m) ? before & (uint8_t)~bits_of(m, access) : before));
 }

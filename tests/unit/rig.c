@@ -152,10 +152,7 @@ void deliver(void)
                 machine.ipis &= ~(1u << i);
                 trap_kernel(VECTOR_IPI, 0, 0);
             }
-            if (machine.nmis & 1u << i) {
-                machine.nmis &= ~(1u << i);
-                machine.core->doorbell = 1; /* entry.S */
-            }
+            machine.nmis &= ~(1u << i); /* it wakes the core, no more: entry.S */
             settle();
         }
     while (machine.ipis | machine.nmis);
