@@ -74,10 +74,10 @@ enum hazard { /* what a vCPU must do before it runs guest code */
               HAZARD_NMI = 8,
               HAZARD_END = 16, /* for good: its guest has ended */
 };
-#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL | HAZARD_NMI) /* a halted vCPU runs again for these */
-enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };                    /* how entry.S goes back to an EC: IRET restores all registers */
-enum own { OWN_NONE, OWN_GIVEN, OWN_READY, OWN_LEFT };           /* a vCPU's core: shared; its own; and its APIC, too; and it has no VMM */
-enum call_kind { BY_CALL, BY_EVENT };                            /* why an EC is STATE_CALLING */
+#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL)    /* a halted vCPU runs again for these */
+enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };          /* how entry.S goes back to an EC: IRET restores all registers */
+enum own { OWN_NONE, OWN_GIVEN, OWN_READY, OWN_LEFT }; /* a vCPU's core: shared; its own; and its APIC, too; and it has no VMM */
+enum call_kind { BY_CALL, BY_EVENT };                  /* why an EC is STATE_CALLING */
 
 struct ec {
     struct head head;

@@ -305,10 +305,10 @@ static void answer_cpuid(struct ec *ec, struct vmcb *v)
     v->shadow = 0;
 }
 
-/* Codes outside the table. An emulator stores the -1 of an impossible state in 32 bits. */
+/* Codes outside the table. */
 static unsigned rare_event(uint64_t code)
 {
-    return code == EXIT_NPF ? EVENT_MEMORY : code == EXIT_CR8 ? EVENT_CR8 : (uint32_t)code == ~0u ? EVENT_INVALID : EVENT_OPCODE;
+    return code == EXIT_NPF ? EVENT_MEMORY : code == EXIT_CR8 ? EVENT_CR8 : (uint32_t)code == EXIT_INVALID ? EVENT_INVALID : EVENT_OPCODE;
 }
 
 static unsigned classify(struct vmcb *v)
@@ -340,7 +340,8 @@ static void engaged_exit(struct ec *ec, struct vmcb *v)
 void vcpu_exit(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
-    v->tlb_control = 0;
+    if ((uint32_t)v->code != EXIT_INVALID) /* then it may not have been obeyed */
+        v->tlb_control = 0;
     v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */
     if (ec->own && vcpu_own_exit(ec, v))
         return;

@@ -13,8 +13,8 @@ static void go_on(struct vmcb *v, uint64_t rip)
     v->shadow = 0;
 }
 
-/* Until the next IRET there is one at work, with which this is one (APM2 8.1.4). It goes before an exception, which comes
-   again when its instruction does. */
+/* Until the next IRET there is one at work, with which this is one: a processor would keep it for after (APM2 8.1.4). It
+   goes before an exception, which comes again when its instruction does. */
 void vcpu_give_nmi(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;

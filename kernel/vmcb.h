@@ -88,5 +88,6 @@ enum exit_code {
     EXIT_XSETBV = 0x8d,
     EXIT_NPF = 0x400,
 };
+#define EXIT_INVALID ~0u /* in 64 bits; an emulator stores 32 */
 
 #endif

@@ -14,7 +14,7 @@
 #define LOOK_MS     200u   /* how often to look whether a VMM can leave     */
 #define QUIET_MS    10000u /* a guest that needed nothing for so long needs no VMM, */
 #define BOOTED      100u   /* if it has needed so much before: no kernel boots with less, and unpacking one takes none */
-#define ALONE_MS    50u    /* how often to look whether a guest without a VMM has ended: the kernel tells nobody */
+#define ALONE_MS    50u    /* how often to look whether a guest has left, or ended alone: the kernel tells nobody */
 #define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
 #define DEVICE_MS   10u    /* from one look at devices that are not ready to the next */
 #define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
@@ -92,10 +92,12 @@ static void equip(struct vm *vm, uint64_t now)
 
 void life_stop(struct vm *vm, bool again)
 {
-    if (vm_lives(vm))
+    if (vm_lives(vm)) {
         end(vm, REASON_STOPPED, 0);
-    else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING || vm->life == LIFE_EQUIPPING)
+    } else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING || vm->life == LIFE_EQUIPPING) {
+        vm_drop_vmm(vm); /* a sealed VM's loader, if it is at work */
         vm->life = LIFE_OFF;
+    }
     if (again && vm->life == LIFE_OFF)
         life_start(vm);
     else
@@ -132,7 +134,7 @@ static void consider_leave(struct vm *vm, uint64_t now)
     if (vm_disengage(vm) != OK)
         return;
     vm->life = LIFE_LEAVING;
-    vm->due = now + clock_ticks(LEAVE_MS);
+    vm->quiet_since = vm->due = now;
 }
 
 static void watch_leave(struct vm *vm, uint64_t now)
@@ -141,7 +143,7 @@ static void watch_leave(struct vm *vm, uint64_t now)
         vm_drop_vmm(vm);
         vm->life = LIFE_ALONE;
         report_alone(vm);
-    } else if (now >= vm->due) {
+    } else if (now - vm->quiet_since >= clock_ticks(LEAVE_MS)) {
         format(vm->end.message, sizeof(vm->end.message), "its VMM would not let it go");
         end(vm, REASON_VMM, 0);
     }
@@ -178,10 +180,12 @@ static void watch(struct vm *vm, uint64_t now)
     struct fault f;
     const struct vcpu_stat *ended = vm->life >= LIFE_LEAVING ? vm_ended(vm) : 0;
     uint32_t state = *(volatile uint32_t *)&vm_control(vm)->state;
+    if (vm->life >= LIFE_LEAVING)
+        vm->due = now + clock_ticks(ALONE_MS);
     if (ended) {
         end_alone(vm, ended);
     } else if (vm->life == LIFE_ALONE) {
-        vm->due = now + clock_ticks(ALONE_MS);
+        return;
     } else if (vm->life == LIFE_LEAVING) {
         watch_leave(vm, now);
     } else if (fault_seen(vm->index, &f)) {

@@ -179,6 +179,13 @@ bool vm_run(struct vm *vm)
     return !vm->failed;
 }
 
+/* A core of one's own is one's time. */
+static uint64_t own_time(const struct vcpu_stat *s)
+{
+    uint64_t now = tsc();
+    return s->first && s->first < now ? now - s->first : 0;
+}
+
 void vm_count(const struct vm *vm, struct end *sums)
 {
     uint64_t first = 0, left = 0;
@@ -187,7 +194,7 @@ void vm_count(const struct vm *vm, struct end *sums)
     memset(sums->engaged, 0, sizeof(sums->engaged));
     for (uint32_t i = 0; i < vm->plan->vcpus && !vm->failed; i++) {
         const struct vcpu_stat *s = &kernel_stat()->vcpu[vm->stat[i]];
-        sums->time += !is_dedicated(vm) ? s->time : s->first ? tsc() - s->first : 0; /* a core of its own is all its time */
+        sums->time += is_dedicated(vm) ? own_time(s) : s->time;
         for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
             sums->exits[cause] += s->exits[cause];
             sums->engaged[cause] += s->left ? s->engaged[cause] : s->exits[cause];

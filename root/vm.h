@@ -19,7 +19,7 @@ enum life {
     LIFE_EQUIPPING, /* no domains; its devices are not ready, looks again when `due` */
     LIFE_STARTING,  /* its VMM sets it up, until `due`; its vCPUs have no time yet */
     LIFE_RUNNING,
-    LIFE_LEAVING, /* dedicated: disengaged; its VMM goes as soon as every vCPU has left it, until `due` */
+    LIFE_LEAVING, /* dedicated: disengaged; its VMM goes as soon as every vCPU has left it */
     LIFE_ALONE,   /* dedicated: without a VMM                             */
     LIFE_ENDING,  /* no domains any more; its last output is on its way */
 };

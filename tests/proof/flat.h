@@ -17,6 +17,8 @@
 #undef object_index
 #undef CAP_SLOTS
 #define CAP_SLOTS 4
+#undef SCRUB_FRAMES
+#define SCRUB_FRAMES 4u
 #undef USER_END
 #define USER_END 0x00007ffffffff000ull /* nothing here walks a table */
 

@@ -22,6 +22,7 @@ static struct ec vcpu[MAX_CORES];
 static struct pd mine, other;
 static struct core *this_core;
 static unsigned sent[MAX_CORES];
+static bool waits[MAX_CORES]; /* an NMI is on its way */
 static uint64_t value;
 
 static unsigned core_of(uint32_t apic_id)
@@ -69,6 +70,9 @@ void filter(void)
         vcpu[i].core = (uint8_t)i;
         vcpu[i].own = any() & 7;
         vcpu[i].head.dead = any() & 1;
+        vcpu[i].state = any() & 7;
+        waits[i] = any() & 1;
+        vcpu[i].hazard = waits[i] ? HAZARD_NMI : 0;
         cores[i].owner = any() & 1 ? &vcpu[i] : 0;
     }
     mine.cores = any() & ((1u << MAX_CORES) - 1); /* where it has vCPUs, and so where it owns cores (vcpu_new) */
@@ -84,11 +88,12 @@ void filter(void)
     bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 16);
     unsigned all = 0, meant = 0;
     for (unsigned i = 0; i < MAX_CORES; i++) {
-        bool wanted = valid && is_ours(i) && is_meant(i), noted = vcpu[i].hazard & HAZARD_NMI;
+        bool wanted = valid && is_ours(i) && is_meant(i) && (mode != 4 || vcpu[i].state != STATE_HALTED);
+        bool noted = vcpu[i].hazard & HAZARD_NMI;
         all += sent[i];
         meant += wanted;
-        check(sent[i] <= wanted && noted == (wanted && mode == 4));
-        check(mode == 1 || sent[i] == wanted);
+        check(sent[i] <= wanted && noted == (waits[i] || (wanted && mode == 4)));
+        check(mode == 1 || sent[i] == (wanted && !(mode == 4 && waits[i]))); /* who noted it sends it */
     }
     check(mode != 1 || all == (meant != 0)); /* lowest priority: one of them */
 }

@@ -45,7 +45,10 @@ static uint16_t object_index(const void *o)
 /* ---- What isolation says of all regions and their lists. */
 static bool overlap(const struct mr *a, const struct mr *b) { return a->first < b->first + b->frames && b->first < a->first + a->frames; }
 static bool holds(const struct mr *mr, uint64_t frame) { return frame >= mr->first && frame - mr->first < mr->frames; }
-static bool is_sane(const struct mr *mr) { return mr->frames && mr->first < 1ull << 40 && mr->frames <= (1ull << 40) - mr->first; }
+static bool is_sane(const struct mr *mr)
+{
+    return mr->frames && mr->first < 1ull << 40 && mr->frames <= (1ull << 40) - mr->first && mr->dirty <= mr->frames;
+}
 
 static bool regions_lie_apart(void)
 {
@@ -179,10 +182,41 @@ void object_free(void *mp)
     ((struct mp *)mp)->head.type = OBJ_NONE;
 }
 
+/* ---- Some frame of a region, and the kernel's window: what is cleaned through it, and when a core has forgotten what was there. */
+static struct {
+    uint64_t frame, first, frames;
+    bool open, clean;
+} window;
+
+struct core *cpu_core(void)
+{
+    static struct core core;
+    return &core;
+}
+
+void cpu_zero_page(void *page)
+{
+    uint64_t at = ((uint64_t)page - SCRUB_WINDOW) >> PAGE_SHIFT;
+    check(window.open && at < window.frames);
+    window.clean |= window.first + at == window.frame;
+}
+
+static uint64_t open_window(uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
+{
+    check(va == SCRUB_WINDOW && frames <= SCRUB_FRAMES && !(bits & PTE_USER) && !window.open);
+    window.open = any() & 1;
+    window.first = frame, window.frames = frames;
+    return window.open ? OK : NO_MEMORY;
+}
+
 static bool watched(const struct pd *pd, uint64_t va, uint64_t frames) { return pd == &objects[leaf.pd].pd && in_range(va, frames); }
+
+extern struct pd *kernel_space;
 
 uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
 {
+    if (pd == kernel_space)
+        return open_window(va, frame, frames, bits);
     check(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames && frames <= (USER_END - va) >> PAGE_SHIFT);
     if (any() & 1)
         return any() & 1 ? BUSY : any() & 1 ? NO_MEMORY : BAD_ARG;
@@ -197,6 +231,10 @@ uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, u
 
 void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
 {
+    if (pd == kernel_space) {
+        check(window.open && va == SCRUB_WINDOW && frames == window.frames);
+        window.open = false;
+    }
     if (!watched(pd, va, frames))
         return;
     check(leaf.present && leaf.va == va && leaf.frames == frames); /* as it was mapped */
@@ -359,6 +397,21 @@ void seal(void)
     any_state(OBJ_MP, OBJ_MP);
     (void)!mr_seal(by(any() & 1 ? A : B), any());
     still_isolated(false);
+}
+
+/* A frame of the dead is cleaned before it counts as clean, and nothing else is ever cleaned; the window is shut again. */
+void scrub(void)
+{
+    any_state(OBJ_MP, OBJ_MP);
+    kernel_space = &objects[KERNEL].pd;
+    window.frame = any();
+    const uint64_t dirty = region.dirty, at = window.frame - region.first;
+    uint64_t s = mr_scrub(by(any() & 1 ? A : B), any());
+    still_isolated(false);
+    check(region.dirty <= dirty && !window.open);
+    check(at >= dirty || at < region.dirty || window.clean);
+    check(!window.clean || (at < dirty && !region.sealed));
+    check(s != OK || !region.dirty);
 }
 
 void split(void)

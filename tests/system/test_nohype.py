@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -133,3 +134,18 @@ def test_stop_and_restart_from_another_terminal(live, tmp_path, monkeypatch):
     assert re.search(r"calc +dedicated alone", command("list").stdout)
     assert run.quit() == 0
     assert not os.listdir(tmp_path / "hairline")
+
+
+def test_stop_a_sealed_vm_while_it_is_loaded(live, tmp_path):
+    """Its loader, which has much to copy, goes with it: the next start finds nothing of it."""
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(bytes(300 << 20))
+    own = {"mode": "dedicated", "memory": "512M", "cores": 1, "sealed": True, "initrd": str(initrd)}
+    run = live({key: value for key, value in rig.guest("own", "hello", **own).items() if key != "vcpus"})
+    run.expect(r"^hairline\| ready")
+    for turn in range(12):
+        run.command("stop own")
+        run.command("start own")
+        time.sleep(turn / 8)
+    ends = iter(lambda: run.expect_end("own")["reason"], "exit_port")
+    assert set(ends) <= {"stopped"}  # then it ran to its end

@@ -438,6 +438,20 @@ static void nmis_come_one_at_a_time(void **state)
     assert_int_equal(vmcb->intercept1 & I1_IRET, 0);
 }
 
+/* It has no state yet: not even the VMM's leaving makes it run. */
+static void an_nmi_does_not_start_what_waits_for_sipi(void **state)
+{
+    (void)state;
+    start_own(0);
+    answer(MTD_HALT);
+    __atomic_fetch_or(&vcpu->hazard, HAZARD_NMI, __ATOMIC_RELAXED);
+    on_core(0);
+    assert_int_equal(leave(AFTER_STRICT), OK);
+    deliver();
+    assert_int_equal(vcpu->state, STATE_HALTED);
+    assert_int_equal(vcpu->own, OWN_READY);
+}
+
 /* What a guest leaves in the local APIC is ended before the core is the kernel's. */
 static void a_core_comes_back_as_it_was(void **state)
 {
@@ -583,6 +597,7 @@ int main(void)
         RIG_TEST(calls_fail_and_exceptions_come_back),
         RIG_TEST(an_icr_write_is_done_by_the_kernel),
         RIG_TEST(nmis_come_one_at_a_time),
+        RIG_TEST(an_nmi_does_not_start_what_waits_for_sipi),
         RIG_TEST(a_core_comes_back_as_it_was),
         RIG_TEST(a_dead_owner_is_not_found_again),
         RIG_TEST(without_its_core_it_is_dead),
