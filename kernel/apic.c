@@ -84,9 +84,7 @@ void apic_drain(void)
 void apic_write_for_guest(uint64_t reg, uint64_t value)
 {
     static const uint32_t writable[] = {0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff}; /* from THERMAL on (APM2 16.4) */
-    if (reg == APIC_INITIAL)
-        write(APIC_INITIAL, (uint32_t)value);
-    else if (reg == APIC_DIVIDE)
+    if (reg == APIC_DIVIDE)
         write(APIC_DIVIDE, value & DIVIDE_BITS);
     else if (reg >= APIC_LVT_THERMAL && reg <= APIC_LVT_ERROR) {
         bool harmless = (value & LVT_MODE) == 0 || (value & LVT_MODE) == LVT_NMI;

@@ -336,18 +336,13 @@ static uint64_t real_write(uint32_t number, uint64_t value)
     return u.mtd & MTD_APIC ? u.exit.apic_value : 0;
 }
 
-static void local_vectors_are_harmless(void **state)
+static void local_vectors_are_the_kernels(void **state)
 {
     (void)state;
     assert_int_equal(real_write(X2APIC_LVT_LINT0, VECTOR), VECTOR);
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x400), 0x400);   /* NMI */
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x700), 0x10000); /* ExtINT */
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x200), 0x10000); /* SMI */
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x540), 0x10000); /* INIT */
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, 15), 0x10000);    /* no vector */
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, ~0ull), 0x10000);
-    assert_int_equal(real_write(X2APIC_LVT_LINT0, 0x10000), 0x10000);
-    assert_false(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, 0)); /* these do not come to a VMM */
+    assert_int_equal(real_write(X2APIC_LVT_LINT0, ~0ull), ~0u); /* who makes it harmless */
+    assert_false(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, 0));        /* these do not come to a VMM */
+    assert_false(wrmsr(&vcpus[0], X2APIC_INITIAL, 0));
     assert_false(wrmsr(&vcpus[0], X2APIC_CURRENT, 0));
     assert_false(wrmsr(&vcpus[0], X2APIC_EOI, 0));
     assert_false(wrmsr(&vcpus[0], TSC_DEADLINE - 1, 0));
@@ -365,11 +360,6 @@ static void the_count_goes_down_at_the_timers_speed(void **state)
     while (to - from < 20000000);
     uint64_t gone = first - rdmsr(&vcpus[0], X2APIC_CURRENT);
     assert_in_range(gone, (to - from) / 32 - 1, (tsc() - before) / 32 + 1);
-    assert_int_equal(real_write(X2APIC_INITIAL, 1000), 1000); /* a kernel that has it intercepted */
-    assert_in_range(rdmsr(&vcpus[0], X2APIC_CURRENT), 0, 1000);
-    while (tsc() - to < 40000000)
-        ;
-    assert_int_equal(rdmsr(&vcpus[0], X2APIC_CURRENT), 0);
     uint64_t value = 0;
     assert_false(msr(&vcpus[0], X2APIC_INITIAL, &value, false));
 }
@@ -442,7 +432,7 @@ int main(void)
         TEST(the_uart_keeps_its_registers),
         TEST_DEDICATED(processors_start_by_their_real_ids),
         TEST_DEDICATED(a_dedicated_processor_waits_for_sipi),
-        TEST_DEDICATED(local_vectors_are_harmless),
+        TEST_DEDICATED(local_vectors_are_the_kernels),
         TEST_DEDICATED(the_count_goes_down_at_the_timers_speed),
         TEST_DEDICATED(cpuid_tells_what_is_real),
         TEST(any_exit_is_harmless),
