@@ -1,4 +1,4 @@
-/* A guest's VMM leaves: CALL_DISENGAGE. What remains for the guest is in svm_own.c and icr.c. */
+/* A guest's VMM leaves: CALL_DISENGAGE. What remains for the guest is in svm_exit.c and icr.c. */
 #include <alone.h>
 #include <cap.h>
 #include <core.h>

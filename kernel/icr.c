@@ -14,10 +14,10 @@ enum { LOGICAL = 1 << 11, TO_SELF = 1, TO_OTHERS = 3, FIRST_VECTOR = 16 };
 static bool names(uint32_t to, bool logical, uint32_t id) { return logical ? to >> 16 == id >> 4 && to >> (id & 15) & 1 : to == id; }
 
 /* The kernel takes no interrupts on its core any more, and will not: a vector of the guest's might be an exception's.
-   What waits for SIPI hears no NMI. */
+   No NMI to what waits for SIPI, nor one more to what has not taken the last: no storm of them comes to a core's kernel. */
 static bool listens(const struct ec *to, uint32_t mode)
 {
-    return to->own >= OWN_READY && !to->head.dead && (mode != NMI || to->state != STATE_HALTED);
+    return to->own >= OWN_READY && !to->head.dead && (mode != NMI || (to->state != STATE_HALTED && !(to->hazard & HAZARD_NMI)));
 }
 
 bool icr_write(struct ec *ec, uint64_t icr)
@@ -34,8 +34,8 @@ bool icr_write(struct ec *ec, uint64_t icr)
         struct ec *owner = c->owner;
         if ((to != EVERYBODY && !names(to, icr & LOGICAL, c->apic_id)) || !owner || owner->pd != ec->pd || !listens(owner, mode))
             continue;
-        if (mode == NMI && __atomic_fetch_or(&owner->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL) & HAZARD_NMI)
-            continue; /* who set it sends: no storm comes to a core's kernel */
+        if (mode == NMI)
+            __atomic_fetch_or(&owner->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
         apic_send(c->apic_id, mode == NMI ? SEND_NMI : vector);
         if (mode == LOWEST)
             break;

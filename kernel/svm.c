@@ -1,6 +1,6 @@
 /*
- * AMD SVM: the VMCB of each vCPU, what is intercepted, what an exit means.
- * Own core for everything that touches a running vCPU.
+ * AMD SVM: the VMCB of each vCPU, what is intercepted, what is to be done before
+ * it runs. Own core for everything that touches a running vCPU.
  */
 #include <alone.h>
 #include <apic.h>
@@ -29,25 +29,6 @@ static const uint32_t own_msrs[] = {
     0xc0000100, 0xc0000101, 0xc0000102,             /* FS.base GS.base KernelGSbase */
     0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR LSTAR CSTAR SFMASK */
     0x174,      0x175,      0x176,                  /* SYSENTER CS ESP EIP */
-};
-
-/* What the exit codes from 40h on mean; those not named are EVENT_OPCODE. */
-static const struct {
-    uint8_t event, length; /* length: of the instruction, where it is always the same */
-} exits[] = {
-    [EXIT_EXCEPTION + 1 - EXIT_FIRST] = {EVENT_EXCEPTION, 0},
-    [EXIT_EXCEPTION + 17 - EXIT_FIRST] = {EVENT_EXCEPTION, 0},
-    [EXIT_EXCEPTION + 18 - EXIT_FIRST] = {EVENT_EXCEPTION, 0},
-    [EXIT_INTR - EXIT_FIRST] = {CAUSE_INTR, 0},
-    [EXIT_NMI - EXIT_FIRST] = {CAUSE_NMI, 0},
-    [EXIT_CPUID - EXIT_FIRST] = {CAUSE_CPUID, 2},
-    [EXIT_IRET - EXIT_FIRST] = {CAUSE_NMI, 0},
-    [EXIT_HLT - EXIT_FIRST] = {EVENT_HLT, 1},
-    [EXIT_PORT - EXIT_FIRST] = {EVENT_PORT, 0},
-    [EXIT_MSR - EXIT_FIRST] = {EVENT_MSR, 2},
-    [EXIT_SHUTDOWN - EXIT_FIRST] = {EVENT_SHUTDOWN, 0},
-    [EXIT_VMMCALL - EXIT_FIRST] = {EVENT_VMCALL, 3},
-    [EXIT_XSETBV - EXIT_FIRST] = {EVENT_XSETBV, 3},
 };
 
 static void msr_allow(unsigned map, uint32_t msr, unsigned access)
@@ -249,6 +230,17 @@ static void start(struct ec *ec)
     ipc_event(ec, EVENT_START);
 }
 
+/* Until the next IRET there is one at work, with which this is one: a processor would keep it for after (APM2 8.1.4). It
+   goes before an exception, which comes again when its instruction does. */
+static void give_nmi(struct ec *ec)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    if (v->intercept1 & I1_IRET)
+        return;
+    v->intercept1 |= I1_IRET;
+    v->inject = INJECT_VALID | INJECT_NMI | 2;
+}
+
 /* What its VMM is to be asked first, and its leaving: each by itself. Did something come up? */
 static bool engaged_prepare(struct ec *ec)
 {
@@ -273,80 +265,7 @@ void vcpu_prepare(struct ec *ec)
     if (hazard & HAZARD_END)
         cpu_idle(false); /* until the core is taken back */
     else if (hazard & HAZARD_NMI)
-        vcpu_give_nmi(ec);
+        give_nmi(ec);
     if (cores[ec->core].loaded != ec)
         load(&cores[ec->core], ec);
-}
-
-/* The row that answers (leaf, subleaf), found from the leaf's first row; a row of zeros if there is none. */
-static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uint32_t subleaf)
-{
-    static const struct cpuid_row nothing;
-    uint32_t i = leaf & 0x3fffffff;
-    i = i < CPUID_LEAVES ? v->cpuid_first[leaf >> 30][cpu_unknown(i) & (CPUID_LEAVES - 1)] : 0;
-    for (; i && i <= v->cpuid_rows; i++) {
-        const struct cpuid_row *r = &v->cpuid[i - 1];
-        if (r->leaf != leaf)
-            break;
-        if (r->subleaf == subleaf || r->subleaf == CPUID_ANY)
-            return r;
-    }
-    return &nothing;
-}
-
-static void answer_cpuid(struct ec *ec, struct vmcb *v)
-{
-    const struct cpuid_row *r = find_row(ec->vcpu, (uint32_t)v->rax, (uint32_t)ec->regs.rcx);
-    v->rax = r->eax;
-    ec->regs.rbx = r->ebx;
-    ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && v->cr4 & CR4_OSXSAVE ? 1u << 27 : 0);
-    ec->regs.rdx = r->edx;
-    v->rip += 2;
-    v->shadow = 0;
-}
-
-/* Codes outside the table. */
-static unsigned rare_event(uint64_t code)
-{
-    return code == EXIT_NPF ? EVENT_MEMORY : code == EXIT_CR8 ? EVENT_CR8 : (uint32_t)code == EXIT_INVALID ? EVENT_INVALID : EVENT_OPCODE;
-}
-
-static unsigned classify(struct vmcb *v)
-{
-    uint64_t i = v->code - EXIT_FIRST;
-    v->next_rip = 0;
-    if (i >= sizeof exits / sizeof exits[0])
-        return rare_event(v->code);
-    if (exits[i].length)
-        v->next_rip = v->rip + exits[i].length;
-    else if (v->code == EXIT_PORT)
-        v->next_rip = v->info2;
-    return exits[i].event ? exits[i].event : EVENT_OPCODE;
-}
-
-/* An exit of a vCPU that has a VMM. */
-static void engaged_exit(struct ec *ec, struct vmcb *v)
-{
-    unsigned event = classify(v);
-    ec->vcpu->stat->exits[event]++;
-    if (event == CAUSE_CPUID)
-        answer_cpuid(ec, v);
-    else if (event == CAUSE_INTR || event == CAUSE_NMI)
-        cpu_irq_window();
-    else
-        ipc_event(ec, event);
-}
-
-void vcpu_exit(struct ec *ec)
-{
-    struct vmcb *v = ec->vcpu->vmcb;
-    if ((uint32_t)v->code != EXIT_INVALID) /* then it may not have been obeyed */
-        v->tlb_control = 0;
-    v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */
-    if (ec->own && vcpu_own_exit(ec, v))
-        return;
-    if (ec->own == OWN_LEFT)
-        vcpu_alone_exit(ec, v);
-    else
-        engaged_exit(ec, v);
 }

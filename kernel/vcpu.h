@@ -37,12 +37,6 @@ uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot);
 /* `ec` is to have its core for itself: its guest takes the core's interrupts and uses its local APIC. Before it first runs. */
 void vcpu_own(struct ec *ec);
 
-/* Of a vCPU with a core of its own, there (svm_own.c): an NMI that its guest sent it; an exit with which no VMM has to do,
-   false: it is another; any other exit when the VMM has left. */
-void vcpu_give_nmi(struct ec *ec);
-bool vcpu_own_exit(struct ec *ec, struct vmcb *v);
-void vcpu_alone_exit(struct ec *ec, struct vmcb *v);
-
 /* Make a vCPU of this core take EVENT_RECALL before it runs guest code again. */
 void vcpu_recall_local(struct ec *ec);
 

@@ -15,7 +15,7 @@
 #define QUIET_MS    10000u /* a guest that needed nothing for so long needs no VMM, */
 #define BOOTED      100u   /* if it has needed so much before: no kernel boots with less, and unpacking one takes none */
 #define ALONE_MS    50u    /* how often to look whether a guest has left, or ended alone: the kernel tells nobody */
-#define LEAVE_MS    1000u  /* for its vCPUs to come out of their VMM's handlers */
+#define LEAVE_MS    5000u  /* for its vCPUs to come out of their VMM's handlers */
 #define DEVICE_MS   10u    /* from one look at devices that are not ready to the next */
 #define START_MS    60000u /* for a VMM to load its kernel and say that it is ready */
 

@@ -4,6 +4,7 @@
  */
 #include "small.h"
 #include <svm.c>
+#include <svm_exit.c>
 #include <svm_state.c>
 
 struct object objects[OBJECTS];
