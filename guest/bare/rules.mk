@@ -6,7 +6,10 @@ BARE_hello  = hello.c
 BARE_bench  = bench.c bench_interrupt.S
 BARE_smp    = smp.c
 BARE_attack = attack.c attack_cpu.c attack_ring.c attack_flood.c virtio.c legacy.S
-BARE_GUESTS = $(foreach g,hello bench smp attack,$(BARE)/$(g).elf) $(BARE)/mboot.elf
+BARE_attack_alone = attack_alone.c attack_alone_icr.c leave.c legacy.S
+BARE_canary = canary.c leave.c
+BARE_PROGRAMS = hello bench smp attack attack_alone canary
+BARE_GUESTS = $(foreach g,$(BARE_PROGRAMS),$(BARE)/$(g).elf) $(BARE)/mboot.elf
 
 $(BARE)/%.o: FLAGS = $(BARE_FLAGS)
 
@@ -14,7 +17,7 @@ define bare_guest
 $(BARE)/$(1).elf: $(BARE_COMMON) $(patsubst %,$(BARE)/%.o,$(2)) guest/bare/link.ld
 	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $$@ $$(filter %.o,$$^)
 endef
-$(foreach g,hello bench smp attack,$(eval $(call bare_guest,$(g),$(BARE_$(g)))))
+$(foreach g,$(BARE_PROGRAMS),$(eval $(call bare_guest,$(g),$(BARE_$(g)))))
 $(eval $(call bare_guest,mboot64,hello.c multiboot.S))
 
 $(BARE)/mboot.elf: $(BARE)/mboot64.elf

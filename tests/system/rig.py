@@ -38,6 +38,11 @@ def write_plan(folder, vms, cores=2, memory="1G"):
     return path
 
 
+def fields(record):
+    """The `key=value` of a line, as a dictionary."""
+    return {key: value.strip('"') for key, value in re.findall(r'([\w.]+)=("[^"]*"|\S*)', record)}
+
+
 def symbol(program, name):
     """Where a function of a built program lies: [start, end)."""
     table = subprocess.run(["nm", "-S", BUILD / program], capture_output=True, text=True, check=True).stdout
@@ -105,8 +110,7 @@ class Live:
 
     def expect_end(self, name):
         """The record of the end of a VM's life, as a dictionary."""
-        text = self.expect(rf"^hairline\| vm name={name} ").string
-        return {key: value.strip('"') for key, value in re.findall(r'([\w.]+)=("[^"]*"|\S*)', text)}
+        return fields(self.expect(rf"^hairline\| vm name={name} ").string)
 
     def type(self, text):
         self.process.stdin.write(text.encode())

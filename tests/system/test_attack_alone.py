@@ -1,0 +1,202 @@
+"""Dedicated guests whose VMM has left, against what little remains of the hypervisor, beside neighbours that own a canary."""
+
+import json
+import re
+
+import pytest
+import rig
+from rig import guest
+
+CANARIES = ("shared", "own", "silent")
+ROUNDS = 10  # of a canary, at least
+PASSES = 2  # through all values of the ICR
+CAUSES = {"nmi": {"nmi", "icr"}, "deaf": {"nmi", "icr"}, "db": {"nmi", "exception"}, "ac": {"nmi", "exception", "msr"}}  # of exits alone
+RESTARTS = 100 if rig.ALL else 40
+NOBODY = 0xF0000000  # no memory and no device there
+
+SLOTS = 5  # acts of a VM: how often one that dies at once is started again
+MSRS = (0xC0000080, 0x1B, 0x277, 0x2FF, 0x401, 0xC0010114, 0xC0010117, 0x12345678)  # EFER, APIC base, PAT, MTRR, MC0, VM_CR, VM_HSAVE_PA, none
+READS = [(f"rdmsr:{msr:x}", "msr", msr) for msr in MSRS]
+WRITES = [(f"wrmsr:{msr:x}", "msr", msr) for msr in (*MSRS, 0x835)]  # and LVT LINT0
+# The ports are the machine's own: behind them are its console, its power, its reset and its PCI functions.
+PORTS = [(f"{act}:{port:x}{value}", "port", port) for act, port, value in (
+    ("in8", 0x3F8, ""), ("in16", 0x604, ""), ("in32", 0xCFC, ""), ("out8", 0xCF9, ":6"), ("out16", 0x604, ":2000"), ("out32", 0xCF8, ":80000000"))]
+STRINGS = [("ins:60", "port", 0x60), ("outs:3f8", "port", 0x3F8)]
+MEMORY = [(f"{act}:{address:x}:{value:x}", "memory", address) for act, address, value in (
+    ("read", NOBODY, 0), ("read", 0xFEE00020, 0), ("write", NOBODY, 1), ("write", 0xFEE00300, 0xC4500), ("fetch", NOBODY, 0))]
+FAULTS = [(act, "fault", code) for act, code in (
+    ("vmrun", 0x80), ("vmload", 0x82), ("vmsave", 0x83), ("stgi", 0x84), ("clgi", 0x85), ("skinit", 0x86), ("invlpga", 0x7A), ("invd", 0x76), ("rdpmc", 0x6F))]
+TRIPLE = [("triple", "triple", 0)]
+
+
+def lists(name, acts):
+    return {f"{name}{i // SLOTS}": acts[i : i + SLOTS] for i in range(0, len(acts), SLOTS)}
+
+
+def at_once(*groups):
+    """One life in which nothing ends the VM before its last word."""
+    return [(",".join(act for group in groups for act, _, _ in group), "poweroff", 0)]
+
+
+# What each life of each VM comes to: acts, reason, value.
+STRICT = lists("strict", READS + WRITES + PORTS + STRINGS + MEMORY + FAULTS + TRIPLE)
+QUIET = lists("quiet-end", [*STRINGS, ("rsm", "fault", 0x73), MEMORY[-1], *TRIPLE])
+QUIET |= {"quiet-ports": at_once(PORTS), "quiet-msrs": at_once(READS, WRITES), "quiet-memory": at_once(MEMORY[:-1])}
+LISTS = STRICT | QUIET
+# These do not end.
+LASTING = {"spin": "strict", "hlt": "strict", "nmi": "strict", "deaf": "strict", "db": "strict", "ac": "quiet"}
+
+
+def attacker(name, core, acts, after="strict", **keys):
+    keys = {"mode": "dedicated", "cores": [core], "disengage": "guest", "after": after, **keys}
+    return guest(name, "attack_alone", "acts=" + ",".join(acts), **keys)
+
+
+def canaries():
+    """A shared neighbour, one with a core of its own, and one whose VMM has left, too."""
+    own = {"mode": "dedicated", "disengage": "guest"}
+    return [guest("shared", "canary", cores=[1]), guest("own", "canary", cores=[2], **own), guest("silent", "canary", "leave=1", cores=[3], **own)]
+
+
+class Room:
+    """Canaries, and attackers from core 4 on."""
+
+    def __init__(self, folder, attackers):
+        self.file = folder / "report.json"
+        self.report = {}
+        self.run = rig.Live(rig.write_plan(folder, [*canaries(), *attackers], cores=4 + len(attackers)), "--json", self.file)
+
+    def records(self, pattern):
+        return [rig.fields(line) for line in list(self.run.lines) if re.match(pattern, line)]
+
+    def ends(self, name):
+        return self.records(rf"hairline\| vm name={name} state=off ")
+
+    def wait(self, pattern, count):
+        """Until that many lines begin so."""
+        with self.run.news:
+            self.run.news.wait_for(lambda: self.run.ended or len(self.records(pattern)) >= count, rig.PATIENCE)
+        assert len(self.records(pattern)) >= count, "\n".join(line for line in self.run.lines if "canary: round" not in line)
+
+    def wait_end(self, name, lives=1):
+        self.wait(rf"hairline\| vm name={name} state=off ", lives)
+
+    def wait_left(self, name, lives=1):
+        self.wait(rf"hairline\| vm name={name} state=alone ", lives)
+
+    def close(self):
+        """The canaries look once more, then all ends."""
+        for name in ("shared", "own"):
+            rounds = rf"{name}\| canary: round"
+            self.wait(rounds, len(self.records(rounds)) + 2)
+        assert self.run.quit() == 1  # not all ended well
+        self.report = json.loads(self.file.read_text())["vms"]
+
+
+def check_canaries(room):
+    """They went on until they were stopped: nothing in their memory changed, and no interrupt came."""
+    assert not any("LEAK" in line for line in room.run.lines)
+    for name in CANARIES:
+        vm = room.report[name]
+        assert vm["reason"] == "stopped" and vm["exits"]["vmcall"] >= ROUNDS, vm
+    assert room.report["silent"]["alone"]["vmcall"] >= ROUNDS
+
+
+def end_of_all_lives(room):
+    for name, acts in LISTS.items():
+        room.wait_end(name, len(acts))
+
+
+@pytest.fixture(scope="module", name="acts")
+def make_acts(tmp_path_factory):
+    """All acts that end, in one machine: those of a list in the lives of one VM."""
+    attackers = [attacker(name, 4 + i, [act for act, _, _ in acts], "quiet" if name in QUIET else "strict", on_exit="restart") for i, (name, acts) in enumerate(LISTS.items())]
+    room = Room(tmp_path_factory.mktemp("acts"), attackers)
+    try:
+        end_of_all_lives(room)
+        room.close()
+    finally:
+        room.run.stop()
+    return room
+
+
+@pytest.mark.parametrize("name, life, act, reason, value", [pytest.param(n, i, *a, id=f"{n}-{a[0][:40]}") for n, acts in LISTS.items() for i, a in enumerate(acts)])
+def test_act(acts, name, life, act, reason, value):
+    """The record of that life has the cause and, if it came to that, an RIP in the act's own function."""
+    end = acts.ends(name)[life]
+    assert (end["reason"], int(end["value"])) == (reason, value), end
+    if reason != "poweroff" and not act.startswith("fetch"):
+        start, stop = rig.symbol("guest/bare/attack_alone.elf", f"act_{act.split(':')[0]}")
+        assert start <= int(end["rip"], 16) < stop
+
+
+def test_canaries_beside_acts(acts):
+    check_canaries(acts)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_report_as_on_the_console(acts, name):
+    """The JSON report has the last life's end."""
+    vm, end = acts.report[name], acts.ends(name)[-1]
+    assert [str(vm[key]) for key in ("reason", "value", "rip")] == [end[key] for key in ("reason", "value", "rip")]
+
+
+@pytest.fixture(scope="module", name="storms")
+def make_storms(tmp_path_factory):
+    """Storms of all kinds beside canaries; those that do not end are stopped, have another life, and are stopped again."""
+    ending = [attacker(f"icr-{after}", 4 + i, [f"icr:{PASSES:x}", "nmi:1000", "db:1000"], after) for i, after in enumerate(("strict", "quiet"))]
+    lasting = [attacker(name, 6 + i, [name] * 2, after) for i, (name, after) in enumerate(LASTING.items())]
+    room = Room(tmp_path_factory.mktemp("storms"), ending + lasting)
+    try:
+        for life in (1, 2):
+            for name in LASTING:
+                room.wait_left(name, life)
+            if life == 1:
+                room.wait_end("icr-strict")
+                room.wait_end("icr-quiet")
+            for name in LASTING:
+                room.run.command(f"stop {name}")
+                room.wait_end(name, life)
+                room.run.command(f"start {name}" if life == 1 else "list")
+        room.close()
+    finally:
+        room.run.stop()
+    return room
+
+
+def test_canaries_beside_storms(storms):
+    check_canaries(storms)
+
+
+@pytest.mark.parametrize("after", ["strict", "quiet"])
+def test_icr_reaches_nobody_else(storms, after):
+    """Nobody else is told by the canaries; itself: it ends well only if it was reached."""
+    assert storms.ends(f"icr-{after}")[0]["reason"] == "poweroff"
+    assert any(f"icr-{after}| attack_alone: icr: ok" in line for line in storms.run.lines)
+    assert storms.report[f"icr-{after}"]["alone"]["icr"] > PASSES * 1000
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_stopped_and_started_again(storms, name):
+    assert [end["reason"] for end in storms.ends(name)] == ["stopped", "stopped"]
+    causes = {cause for cause, n in storms.report[name]["alone"].items() if n}
+    assert causes <= CAUSES.get(name, {"nmi"}), causes
+
+
+def test_nothing_is_lost_by_lives(tmp_path):
+    """A guest that dies as soon as it is alone, again and again: the kernel holds in the end what it held after one life."""
+    left = []
+    for lives in (1, RESTARTS):
+        folder = tmp_path / str(lives)
+        folder.mkdir()
+        run = rig.Live(rig.write_plan(folder, [attacker("brief", 1, ["out8:cf9:6", "read:f0000000", "vmrun", "triple"] * 16, on_exit="restart")]))
+        try:
+            for life in range(1, lives + 1):
+                assert run.expect_end(r"brief state=off")["reason"] in ("port", "memory", "fault", "triple")
+                run.command("restart brief" if life < lives else "stop brief")
+            run.key("q")
+            left.append(rig.fields(run.expect(r"^hairline\| end ").string))
+        finally:
+            run.stop()
+        assert not any("LEAK" in line for line in run.lines)
+    assert left[0] == left[1] and int(left[0]["pool_free"]) > 0
