@@ -15,6 +15,10 @@
 #define ONES     (~0ull)
 #define SELF_NMI 0x40400u
 #define TRAP     0x100u /* RFLAGS.TF */
+#define VECTOR   0x40u
+#define PERIODIC 0x20000u
+#define PERIOD   1000u     /* timer ticks */
+#define LISTEN   10000000u /* TSC ticks   */
 
 struct progress {
     uint64_t magic, begun;
@@ -189,20 +193,95 @@ static void act_db(uint64_t times, uint64_t unused)
     __asm__ volatile("pushfq; andl %0, (%%rsp); popfq" : : "i"(~TRAP) : "memory", "cc");
 }
 
-/* #AC that its own delivery brings about, in 32-bit mode. */
-static void act_ac(uint64_t unused, uint64_t too)
+/* Over the page of ones, if there is one. */
+static void act_scribble(uint64_t address, uint64_t value)
+{
+    for (;;)
+        *(volatile uint64_t *)address = value;
+}
+
+/* ---- what is left on the core ------------------------------------------------- */
+
+static void no_end(struct frame *f) { (void)f; }
+
+/* Dies with an interrupt in service, every other vector waiting, priority raised, and the timer at work. */
+static void act_dirty(uint64_t unused, uint64_t too)
 {
     (void)unused, (void)too;
-    attack_ac_legacy();
+    guest_handler[VECTOR] = no_end;
+    wrmsr(APIC_SELF_IPI, VECTOR);
+    interrupts_on();
+    interrupts_off();
+    wrmsr(APIC_TPR, 0xf0);
+    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
+    wrmsr(APIC_LVT_TIMER, PERIODIC | VECTOR);
+    wrmsr(APIC_TIMER_INITIAL, PERIOD);
+    for (uint32_t v = 16; v < 256; v++)
+        wrmsr(APIC_SELF_IPI, v);
+    expect(false);
+}
+
+/* Nothing of that is there in the next life. */
+static bool is_fresh(void)
+{
+    uint64_t bits = rdmsr(APIC_TPR) | rdmsr(APIC_TIMER_INITIAL);
+    for (uint32_t r = APIC_ISR; r < APIC_ISR + 8; r++)
+        bits |= rdmsr(r) | rdmsr(r - APIC_ISR + APIC_IRR);
+    interrupts_on();
+    for (uint64_t end = rdtsc() + LISTEN; rdtsc() < end;)
+        __asm__ volatile("pause");
+    interrupts_off();
+    for (uint32_t v = 0; v < 256; v++)
+        bits |= taken[v];
+    return bits == 0;
+}
+
+static void check_fresh(uint64_t unused, uint64_t too)
+{
+    (void)unused, (void)too;
+    if (!is_fresh())
+        guest_exit(1);
+}
+
+static void act_fresh(uint64_t unused, uint64_t too)
+{
+    (void)unused, (void)too;
+    expect(is_fresh());
 }
 
 static const struct act acts[] = {
-    {"in8", act_in8, 0},           {"in16", act_in16, 0},   {"in32", act_in32, 0},   {"out8", act_out8, 0},     {"out16", act_out16, 0},
-    {"out32", act_out32, 0},       {"ins", act_ins, 0},     {"outs", act_outs, 0},   {"rdmsr", act_rdmsr, 0},   {"wrmsr", act_wrmsr, 0},
-    {"read", act_read, 0},         {"write", act_write, 0}, {"fetch", act_fetch, 0}, {"vmrun", act_vmrun, 0},   {"vmload", act_vmload, 0},
-    {"vmsave", act_vmsave, 0},     {"stgi", act_stgi, 0},   {"clgi", act_clgi, 0},   {"skinit", act_skinit, 0}, {"invlpga", act_invlpga, 0},
-    {"invd", act_invd, 0},         {"rsm", act_rsm, 0},     {"rdpmc", act_rdpmc, 0}, {"triple", act_triple, 0}, {"spin", act_spin, 0},
-    {"hlt", act_hlt, 0},           {"nmi", act_nmi, 0},     {"deaf", act_deaf, 0},   {"db", act_db, 0},         {"ac", act_ac, 0},
+    {"in8", act_in8, 0},
+    {"in16", act_in16, 0},
+    {"in32", act_in32, 0},
+    {"out8", act_out8, 0},
+    {"out16", act_out16, 0},
+    {"out32", act_out32, 0},
+    {"ins", act_ins, 0},
+    {"outs", act_outs, 0},
+    {"rdmsr", act_rdmsr, 0},
+    {"wrmsr", act_wrmsr, 0},
+    {"read", act_read, 0},
+    {"write", act_write, 0},
+    {"fetch", act_fetch, 0},
+    {"vmrun", act_vmrun, 0},
+    {"vmload", act_vmload, 0},
+    {"vmsave", act_vmsave, 0},
+    {"stgi", act_stgi, 0},
+    {"clgi", act_clgi, 0},
+    {"skinit", act_skinit, 0},
+    {"invlpga", act_invlpga, 0},
+    {"invd", act_invd, 0},
+    {"rsm", act_rsm, 0},
+    {"rdpmc", act_rdpmc, 0},
+    {"triple", act_triple, 0},
+    {"spin", act_spin, 0},
+    {"hlt", act_hlt, 0},
+    {"nmi", act_nmi, 0},
+    {"deaf", act_deaf, 0},
+    {"db", act_db, 0},
+    {"scribble", act_scribble, 0},
+    {"dirty", act_dirty, 0},
+    {"fresh", act_fresh, check_fresh},
     {"icr", act_icr, icr_engaged},
 };
 #define ACTS (sizeof(acts) / sizeof(acts[0]))

@@ -10,6 +10,7 @@
 #define EXCEPTION_DB  1
 #define EXCEPTION_NMI 2
 #define EXCEPTION_UD  6
+#define EXCEPTION_GP  13
 
 /* There is no console any more: the way it ends tells. This one is a triple fault, with RIP in the act itself. */
 static inline __attribute__((always_inline)) void expect(bool good)
@@ -28,8 +29,5 @@ extern volatile uint64_t taken[256];
 /* attack_alone_icr.c: `passes` times every value of the ICR that could reach somebody else; first of them with the VMM. */
 void icr_engaged(uint64_t passes, uint64_t unused);
 void act_icr(uint64_t passes, uint64_t unused);
-
-/* legacy.S */
-void __attribute__((noreturn)) attack_ac_legacy(void);
 
 #endif

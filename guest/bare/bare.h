@@ -22,6 +22,8 @@ enum apic_msr {
     APIC_TPR = 0x808,
     APIC_EOI = 0x80b,
     APIC_SVR = 0x80f,
+    APIC_ISR = 0x810, /* 8 registers each */
+    APIC_IRR = 0x820,
     APIC_ICR = 0x830,
     APIC_LVT_TIMER = 0x832,
     APIC_TIMER_INITIAL = 0x838,
