@@ -163,7 +163,7 @@ static void act_nmi(uint64_t times, uint64_t unused)
 {
     (void)unused;
     for (uint64_t i = 0; !times || i < times; i++)
-        wrmsr(APIC_ICR, SELF_NMI);
+        send_icr(SELF_NMI);
     expect(taken[EXCEPTION_NMI] > times / 2);
 }
 
@@ -172,14 +172,14 @@ static void deaf(struct frame *f)
 {
     (void)f;
     for (;;)
-        wrmsr(APIC_ICR, SELF_NMI);
+        send_icr(SELF_NMI);
 }
 
 static void act_deaf(uint64_t unused, uint64_t too)
 {
     (void)unused, (void)too;
     guest_handler[EXCEPTION_NMI] = deaf;
-    wrmsr(APIC_ICR, SELF_NMI);
+    send_icr(SELF_NMI);
     expect(false);
 }
 

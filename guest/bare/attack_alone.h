@@ -23,6 +23,14 @@ static inline __attribute__((always_inline)) void expect(bool good)
         __asm__ volatile("lidt %0; int3" : : "m"(nothing) : "memory");
 }
 
+/* Writes the ICR, and a little later returns: without that two cores at it keep all others of the emulator waiting. */
+static inline __attribute__((always_inline)) void send_icr(uint64_t icr)
+{
+    wrmsr(APIC_ICR, icr);
+    for (uint64_t end = rdtsc() + 50000; rdtsc() < end;)
+        __asm__ volatile("pause");
+}
+
 /* Interrupts and exceptions that came, by vector. */
 extern volatile uint64_t taken[256];
 

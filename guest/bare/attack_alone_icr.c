@@ -48,7 +48,7 @@ static void send_all(uint32_t mode, const struct target *t)
     static const uint8_t vectors[] = {0, 2, 14, 16, 0x20, VECTOR, 0xff};
     for (uint32_t v = 0; v < sizeof(vectors); v++)
         for (uint32_t level = 0; level < 4; level++)
-            wrmsr(APIC_ICR, (uint64_t)t->to << 32 | t->flags | level << 14 | mode << 8 | vectors[v]);
+            send_icr((uint64_t)t->to << 32 | t->flags | level << 14 | mode << 8 | vectors[v]);
 }
 
 static void storm(bool engaged)

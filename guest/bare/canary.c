@@ -79,13 +79,13 @@ void guest_main(void)
     guest_apic_enable();
     for (uint32_t v = 0; v < 256; v++)
         guest_handler[v] = v == TIMER ? on_timer : on_trap;
-    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
-    wrmsr(APIC_LVT_TIMER, TIMER);
     fill();
     guest_print("canary: at work\n");
     silent = guest_option("leave", leave, sizeof(leave));
     if (silent)
         guest_leave();
+    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
+    wrmsr(APIC_LVT_TIMER, TIMER);
     for (uint32_t round = 1;; round++) {
         look();
         count_round();

@@ -73,9 +73,10 @@ class Room:
         return self.records(rf"hairline\| vm name={name} state=off ")
 
     def wait(self, pattern, count):
-        """Until that many lines begin so."""
+        """Until that many lines begin so, or a canary is dead."""
+        dead = rf"hairline\| vm name=({'|'.join(CANARIES)}) state=off "
         with self.run.news:
-            self.run.news.wait_for(lambda: self.run.ended or len(self.records(pattern)) >= count, rig.PATIENCE)
+            self.run.news.wait_for(lambda: self.run.ended or len(self.records(pattern)) >= count or self.records(dead), rig.PATIENCE)
         assert len(self.records(pattern)) >= count, "\n".join(line for line in self.run.lines if "canary: round" not in line)
 
     def wait_end(self, name, lives=1):
@@ -156,10 +157,10 @@ def make_storms(tmp_path_factory):
         for life in (1, 2):
             for name in LASTING:
                 room.wait_left(name, life)
-            for name in LASTING:
                 room.run.command(f"stop {name}")
                 room.wait_end(name, life)
-                room.run.command(f"start {name}" if life == 1 else "list")
+                if life == 1:
+                    room.run.command(f"start {name}")
         room.wait_end("icr-strict")
         room.wait_end("icr-quiet")
         room.wait_end("dirty", 2)
