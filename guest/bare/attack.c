@@ -25,6 +25,7 @@ static const struct attack attacks[] = {
     {"console-flood", attack_console_flood, "runs until stopped"},
     {"lan-flood", attack_lan_flood, "runs until stopped"},
     {"rings", attack_rings, "ok"},
+    {"dma", attack_dma, "ends without a VMM, value 0"},
     {"memory", attack_memory, "dies: memory, GPA f0000000h"},
     {"svm", attack_svm, "ok"},
     {"hlt", attack_hlt, "sleeps until stopped"},

@@ -37,6 +37,9 @@ void attack_lan_flood(void);
 /* Rings: each hostile chain is given to every virtio device there is. */
 void attack_rings(void);
 
+/* A device of its own. Does not come back: it ends without its VMM. */
+void attack_dma(void);
+
 /* legacy.S: leave long mode, deliver #AC at ring 3 on a misaligned stack for ever (CVE-2015-5307). */
 void __attribute__((noreturn)) attack_ac_legacy(void);
 

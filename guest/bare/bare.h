@@ -52,6 +52,8 @@ int guest_trapped(void);
 /* %s %u %x (32 bits), %lu %lx (64 bits), %c. */
 void guest_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void guest_serial_reset(void);
+/* Somebody has typed, and it was `key`. */
+bool guest_key(char key);
 bool guest_same(const char *a, const char *b);
 /* The value of `key=value` on the command line, copied out; false if absent or longer than size - 1. */
 bool guest_option(const char *key, char *value, size_t size);

@@ -103,6 +103,8 @@ void guest_serial_reset(void)
     out8(COM1 + 4, 3);
 }
 
+bool guest_key(char key) { return in8(COM1 + 5) & 1 && in8(COM1) == (uint8_t)key; }
+
 static void put_number(uint64_t value, uint32_t base)
 {
     char digits[20];

@@ -1,8 +1,9 @@
-# The guest that works and tells, beside which the others misbehave. Read after the Makefile.
+# Guests that work and tell, beside which others misbehave. Read after the Makefile.
 $(O)/tests/system/%.o: FLAGS = $(BARE_FLAGS)
 
-$(O)/tests/victim.elf: $(BARE_COMMON) $(O)/tests/system/victim.c.o guest/bare/link.ld
+$(O)/tests/witness.elf: $(BARE)/nvme.c.o $(BARE)/virtio.c.o
+$(O)/tests/victim.elf $(O)/tests/witness.elf: $(O)/tests/%.elf: $(BARE_COMMON) $(O)/tests/system/%.c.o guest/bare/link.ld
 	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $@ $(filter %.o,$^)
 
-system-guests: $(O)/tests/victim.elf
+system-guests: $(O)/tests/victim.elf $(O)/tests/witness.elf
 .PHONY: system-guests

@@ -1,0 +1,127 @@
+/* See nvme.h. */
+#include "nvme.h"
+#include "virtio.h"
+
+#define PCI_SLOTS   32u
+#define PCI_COMMAND 4u
+#define PCI_CLASS   8u
+#define PCI_BAR     16u
+#define PCI_CAPS    0x34u
+#define CAP_MSIX    17u
+#define CLASS_NVME  0x0108u
+#define USABLE      6u                         /* memory, bus master */
+#define MSIX_ENABLE (1u << 31)                 /* as bit of the capability's first dword */
+#define PATIENCE    2000000000ull              /* TSC ticks */
+#define ENABLE      (1u | 6u << 16 | 4u << 20) /* entries of 64 and 16 bytes (3.1.5) */
+#define READY       1u
+#define FATAL       2u
+#define IDENTIFY    6u
+#define GET_LOG     2u
+
+enum nvme_register { N_CAP = 0, N_CC = 0x14, N_CSTS = 0x1c, N_AQA = 0x24, N_ASQ = 0x28, N_ACQ = 0x30, N_BELLS = 0x1000 };
+
+static _Alignas(NVME_PAGE) struct nvme_command commands[NVME_QUEUE];
+static _Alignas(NVME_PAGE) volatile struct {
+    uint32_t result, reserved;
+    uint16_t head, queue, id, status; /* with the phase in bit 0 */
+} answers[NVME_PAGE / 16];
+
+static volatile uint32_t *at32(const struct nvme *n, uint64_t offset) { return (volatile uint32_t *)(n->registers + offset); }
+
+static void set64(const struct nvme *n, uint64_t offset, uint64_t value)
+{
+    *at32(n, offset) = (uint32_t)value;
+    *at32(n, offset + 4) = (uint32_t)(value >> 32);
+}
+
+static bool becomes(const struct nvme *n, uint32_t bit, uint32_t value)
+{
+    for (uint64_t end = rdtsc() + PATIENCE; rdtsc() < end;)
+        if ((*at32(n, N_CSTS) & bit) == value)
+            return true;
+    return false;
+}
+
+static uint32_t find_msix(uint32_t slot)
+{
+    uint32_t at = pci_read(slot, PCI_CAPS) & 0xfc;
+    while (at && (pci_read(slot, at) & 0xff) != CAP_MSIX)
+        at = pci_read(slot, at) >> 8 & 0xfc;
+    return at;
+}
+
+bool nvme_find(struct nvme *n)
+{
+    for (n->slot = 0; n->slot < PCI_SLOTS && pci_read(n->slot, PCI_CLASS) >> 16 != CLASS_NVME;)
+        n->slot++;
+    if (n->slot == PCI_SLOTS)
+        return false;
+    pci_write(n->slot, PCI_COMMAND, USABLE);
+    n->registers = (uint64_t)pci_read(n->slot, PCI_BAR + 4) << 32 | (pci_read(n->slot, PCI_BAR) & ~15u);
+    n->msix = find_msix(n->slot);
+    n->table = n->registers + (pci_read(n->slot, n->msix + 4) & ~7u);
+    return n->msix;
+}
+
+bool nvme_is_new(const struct nvme *n) { return *at32(n, N_CC) == 0 && *at32(n, N_CSTS) == 0; }
+
+bool nvme_start(struct nvme *n, uint64_t from, uint64_t to)
+{
+    *at32(n, N_CC) = 0;
+    if (!becomes(n, READY, 0))
+        return false;
+    for (uint32_t i = 0; i < NVME_QUEUE; i++)
+        answers[i].status = 0;
+    n->tail = n->head = 0;
+    *at32(n, N_AQA) = (NVME_QUEUE - 1) << 16 | (NVME_QUEUE - 1);
+    set64(n, N_ASQ, from ? from : (uintptr_t)commands);
+    set64(n, N_ACQ, to ? to : (uintptr_t)answers);
+    *at32(n, N_CC) = ENABLE;
+    return becomes(n, READY, READY);
+}
+
+struct nvme_command nvme_identify(uint64_t to, uint64_t rest)
+{
+    return (struct nvme_command){.opcode = IDENTIFY, .data = {to, rest}, .word = {1}};
+}
+
+struct nvme_command nvme_zero(uint64_t to) { return (struct nvme_command){.opcode = GET_LOG, .data = {to}, .word = {1}}; }
+
+void nvme_send(struct nvme *n, struct nvme_command command)
+{
+    commands[n->tail++ % NVME_QUEUE] = command;
+    barrier();
+    *at32(n, N_BELLS) = n->tail % NVME_QUEUE;
+}
+
+void nvme_take(struct nvme *n)
+{
+    n->head++;
+    *at32(n, N_BELLS + (4u << (*at32(n, N_CAP + 4) & 15))) = n->head % NVME_QUEUE;
+}
+
+/* The phase is 1 on the first way through the queue. */
+bool nvme_await(struct nvme *n, struct nvme_command command)
+{
+    uint32_t place = n->head % NVME_QUEUE, phase = (n->head / NVME_QUEUE + 1u) & 1;
+    nvme_send(n, command);
+    for (uint64_t end = rdtsc() + PATIENCE; (answers[place].status & 1) != phase;)
+        if (rdtsc() > end)
+            return false;
+    nvme_take(n);
+    return answers[place].status >> 1 == 0;
+}
+
+bool nvme_gave_up(const struct nvme *n) { return becomes(n, FATAL, FATAL); }
+
+void nvme_message(const struct nvme *n, uint32_t i, uint64_t address, uint32_t data)
+{
+    volatile uint32_t *entry = (volatile uint32_t *)n->table + (size_t)4 * i;
+    entry[3] = 1; /* masked, as long as it is half written */
+    entry[0] = (uint32_t)address;
+    entry[1] = (uint32_t)(address >> 32);
+    entry[2] = data;
+    entry[3] = 0;
+}
+
+void nvme_messages_on(const struct nvme *n) { pci_write(n->slot, n->msix, MSIX_ENABLE); }
