@@ -106,9 +106,9 @@ def test_who_did_it_is_told(attack):
     only what the others here see tells that nothing arrived. QEMU's VT-d does not say who sends a message that is data."""
     lines = attack.blocked(attack.lines)
     own = [line for line in lines if re.search(r"rid=01:00.0 address=\S+ reason=\d+ vm=attacker$", line)]
-    messages = [line for line in lines if f"address=0x{ENTRY << 12:x} reason=33 " in line]
-    assert sorted(own + messages) == sorted(lines)
-    assert bool(messages) == attack.intel
+    messages = [line for line in lines if re.search(r"rid=ff:1f.7 address=\S+ reason=3[34] vm=-$", line)]
+    assert sorted(own + messages) == sorted(lines), "\n".join(lines)
+    assert any(f"address=0x{ENTRY << 12:x} reason=33 " in line for line in messages) == attack.intel
     for place in PLACES:
         assert any(f"address=0x{place:x} " in line for line in own) == attack.intel, lines
 
