@@ -19,7 +19,6 @@
 #define SUBHANDLE      0x08u
 #define ENTRIES        0x400u        /* four times the kernel's table */
 #define PATIENCE       2000000000ull /* TSC ticks */
-#define SIGNATURE      0x72696148u   /* Hair */
 
 /* The vectors that this guest asks for: what completions raise, what only a forged message can raise, a forged table's. */
 enum { OWN = 0x50, FORGED = 0x51, TABLE = 0x52, BELOW = 32 };
@@ -246,14 +245,6 @@ static void attack_all(void)
     works();
 }
 
-static void leave(void)
-{
-    out8(PORT_MODE, 1);
-    while (cpuid(CPUID_HAIRLINE).ebx == SIGNATURE)
-        ;
-    alone = true;
-}
-
 static void prepare(void)
 {
     char iommu[8] = "";
@@ -276,7 +267,9 @@ void attack_dma(void)
     attack_all();
     guest_print("dma: done what a VMM can see\n");
     wait_for_key();
-    leave();
+    guest_leave();
+    interrupts_on();
+    alone = true;
     works();
     attack_all();
     nvme_start(&device, GUEST_MEMORY, places[1]);
