@@ -65,12 +65,9 @@ syscall_entry:
     je reply_entry
     mov %rsp, %gs:SCRATCH
     mov %gs:CURRENT, %rsp
-    mov %rbx, EC_rbx(%rsp)
-    mov %rbp, EC_rbp(%rsp)
-    mov %r12, EC_r12(%rsp)
-    mov %r13, EC_r13(%rsp)
-    mov %r14, EC_r14(%rsp)
-    mov %r15, EC_r15(%rsp)
+    .irp r, rbx, rbp, r12, r13, r14, r15
+    mov %\r, EC_\r(%rsp)
+    .endr
     mov %rcx, EC_rip(%rsp)
     mov %r11, EC_rflags(%rsp)
     mov %gs:SCRATCH, %rcx
@@ -126,17 +123,9 @@ resume:
 return_short:
     mov EC_rip(%rbx), %rcx
     mov EC_rflags(%rbx), %r11
-    mov EC_rax(%rbx), %rax
-    mov EC_rdx(%rbx), %rdx
-    mov EC_rsi(%rbx), %rsi
-    mov EC_rdi(%rbx), %rdi
-    mov EC_rbp(%rbx), %rbp
-    mov EC_r12(%rbx), %r12
-    mov EC_r13(%rbx), %r13
-    mov EC_r14(%rbx), %r14
-    mov EC_r15(%rbx), %r15
-    mov EC_rsp(%rbx), %rsp
-    mov EC_rbx(%rbx), %rbx
+    .irp r, rax, rdx, rsi, rdi, rbp, r12, r13, r14, r15, rsp, rbx
+    mov EC_\r(%rbx), %\r
+    .endr
     xor %r8d, %r8d
     xor %r9d, %r9d
     xor %r10d, %r10d

@@ -2,7 +2,6 @@
  * AMD SVM: the VMCB of each vCPU, what is intercepted, what is to be done before
  * it runs. Own core for everything that touches a running vCPU.
  */
-#include <alone.h>
 #include <apic.h>
 #include <cap.h>
 #include <core.h>

@@ -27,6 +27,12 @@ static const struct {
     [EXIT_XSETBV - EXIT_FIRST] = {EVENT_XSETBV, 3},
 };
 
+static void go_on(struct vmcb *v, uint64_t rip)
+{
+    v->rip = rip;
+    v->shadow = 0;
+}
+
 /* The row that answers (leaf, subleaf), found from the leaf's first row; a row of zeros if there is none. */
 static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uint32_t subleaf)
 {
@@ -50,8 +56,7 @@ static void answer_cpuid(struct ec *ec, struct vmcb *v)
     ec->regs.rbx = r->ebx;
     ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && v->cr4 & CR4_OSXSAVE ? 1u << 27 : 0);
     ec->regs.rdx = r->edx;
-    v->rip += 2;
-    v->shadow = 0;
+    go_on(v, v->rip + 2);
 }
 
 /* Codes outside the table. */
@@ -84,12 +89,6 @@ static void engaged_exit(struct ec *ec, struct vmcb *v)
         cpu_irq_window();
     else
         ipc_event(ec, event);
-}
-
-static void go_on(struct vmcb *v, uint64_t rip)
-{
-    v->rip = rip;
-    v->shadow = 0;
 }
 
 /* A write to the ICR that the filter dealt with. */
