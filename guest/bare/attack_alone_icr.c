@@ -62,15 +62,20 @@ static void storm(bool engaged)
         }
 }
 
+static void storms(uint64_t passes, bool engaged)
+{
+    interrupts_on();
+    while (passes--)
+        storm(engaged);
+    interrupts_off();
+}
+
 static bool heard(void) { return taken[VECTOR] > 0 && taken[EXCEPTION_NMI] > 0; }
 
 void icr_engaged(uint64_t passes, uint64_t unused)
 {
     (void)unused;
-    interrupts_on();
-    while (passes--)
-        storm(true);
-    interrupts_off();
+    storms(passes, true);
     guest_print("attack_alone: icr: %s\n", heard() ? "ok" : "FAIL it does not even reach itself");
     taken[VECTOR] = taken[EXCEPTION_NMI] = 0;
 }
@@ -78,9 +83,6 @@ void icr_engaged(uint64_t passes, uint64_t unused)
 void act_icr(uint64_t passes, uint64_t unused)
 {
     (void)unused;
-    interrupts_on();
-    while (passes--)
-        storm(false);
-    interrupts_off();
+    storms(passes, false);
     expect(heard());
 }

@@ -14,8 +14,7 @@
 #define STEP           0x4000u       /* every fourth page */
 #define QUEUE_STEP     0x100000u     /* a queue elsewhere costs a reset */
 #define LAST_BYTES     512u          /* of a page: then the second PRP entry's turn comes */
-#define MESSAGES       0xfee00000ull
-#define REMAPPABLE     0x10u /* VT-d 5.1.2.2: the entry's number is in the address */
+#define REMAPPABLE     0x10u         /* VT-d 5.1.2.2: the entry's number is in the address */
 #define SUBHANDLE      0x08u
 #define ENTRIES        0x400u        /* four times the kernel's table */
 #define PATIENCE       2000000000ull /* TSC ticks */
@@ -45,8 +44,6 @@ static void on_interrupt(struct frame *f)
     count[f->vector]++;
     wrmsr(APIC_EOI, 0);
 }
-
-static uint64_t own_address(void) { return MESSAGES | rdmsr(APIC_ID) << 12; }
 
 static bool counts(uint32_t vector, uint32_t before)
 {
@@ -81,8 +78,8 @@ static void wipe(volatile uint8_t *page)
 /* ---- what it is for ---------------------------------------------------------- */
 static void set_table(void)
 {
-    nvme_message(&device, 0, own_address(), OWN);
-    nvme_message(&device, 1, own_address(), FORGED);
+    nvme_message(&device, 0, nvme_own_address(), OWN);
+    nvme_message(&device, 1, nvme_own_address(), FORGED);
     if (!alone)
         nvme_messages_on(&device);
 }
@@ -109,6 +106,8 @@ static void write_to(uint64_t address)
     nvme_await(&device, nvme_identify((uintptr_t)buffer + NVME_PAGE - LAST_BYTES, address));
 }
 
+static void write_zero(uint64_t address) { nvme_await(&device, nvme_zero(address)); }
+
 /* Until somebody types `g`: root reads one record of the IOMMU's in a second, and more do not fit. Once without a VMM. */
 static void insist(void (*attack)(uint64_t), uint64_t address)
 {
@@ -124,7 +123,7 @@ static void data_elsewhere(void)
     for (uint32_t i = 0; i < PLACES; i++)
         insist(write_to, places[i]);
     for (uint64_t at = GUEST_MEMORY; at < MACHINE_MEMORY; at += STEP)
-        nvme_await(&device, nvme_zero(at));
+        write_zero(at);
     CHECK("data elsewhere leave it as it was", untouched((volatile uint8_t *)NVME_LOOT));
 }
 
@@ -157,8 +156,8 @@ static void forge_entries(uint32_t flags)
 {
     uint32_t before = count[FORGED];
     for (uint32_t h = 0; h < ENTRIES; h++)
-        nvme_await(&device, nvme_zero(MESSAGES | REMAPPABLE | flags | h << 5));
-    nvme_await(&device, nvme_zero(MESSAGES | REMAPPABLE | flags | 0x7fff << 5 | 1 << 2));
+        write_zero(NVME_MESSAGES | REMAPPABLE | flags | h << 5);
+    write_zero(NVME_MESSAGES | REMAPPABLE | flags | 0x7fff << 5 | 1 << 2);
     CHECK("one message that it forged is its own", counts(FORGED, before) && count[FORGED] == before + 1);
 }
 
@@ -168,7 +167,7 @@ static bool message_is_refused(uint64_t core, uint32_t what)
 {
     struct nvme_command command = nvme_identify((uintptr_t)buffer, 0);
     command.id = (uint16_t)what;
-    bool started = nvme_start(&device, 0, MESSAGES | core << 12);
+    bool started = nvme_start(&device, 0, NVME_MESSAGES | core << 12);
     nvme_send(&device, command);
     return started && nvme_gave_up(&device);
 }
@@ -185,8 +184,6 @@ static void forge_data(void)
     CHECK("messages of its own making are refused", refused);
 }
 
-static void write_zero(uint64_t address) { nvme_await(&device, nvme_zero(address)); }
-
 static void forge(void)
 {
     if (!intel) {
@@ -196,14 +193,15 @@ static void forge(void)
         forge_entries(SUBHANDLE);
     }
     works();
-    insist(write_zero, MESSAGES | REMAPPABLE | (ENTRIES - 1) << 5);
+    insist(write_zero, NVME_MESSAGES | REMAPPABLE | (ENTRIES - 1) << 5);
     CHECK("no interrupt that it did not ask for", none_strange());
 }
 
 /* ---- a forged table ---------------------------------------------------------------- */
 /* Cores 0 and 2, all, by logical IDs; where no messages go: the kernel's memory, an IOMMU, above 4 GiB. */
-static const uint64_t receivers[] = {MESSAGES,     MESSAGES | 2 << 12, MESSAGES | 0xff << 12, MESSAGES | 0xff << 12 | 4,
-                                     GUEST_MEMORY, 0xfed90000,         1ull << 32 | MESSAGES};
+static const uint64_t receivers[] = {
+    NVME_MESSAGES, NVME_MESSAGES | 2 << 12,   NVME_MESSAGES | 0xff << 12, NVME_MESSAGES | 0xff << 12 | 4, GUEST_MEMORY,
+    0xfed90000,    1ull << 32 | NVME_MESSAGES};
 /* A vector; none; NMI, INIT, SMI, ExtINT; level-triggered. */
 static const uint32_t data[] = {TABLE, 2, 14, 0x400, 0x500, 0x200, 0x700, 0xc000 | TABLE};
 

@@ -61,6 +61,8 @@ bool guest_option(const char *key, char *value, size_t size);
 void __attribute__((noreturn)) guest_exit(uint32_t value);
 
 void guest_apic_enable(void);
+/* A handler: ends the interrupt, no more. */
+void guest_eoi(struct frame *f);
 /* leave.c: have the VMM of a dedicated guest leave; returns when it is gone, and COM1 with it. */
 void guest_leave(void);
 /* xorshift; seeded by seed=N on the command line. */

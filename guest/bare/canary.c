@@ -33,12 +33,6 @@ static void wrong(uint32_t what, uint64_t detail)
 
 static void on_trap(struct frame *f) { wrong(WRONG_TRAP + (uint32_t)f->vector, f->rip); }
 
-static void on_timer(struct frame *f)
-{
-    (void)f;
-    wrmsr(APIC_EOI, 0);
-}
-
 static uint64_t pattern(uint64_t address) { return address * STEP ^ address >> 3; }
 
 static void fill(void)
@@ -78,7 +72,7 @@ void guest_main(void)
     guest_trap_stack();
     guest_apic_enable();
     for (uint32_t v = 0; v < 256; v++)
-        guest_handler[v] = v == TIMER ? on_timer : on_trap;
+        guest_handler[v] = v == TIMER ? guest_eoi : on_trap;
     fill();
     guest_print("canary: at work\n");
     silent = guest_option("leave", leave, sizeof(leave));

@@ -14,16 +14,10 @@
 /* The leaf is the VMM's: where it is gone, so is the VMM. */
 static bool has_vmm(void) { return cpuid(CPUID_HAIRLINE).ebx == SIGNATURE; }
 
-static void on_wake(struct frame *f)
-{
-    (void)f;
-    wrmsr(APIC_EOI, 0);
-}
-
 void guest_leave(void)
 {
     void (*kept)(struct frame *) = guest_handler[WAKE];
-    guest_handler[WAKE] = on_wake;
+    guest_handler[WAKE] = guest_eoi;
     wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
     wrmsr(APIC_LVT_TIMER, WAKE);
     out8(PORT_MODE, 1);

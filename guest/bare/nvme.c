@@ -1,12 +1,8 @@
 /* See nvme.h. */
 #include "nvme.h"
-#include "virtio.h"
+#include "pci.h"
 
-#define PCI_SLOTS   32u
-#define PCI_COMMAND 4u
 #define PCI_CLASS   8u
-#define PCI_BAR     16u
-#define PCI_CAPS    0x34u
 #define CAP_MSIX    17u
 #define CLASS_NVME  0x0108u
 #define USABLE      6u                         /* memory, bus master */
@@ -42,14 +38,6 @@ static bool becomes(const struct nvme *n, uint32_t bit, uint32_t value)
     return false;
 }
 
-static uint32_t find_msix(uint32_t slot)
-{
-    uint32_t at = pci_read(slot, PCI_CAPS) & 0xfc;
-    while (at && (pci_read(slot, at) & 0xff) != CAP_MSIX)
-        at = pci_read(slot, at) >> 8 & 0xfc;
-    return at;
-}
-
 bool nvme_find(struct nvme *n)
 {
     for (n->slot = 0; n->slot < PCI_SLOTS && pci_read(n->slot, PCI_CLASS) >> 16 != CLASS_NVME;)
@@ -57,10 +45,11 @@ bool nvme_find(struct nvme *n)
     if (n->slot == PCI_SLOTS)
         return false;
     pci_write(n->slot, PCI_COMMAND, USABLE);
-    n->registers = (uint64_t)pci_read(n->slot, PCI_BAR + 4) << 32 | (pci_read(n->slot, PCI_BAR) & ~15u);
-    n->msix = find_msix(n->slot);
+    bool memory;
+    n->registers = pci_bar(n->slot, 0, &memory);
+    n->msix = pci_capability(n->slot, CAP_MSIX, 0);
     n->table = n->registers + (pci_read(n->slot, n->msix + 4) & ~7u);
-    return n->msix;
+    return memory && n->msix;
 }
 
 bool nvme_is_new(const struct nvme *n) { return *at32(n, N_CC) == 0 && *at32(n, N_CSTS) == 0; }

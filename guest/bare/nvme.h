@@ -16,6 +16,10 @@
 #define GUEST_MEMORY 0x800000u
 #define NVME_LOOT    0x700000u
 
+/* Where a write is an interrupt message (APM2 16.1, MSI), and the one of them that goes to this core. */
+#define NVME_MESSAGES 0xfee00000ull
+static inline uint64_t nvme_own_address(void) { return NVME_MESSAGES | rdmsr(APIC_ID) << 12; }
+
 struct nvme_command {
     uint8_t opcode, flags;
     uint16_t id;

@@ -187,6 +187,12 @@ void guest_exit(uint32_t value)
         __asm__ volatile("cli; hlt");
 }
 
+void guest_eoi(struct frame *f)
+{
+    (void)f;
+    wrmsr(APIC_EOI, 0);
+}
+
 void guest_apic_enable(void)
 {
     out8(PIC1_MASK, 0xff);

@@ -1,42 +1,18 @@
-/*
- * PCI by ports CF8h/CFCh (PCI 3.0, 3.2.2.3.2) and the polled virtio driver.
- */
+/* The polled virtio driver. */
 #include "virtio.h"
 
-#define PCI_ADDRESS       0xcf8
-#define PCI_DATA          0xcfc
-#define PCI_ENABLE        0x80000000u
-#define PCI_SLOTS         32u
-#define PCI_COMMAND       4u
-#define PCI_BAR           16u
-#define PCI_CAPS          0x34u
 #define CAP_VENDOR        9u
 #define CAP_COMMON        1u
 #define CAP_NOTIFY        2u
-#define CAPS_MAX          32u
 #define VIRTIO_ID         0x10401af4u   /* device 1040h + type, vendor 1AF4h */
 #define FEATURE_VERSION_1 1u            /* bit 32 */
 #define PATIENCE          2000000000ull /* TSC ticks */
 
-uint32_t pci_read(uint32_t slot, uint32_t offset)
-{
-    out32(PCI_ADDRESS, PCI_ENABLE | slot << 11 | (offset & 0xfc));
-    return in32(PCI_DATA);
-}
-
-void pci_write(uint32_t slot, uint32_t offset, uint32_t value)
-{
-    out32(PCI_ADDRESS, PCI_ENABLE | slot << 11 | (offset & 0xfc));
-    out32(PCI_DATA, value);
-}
-
 static struct virtio_area bar_area(uint32_t slot, uint32_t bar, uint32_t offset)
 {
-    uint32_t low = pci_read(slot, PCI_BAR + 4 * bar);
-    if (low & 1)
-        return (struct virtio_area){.memory = false, .base = (low & ~3u) + offset};
-    uint64_t high = (low & 6) == 4 ? pci_read(slot, PCI_BAR + 4 * bar + 4) : 0;
-    return (struct virtio_area){.memory = true, .base = (high << 32 | (low & ~15u)) + offset};
+    struct virtio_area area;
+    area.base = pci_bar(slot, bar, &area.memory) + offset;
+    return area;
 }
 
 /* Vendor capability: id, next, length, type; bar; offset; length; notify's multiplier (virtio 4.1.4). */
@@ -54,12 +30,10 @@ static void read_capability(struct virtio_device *d, uint32_t cap)
 
 static void read_capabilities(struct virtio_device *d)
 {
-    uint32_t cap = pci_read(d->slot, PCI_CAPS) & 0xfc;
-    for (uint32_t i = 0; cap && i < CAPS_MAX; i++) {
-        uint32_t header = pci_read(d->slot, cap);
-        if ((header & 0xff) == CAP_VENDOR)
-            read_capability(d, cap);
-        cap = header >> 8 & 0xfc;
+    uint32_t cap = pci_capability(d->slot, CAP_VENDOR, 0);
+    for (uint32_t i = 0; cap && i < PCI_CAPABILITIES; i++) {
+        read_capability(d, cap);
+        cap = pci_capability(d->slot, CAP_VENDOR, cap);
     }
 }
 

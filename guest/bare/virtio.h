@@ -6,7 +6,7 @@
 #ifndef GUEST_VIRTIO_H
 #define GUEST_VIRTIO_H
 
-#include "bare.h"
+#include "pci.h"
 
 enum virtio_type { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3 };
 #define VIRTIO_FAILED    0x80u
@@ -64,9 +64,6 @@ struct virtio_ring {
     uint16_t queue;
     uint16_t notify_offset;
 };
-
-uint32_t pci_read(uint32_t slot, uint32_t offset);
-void pci_write(uint32_t slot, uint32_t offset, uint32_t value);
 
 /* The first device of that type on bus 0; false: there is none. */
 bool virtio_find(enum virtio_type type, struct virtio_device *d);

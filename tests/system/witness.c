@@ -7,12 +7,9 @@
  */
 #include <guest/bare/nvme.h>
 
-#define COM1     0x3f8
-#define READY    1                          /* line status: a byte was received */
 #define FROM     0x200000u                  /* behind its image */
 #define TO       (GUEST_MEMORY - NVME_PAGE) /* what its own controller writes is behind that */
 #define ENTRIES  16u
-#define MESSAGES 0xfee00000ull
 #define PATIENCE 2000000000ull /* TSC ticks */
 
 enum { OWN = 0x61, NMI = 2 };
@@ -43,7 +40,7 @@ static void prepare(void)
 static void take_messages(void)
 {
     for (uint32_t i = 0; i < ENTRIES; i++)
-        nvme_message(&device, i, MESSAGES | rdmsr(APIC_ID) << 12, OWN);
+        nvme_message(&device, i, nvme_own_address(), OWN);
     nvme_messages_on(&device);
 }
 
