@@ -185,13 +185,18 @@ static bool end_guest(uint32_t g)
     return ok;
 }
 
+static bool becomes_set(const volatile uint64_t *word)
+{
+    for (uint64_t end = tsc() + PATIENCE; !*word && tsc() < end;)
+        rest(2000);
+    return *word;
+}
+
 static bool leave(uint32_t g, enum after policy)
 {
     if (disengage(A_GUEST + g, policy, END_PORT, 1) != OK)
         return false;
-    for (uint64_t end = tsc() + PATIENCE; !stat_of(g * VCPUS)->left && tsc() < end;)
-        rest(2000);
-    return stat_of(g * VCPUS)->left;
+    return becomes_set(&stat_of(g * VCPUS)->left);
 }
 
 static uint64_t exits_of(uint32_t g)
@@ -306,9 +311,7 @@ static bool send_all(uint32_t mode, bool alone)
         *hold = 0xfeeb; /* jmp . until it has left */
     ok = ok && run(0, 0) == OK;
     if (alone) {
-        for (uint64_t end = tsc() + PATIENCE; !stat_of(0)->first && tsc() < end;)
-            rest(2000);
-        ok = ok && leave(0, AFTER_STRICT);
+        ok = ok && becomes_set(&stat_of(0)->first) && leave(0, AFTER_STRICT);
         *hold = first;
     }
     ok = ok && is("done", wait_done(0, 1), true) && nobody_heard();
@@ -406,12 +409,7 @@ static const struct forbidden {
 }
 
 /* A guest without a VMM has ended, and its core stays where it is. */
-static bool wait_end(uint32_t g)
-{
-    for (uint64_t end = tsc() + PATIENCE; !stat_of(g * VCPUS)->end_code && tsc() < end;)
-        rest(2000);
-    return stat_of(g * VCPUS)->end_code;
-}
+static bool wait_end(uint32_t g) { return becomes_set(&stat_of(g * VCPUS)->end_code); }
 
 /* Strict: each ends the guest, and the record says by what. */
 static bool ends(const struct forbidden *f)

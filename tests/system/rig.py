@@ -31,10 +31,10 @@ def linux(name, kernel="debian", **keys):
     return {"name": name, "kernel": kernel, "initrd": "debian", "cmdline": "console=ttyS0 quiet", "memory": "256M", **keys}
 
 
-def write_plan(folder, vms, cores=2, memory="1G"):
+def write_plan(folder, vms, cores=2, memory="1G", **machine):
     """Plans are YAML, of which JSON is a part."""
     path = folder / "plan.yaml"
-    path.write_text(json.dumps({"machine": {"cores": cores, "memory": memory}, "vms": vms}, indent=1))
+    path.write_text(json.dumps({"machine": {"cores": cores, "memory": memory, **machine}, "vms": vms}, indent=1))
     return path
 
 

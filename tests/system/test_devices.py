@@ -127,20 +127,14 @@ MACHINE = {"iommu": "intel", "devices": [{"igb": {}}, {"nvme": "ext4:8M"}]}
     ],
 )
 def test_refused(tmp_path, vms, why):
-    plan = rig.write_plan(tmp_path, vms, cores=3)
-    text = json.loads(plan.read_text())
-    text["machine"] |= MACHINE
-    plan.write_text(json.dumps(text))
+    plan = rig.write_plan(tmp_path, vms, cores=3, **MACHINE)
     run = rig.Batch(tmp_path, plan)
     assert run.code == 1
     assert f"hairline| plan: {why}\nhairline| nothing was started" in run.output.replace("\r", "")
 
 
 def test_refused_without_its_group(tmp_path):
-    plan = rig.write_plan(tmp_path, [alone("a", "00:06.1")])
-    text = json.loads(plan.read_text())
-    text["machine"]["iommu"] = "intel"
-    plan.write_text(json.dumps(text))
+    plan = rig.write_plan(tmp_path, [alone("a", "00:06.1")], iommu="intel")
     null = ["-drive", "if=none,id=a,file=null-co://,format=raw", "-drive", "if=none,id=b,file=null-co://,format=raw"]
     pair = ["-device", "nvme,drive=a,serial=1,addr=6.0,multifunction=on", "-device", "nvme,drive=b,serial=2,addr=6.1"]
     run = rig.Batch(tmp_path, plan, qemu=[*null, *pair])
@@ -158,10 +152,7 @@ def test_nvme_of_its_own(tmp_path, iommu):
     subprocess.run(["/sbin/mke2fs", "-qF", "-t", "ext4", "-d", folder, disk], check=True)
     vm = rig.linux("db", initrd="debian-net", mode="dedicated", cores=[1], devices=["nvme/0"], disengage="never")
     vm["cmdline"] += " hairline.role=nvme hairline.work=1"
-    plan = rig.write_plan(tmp_path, [vm])
-    text = json.loads(plan.read_text())
-    text["machine"]["iommu"] = iommu
-    plan.write_text(json.dumps(text))
+    plan = rig.write_plan(tmp_path, [vm], iommu=iommu)
     run = rig.Live(plan, qemu=[word.format(disk=disk) for word in DISK])
     try:
         for life in range(2):
@@ -182,10 +173,7 @@ def test_virtual_function(tmp_path, iommu):
     for i, (vm, device) in enumerate(zip(vms, ("network-vf/1", "network/0"))):
         vm["devices"] = [device]
         vm["cmdline"] += f" hairline.role={vm['name']} hairline.ip=10.0.2.{15 + i}/24"
-    plan = rig.write_plan(tmp_path, vms, cores=3, memory="2G")
-    text = json.loads(plan.read_text())
-    text["machine"] |= {"iommu": iommu, "devices": [{"igb": {}}]}
-    plan.write_text(json.dumps(text))
+    plan = rig.write_plan(tmp_path, vms, cores=3, memory="2G", iommu=iommu, devices=[{"igb": {}}])
     run = rig.Live(plan)
     try:
         run.expect(r"^service\| .*CHECK virtual-functions ok")
