@@ -22,7 +22,7 @@ enum call {
     CALL_SM_UP,       /* (sm)                                                  */
     CALL_SM_DOWN,     /* (sm, deadline)               deadline in TSC ticks, 0 = none */
     CALL_EC_RECALL,   /* (ec)                         make a vCPU exit soon    */
-    CALL_PD_CREATE,   /* (dst|payer<<16|sys<<32, kind|flags<<8, frames, objects) */
+    CALL_PD_CREATE,   /* (dst|payer<<16|sys<<32, kind|flags<<8|cores<<32, frames, objects) */
     CALL_EC_CREATE,   /* (dst|pd<<16|core<<32|kind<<48, utcb, events, entry, sp) */
     CALL_SC_CREATE,   /* (dst|sys<<16|ec<<32, priority, budget, period)        */
     CALL_PT_CREATE,   /* (dst|payer<<16|ec<<32, entry, mtd, id)                */
@@ -98,6 +98,8 @@ enum right {
 
 enum pd_kind { PD_HOST, PD_GUEST };
 enum pd_flag { PD_PORTS = 1 }; /* all I/O ports; needs a SYS capability with SYS_PORTS */
+/* Beside the flags: the cores on which the PD may have ECs, a bit each; 0: all of its payer's. */
+#define PD_CORES(mask) ((uint64_t)(mask) << 24)
 
 enum ec_kind {
     EC_THREAD,  /* runs on a scheduling context of its own, from `entry`     */

@@ -23,6 +23,7 @@ void core_first_resume(void) __attribute__((noreturn));
 void core_main_ap(void) __attribute__((noreturn));
 
 _Static_assert(__builtin_offsetof(struct core, attention) == 48 && __builtin_offsetof(struct core, doorbell) == 49, "entry.S");
+_Static_assert(__builtin_offsetof(struct core, outside) == 50, "entry.S");
 _Static_assert(__builtin_offsetof(struct ec, regs) == 16 && __builtin_offsetof(struct regs, rsp) == 136, "entry.S");
 _Static_assert(CALL_PT_REPLY == 2 && CALL_PD_CREATE == 6 && STATE_READY == 2 && __builtin_offsetof(struct ec, state) == 172, "entry.S");
 _Static_assert(WAY_SYSRET == 0 && WAY_IRET == 1 && WAY_GUEST == 2, "entry.S");
@@ -79,9 +80,9 @@ static void let_go(struct core *c)
         vcpu_unload(c);
     core_leave_space(c);
     if (sync_purge >> c->number & 1) {
+        sched_purge();
         if (c->reclaim)
             reclaim(c);
-        sched_purge();
     }
     c->attention = 1; /* whoever goes on gets its space again */
 }
@@ -96,12 +97,6 @@ void core_sync_poll(void)
     __atomic_store_n(&c->sync_done, wanted, __ATOMIC_RELEASE);
 }
 
-bool core_left(const struct core *c)
-{
-    const struct ec *owner = c->owner;
-    return owner && owner->own == OWN_LEFT;
-}
-
 /* An interrupt would be the guest's where the core is a vCPU's own. */
 static void ring(struct core *c)
 {
@@ -111,35 +106,54 @@ static void ring(struct core *c)
     apic_send(c->apic_id, owned ? SEND_NMI : VECTOR_IPI);
 }
 
+uint32_t core_users(const struct pd *pd)
+{
+    uint32_t mask = pd->cores;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the table was written before a core's use of it is looked at */
+    for (uint32_t i = 0; i < core_count; i++)
+        mask |= (uint32_t)(cores[i].cr3 == pd->table_pa) << i;
+    return mask;
+}
+
 /* Rings again now and then: an NMI that comes after a core looked at its doorbell on the way to a thread is noted,
    but answered only when the thread enters the kernel, and a thread of such a core has no interrupts. */
-static void await(struct core *c)
+static void await(struct core *c, bool called)
 {
     enum { PATIENCE = 4096 };
+    const uint64_t limit = cpu_tsc() + (1ull << 33); /* 2 to 8 s: no call takes so long */
     for (uint32_t n = 1; __atomic_load_n(&c->sync_done, __ATOMIC_ACQUIRE) != c->sync_wanted; n++) {
+        if (!called && __atomic_load_n(&c->outside, __ATOMIC_ACQUIRE))
+            return;
         cpu_relax();
-        if (n % PATIENCE == 0)
+        if (n % PATIENCE)
+            continue;
+        if (called)
             ring(c);
+        if (n > 1u << 20 && cpu_tsc() > limit)
+            kernel_panic("a core does not answer: its number", c->number, 0);
     }
 }
 
 void core_sync(uint32_t purge, uint32_t flush)
 {
-    struct core *self = cpu_core();
+    uint32_t self = cpu_core()->number, called = purge | flush, waiting = 0;
     sync_purge = purge;
     sync_flush = flush;
-    if (flush)
-        iommu_flush(); /* before a core drops the interrupts that it still has */
+    if (flush & SYNC_HOST)
+        iommu_flush();                       /* before a core drops the interrupts that it still has */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* what is dead is marked before this core looks who is outside */
     for (uint32_t i = 0; i < core_count; i++) {
-        if (&cores[i] == self || (core_left(&cores[i]) && !((purge | flush) >> i & 1)))
+        if (i == self || (!(called >> i & 1) && cores[i].outside))
             continue;
+        waiting |= 1u << i;
         __atomic_fetch_add(&cores[i].sync_wanted, 1, __ATOMIC_RELEASE);
-        ring(&cores[i]);
+        if (called >> i & 1)
+            ring(&cores[i]);
     }
-    let_go(self);
-    for (uint32_t i = 0; i < core_count; i++)
-        if (&cores[i] != self)
-            await(&cores[i]);
+    if (called >> self & 1)
+        let_go(&cores[self]);
+    for (; waiting; waiting &= waiting - 1)
+        await(&cores[__builtin_ctz(waiting)], called >> __builtin_ctz(waiting) & 1);
 }
 
 void core_post(struct ec *ec)
@@ -185,6 +199,13 @@ void core_give(struct ec *ec)
     core_sync(0, 0); /* nobody rings with an interrupt after this */
 }
 
+void core_idle(bool interrupts)
+{
+    cpu_core()->outside = 1;
+    cpu_idle(interrupts);
+    core_come_in();
+}
+
 static void answer_doorbell(struct core *c)
 {
     c->doorbell = 0; /* before it looks: what comes later rings again */
@@ -202,7 +223,7 @@ void core_attention(void)
         sched_pick();
         if (c->current || c->attention || c->doorbell)
             return;
-        cpu_idle(!core_owned(c));
+        core_idle(!core_owned(c));
     }
 }
 

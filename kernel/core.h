@@ -30,6 +30,7 @@ struct core {
     uint64_t host_vmcb_pa; /* 40: the kernel's own FS..SYSENTER state, for VMLOAD */
     uint8_t attention;     /* 48: call core_attention() before going back to user or guest */
     uint8_t doorbell;      /* 49: the same: another core wants this one; it is set before its NMI is sent */
+    uint8_t outside;       /* 50: in user or guest mode, or idle: it holds no pointer to any object (core_sync) */
 
     uint8_t number;
     volatile uint8_t reclaim; /* its owner is dead and out of all queues */
@@ -59,13 +60,17 @@ extern volatile uint32_t core_count; /* cores online; graph lock to change */
 void graph_lock(void);
 void graph_unlock(void);
 
-#define SYNC_HOST (1u << 31) /* a flush mask that names no core */
+#define SYNC_HOST (1u << 31) /* a flush mask that names no core, but the IOMMUs */
 
-/* Every core leaves the kernel once (this one as it is), takes its inbox, flushes its host TLB, and drops
-   what is dead: from its queues if its bit in `purge` is set. `flush`: cores that drop guests' translations, too;
-   unless it is 0, IOMMUs drop all of theirs. After it no core holds a pointer that it read before. A core whose
-   guest has disengaged holds none but its guest's own, and is let alone unless one of the masks names it. Graph lock. */
+/* After it no core holds a pointer that it read before: each that was in the kernel has left it or has waited for the
+   graph lock. Only the cores that a mask names are interrupted: they take their inbox, leave every user space, and
+   `purge`: drop what is dead from their queues; `flush`: drop guests' translations. With SYNC_HOST the IOMMUs drop
+   all of theirs, too. A core that does not answer ends the machine with a word: its TLB may still hold what is to be
+   freed. Graph lock. */
 void core_sync(uint32_t purge, uint32_t flush);
+/* The cores that may hold translations of `pd`'s table, a bit each: a guest's vCPUs are there, or a host space is in
+   use. After the table was changed: who loads it from now on sees the change. Graph lock. */
+uint32_t core_users(const struct pd *pd);
 void core_sync_poll(void);
 
 /* Set up this core's descriptor tables, control registers, APIC and SVM. */
@@ -82,8 +87,10 @@ void core_give(struct ec *ec);
 void core_leave_space(struct core *c);
 /* Are this core's interrupts a guest's, or were they one's until now? Any core. */
 static inline bool core_owned(const struct core *c) { return c->owner || c->reclaim; }
-/* Has the guest on this core disengaged? */
-bool core_left(const struct core *c);
+/* Wait for an interrupt, if they are let in, or an NMI. Own core, which runs nothing. */
+void core_idle(bool interrupts);
+/* What entry.S does on each way in, for an interrupt of an idle core. Own core. */
+static inline void core_come_in(void) { __atomic_exchange_n(&cpu_core()->outside, 0, __ATOMIC_SEQ_CST); }
 
 /* Have `ec`'s core look at it: wake it, or take its hazards. Any core. */
 void core_post(struct ec *ec);
@@ -93,6 +100,7 @@ void core_take_inbox(void);
 /* entry.S calls this when `attention` is set, with interrupts off. Sets `current`. */
 void core_attention(void);
 
+/* A last word on the serial line, then the machine is reset: no VM may go on beside a kernel that does not. */
 void kernel_panic(const char *what, uint64_t vector, uint64_t rip) __attribute__((noreturn));
 
 #endif

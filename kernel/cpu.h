@@ -163,10 +163,13 @@ static inline void cpu_irq_window(void) { __asm__ volatile("sti; nop; cli" : : :
 /* Until an interrupt, if they are let in, or an NMI; at once if one came since this core looked at its doorbell (entry.S). */
 void core_wait(bool interrupts);
 static inline void cpu_idle(bool interrupts) { core_wait(interrupts); }
-static inline void __attribute__((noreturn)) cpu_halt(void)
+/* The chipset's reset register, port CF9h; where there is none, an exception without a gate (APM2 8.2.9). */
+static inline void __attribute__((noreturn)) cpu_reset(void)
 {
+    const uint64_t no_table[2] = {0};
+    cpu_outb(0xcf9, 6);
     for (;;)
-        __asm__ volatile("cli; hlt");
+        __asm__ volatile("lidt %0; int3" : : "m"(no_table));
 }
 static inline void cpu_zero_page(void *page)
 {

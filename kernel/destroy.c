@@ -1,68 +1,71 @@
 /*
  * The end of objects. Three steps: mark all that must go (nothing new starts on
- * it), have every core drop it (core_sync), give every byte back to who paid.
- * Graph lock throughout. Bounded by the table's size.
+ * it), have the cores that have it drop it (core_sync), give every byte back to
+ * who paid. Graph lock throughout. Bounded by what falls; a PD's end by the table's size.
  */
 #include <cap.h>
 #include <core.h>
 #include <dv.h>
 #include <ec.h>
+#include <ipc.h>
 #include <mr.h>
 #include <pd.h>
 #include <pool.h>
 #include <sm.h>
 
-static uint16_t dead[OBJECTS]; /* what goes in this call, by index */
-static uint32_t dead_count;
+uint16_t dead[OBJECTS];
+uint32_t dead_count;
 
-static void kill(struct object *o)
+static void kill(void *object)
 {
+    struct object *o = object;
+    if (!o || o->head.dead)
+        return;
     o->head.dead = 1;
     dead[dead_count++] = object_index(o);
 }
 
-/* Does `o` fall because of something that is dead already? */
-static bool falls(const struct object *o)
+/* A PD takes what it owns with it, an EC its SC and portals, the time of a whole core its vCPU, which cannot run where
+   others do any more. Only a PD's end searches the table. */
+static void kill_dependents(const struct object *o)
 {
-    if (objects[o->head.owner].head.dead)
-        return true;
-    switch (o->head.type) {
-    case OBJ_SC: return o->sc.home->head.dead;
-    case OBJ_EC: return o->ec.own && o->ec.sc->head.dead; /* it cannot run where others do any more */
-    case OBJ_PT: return o->pt.ec->head.dead;
-    default: return false;
-    }
+    if (o->head.type == OBJ_PD)
+        for (uint32_t i = 2; i < OBJECTS; i++)
+            if (objects[i].head.type != OBJ_NONE && objects[i].head.owner == object_index(o))
+                kill(&objects[i]);
+    if (o->head.type == OBJ_SC && o->sc.home->own)
+        kill(o->sc.home);
+    if (o->head.type != OBJ_EC)
+        return;
+    if (o->ec.kind != EC_HANDLER) /* a handler's is its caller's */
+        kill(o->ec.sc);
+    for (struct pt *pt = o->ec.portals; pt; pt = pt->next)
+        kill(pt);
 }
 
-/* A PD takes what it owns with it, an EC its SC and portals, the time of a whole core its vCPU: repeat until nothing new falls. */
 static void mark(struct object *first)
 {
     dead_count = 0;
     kill(first);
-    for (uint32_t before = 0; before != dead_count;) {
-        before = dead_count;
-        for (uint32_t i = 2; i < OBJECTS; i++)
-            if (objects[i].head.type != OBJ_NONE && !objects[i].head.dead && falls(&objects[i]))
-                kill(&objects[i]);
-    }
+    for (uint32_t i = 0; i < dead_count; i++)
+        kill_dependents(&objects[dead[i]]);
 }
 
-/* A handler on a core whose guest has disengaged, which nobody will call or wake: no queue of that core has it. */
-static bool rests(const struct ec *ec)
-{
-    return core_left(&cores[ec->core]) && ec->kind == EC_HANDLER && ec->state == STATE_IDLE && !ec->inboxed;
-}
+/* Nobody called or woke it, or gave it time: no queue has it. Nobody can any more, either. */
+static bool rests(const struct ec *ec) { return !ec->inboxed && (ec->state == STATE_IDLE || (ec->state == STATE_NEW && !ec->sc)); }
 
-/* The cores that have something dead in their queues, a bit each, and those that might still send to them. */
+/* The cores that have something dead in their queues or use a dead space, a bit each. After a rendezvous: what rests then, rests. */
 static uint32_t cores_to_purge(void)
 {
     uint32_t mask = 0;
     for (uint32_t i = 0; i < dead_count; i++) {
         const struct object *o = &objects[dead[i]];
         if (o->head.type == OBJ_EC && !rests(&o->ec))
-            mask |= 1u << o->ec.core | o->ec.pd->cores;
+            mask |= 1u << o->ec.core;
         else if (o->head.type == OBJ_SC)
             mask |= 1u << o->sc.core;
+        else if (o->head.type == OBJ_PD)
+            mask |= core_users(&o->pd);
     }
     return mask;
 }
@@ -77,10 +80,10 @@ static uint32_t unmap(void)
             flush |= mr_unmap_all(&o->mr, 0);
         else if (o->head.type == OBJ_DV)
             flush |= dv_detach(&o->dv);
-        else if (o->head.type == OBJ_SC)
+        else if (o->head.type == OBJ_SC && o->sc.home->own)
             flush |= dv_forget(o->sc.home);
         else if (o->head.type == OBJ_EC)
-            ec_unmap(&o->ec);
+            flush |= ec_unmap(&o->ec);
     }
     return flush;
 }
@@ -109,6 +112,7 @@ static void release(struct object *o)
     switch (o->head.type) {
     case OBJ_PD: release_pd(&o->pd); break;
     case OBJ_EC: ec_release(&o->ec); break;
+    case OBJ_PT: pt_unlink(&o->pt); break;
     case OBJ_MP: mr_unlink(&o->mp); break;
     default: break;
     }
@@ -137,10 +141,9 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
     if (type == OBJ_MR && (((struct mr *)o)->maps || ((struct mr *)o)->sealed || ((struct mr *)o)->dirty))
         return bad(BUSY, 1);
     mark(o);
-    uint32_t flush = unmap(), purge = cores_to_purge();
-    core_sync(purge, flush); /* nobody finds, holds or posts what is dead after this, */
+    core_sync(0, unmap()); /* nobody finds, holds, calls or posts what is dead after this, */
     abort_waiters();
-    core_sync(purge, 0); /* nor is it in an inbox, or locked by a waiter's time-out, after this */
+    core_sync(cores_to_purge(), 0); /* nor is it in a queue or an inbox, or locked by a waiter's time-out, after this */
     static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_DV, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++)
         sweep(order[i]);

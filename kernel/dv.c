@@ -90,7 +90,7 @@ static uint64_t start(struct iommu *u, struct mr *mr, struct pd *payer)
     s = enable(u, payer);
     if (s) {
         ptab_unmap(kernel_space, u->regs, mr->frames);
-        core_sync(0, 0);
+        core_sync(0, (1u << core_count) - 1);
     }
     return s;
 }

@@ -44,7 +44,7 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
     if (s)
         return s;
     struct pd *pd = o;
-    if (core >= core_count || kind > EC_VCPU || (kind == EC_VCPU) != (pd->kind == PD_GUEST))
+    if (core >= core_count || !(pd->allowed >> core & 1) || kind > EC_VCPU || (kind == EC_VCPU) != (pd->kind == PD_GUEST))
         return bad(BAD_ARG, 1);
     if (pd->left) /* what it has is nobody else's to look at */
         return bad(BUSY, 1);
@@ -84,10 +84,12 @@ uint64_t ec_recall(struct pd *self, uint64_t slot)
     return OK;
 }
 
-void ec_unmap(struct ec *ec)
+uint32_t ec_unmap(struct ec *ec)
 {
-    if (ec->utcb && !ec->pd->head.dead)
-        ptab_unmap(ec->pd, ec->utcb_va, 1);
+    if (!ec->utcb || ec->pd->head.dead)
+        return 0;
+    ptab_unmap(ec->pd, ec->utcb_va, 1);
+    return core_users(ec->pd);
 }
 
 void ec_release(struct ec *ec)

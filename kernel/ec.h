@@ -14,8 +14,8 @@ uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t 
 /* CALL_EC_RECALL. Any core, no lock. */
 uint64_t ec_recall(struct pd *self, uint64_t slot);
 
-/* Take its UTCB out of a PD that lives on; the TLB flush (core_sync) follows. Graph lock. */
-void ec_unmap(struct ec *ec);
+/* Take its UTCB out of a PD that lives on. The flush mask of the core_sync() that is due; 0: none. Graph lock. */
+uint32_t ec_unmap(struct ec *ec);
 /* Give back its frames while its PD lives (with the PD they go anyway). Graph lock, after core_sync. */
 void ec_release(struct ec *ec);
 

@@ -14,6 +14,7 @@
 #define HOST_VMCB 40
 #define ATTENTION 48 /* and DOORBELL: one word */
 #define DOORBELL  49
+#define OUTSIDE   50
 
 #define EC_VMCB 160
 #define EC_HAZARD 168
@@ -54,6 +55,14 @@
     .endm
 
 /*
+ * In and out of the kernel, for who waits until this core holds no pointer (core_sync). Locked: what this core reads
+ * from now on is read after others can see that it is inside; else it could find an object that was marked dead
+ * before they looked. The way out needs no more than the order that stores have anyway.
+ */
+#define COME_IN lock andb $0, %gs:OUTSIDE
+#define GO_OUT  movb $1, %gs:OUTSIDE
+
+/*
  * SYSCALL (APM2 6.1.1): rax = call, rcx = user rip, r11 = user rflags; IF, DF,
  * TF, AC, NT are cleared by SFMASK. When the caller itself goes on at once, its
  * kept registers are still in place: C has preserved them.
@@ -61,6 +70,7 @@
     .globl syscall_entry
 syscall_entry:
     swapgs
+    COME_IN
     cmp $CALL_PT_REPLY, %rax
     je reply_entry
     mov %rsp, %gs:SCRATCH
@@ -85,6 +95,7 @@ syscall_entry:
     jne keep_result
     cmp %rcx, %gs:CURRENT
     jne resume
+    GO_OUT
     mov EC_rflags(%rcx), %r11
     mov EC_rsp(%rcx), %rsp
     mov EC_rip(%rcx), %rcx
@@ -121,6 +132,7 @@ resume:
     je return_full
     ja enter_guest
 return_short:
+    GO_OUT
     mov EC_rip(%rbx), %rcx
     mov EC_rflags(%rbx), %r11
     .irp r, rax, rdx, rsi, rdi, rbp, r12, r13, r14, r15, rsp, rbx
@@ -145,6 +157,7 @@ reply_entry:
     jmp resume
 
 return_full:
+    GO_OUT
     pushq $USER_DATA
     pushq EC_rsp(%rbx)
     pushq EC_rflags(%rbx)
@@ -166,6 +179,7 @@ enter_guest:
     jne prepare_guest
     cmp %rbx, %gs:LOADED
     jne prepare_guest
+    GO_OUT
     pushq %gs:HOST_VMCB
     push %rbx
     mov EC_VMCB(%rbx), %rax
@@ -180,6 +194,7 @@ enter_guest:
     save_all %rdi
     pop %rax
     vmload %rax
+    COME_IN
     cli
     stgi
     call vcpu_exit
@@ -213,6 +228,7 @@ trap_common:
     testb $3, 24(%rsp)
     jz trap_from_kernel
     swapgs
+    COME_IN
     mov %rax, %gs:SCRATCH
     mov %gs:CURRENT, %rax
     mov %rdi, EC_rdi(%rax)

@@ -24,11 +24,21 @@ uint64_t pt_create(struct pd *self, uint64_t who, uint64_t entry, uint64_t mtd, 
     if (!pt)
         return NO_MEMORY;
     pt->ec = ec;
+    pt->next = pt->ec->portals;
+    pt->ec->portals = pt;
     pt->entry = entry;
     pt->mtd = (uint32_t)mtd;
     pt->id = id;
     cap_set(self, who & 0xffff, pt, RIGHT_ALL);
     return OK;
+}
+
+void pt_unlink(const struct pt *pt)
+{
+    struct pt **p = &pt->ec->portals;
+    while (*p != pt)
+        p = &(*p)->next;
+    *p = pt->next;
 }
 
 /* `self` waits for `pt`'s handler, which starts anew at the portal's entry on the same time. */

@@ -5,6 +5,8 @@
 #include <object.h>
 
 /* CALL_PT_CREATE. Graph lock. */
+/* A portal that ends is none of its handler's any more. Graph lock, after core_sync. */
+void pt_unlink(const struct pt *pt);
 uint64_t pt_create(struct pd *self, uint64_t who, uint64_t entry, uint64_t mtd, uint64_t id);
 
 /* CALL_PT_CALL: on success the handler is current and the caller waits. */

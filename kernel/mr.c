@@ -99,8 +99,8 @@ uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd)
         next = mp->next;
         if (mp->head.dead || (pd && mp->head.owner != object_index(pd)))
             continue;
-        flush |= SYNC_HOST | objects[mp->head.owner].pd.cores;
         ptab_unmap(&objects[mp->head.owner].pd, mp->va, mp->frames);
+        flush |= SYNC_HOST | core_users(&objects[mp->head.owner].pd);
         mr_unlink(mp);
         object_free(mp);
     }

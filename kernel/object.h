@@ -43,6 +43,7 @@ struct pd {
     uint8_t left;                         /* a guest: 1 + enum after since it disengaged, else 0 */
     uint16_t end_port, end_ports;         /* ports that end it, although it left quietly: the first, how many */
     uint32_t cores;                       /* a guest: where it has vCPUs, a bit each */
+    uint32_t allowed;                     /* the cores that its ECs may be on, a bit each */
     uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */
     uint32_t tables;                      /* frames that are page tables below the top one */
@@ -98,7 +99,8 @@ struct ec {
     struct ec *next, *inbox_next; /* in the semaphore's queue; in the core's inbox */
     struct sm *sm;                /* whose queue it is in                          */
     struct timer timer;
-    uint64_t fault[3]; /* a thread's last: vector, error code, CR2      */
+    struct pt *portals; /* a handler's                                   */
+    uint64_t fault[3];  /* a thread's last: vector, error code, CR2      */
 };
 
 struct sc {
@@ -114,6 +116,7 @@ struct sc {
 struct pt {
     struct head head;
     struct ec *ec;
+    struct pt *next; /* of the same handler */
     uint64_t entry, id;
     uint32_t mtd;
 };
@@ -169,6 +172,9 @@ _Static_assert(sizeof(struct object) == 384, "an object slot is 384 bytes");
 
 extern struct object objects[OBJECTS];
 extern struct kernel_stat stat; /* page aligned: root reads it */
+/* What goes in the CALL_DESTROY under way, by index. Graph lock to write; the cores that it has purge read it. */
+extern uint16_t dead[OBJECTS];
+extern uint32_t dead_count;
 
 static inline uint16_t object_index(const void *o) { return (uint16_t)((const struct object *)o - objects); }
 

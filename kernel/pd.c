@@ -19,7 +19,8 @@ void pd_make_kernel_space(void)
     kernel_space = &objects[1].pd;
     stat.objects = OBJECTS - 1;
     stat.objects_free = OBJECTS - 2;
-    *kernel_space = (struct pd){.head = {.type = OBJ_PD, .gen = 1}, .frames_left = POOL_FRAMES, .objects_left = OBJECTS - 2};
+    *kernel_space =
+        (struct pd){.head = {.type = OBJ_PD, .gen = 1}, .frames_left = POOL_FRAMES, .objects_left = OBJECTS - 2, .allowed = ~0u};
     kernel_space->table = frame_new(kernel_space);
     kernel_space->table_pa = cpu_pa(kernel_space->table);
     map_kernel(kernel_text, kernel_text_end, 0);
@@ -41,6 +42,7 @@ struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t fram
     owner->objects_left -= objects_quota;
     pd->kind = (uint8_t)kind;
     pd->ports = ports;
+    pd->allowed = owner->allowed;
     pd->frames_left = pd->frames_given = frames;
     pd->objects_left = pd->objects_given = objects_quota;
     pd->caps = frame_new(pd);
@@ -54,7 +56,7 @@ struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t fram
 uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames, uint64_t objects_quota)
 {
     void *owner, *sys;
-    uint64_t flags = kind >> 8;
+    uint64_t flags = kind >> 8 & 0xffffff, cores = kind >> 32;
     kind &= 0xff;
     uint64_t s = cap_vacant(self, who & 0xffff, 1);
     if (s == OK)
@@ -64,7 +66,7 @@ uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames
         s = cap_find(self, who >> 32, OBJ_SYS, need, 1, &sys);
     if (s)
         return s;
-    if (kind > PD_GUEST || flags & ~(uint64_t)PD_PORTS || (kind == PD_GUEST && flags))
+    if (kind > PD_GUEST || flags & ~(uint64_t)PD_PORTS || (kind == PD_GUEST && flags) || cores & ~(uint64_t)((struct pd *)owner)->allowed)
         return bad(BAD_ARG, 2);
     if (frames < 2 || frames > POOL_FRAMES)
         return bad(BAD_ARG, 3);
@@ -73,6 +75,7 @@ uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames
     struct pd *pd = pd_new(owner, (enum pd_kind)kind, flags & PD_PORTS, (uint32_t)frames, (uint32_t)objects_quota);
     if (!pd)
         return NO_MEMORY;
+    pd->allowed = cores ? (uint32_t)cores : pd->allowed;
     cap_set(self, who & 0xffff, pd, RIGHT_ALL);
     return OK;
 }

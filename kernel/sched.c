@@ -93,15 +93,21 @@ static void account(uint64_t now)
     }
 }
 
+/* To become ready costs a limited SC what its core spends on that beside it: an interrupt, two switches, the timer. Who
+   is thrown out for it pays them in time, and would get nothing done beside one that naps all the time. */
+#define WAKE_COST 4000u /* TSC ticks */
+
 void sched_add(struct sc *sc)
 {
     struct core *c = cpu_core();
     if (sc->queued || sc->timer.deadline)
         return;
     uint64_t now = cpu_tsc();
-    if (sc->period && now >= sc->replenish) {
+    if (sc->period && now >= sc->replenish) { /* once a period it is free: a budget may be smaller than the cost */
         sc->left = sc->budget;
         sc->replenish = now + sc->period;
+    } else if (sc->period) {
+        sc->left -= sc->left < WAKE_COST ? sc->left : WAKE_COST;
     }
     if (sc->left == 0) {
         timer_set(&sc->timer, sc->replenish);
@@ -252,11 +258,28 @@ static void purge_chain(struct sc *sc)
     }
 }
 
+/* `ec` lives on, without the time that it ran on. */
+static void lose_time(struct ec *ec)
+{
+    if (ec->kind == EC_HANDLER) {
+        reset_handler(ec);
+        return;
+    }
+    timer_clear(&ec->timer);
+    sm_leave(ec);
+    ec->sc = 0;
+    if (ec->state == STATE_CALLING || ec->state == STATE_BLOCKED) {
+        ec->state = STATE_READY;
+        ec->regs.rax = ABORTED;
+    }
+}
+
 static void purge_sc(struct core *c, struct sc *sc)
 {
-    if (!sc->head.dead) {
-        purge_chain(sc);
-        return;
+    for (struct ec *ec = sc->ec, *caller; ec; ec = caller) {
+        caller = ec->caller;
+        if (!ec->head.dead)
+            lose_time(ec);
     }
     timer_clear(&sc->timer);
     if (sc->queued)
@@ -265,40 +288,28 @@ static void purge_sc(struct core *c, struct sc *sc)
         c->sc = 0;
 }
 
-/* `ec` is dead, or lost the time it ran on: out of every queue. */
 static void purge_ec(struct ec *ec)
 {
-    bool timeless = ec->sc && ec->sc->head.dead;
-    if (!ec->head.dead && !timeless)
-        return;
-    if (!ec->head.dead && ec->kind == EC_HANDLER) {
-        reset_handler(ec);
-        return;
-    }
     timer_clear(&ec->timer);
     sm_leave(ec);
-    if (ec->head.dead)
-        return;
-    ec->sc = 0;
-    if (ec->state == STATE_CALLING || ec->state == STATE_BLOCKED) {
-        ec->state = STATE_READY;
-        ec->regs.rax = ABORTED;
-    }
+    if (ec->sc && !ec->sc->head.dead)
+        purge_chain(ec->sc);
 }
 
 void sched_purge(void)
 {
     struct core *c = cpu_core();
     account(cpu_tsc());
-    for (uint32_t i = 1; i < OBJECTS; i++)
-        if (objects[i].head.type == OBJ_SC && objects[i].sc.core == c->number)
-            purge_sc(c, &objects[i].sc);
-    for (uint32_t i = 1; i < OBJECTS; i++)
-        if (objects[i].head.type == OBJ_EC && objects[i].ec.core == c->number)
-            purge_ec(&objects[i].ec);
+    for (uint32_t i = 0; i < dead_count; i++) {
+        struct object *o = &objects[dead[i]];
+        if (o->head.type == OBJ_SC && o->sc.core == c->number)
+            purge_sc(c, &o->sc);
+        else if (o->head.type == OBJ_EC && o->ec.core == c->number)
+            purge_ec(&o->ec);
+    }
     if (c->owner && c->owner->head.dead) {
-        c->reclaim = 1; /* at the next rendezvous: another core of this guest may be about to send it something, */
-        c->owner = 0;   /* but not after that, when its slot may be another's: it is not found any more */
+        c->reclaim = 1; /* until its interrupts are the kernel's again it is rung by NMI */
+        c->owner = 0;
     }
     c->current = 0;
     c->attention = 1;

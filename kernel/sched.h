@@ -22,7 +22,7 @@ void sched_pick(void);
 void sched_switch(struct ec *ec);
 /* The local timer fired. */
 void sched_tick(void);
-/* Forget what is dead (destroy.c). */
+/* Take what is dead (destroy.c) out of this core's queues. */
 void sched_purge(void);
 
 /* `t` fires at `deadline` (TSC, not 0). */

@@ -126,7 +126,7 @@ void vcpu_own(struct ec *ec)
     ec->own = OWN_GIVEN;
 }
 
-/* Its VMM is about to go: from now on this core touches nothing of it, and no rendezvous waits for it (core_sync). */
+/* Its VMM is about to go: from now on this core touches nothing of it, and no rendezvous interrupts it. */
 static void leave(struct ec *ec)
 {
     core_leave_space(cpu_core());
@@ -262,7 +262,7 @@ void vcpu_prepare(struct ec *ec)
         return;
     uint8_t hazard = __atomic_fetch_and(&ec->hazard, (uint8_t)(ec->own == OWN_LEFT ? HAZARD_END : ~HAZARD_NMI), __ATOMIC_ACQ_REL);
     if (hazard & HAZARD_END)
-        cpu_idle(false); /* until the core is taken back */
+        core_idle(false); /* until the core is taken back */
     else if (hazard & HAZARD_NMI)
         give_nmi(ec);
     if (cores[ec->core].loaded != ec)

@@ -3,7 +3,7 @@
 #include <ipc.h>
 #include <sched.h>
 
-enum { NMI = 2, PAGE_FAULT = 14, EXCEPTIONS = 32 };
+enum { NMI = 2, PAGE_FAULT = 14, MACHINE_CHECK = 18, EXCEPTIONS = 32 };
 
 void trap_user(uint64_t vector, uint64_t error);
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
@@ -33,11 +33,12 @@ void kernel_panic(const char *what, uint64_t vector, uint64_t rip)
     say_hex(rip);
     say_hex(cpu_cr2());
     say("\r\n");
-    cpu_halt();
+    cpu_reset();
 }
 
 static void interrupt(uint64_t vector)
 {
+    core_come_in(); /* where the core was idle */
     if (vector != VECTOR_SPURIOUS)
         apic_eoi();
     if (vector == VECTOR_TIMER) {
@@ -54,6 +55,8 @@ void trap_user(uint64_t vector, uint64_t error)
         interrupt(vector);
         return;
     }
+    if (vector == MACHINE_CHECK)
+        kernel_panic("machine check", error, cpu_core()->current->regs.rip);
     if (vector == NMI) /* on the way back we look at the doorbell */
         return;
     struct ec *ec = cpu_core()->current;

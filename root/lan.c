@@ -79,7 +79,7 @@ static uint64_t build(uint32_t lan)
     struct lan_config *config = (struct lan_config *)(ROOT_PHYS + r->base);
     memset(config, 0, DATA_AT);
     image_copy_data(&machine.lan, (void *)(ROOT_PHYS + r->base + DATA_AT));
-    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, FRAMES, 25 + PLAN_VMS);
+    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, PD_CORES(1u << lan_core(lan)), FRAMES, 25 + PLAN_VMS);
     if (status == OK)
         status = map_own(lan, r);
     if (status == OK)

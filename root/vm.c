@@ -73,8 +73,8 @@ static void make_vmm(struct vm *vm)
     uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI, objects = DEVICE_VMM_OBJECTS(vm->plan->devices);
     for (uint32_t i = 0; i < FILES; i++)
         gibi += vm->file[i].size / GIBI;
-    uint64_t pd = vm_slot(vm, VM_VMM), frames = 48 + 2 * vcpus + gibi;
-    vm_fail(vm, "VMM domain", pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, 0, frames, objects + 24 + (2 + EVENT_COUNT) * vcpus));
+    uint64_t pd = vm_slot(vm, VM_VMM), frames = 48 + 2 * vcpus + gibi, cores = PD_CORES(vm_cores(vm));
+    vm_fail(vm, "VMM domain", pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, cores, frames, objects + 24 + (2 + EVENT_COUNT) * vcpus));
     vm_fail(vm, "VMM image", image_map(&machine.vmm, pd, vm->store.base + vm->offset[PIECE_DATA]));
     vm_fail(vm, "VMM memory", store_map(vm));
     if (!vm->plan->sealed || vm->loading)
@@ -85,9 +85,9 @@ static void make_guest(struct vm *vm)
 {
     uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices, frames = 16 + 4 * vcpus + vm->plan->memory / GIBI;
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
-    vm_fail(
-        vm, "guest domain",
-        pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, frames + DEVICE_FRAMES(devices), 4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
+    vm_fail(vm, "guest domain",
+            pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_CORES(vm_cores(vm)), frames + DEVICE_FRAMES(devices),
+                      4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
     vm_fail(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
     if (!is_dedicated(vm))
         vm_fail(vm, "MSI-X pages", memory_map(msix, vm->size[PIECE_MSIX], pd, MR_READ | MR_WRITE, GUEST_MSIX));

@@ -128,7 +128,7 @@ bool vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm);
 /* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
 uint32_t vm_core(const struct vm *vm, uint32_t i);
-/* All that its threads are on, a bit each: its vCPUs' and its worker's. */
+/* All that its threads are on, a bit each: its vCPUs' and its worker's. Its domains are held to them. */
 uint64_t vm_cores(const struct vm *vm);
 /* The exits of a dedicated VM are the kernel's from now on. A raw status. */
 uint64_t vm_disengage(struct vm *vm);

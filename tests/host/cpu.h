@@ -78,7 +78,7 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_relax()                     machine.relax()
 #define cpu_irq_window()                ((void)0)
 #define cpu_idle(interrupts)            ((void)(interrupts), machine_idle())
-#define cpu_halt()                      machine_halt()
+#define cpu_reset()                     machine_halt()
 #define cpu_zero_page(page)             machine_zero(page)
 #define cpu_copy_words(to, from, words) machine_copy(to, from, words)
 

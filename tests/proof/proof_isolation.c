@@ -242,7 +242,13 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
     leaf.stale = true;
 }
 
-/* All TLBs that may hold the page: every core's for a host space, those of its vCPUs for a guest's. */
+/* All TLBs that may hold the page; `cores` stands for a host space's users, too. */
+uint32_t core_users(const struct pd *pd)
+{
+    check(pd != &objects[leaf.pd].pd || !leaf.present); /* else who loads the table after this has the page */
+    return pd->cores;
+}
+
 void core_sync(uint32_t purge, uint32_t flush)
 {
     (void)purge;

@@ -53,6 +53,13 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
     unmaps++;
 }
 
+/* Asked only after the page is out of the table: who loads the table later sees that. */
+uint32_t core_users(const struct pd *pd)
+{
+    check(unmaps && unmapped[(unmaps - 1) & 1].pd == pd);
+    return pd->cores;
+}
+
 void core_sync(uint32_t purge, uint32_t flush)
 {
     (void)purge;

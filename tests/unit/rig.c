@@ -113,6 +113,7 @@ static void ipis_arrive(void)
             machine.ipis &= ~(1u << i);
             on_core(i);
             trap_kernel(VECTOR_IPI, 0, 0);
+            cores[i].outside = 1; /* soon */
         }
     for (uint32_t i = 0; i < core_count; i++)
         if (&cores[i] != self && machine.nmis & 1u << i) { /* what core_attention() does first */
@@ -128,7 +129,8 @@ static void ipis_arrive(void)
 void settle(void)
 {
     if (setjmp(no_work))
-        return;
+        return; /* core_idle() has put it outside */
+    machine.core->outside = 0;
     for (;;) {
         if (machine.core->attention || machine.core->doorbell)
             core_attention();
@@ -138,8 +140,9 @@ void settle(void)
         else if (ec->way == WAY_GUEST && (ec->hazard || machine.core->loaded != ec))
             vcpu_prepare(ec);
         else if (!machine.core->attention && !machine.core->doorbell)
-            return;
+            break;
     }
+    machine.core->outside = 1;
 }
 
 void deliver(void)
@@ -189,6 +192,7 @@ void pass(uint64_t ticks)
 uint64_t call(struct ec *ec, uint64_t number, uint64_t a1, uint64_t a2)
 {
     assert_ptr_equal(current(), ec);
+    machine.core->outside = 0;
     ec->way = WAY_SYSRET;
     if (number >= CALL_PD_CREATE) {
         call_graph(a1, a2, 0, 0, 0, number);
@@ -204,6 +208,7 @@ uint64_t call(struct ec *ec, uint64_t number, uint64_t a1, uint64_t a2)
 void reply(struct ec *ec, uint64_t words)
 {
     assert_ptr_equal(current(), ec);
+    machine.core->outside = 0;
     ipc_reply(ec, words);
     settle();
 }
@@ -212,6 +217,7 @@ void vm_exit(struct ec *vcpu, uint64_t code)
 {
     assert_ptr_equal(current(), vcpu);
     vcpu->vcpu->vmcb->code = code;
+    machine.core->outside = 0;
     vcpu_exit(vcpu);
     settle();
 }
@@ -220,6 +226,7 @@ void fault(struct ec *ec, uint64_t vector, uint64_t error)
 {
     assert_ptr_equal(current(), ec);
     ec->way = WAY_IRET;
+    machine.core->outside = 0;
     trap_user(vector, error);
     settle();
 }

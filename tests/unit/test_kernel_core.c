@@ -57,6 +57,42 @@ static void an_unmapped_region_is_flushed_everywhere(void **state)
     assert_ptr_equal(cores[1].current, object_at(t));
 }
 
+/* A domain has ECs only on cores that it was given, and gives no others on. */
+static void a_domain_keeps_to_its_cores(void **state)
+{
+    (void)state;
+    uint64_t first = slot_new(), second = slot_new(), ec = slot_new(), lab = (uint64_t)LAB << 16;
+    assert_int_equal(graph(CALL_PD_CREATE, first | lab, PD_HOST | PD_CORES(2) << 8, 20, 20, 0), OK);
+    assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST | PD_CORES(3) << 8, 4, 4, 0), bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST, 10, 4, 0), OK);
+    for (uint64_t pd = first; pd <= second; pd++) {
+        assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 0ull << 32, 0x5000, EVENTS, 0, 0), bad(BAD_ARG, 1));
+        assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 1ull << 32, 0x5000, EVENTS, 0, 0), OK);
+        assert_int_equal(end(ec), OK);
+    }
+}
+
+/* What nobody called, woke or gave time to ends unnoticed, however often. */
+static void what_rests_ends_unnoticed(void **state)
+{
+    (void)state;
+    uint64_t pd, other;
+    make_thread(1, 5, &pd);
+    deliver();
+    other = make_pd(PD_HOST, 40, 40);
+    uint32_t wanted = cores[1].sync_wanted;
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t thread = make_ec(other, 1, EC_THREAD), handler = make_ec(other, 1, EC_HANDLER), portal = make_pt(handler, 0, 0);
+        assert_int_equal(end(i & 1 ? thread : handler), OK);
+        assert_int_equal(end(i & 1 ? handler : thread), OK);
+        assert_int_equal(end(portal), bad(BAD_CAP, 1));
+        assert_int_equal(end(make_sm(0)), OK);
+        slots_again(thread);
+    }
+    assert_int_equal(end(other), OK);
+    assert_int_equal(cores[1].sync_wanted, wanted);
+}
+
 /* A thread that dies alone takes its UTCB's frame out of a living space: before the flush, not after. */
 static void a_dead_threads_utcb_is_flushed(void **state)
 {
@@ -74,10 +110,20 @@ static void a_dead_threads_utcb_is_flushed(void **state)
     assert_false(seen_mapped);
 }
 
-/* The last rendezvous before a semaphore's slot is free finds nobody in its queue who could still lock it. */
+/* A core whose waiter's time is up may be about to lock a semaphore that ends: it is waited for after the queue is empty. */
 static const struct sm *ending;
 static bool seen_waiting;
-static void look_at_queue(void) { seen_waiting = ending->first != 0; }
+static void enters(uint64_t icr)
+{
+    (void)icr; /* the post to the waiter's core: between the two rendezvous */
+    cores[1].outside = 0;
+}
+static void look_at_queue(void)
+{
+    seen_waiting = ending->first != 0;
+    if (!seen_waiting)
+        cores[1].outside = 1;
+}
 
 static void a_semaphore_has_no_waiters_at_its_end(void **state)
 {
@@ -90,8 +136,13 @@ static void a_semaphore_has_no_waiters_at_its_end(void **state)
     on_core(0);
     ending = object_at(bell);
     seen_waiting = true;
-    machine.flushed = look_at_queue;
+    machine.relax = look_at_queue;
+    cores[1].outside = 1;
+    machine.icr = enters;
     assert_int_equal(end(bell), OK);
+    machine.icr = NULL;
+    machine.ipis |= 2;
+    deliver();
     assert_false(seen_waiting);
 }
 
@@ -182,6 +233,8 @@ int main(void)
         RIG_TEST(the_machine_is_up),
         RIG_TEST(idle_time_is_counted),
         RIG_TEST(an_unmapped_region_is_flushed_everywhere),
+        RIG_TEST(a_domain_keeps_to_its_cores),
+        RIG_TEST(what_rests_ends_unnoticed),
         RIG_TEST(a_dead_threads_utcb_is_flushed),
         RIG_TEST(a_semaphore_has_no_waiters_at_its_end),
         RIG_TEST(a_dying_space_is_left),

@@ -93,10 +93,11 @@ static void a_budget_is_a_limit(void **state)
     assert_ptr_not_equal(rest.e, NULL);
 }
 
+/* But for the price of waking up. */
 static void a_sleeper_keeps_its_budget(void **state)
 {
     (void)state;
-    struct thread t = start(0, 9, 100, 1000), other = start(0, 5, SLICE, 0);
+    struct thread t = start(0, 9, 10000, 100000), other = start(0, 5, SLICE, 0);
     uint64_t sm = make_sm(0);
     give(sm, t.pd, BELL, SM_DOWN);
     give(sm, other.pd, BELL, SM_UP);
@@ -106,8 +107,8 @@ static void a_sleeper_keeps_its_budget(void **state)
     pass(100);
     up_by(other.e, BELL);
     assert_ptr_equal(current(), t.e);
-    assert_int_equal(t.s->left, 60);
-    pass(60);
+    assert_int_equal(t.s->left, 10000 - 40 - 4000);
+    pass(5960);
     assert_ptr_equal(current(), other.e);
 }
 
@@ -127,6 +128,27 @@ static void a_sleeper_without_budget_sleeps_on(void **state)
     assert_int_equal(t.e->state, STATE_BLOCKED);
     up_by(other.e, BELL);
     assert_ptr_equal(current(), t.e);
+}
+
+/* Who naps all the time throws another out each time: it pays for that, and is out of time long before it has used it. */
+static void a_nap_has_a_price(void **state)
+{
+    (void)state;
+    struct thread victim = start(0, 3, SLICE, 0), napper = start(0, 9, 1000000, 2000000);
+    uint64_t bell = make_sm(0), naps = 0, begin = machine.tsc;
+    give(bell, napper.pd, BELL, SM_DOWN);
+    while (machine.tsc - begin < 1900000) {
+        if (current() == napper.e) {
+            call(napper.e, CALL_SM_DOWN, BELL, machine.tsc + 100);
+            naps++;
+        }
+        assert_ptr_equal(current(), victim.e);
+        pass(100);
+    }
+    assert_in_range(naps, 240, 260); /* of 1,000,000 ticks at 4,000 each; it used none */
+    assert_int_equal(napper.s->spent, 0);
+    pass(200000);
+    assert_ptr_equal(current(), napper.e); /* the next period */
 }
 
 /* The same with the chain cut: what is stopped must not come back with its budget. */
@@ -341,6 +363,7 @@ int main(void)
         RIG_TEST(a_budget_is_a_limit),
         RIG_TEST(a_sleeper_keeps_its_budget),
         RIG_TEST(a_sleeper_without_budget_sleeps_on),
+        RIG_TEST(a_nap_has_a_price),
         RIG_TEST(a_stopped_fault_without_budget_stays_stopped),
         RIG_TEST(a_call_on_time_that_ran_out_waits),
         RIG_TEST(a_semaphore_counts),
