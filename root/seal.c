@@ -47,6 +47,7 @@ static bool loader_is_done(struct vm *vm, uint64_t now)
     vm->measured = 0;
     if (!memory_open(vm->ram.base, vm->ram.size, MR_READ))
         vm_fail(vm, "measuring", NO_MEMORY);
+    vm_note_change();
     return true;
 }
 
@@ -67,6 +68,7 @@ static bool measure(struct vm *vm)
             sha256_add(&vm->sha, &vm->boot, sizeof(vm->boot));
             sha256_end(&vm->sha, vm->hash);
             mr_unmap(vm->ram.slot, SLOT_ROOT_PD);
+            vm_note_change();
             return true;
         }
         const void *page = (const void *)(ROOT_PHYS + vm->ram.base + (number << PAGE_SHIFT));

@@ -7,10 +7,17 @@
 
 #define HELPER_PERIOD_MS 10u
 
-/* Steps of all domains that change what the kernel holds: built, given time, destroyed. */
+/* Steps that change what the kernel holds for any domain, root's own too. */
 static uint32_t changes;
 
 void vm_note_change(void) { changes++; }
+
+/* The same, of `vm` itself: it ends with its domains. */
+static void note_own_change(struct vm *vm)
+{
+    changes++;
+    vm->changes++;
+}
 
 void vm_fail(struct vm *vm, const char *step, uint64_t status)
 {
@@ -168,8 +175,7 @@ bool vm_run(struct vm *vm)
 {
     const struct plan_vm *p = vm->plan;
     uint64_t us = machine.clock.tsc_hz / 1000000;
-    changes++;
-    vm->changes++;
+    note_own_change(vm);
     for (uint32_t i = 0; i < p->vcpus; i++) {
         uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
         uint64_t budget = is_dedicated(vm) ? SC_WHOLE_CORE : p->budget_us * us;
@@ -209,7 +215,12 @@ void vm_count(const struct vm *vm, struct end *sums)
 
 static const struct vcpu_stat *vcpu_stat(const struct vm *vm, uint32_t i) { return &kernel_stat()->vcpu[vm->stat[i]]; }
 
-uint64_t vm_disengage(struct vm *vm) { return disengage(vm_slot(vm, VM_GUEST), vm->plan->after, PORT_SLEEP, PORT_RESET + 1 - PORT_SLEEP); }
+/* `quiet` takes frames for what the guest then finds where it has nothing. */
+uint64_t vm_disengage(struct vm *vm)
+{
+    note_own_change(vm);
+    return disengage(vm_slot(vm, VM_GUEST), vm->plan->after, PORT_SLEEP, PORT_RESET + 1 - PORT_SLEEP);
+}
 
 bool vm_has_left(const struct vm *vm)
 {
@@ -224,8 +235,7 @@ bool vm_has_left(const struct vm *vm)
 void vm_drop_vmm(struct vm *vm)
 {
     destroy(vm_slot(vm, VM_VMM));
-    changes++;
-    vm->changes++;
+    note_own_change(vm);
 }
 
 const struct vcpu_stat *vm_ended(const struct vm *vm)
