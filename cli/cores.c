@@ -73,12 +73,14 @@ static void dedicate(struct check *check, uint64_t free)
         check_error(check, "cores", "a VM has at most %u vCPUs, and this dedicated one has %u cores: take some out", PLAN_VCPUS, vm->vcpus);
 }
 
+/* Core 0 is root's: a VM is there only by name, or where there is no other. */
 static void share(struct check *check, uint64_t free)
 {
+    uint64_t beside_root = free & ~1ull;
     if (text_of(check, "cores"))
         check_error(check, "cores", "`cores` is not a list: write [ , ]; only a dedicated VM can say how many");
     if (!in_hand(check)->cores)
-        in_hand(check)->cores = free;
+        in_hand(check)->cores = beside_root ? beside_root : free;
 }
 
 void check_cores(struct check *check)

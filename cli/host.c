@@ -41,13 +41,26 @@ const char *host_source(const char *name)
     return host_text("%s/%s", home ? home : folder, name);
 }
 
+static void say(const char *format, va_list args)
+{
+    fputs("hairline: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+void host_say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
 bool host_fail(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fputs("hairline: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    say(format, args);
     va_end(args);
     return false;
 }

@@ -16,7 +16,10 @@ const char *host_images(void);
 const char *host_image(const char *name);
 const char *host_source(const char *name);
 
-/* One line on stderr, starting "hairline: ". Returns false, for `return host_fail(...)`. */
+/* One line on stderr, starting "hairline: ". */
+void host_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same. Returns false, for `return host_fail(...)`. */
 bool host_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Run a program and wait; its exit code, 127 when it could not be started. */

@@ -86,8 +86,12 @@ static bool has_word(char *const words[], const char *word)
 static const char *accelerator(const struct job *job)
 {
     for (uint32_t i = 0; i < job->plan.vms; i++)
-        if (job->plan.vm[i].cores & 1 && job->cores > 1)
+        if (job->plan.vm[i].cores & 1 && job->cores > 1) {
+            host_say("slower: `%s` may run on core 0, where QEMU 10 loses bits of the processor's mode unless the emulated cores take "
+                     "turns on one of the host's (thread=single); keep VMs off core 0, or say -- -accel ...",
+                     job->plan.vm[i].name);
             return "tcg,thread=single";
+        }
     return "tcg";
 }
 

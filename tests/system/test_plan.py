@@ -1,5 +1,7 @@
 """Plans, good and bad, and the tool's exit codes and files, with a QEMU that only talks."""
 
+import array
+import fcntl
 import json
 import os
 import pathlib
@@ -8,12 +10,14 @@ import signal
 import socket
 import struct
 import subprocess
+import termios
 import time
 
 import pytest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
+PATIENCE = 3600  # seconds, for a command to end
 
 # struct plan and struct plan_vm, abi/plan.h
 PLAN = struct.Struct("<QII IIII")
@@ -116,7 +120,7 @@ def make_house(tmp_path, monkeypatch):
 
 
 def tool(*words):
-    return subprocess.run(["bin/tool", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(["bin/tool", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def changed(old, new):
@@ -342,7 +346,7 @@ def test_build(house):
     assert alpha[21] == bytes.fromhex("02686c000101") and beta[21] == bytes.fromhex("02686c000102")
     assert alpha[22].rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
     assert beta[22].rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
-    assert beta[1:15] == (0, 1, 16 << 20, 3, 8, 10000, 0, 0, 0, 1, 4, 0xFFFFFFFF, 0, 1)
+    assert beta[1:15] == (0, 1, 16 << 20, 2, 8, 10000, 0, 0, 0, 1, 4, 0xFFFFFFFF, 0, 1)
     assert (house / "out" / "f0").read_bytes() == bzimage() and (house / "out" / "f4").read_bytes() == pvh(64)
     assert (house / "out" / "root.img").read_text() == "root.img"
     assert (house / "out" / "f3").stat().st_size == 8 << 20 and b"This is the disk of alpha." in (house / "out" / "f3").read_bytes()
@@ -355,7 +359,7 @@ def test_build_dedicated(house):
     _, (web, db, office) = vms_of(house / "out" / "plan.bin")
     assert web[1:5] == (1, 2, 32 << 20, 0b1100) and web[16:20] == (0, 0, 0, 1)
     assert db[1:5] == (1, 1, 32 << 20, 0b100000) and db[16:20] == (1, 1, 1, 2)
-    assert office[1:5] == (0, 1, 16 << 20, 0b10011) and office[16:20] == (0, 0, 0, 0)
+    assert office[1:5] == (0, 1, 16 << 20, 0b10010) and office[16:20] == (0, 0, 0, 0)
     assert struct.unpack("<16I", web[20])[:8] == (2, 0, 0x200, 0, 0, 0, 0, 0)
     assert struct.unpack("<16I", db[20])[:8] == (1, 0, 0x108, 0, 0, 0x200, 0, 0)
     assert web[22].rstrip(b"\0") == b"hairline.name=web hairline.disengage=auto hairline.iscsi=10.0.2.2:3260"
@@ -384,7 +388,29 @@ def test_cores_are_chosen_from_the_top(house):
     (house / "plan.yaml").write_text(own("cores: 6", "cores: 8") + more)
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
-    assert [vm[2:5:2] for vm in vms_of(house / "out" / "plan.bin")[1]] == [(2, 0b1100), (1, 1 << 7), (1, 0b10011), (2, 0b1100000), (1, 1 << 4)]
+    assert [vm[2:5:2] for vm in vms_of(house / "out" / "plan.bin")[1]] == [(2, 0b1100), (1, 1 << 7), (1, 0b10010), (2, 0b1100000), (1, 1 << 4)]
+
+
+@pytest.mark.parametrize("machine, cores, by_turns", [("cores: 2", "[0, 1]", True), ("cores: 1", "[0]", False), ("cores: 2", "[1]", False)])
+def test_word_about_turns(house, machine, cores, by_turns):
+    """QEMU's cores take turns where a VM may be on core 0 beside others; the tool says so, unless told which way to go."""
+    console(house)
+    (house / "plan.yaml").write_text(f"machine: {{{machine}}}\nvms: [{{name: alpha, kernel: bz, memory: 2M, cores: {cores}}}]\n")
+    for words, told in ((), by_turns), (("--", "-accel", "tcg,thread=multi"), False):
+        done = batch(*words)
+        assert done.returncode == 0
+        assert ("thread=single" in (house / "args").read_text()) == told
+        assert [line for line in done.stderr.splitlines() if "`alpha` may run on core 0" in line and "thread=single" in line] == done.stderr.splitlines()
+        assert bool(done.stderr) == told
+
+
+def test_core_0_is_for_who_names_it(house):
+    """Or for all, where there is no other."""
+    vms = "vms:\n" + "".join(f"  - {{name: {name}, kernel: bz, memory: 2M{keys}}}\n" for name, keys in (("a", ""), ("b", ", cores: [0]")))
+    for head, masks in (("machine: {cores: 4}\n", [0b1110, 1]), ("machine: {cores: 1}\n", [1, 1])):
+        (house / "plan.yaml").write_text(head + vms)
+        assert tool("build", "plan.yaml", "-o", "out").returncode == 0
+        assert [vm[4] for vm in vms_of(house / "out" / "plan.bin")[1]] == masks
 
 
 @pytest.mark.parametrize("kernel,kind", [("bz", 0), ("pvh", 1), ("pvh32", 1), ("mb", 2)])
@@ -482,30 +508,30 @@ def test_the_machine_broke_down(house):
 def test_the_machine_refuses(house, monkeypatch):
     (house / "plan.yaml").write_text(GOOD)
     (house / "console").write_text("hairline: this processor has no nested paging\n")
-    monkeypatch.setenv("FAKE_SLEEP", "60")
+    monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
     assert batch().returncode == 1
 
 
 def test_time_out(house, monkeypatch):
     console(house, beta="", end=False)
-    monkeypatch.setenv("FAKE_SLEEP", "60")
-    done = batch("--timeout", "1")
+    monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
+    done = batch("--timeout", "5")
     assert done.returncode == 124 and "time is over" in done.stderr
     assert (house / "logs" / "alpha.log").read_text() == "hello|  world\n"
     report = json.loads((house / "out.json").read_text())
-    assert report["exit_code"] == 124 and report["vms"]["beta"] == {"state": "unknown", "mode": "shared", "cores": [0, 1], "left": None}
+    assert report["exit_code"] == 124 and report["vms"]["beta"] == {"state": "unknown", "mode": "shared", "cores": [1], "left": None}
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_qemu_ends_with_the_tool(house, monkeypatch, name):
     console(house)
-    monkeypatch.setenv("FAKE_SLEEP", "60")
+    monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
     with subprocess.Popen(["bin/tool", "run", "plan.yaml", "--batch"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as run:
         while b"| end " not in run.stdout.readline():
             pass
         run.send_signal(getattr(signal, name))
         assert run.stdout.read() == b""  # the pipe is free once QEMU is gone, too
-        assert run.wait(10) == (-9 if name == "SIGKILL" else 128 + getattr(signal, name))
+        assert run.wait(PATIENCE) == (-9 if name == "SIGKILL" else 128 + getattr(signal, name))
 
 
 def test_qemu_is_missing_old_or_fails(house, monkeypatch):
@@ -559,6 +585,13 @@ def make_run(house, monkeypatch):
         process.communicate()
 
 
+def queued(pipe):
+    """Bytes in it that nobody has read yet."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
 def typed(house):
     return (house / "typed").read_text().replace("\x7f", "").split("\n")[:-1]
 
@@ -578,11 +611,14 @@ def test_commands_from_another_terminal(house, run):
 def test_a_command_leaves_the_focus_and_comes_back(house, run):
     run.stdin.write(b"\x1d2")
     run.stdin.flush()
-    time.sleep(0.5)
+    while queued(run.stdin):
+        time.sleep(0.01)
     assert tool("stop", "alpha").returncode == 0
     run.stdin.write(b"\n")
     run.stdin.flush()
-    time.sleep(0.5)
+    end = time.monotonic() + PATIENCE
+    while len(typed(house)) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
     assert typed(house) == ["\x1d2\x1d0stop alpha", "\x1d2"]
 
 
@@ -609,7 +645,7 @@ def test_commands_and_stale_doors(house, run):
 
 def test_commands_for_a_batch_or_one_of_two_runs(house, monkeypatch, run):
     monkeypatch.setenv("FAKE_ROOT", "")
-    monkeypatch.setenv("FAKE_SLEEP", "60")
+    monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
     with subprocess.Popen(["bin/tool", "run", "plan.yaml", "--batch"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         assert "2 runs have a VM alpha" in tool("stop", "alpha").stderr
