@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the first processes of all example guests share; sourced.
-failed=0 patience=240 # seconds to wait for another machine that is still booting
+failed=0 patience=900 # seconds to wait for another machine that is still booting
 
 word() { # word KEY: the value of KEY=value on the command line
     for w in $cmdline; do
@@ -66,7 +66,7 @@ disk_check() { # disk_check DISK: mount it, read it; write to it and read back, 
 ping_check() { ping -c 1 -W 2 -q "$1" >/dev/null 2>&1; }
 
 page_check() { # page_check NAME IP: its page over HTTP is its own
-    [ "$(timeout 5 wget -q -O - "http://$2/" 2>/dev/null)" = "hello from $1" ]
+    [ "$(timeout 20 wget -q -O - "http://$2/" 2>/dev/null)" = "hello from $1" ]
 }
 
 say_checks() { [ "$failed" = 0 ] && echo "HAIRLINE-CHECKS: ok" || echo "HAIRLINE-CHECKS: failed"; }

@@ -14,7 +14,7 @@
 #include <abi/image.h>
 #include <lib/call.h>
 
-#define CORE_WAIT_MS 200u
+#define CORE_WAIT_MS 5000u
 #define INPUT_MS     20u
 /* A turn is never sooner than this after the last, and sends for a quarter of it, so
    that VMs that talk or ring without end leave core 0 to others. */

@@ -16,8 +16,8 @@
 #define LAST_BYTES     512u          /* of a page: then the second PRP entry's turn comes */
 #define REMAPPABLE     0x10u         /* VT-d 5.1.2.2: the entry's number is in the address */
 #define SUBHANDLE      0x08u
-#define ENTRIES        0x400u        /* four times the kernel's table */
-#define PATIENCE       2000000000ull /* TSC ticks */
+#define ENTRIES        0x400u          /* four times the kernel's table */
+#define PATIENCE       200000000000ull /* TSC ticks */
 
 /* The vectors that this guest asks for: what completions raise, what only a forged message can raise, a forged table's. */
 enum { OWN = 0x50, FORGED = 0x51, TABLE = 0x52, BELOW = 32 };

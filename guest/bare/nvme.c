@@ -7,7 +7,7 @@
 #define CLASS_NVME  0x0108u
 #define USABLE      6u                         /* memory, bus master */
 #define MSIX_ENABLE (1u << 31)                 /* as bit of the capability's first dword */
-#define PATIENCE    2000000000ull              /* TSC ticks */
+#define PATIENCE    200000000000ull            /* TSC ticks */
 #define ENABLE      (1u | 6u << 16 | 4u << 20) /* entries of 64 and 16 bytes (3.1.5) */
 #define READY       1u
 #define FATAL       2u

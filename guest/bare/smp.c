@@ -7,7 +7,7 @@
 #define TRAMPOLINE 0x8000ull /* start.S: AP_BASE */
 #define VECTOR     0x40
 #define ROUNDS     1000u
-#define PATIENCE   4000000000ull /* TSC ticks */
+#define PATIENCE   200000000000ull /* TSC ticks */
 
 static volatile uint32_t pings, pongs; /* taken by the second, the first processor */
 static volatile bool ap_ready;

@@ -4,9 +4,9 @@
 #define CAP_VENDOR        9u
 #define CAP_COMMON        1u
 #define CAP_NOTIFY        2u
-#define VIRTIO_ID         0x10401af4u   /* device 1040h + type, vendor 1AF4h */
-#define FEATURE_VERSION_1 1u            /* bit 32 */
-#define PATIENCE          2000000000ull /* TSC ticks */
+#define VIRTIO_ID         0x10401af4u     /* device 1040h + type, vendor 1AF4h */
+#define FEATURE_VERSION_1 1u              /* bit 32 */
+#define PATIENCE          200000000000ull /* TSC ticks */
 
 static struct virtio_area bar_area(uint32_t slot, uint32_t bar, uint32_t offset)
 {

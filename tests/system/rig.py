@@ -12,7 +12,9 @@ import time
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
 ALL = bool(os.environ.get("HAIRLINE_ALL"))
-PATIENCE = 240  # seconds for one thing to happen
+SILENCE = int(os.environ.get("HAIRLINE_SILENCE", "600"))  # seconds of the emulated machine's, for its next line to come
+TURNS = 10  # so many times that, for one thing to happen among many lines
+PATIENCE = 3600  # seconds of the host's, for what no emulated machine delays
 COUNTED = ("-icount", "shift=3,sleep=off")  # each instruction takes 8 ns, whatever the host does meanwhile
 ENOUGH = 0.4 * 0.5  # of a core that two VMs share fairly
 ESCAPE = "\x1d"  # Ctrl-]
@@ -50,28 +52,55 @@ def symbol(program, name):
     return int(start, 16), int(start, 16) + int(size or "0", 16)
 
 
-class Batch:
-    """One `run --batch`, from start to end; PATIENCE is for what must end by itself."""
-
-    def __init__(self, folder, plan, *options, qemu=(), tool=BUILD / "hairline-tool"):
-        logs, report = folder / "logs", folder / "report.json"
-        limit = [] if "--timeout" in options else ["--timeout", str(PATIENCE)]
-        command = [tool, "run", plan, "--batch", "--logs", logs, "--json", report, *limit, *options, "--", *qemu]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
-        self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
-        self.report = json.loads(report.read_text()) if report.exists() else {}
-        self.vms = self.report.get("vms", {})
-        assert "LEAK" not in self.output, self.output
-        self.logs = {log.stem: log.read_text(errors="replace") for log in logs.glob("*.log")}
+def family(pid):
+    """A process and all that it started."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pids = [pid]
+    for child, parent in sorted(tuple(map(int, line.split())) for line in table.splitlines()):
+        if parent in pids:
+            pids.append(child)
+    return pids
 
 
-class Live:
-    """A run with its keyboard. The console's lines gather in `lines`; expect() goes through them in order."""
+class Patience:
+    """Says when to give a machine up, by the time that the machine had, not by the host's: where its threads waited for a
+    processor (/proc/PID/task/TID/schedstat), a second counts by the part of it that they got. A line on the console begins
+    SILENCE anew, but not TURNS. A host ten times slower, or ten times as busy, decides nothing."""
 
-    def __init__(self, plan, *options, qemu=(), tool=BUILD / "hairline-tool"):
-        command = [tool, "run", plan, *options, "--", *qemu]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
+    def __init__(self, pid):
+        self.pid, self.pids, self.silent, self.had = pid, family(pid), 0.0, 0.0
+        self.last, self.got = time.monotonic(), self._got()
+
+    def _got(self):
+        """Nanoseconds that the threads ran, and that they waited for a processor."""
+        ran = waited = 0
+        for pid in self.pids:
+            for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                try:
+                    ran, waited = (a + int(b) for a, b in zip((ran, waited), stat.read_text().split()))
+                except OSError:
+                    pass  # it has ended
+        return ran, waited
+
+    def is_over(self, news):
+        """Has it had enough time? `news`: a line came since the last look."""
+        now = time.monotonic()
+        if now - self.last >= 1:
+            self.pids = family(self.pid)
+            got = self._got()
+            ran, waited = (max(new - old, 0) for new, old in zip(got, self.got))
+            part = (now - self.last) * (ran / (ran + waited) if ran + waited else 1)
+            self.last, self.got, self.silent, self.had = now, got, self.silent + part, self.had + part
+        if news:
+            self.silent = 0.0
+        return self.silent > SILENCE or self.had > SILENCE * TURNS
+
+
+class Machine:
+    """A program that talks, in the end QEMU. Its lines gather in `lines`; expect() goes through them in order."""
+
+    def __init__(self, command, stdin, stderr):
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr)
         self.lines, self.seen, self.part, self.ended = [], 0, b"", False
         self.news = threading.Condition()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -87,26 +116,72 @@ class Live:
             self.ended = True
             self.news.notify_all()
 
-    def expect(self, pattern, seconds=PATIENCE):
-        """The match of the next line that has `pattern`."""
-        end = time.monotonic() + seconds
+    def wait(self, happened):
+        """Until happened() is true, looked at with each news; false: the run ended, or its time is over."""
+        patience = Patience(self.process.pid)
         with self.news:
-            while True:
-                while self.seen < len(self.lines):
-                    self.seen += 1
-                    match = re.search(pattern, self.lines[self.seen - 1])
-                    if match:
-                        return match
-                left = end - time.monotonic()
-                if self.ended or left <= 0:
-                    why = "the run ended" if self.ended else f"{seconds} s are over"
-                    raise AssertionError(f"no line with `{pattern}`: {why}; the last lines:\n" + "\n".join(self.lines[-30:]))
-                self.news.wait(left)
+            while not happened():
+                known = len(self.lines), self.part
+                if self.ended or patience.is_over(False):
+                    return False
+                self.news.wait(1)
+                patience.is_over(known != (len(self.lines), self.part))
+        return True
 
-    def expect_prompt(self, prompt, seconds=PATIENCE):
+    def finish(self):
+        """Its exit code, once it has ended by itself; what does not is told to."""
+        if not self.wait(lambda: self.ended):
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        self.process.stdout.close()
+        return code
+
+    def text(self):
+        return "\n".join([*self.lines, self.part.decode(errors="replace")])
+
+
+class Batch:
+    """One `run --batch`, from start to end."""
+
+    def __init__(self, folder, plan, *options, qemu=(), tool=BUILD / "hairline-tool"):
+        logs, report, errors = folder / "logs", folder / "report.json", folder / "errors"
+        command = [tool, "run", plan, "--batch", "--logs", logs, "--json", report, *options, "--", *qemu]
+        with open(errors, "wb") as stderr:
+            run = Machine(command, subprocess.DEVNULL, stderr)
+            self.code = run.finish()
+        self.output, self.errors = run.text(), errors.read_text(errors="replace")
+        self.report = json.loads(report.read_text()) if report.exists() else {}
+        self.vms = self.report.get("vms", {})
+        assert "LEAK" not in self.output, self.output
+        self.logs = {log.stem: log.read_text(errors="replace") for log in logs.glob("*.log")}
+
+
+class Live(Machine):
+    """A run with its keyboard."""
+
+    def __init__(self, plan, *options, qemu=(), tool=BUILD / "hairline-tool"):
+        super().__init__([tool, "run", plan, *options, "--", *qemu], subprocess.PIPE, subprocess.STDOUT)
+
+    def expect(self, pattern):
+        """The match of the next line that has `pattern`."""
+        match = None
+
+        def found():
+            nonlocal match
+            while not match and self.seen < len(self.lines):
+                self.seen += 1
+                match = re.search(pattern, self.lines[self.seen - 1])
+            return match
+
+        if not self.wait(found):
+            why = "the run ended" if self.ended else "its time is over"
+            raise AssertionError(f"no line with `{pattern}`: {why}; the last lines:\n" + "\n".join(self.lines[-30:]))
+        return match
+
+    def expect_prompt(self, prompt):
         """Wait until the last line, unfinished, has `prompt`."""
-        with self.news:
-            assert self.news.wait_for(lambda: prompt.encode() in self.part, seconds), self.part
+        assert self.wait(lambda: prompt.encode() in self.part), self.part
 
     def expect_end(self, name):
         """The record of the end of a VM's life, as a dictionary."""
@@ -123,7 +198,10 @@ class Live:
         self.type(line + "\n")
 
     def quit(self):
-        self.key("q")
+        """By root's command: the key has the tool itself end a machine that takes longer than some seconds."""
+        self.key("0")
+        self.command("")
+        self.command("quit")
         self.expect(r"^hairline\| end ")
         return self.process.wait(PATIENCE)
 

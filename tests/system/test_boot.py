@@ -108,17 +108,9 @@ def test_iso_boots_by_grub(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     machine = ["-machine", "q35", "-cpu", "EPYC,+svm,+npt,+x2apic", "-m", "1024", "-smp", "2", "-accel", "tcg"]
     quiet = ["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
-    done = subprocess.run(
-        ["qemu-system-x86_64", *machine, *quiet, "-cdrom", out / "hairline.iso"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=rig.PATIENCE,
-        check=False,
-    )
-    assert len(re.findall(r"hello from a bare guest", done.stdout)) == 2
-    assert "hairline| end " in done.stdout and done.returncode == 0
+    run = rig.Machine(["qemu-system-x86_64", *machine, *quiet, "-cdrom", out / "hairline.iso"], subprocess.DEVNULL, None)
+    assert run.finish() == 0
+    assert len(re.findall(r"hello from a bare guest", run.text())) == 2 and "hairline| end " in run.text()
 
 
 @pytest.mark.parametrize(

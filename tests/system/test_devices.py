@@ -17,7 +17,7 @@ class Probe:
             plan = [folder / "machine.yaml"]
             plan[0].write_text(json.dumps({"machine": machine, "vms": [rig.guest("any", "hello")]}))
         self.plan = folder / "start.yaml"
-        command = [rig.BUILD / "hairline-tool", "probe", *plan, "--json", report, "--plan", self.plan, "--", *qemu]
+        command = [rig.BUILD / "hairline-tool", "probe", *plan, "--json", report, "--plan", self.plan, "--timeout", str(rig.PATIENCE), "--", *qemu]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
         self.report = json.loads(report.read_text()) if report.exists() else {}

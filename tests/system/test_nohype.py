@@ -33,7 +33,7 @@ class Visitor(threading.Thread):
     def run(self):
         while not self.page and not self.over.wait(1):
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=rig.PATIENCE) as answer:
                     self.page = answer.read().decode()
             except (urllib.error.URLError, OSError):
                 pass
@@ -52,7 +52,7 @@ class Example:
         visitor = Visitor(port)
         visitor.start()
         self.before = targets()
-        self.run = rig.Batch(folder, path, "--timeout", "900")
+        self.run = rig.Batch(folder, path)
         visitor.over.set()
         visitor.join(10)
         self.page = visitor.page
@@ -112,7 +112,7 @@ def test_no_target_stays_behind(example):
 
 
 def command(*words):
-    return subprocess.run([rig.BUILD / "hairline-tool", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([rig.BUILD / "hairline-tool", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=rig.PATIENCE)
 
 
 def test_stop_and_restart_from_another_terminal(live, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@
 #define FROM     0x200000u                  /* behind its image */
 #define TO       (GUEST_MEMORY - NVME_PAGE) /* what its own controller writes is behind that */
 #define ENTRIES  16u
-#define PATIENCE 2000000000ull /* TSC ticks */
+#define PATIENCE 200000000000ull /* TSC ticks */
 
 enum { OWN = 0x61, NMI = 2 };
 

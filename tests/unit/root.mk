@@ -11,6 +11,6 @@ $(O)/tests/unit/test_scope $(O)/tests/unit/test_pci: $(O)/tests/unit/%: tests/un
 	$(HOSTCC) $(UNIT_ROOT_FLAGS) -o $@ $(filter %.c,$^) -lcmocka
 
 unit-root: $(O)/tests/unit/test_scope $(O)/tests/unit/test_pci
-	@for t in $^; do $$t || exit 1; done
+	@for t in $^; do (ulimit -t 600; $$t) || exit 1; done
 
 .PHONY: unit-root

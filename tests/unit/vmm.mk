@@ -28,7 +28,7 @@ $(O)/tests/unit/fuzz_virtio: tests/unit/fuzz_virtio.c $(UNIT_VMM_CODE) $(UNIT_VM
 	clang $(UNIT_VMM_FLAGS) -fsanitize=fuzzer -o $@ $< $(UNIT_VMM_CODE)
 
 unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu $(O)/tests/unit/test_own
-	@for t in $^; do $$t || exit 1; done
+	@for t in $^; do (ulimit -t 600; $$t) || exit 1; done
 
 fuzz-vmm: $(O)/tests/unit/fuzz_virtio
 	$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -artifact_prefix=$(O)/tests/unit/
