@@ -39,6 +39,10 @@ enum vmm_slot {
 #define VMM_MSIX         0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
 #define VMM_MSIX_PAGES   16u           /* one per PCI device */
 #define GUEST_MSIX       0xe0000000ull
+/* The registers of an AMD chipset (FCH), which Linux touches when it sees the processor, without asking whether they are
+   there: RAM that starts as zeros. */
+#define GUEST_CHIPSET       0xfed80000ull
+#define GUEST_CHIPSET_PAGES 2u
 /* Devices of its own: device i's configuration page (PCIe ECAM, read-only; the guest's SR-IOV virtual functions have
    none), and the page of registers with its MSI-X table. */
 #define VMM_ECAM(i)  (0x10420000ull + 0x1000ull * (i))

@@ -6,7 +6,7 @@
 
 #define COPY_STEP (1u << 20) /* bytes */
 
-/* Where the pieces are in the VMM's space. */
+/* Where the pieces are in the VMM's space; 0: nowhere. */
 static const struct {
     uint64_t va, perm;
 } place[PIECE_DATA] = {
@@ -44,6 +44,7 @@ static void lay_out_store(struct vm *vm)
         [PIECE_MSIX] = VMM_MSIX_PAGES * PAGE_SIZE,
         [PIECE_STACKS] = VMM_STACK * (1 + vm->plan->vcpus),
         [PIECE_LAN] = vm->plan->lan ? LAN_PORT_PAGES * PAGE_SIZE : 0,
+        [PIECE_CHIPSET] = GUEST_CHIPSET_PAGES * PAGE_SIZE,
         [PIECE_DATA] = machine.vmm.data,
     };
     uint64_t at = 0;
@@ -154,7 +155,7 @@ uint64_t store_map(const struct vm *vm)
 {
     uint64_t status = OK;
     for (uint32_t i = 0; i < PIECE_DATA && status == OK; i++)
-        if (vm->size[i])
+        if (vm->size[i] && place[i].va)
             status = memory_map(vm->store.base + vm->offset[i], vm->size[i], vm_slot(vm, VM_VMM), place[i].perm, place[i].va);
     for (uint32_t i = 0; i < FILES && status == OK; i++)
         if (vm->file[i].size)

@@ -28,7 +28,17 @@ enum life {
 enum wish { WISH_PLAN, WISH_OFF, WISH_AGAIN };
 
 /* Pieces of a VM's store: the memory beside its RAM. */
-enum piece { PIECE_CONFIG, PIECE_CONTROL, PIECE_MSIX, PIECE_STACKS, PIECE_LAN, PIECE_DATA, PIECE_DISK, PIECES = PIECE_DISK + PLAN_DISKS };
+enum piece {
+    PIECE_CONFIG,
+    PIECE_CONTROL,
+    PIECE_MSIX,
+    PIECE_STACKS,
+    PIECE_LAN,
+    PIECE_CHIPSET, /* the guest's alone */
+    PIECE_DATA,
+    PIECE_DISK,
+    PIECES = PIECE_DISK + PLAN_DISKS
+};
 
 /* A file in the VMM's space. */
 enum { FILE_KERNEL, FILE_INITRD, FILE_DISK, FILES = FILE_DISK + PLAN_DISKS };

@@ -8,7 +8,8 @@ BARE_smp    = smp.c
 BARE_attack = attack.c attack_cpu.c attack_ring.c attack_flood.c attack_dma.c nvme.c leave.c virtio.c pci.c legacy.S
 BARE_attack_alone = attack_alone.c attack_alone_icr.c leave.c
 BARE_canary = canary.c leave.c
-BARE_PROGRAMS = hello bench smp attack attack_alone canary
+BARE_platform = platform.c leave.c
+BARE_PROGRAMS = hello bench smp attack attack_alone canary platform
 BARE_GUESTS = $(foreach g,$(BARE_PROGRAMS),$(BARE)/$(g).elf) $(BARE)/mboot.elf
 
 $(BARE)/%.o: FLAGS = $(BARE_FLAGS)
