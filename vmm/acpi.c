@@ -6,7 +6,7 @@
 #include <vmm/vcpu.h>
 #include <lib/string.h>
 
-enum { XSDT = ACPI_RSDP + 0x40, FADT = ACPI_RSDP + 0x100, MADT = ACPI_RSDP + 0x300, DSDT = ACPI_RSDP + 0x800 };
+enum { XSDT = ACPI_RSDP + 0x40, FADT = ACPI_RSDP + 0x100, MADT = ACPI_RSDP + 0x300, SSDT = ACPI_RSDP + 0x400, DSDT = ACPI_RSDP + 0x800 };
 
 #define FADT_SIZE    276u
 #define FADT_FLAGS   0x00100431u /* WBINVD, no power or sleep button, reset register, hardware-reduced */
@@ -69,9 +69,10 @@ static void build_rsdp(void)
 
 static void build_xsdt(void)
 {
-    uint8_t *t = begin(XSDT, "XSDT", 36 + 16, 1);
+    uint8_t *t = begin(XSDT, "XSDT", 36 + 24, 1);
     put64(t + 36, FADT);
     put64(t + 44, MADT);
+    put64(t + 52, SSDT);
     end(t);
 }
 
@@ -121,6 +122,77 @@ static void build_dsdt(void)
     memcpy(at(DSDT), acpi_dsdt, size);
 }
 
+/* ---- what the PCI root has to give, and no more: a system that places BARs anew finds only places that work ---- */
+
+/* A range that devices below decode (ACPI 6.4.3.5.2): fixed at both ends, read and written, not cached. */
+static uint8_t *put_window(uint8_t *p, uint64_t base, uint64_t size)
+{
+    static const uint8_t head[] = {0x87, 0x17, 0, 0, 0x0c, 0x01};
+    memcpy(p, head, sizeof(head));
+    put32(p + 6, 0);
+    put32(p + 10, (uint32_t)base);
+    put32(p + 14, (uint32_t)(base + size - 1));
+    put32(p + 18, 0);
+    put32(p + 22, (uint32_t)size);
+    return p + 26;
+}
+
+/* A device of the VM's own stays where root has mapped it; its virtual functions' BARs, behind which nothing is, want
+   room after all of them. */
+static uint8_t *put_own_windows(uint8_t *p)
+{
+    uint64_t end = GUEST_DEVICES;
+    bool sriov = false;
+    for (const struct vm_device *d = config()->device; d < config()->device + config()->devices; d++) {
+        sriov |= d->sriov != 0;
+        for (const struct vm_bar *b = d->bar; b < d->bar + 6; b++) {
+            if (b->size == 0)
+                continue;
+            p = put_window(p, b->address, b->size);
+            end = b->address + b->size;
+        }
+    }
+    end = (end + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+    return sriov && end < GUEST_DEVICES_END ? put_window(p, end, GUEST_DEVICES_END - end) : p;
+}
+
+/* A resource template: bus 0, the configuration ports, ports and memory for BARs, the end (ACPI 6.4). */
+static uint8_t *put_resources(uint8_t *p)
+{
+    static const uint8_t fixed[] = {
+        0x88, 0x0d, 0,    2,    0x0c, 0,    0, 0, 0, 0,    0,    0,    0, 0, 1, 0,   /* buses 0 to 0 */
+        0x47, 0x01, 0xf8, 0x0c, 0xf8, 0x0c, 1, 8,                                    /* ports CF8h to CFFh */
+        0x88, 0x0d, 0,    1,    0x0c, 3,    0, 0, 0, 0xc0, 0xff, 0xcf, 0, 0, 0, 0x10 /* ports C000h to CFFFh */
+    };
+    memcpy(p, fixed, sizeof(fixed));
+    p += sizeof(fixed);
+    p = dedicated() ? put_own_windows(p) : put_window(p, GUEST_MSIX, VMM_MSIX_PAGES * PAGE_SIZE);
+    p[0] = 0x79;
+    p[1] = 0;
+    return p + 2;
+}
+
+/* A length in two bytes that counts itself, too (ACPI 20.2.4). */
+static void put_package(uint8_t *p, uint64_t size)
+{
+    p[0] = (uint8_t)(0x40 | (size & 15));
+    p[1] = (uint8_t)(size >> 4);
+}
+
+/* Scope (\_SB.PCI0) { Name (_CRS, Buffer () { the template }) } */
+static void build_ssdt(void)
+{
+    static const char scope[] = "\x10**\\._SB_PCI0\x08_CRS\x11**\x0b**";
+    enum { SCOPE = 36, BUFFER = SCOPE + 18, TEMPLATE = SCOPE + sizeof(scope) - 1 };
+    uint8_t *t = begin(SSDT, "SSDT", DSDT - SSDT, 2), *stop = put_resources(t + TEMPLATE);
+    memcpy(t + SCOPE, scope, sizeof(scope) - 1);
+    put_package(t + SCOPE + 1, (uint64_t)(stop - t - SCOPE - 1));
+    put_package(t + BUFFER + 1, (uint64_t)(stop - t - BUFFER - 1));
+    put16(t + TEMPLATE - 2, (uint16_t)(stop - t - TEMPLATE));
+    put32(t + 4, (uint32_t)(stop - t));
+    end(t);
+}
+
 /* Where Linux jumps to reboot a reduced-hardware PC without EFI: do what the reset register asks. */
 static void build_reset(void)
 {
@@ -136,5 +208,6 @@ void acpi_build(void)
     build_fadt();
     build_madt();
     build_dsdt();
+    build_ssdt();
     build_reset();
 }

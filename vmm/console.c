@@ -2,6 +2,8 @@
 #include <vmm/vmm.h>
 #include <lib/ring.h>
 
+static bool claimed;
+
 uint32_t console_write(const char *data, uint32_t size)
 {
     struct vm_control *c = control();
@@ -30,3 +32,12 @@ bool console_ready(void)
     uint32_t used = control()->in_head - control()->in_tail;
     return used && used <= CONSOLE_IN;
 }
+
+void console_claim(bool uart)
+{
+    if (claimed && !uart)
+        sm_up(VMM_SM_WORK); /* the other device may have it now */
+    claimed = uart;
+}
+
+bool console_claimed(void) { return claimed; }

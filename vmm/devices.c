@@ -3,13 +3,21 @@
 #include <vmm/vcpu.h>
 #include <lib/mutex.h>
 
-#define STATUS_WAKE 0x80u
+#define STATUS_WAKE    0x80u
+#define KEYBOARD       0x64u /* status and command of the keyboard's controller */
+#define KEYBOARD_RESET 0xfeu
+#define FAST_PORT      0x92u /* system control port A */
+#define FAST_RESET     1u
+#define FAST_A20       2u
+#define RESET_CONTROL  0xcf9u
+#define RESET_CPU      4u
 
 static struct mutex lock = {.sm = VMM_SM_LOCK};
 static uint32_t holder = NO_VCPU;
 
-static uint32_t bar_in(uint32_t port, uint32_t size) { return virtio_in(port >> 8 & 15, port & 0xff, size); }
-static void bar_out(uint32_t port, uint32_t size, uint32_t value) { virtio_out(port >> 8 & 15, port & 0xff, size, value); }
+/* BAR0 is aligned to its size. Another vCPU may have moved it since find(). */
+static uint32_t bar_in(uint32_t port, uint32_t size) { return virtio_in(pci_slot_at(port), port % PCI_PORTS, size); }
+static void bar_out(uint32_t port, uint32_t size, uint32_t value) { virtio_out(pci_slot_at(port), port % PCI_PORTS, size, value); }
 
 /* No clock and no timer: who looks for them by their zeros soon gives up. The clock's index is write-only. */
 static uint32_t cmos_in(uint32_t port, uint32_t size)
@@ -18,6 +26,28 @@ static uint32_t cmos_in(uint32_t port, uint32_t size)
     return port == 0x70 ? ~0u : 0;
 }
 static void cmos_out(uint32_t port, uint32_t size, uint32_t value) { (void)port, (void)size, (void)value; }
+
+/* No keyboard, but what systems ask its controller and its neighbour for: is it ready (it is), address line 20 (is on),
+   and a reset. The same by the chipset's port CF9h (reset control). */
+static uint32_t legacy_in(uint32_t port, uint32_t size)
+{
+    (void)size;
+    return port == KEYBOARD ? 0 : FAST_A20;
+}
+static void legacy_out(uint32_t port, uint32_t size, uint32_t value)
+{
+    if (size == 1 && (port == KEYBOARD ? value == KEYBOARD_RESET : value & FAST_RESET))
+        vm_end(REASON_REBOOT, 0, 0, 0);
+}
+
+static uint32_t chipset_in(uint32_t port, uint32_t size) { return port == RESET_CONTROL && size == 1 ? 0 : pci_in(port, size); }
+static void chipset_out(uint32_t port, uint32_t size, uint32_t value)
+{
+    if (port == RESET_CONTROL && size == 1 && value & RESET_CPU)
+        vm_end(REASON_REBOOT, 0, 0, 0);
+    else
+        pci_out(port, size, value);
+}
 
 static uint32_t mode_in(uint32_t port, uint32_t size)
 {
@@ -39,20 +69,21 @@ static void mode_out(uint32_t port, uint32_t size, uint32_t value)
 static const struct device {
     uint32_t (*in)(uint32_t port, uint32_t size);
     void (*out)(uint32_t port, uint32_t size, uint32_t value);
-} bar = {bar_in, bar_out}, uart = {uart_in, uart_out}, pci = {pci_in, pci_out}, acpi = {acpi_in, acpi_out}, cmos = {cmos_in, cmos_out},
-  mode = {mode_in, mode_out};
+} bar = {bar_in, bar_out}, uart = {uart_in, uart_out}, pci = {chipset_in, chipset_out}, acpi = {acpi_in, acpi_out},
+  cmos = {cmos_in, cmos_out}, legacy = {legacy_in, legacy_out}, mode = {mode_in, mode_out};
 
 static const struct device *find(uint32_t port)
 {
     switch (port) {
-    case PCI_IO(1)... PCI_IO(PCI_SLOTS) - 1: return &bar;
     case 0x3f8 ... 0x3ff: return &uart;
     case 0xcf8 ... 0xcff: return &pci;
     case PORT_SLEEP ... PORT_RESET: return &acpi;
     case PORT_MODE: return &mode;
+    case KEYBOARD:
+    case FAST_PORT: return &legacy;
     case 0x40 ... 0x43:
     case 0x70 ... 0x71: return &cmos;
-    default: return NULL;
+    default: return pci_slot_at(port) < PCI_SLOTS ? &bar : NULL;
     }
 }
 

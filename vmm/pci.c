@@ -1,6 +1,8 @@
 /*
  * PCI configuration by mechanism #1 (PCI 3.0 3.2.2.3.2): bus 0, a host bridge
- * in slot 0. BARs answer sizing; their place is fixed. Bits 27..24 of the address
+ * in slot 0. A function of ours is where its BARs say: ports anywhere, the page
+ * with the MSI-X table among those of GUEST_MSIX. One of the machine's stays where
+ * root has mapped it, and ACPI tells of no other place. Bits 27..24 of the address
  * are bits 11..8 of the register, as AMD's processors have it.
  */
 #include <vmm/devices.h>
@@ -75,8 +77,8 @@ void pci_add(uint32_t slot, const uint8_t bytes[256])
     struct function *f = &functions[slot];
     memcpy(f->value, bytes, 256);
     f->msix = find_cap(bytes, CAP_MSIX);
-    f->writable[PCI_COMMAND / 4] = COMMAND_WRITABLE | 1;
-    f->writable[PCI_BAR0 / 4] = 0xffffff00;
+    f->writable[PCI_COMMAND / 4] = COMMAND_WRITABLE | COMMAND_IO;
+    f->writable[PCI_BAR0 / 4] = ~(PCI_PORTS - 1);
     f->writable[PCI_BAR0 / 4 + 1] = 0xfffff000;
     f->writable[PCI_CACHE_LINE / 4] = 0xff;
     f->writable[PCI_LINE / 4] = 0xff;
@@ -90,6 +92,19 @@ static bool msix_bit(uint32_t slot, uint32_t bit)
     const struct function *f = &functions[slot];
     return f->msix && f->value[f->msix / 4] >> 16 & bit;
 }
+
+uint32_t pci_slot_at(uint32_t port)
+{
+    for (uint32_t slot = 1; slot < PCI_SLOTS; slot++) {
+        const struct function *f = &functions[slot];
+        bool decodes = f->present && !f->device && f->value[PCI_COMMAND / 4] & COMMAND_IO;
+        if (decodes && port - (f->value[PCI_BAR0 / 4] & ~0xffu) < PCI_PORTS)
+            return slot;
+    }
+    return PCI_SLOTS;
+}
+
+uint32_t pci_memory(uint32_t slot) { return functions[slot].value[PCI_BAR0 / 4 + 1] & ~(PAGE_SIZE - 1u); }
 
 bool pci_msix_enabled(uint32_t slot) { return msix_bit(slot, MSIX_ENABLE); }
 bool pci_msix_masked(uint32_t slot) { return msix_bit(slot, MSIX_MASK); }

@@ -31,6 +31,7 @@ enum {
 };
 #define CAP_PCIE         0x10u
 #define CAP_MSIX         0x11u
+#define COMMAND_IO       0x0001u
 #define COMMAND_WRITABLE 0x0406u /* memory, mastering, INTx off */
 #define MSIX_ENABLE      0x8000u /* in message control, at offset 2 of the capability */
 #define MSIX_MASK        0x4000u

@@ -1,12 +1,18 @@
 /*
  * A 16550 at 3F8h without an interrupt line, for early output: the guest polls.
  * "Transmitter empty" follows the space in the console ring.
+ *
+ * Two devices share what is typed. A driver enables the receive interrupt when a
+ * program opens the port. It disables it for good when the last one closes it,
+ * and clears the FIFO then; while the kernel prints, it disables it for a
+ * moment only.
  */
 #include <vmm/devices.h>
 
 enum uart_reg { UART_DATA, UART_IER, UART_IIR, UART_LCR, UART_MCR, UART_LSR, UART_MSR, UART_SCRATCH };
 
 #define IER_RX    0x1u
+#define FCR_CLEAR 0x2u /* the receiver's FIFO */
 #define IER_TX    0x2u
 #define IIR_NONE  0x1u
 #define IIR_TX    0x2u
@@ -51,6 +57,15 @@ static uint32_t receive(void)
     return (uint8_t)c;
 }
 
+/* After a write to register `reg`. */
+static void claim_input(uint32_t reg)
+{
+    if (regs[UART_IER] & IER_RX)
+        console_claim(true);
+    else if (reg == UART_IIR && regs[UART_IIR] & FCR_CLEAR)
+        console_claim(false);
+}
+
 uint32_t uart_in(uint32_t port, uint32_t size)
 {
     uint32_t reg = port & 7;
@@ -79,4 +94,5 @@ void uart_out(uint32_t port, uint32_t size, uint32_t value)
         regs[reg] = byte & kept[reg];
     else if (!(regs[UART_MCR] & MCR_LOOP))
         console_write((const char *)&byte, 1);
+    claim_input(reg);
 }

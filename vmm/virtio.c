@@ -33,7 +33,12 @@ static struct virtio_device *device_at(uint32_t slot) { return slot < PCI_SLOTS 
 
 /* ---- interrupts --------------------------------------------------------------- */
 
-static volatile struct msix_entry *msix_table(uint32_t slot) { return (volatile struct msix_entry *)(VMM_MSIX + 0x1000ull * slot); }
+/* The page where the guest has put it; NULL: not one of those that are there. */
+static volatile struct msix_entry *msix_table(uint32_t slot)
+{
+    uint32_t offset = pci_memory(slot) - (uint32_t)GUEST_MSIX;
+    return offset < VMM_MSIX_PAGES * PAGE_SIZE ? (volatile struct msix_entry *)(VMM_MSIX + offset) : NULL;
+}
 
 /* Copy an entry that another vCPU may be rewriting. False: it is masked, or changing right now. */
 static bool msix_read(volatile const struct msix_entry *e, struct msix_entry *copy)
@@ -47,12 +52,13 @@ static void msix_send(struct virtio_device *d)
 {
     volatile struct msix_entry *table = msix_table(d->slot);
     struct msix_entry entry;
-    for (uint32_t v = 0; v < VIRTIO_VECTORS && !pci_msix_masked(d->slot); v++)
+    for (uint32_t v = 0; v < VIRTIO_VECTORS && table && !pci_msix_masked(d->slot); v++)
         if (d->pending & 1u << v && msix_read(&table[v], &entry)) {
             d->pending &= ~(1u << v);
             msi_send(entry.address, entry.data);
         }
-    table[MSIX_PBA / sizeof *table].address = d->pending;
+    if (table)
+        table[MSIX_PBA / sizeof *table].address = d->pending;
     waiting = d->pending ? waiting | 1u << d->slot : waiting & ~(1u << d->slot);
 }
 

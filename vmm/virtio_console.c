@@ -20,11 +20,12 @@ static enum vq_result console_transmit(struct virtio_device *d, const struct cha
     return VQ_OK;
 }
 
+/* A driver gives its buffers whether anybody reads or not: who has the UART open comes first. */
 static enum vq_result console_receive(const struct chain *c, uint32_t *written)
 {
     char text[CONSOLE_CHUNK];
     uint32_t room = c->write_size < sizeof text ? (uint32_t)c->write_size : (uint32_t)sizeof text;
-    *written = console_read(text, room);
+    *written = console_claimed() ? 0 : console_read(text, room);
     chain_write(c, 0, text, *written);
     return *written ? VQ_OK : VQ_WAIT;
 }

@@ -14,9 +14,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PCI_SLOTS     16u                                       /* of bus 0 for devices of ours; slot 0 is the host bridge */
-#define PCI_IO(slot)  (0xc000u + 0x100u * (slot))               /* BAR0, 256 ports      */
-#define PCI_MEM(slot) ((uint32_t)GUEST_MSIX + 0x1000u * (slot)) /* BAR1, a page of RAM */
+#define PCI_SLOTS     16u /* of bus 0 for devices of ours; slot 0 is the host bridge */
+#define PCI_PORTS     0x100u
+#define PCI_IO(slot)  (0xc000u + PCI_PORTS * (slot))            /* BAR0, PCI_PORTS ports, at first */
+#define PCI_MEM(slot) ((uint32_t)GUEST_MSIX + 0x1000u * (slot)) /* BAR1, a page of RAM, at first   */
 #define NO_VCPU       0xffffffffu
 
 /* Root writes the configuration before the VMM starts; it never changes. */
@@ -37,8 +38,10 @@ void devices_lock(uint32_t self);
 void devices_unlock(void);
 
 /* ---- pci.c: configuration space (PCI 3.0 3.2.2.3.2, 6.1); under the lock ---- */
-/* Put a function at 00:slot.0, slot 1..15. BAR0 (if any) is PCI_IO(slot), BAR1 PCI_MEM(slot). */
+/* Put a function at 00:slot.0, slot 1..15. BAR0 has PCI_PORTS ports, BAR1 a page. */
 void pci_add(uint32_t slot, const uint8_t bytes[256]);
+uint32_t pci_slot_at(uint32_t port);  /* whose BAR0 has this port; PCI_SLOTS: nobody's */
+uint32_t pci_memory(uint32_t slot);   /* where the guest has put its BAR1 */
 bool pci_msix_enabled(uint32_t slot); /* MSI-X message control bit 15 (PCI 3.0 6.8.2.3) */
 bool pci_msix_masked(uint32_t slot);  /* bit 14: the whole function is masked */
 
@@ -67,5 +70,8 @@ uint32_t console_write(const char *data, uint32_t size);
 uint32_t console_space(void);                     /* bytes that console_write would take */
 uint32_t console_read(char *data, uint32_t size); /* returns bytes read, 0..size */
 bool console_ready(void);                         /* input is waiting */
+/* A program has the UART open: what is typed is for it, and other devices leave it alone. */
+void console_claim(bool uart);
+bool console_claimed(void);
 
 #endif

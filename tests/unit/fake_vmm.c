@@ -14,6 +14,7 @@ uint64_t fake_sm_up(uint64_t sm)
 void switch_bell(uint32_t port) { fake_sm_up(LAN_SM_PORT + port); }
 
 void pci_add(uint32_t slot, const uint8_t bytes[256]) { memcpy(fake.pci[slot], bytes, 256); }
+uint32_t pci_memory(uint32_t slot) { return fake.bar1[slot] ? fake.bar1[slot] : PCI_MEM(slot); }
 bool pci_msix_enabled(uint32_t slot) { return slot < PCI_SLOTS && !fake.msix_off; }
 bool pci_msix_masked(uint32_t slot) { return slot < PCI_SLOTS && fake.msix_masked; }
 
@@ -40,6 +41,8 @@ uint32_t console_read(char *data, uint32_t size)
     memmove(fake.in, fake.in + n, fake.in_size);
     return n;
 }
+
+bool console_claimed(void) { return fake.claimed; }
 
 void fake_start(void)
 {

@@ -24,11 +24,13 @@ struct fake {
     struct lan_port *lan;
     uint8_t pci[16][256];
     bool msix_off, msix_masked;           /* of all functions               */
+    uint32_t bar1[16];                    /* where it was moved, 0: nowhere */
     uint32_t messages, message[FAKE_LOG]; /* data words given to msi_send   */
     uint32_t bells[CAP_SLOTS];            /* ups of each semaphore          */
     uint32_t recalls[PLAN_VCPUS];
     char out[FAKE_LOG], in[FAKE_LOG];     /* the console's rings            */
     uint32_t out_size, out_room, in_size; /* bytes                          */
+    bool claimed;                         /* the input is the UART's        */
 };
 extern struct fake fake;
 

@@ -459,6 +459,34 @@ static void any_write_is_harmless(void **state)
     }
 }
 
+/* A function of the VMM's own: its ports and its table are where the guest writes that they are. */
+static void a_function_of_ours_moves(void **state)
+{
+    uint8_t bytes[256] = {0xf4, 0x1a, 0x42, 0x10, COMMAND_IO | 2};
+    (void)state;
+    memcpy(bytes + BAR0, &(uint32_t){PCI_IO(3) | 1}, 4);
+    memcpy(bytes + BAR0 + 4, &(uint32_t){PCI_MEM(3)}, 4);
+    pci_add(3, bytes);
+    assert_int_equal(pci_slot_at(PCI_IO(3)), 3);
+    assert_int_equal(pci_slot_at(PCI_IO(3) + 0xff), 3);
+    assert_int_equal(pci_slot_at(PCI_IO(4)), PCI_SLOTS);
+    assert_int_equal(pci_memory(3), PCI_MEM(3));
+    pci_out(0xcf8, 4, 0x80001810);
+    pci_out(0xcfc, 4, ~0u);
+    assert_int_equal(pci_in(0xcfc, 4), 0xffffff01);
+    assert_int_equal(pci_slot_at(PCI_IO(3)), PCI_SLOTS);
+    pci_out(0xcfc, 4, 0xc000);
+    assert_int_equal(pci_in(0xcfc, 4), 0xc001);
+    assert_int_equal(pci_slot_at(PCI_IO(3)), PCI_SLOTS);
+    assert_int_equal(pci_slot_at(0xc0ff), 3);
+    pci_out(0xcf8, 4, 0x80001814);
+    pci_out(0xcfc, 4, 0xe0005000);
+    assert_int_equal(pci_memory(3), 0xe0005000);
+    pci_out(0xcf8, 4, 0x80001804);
+    pci_out(0xcfc, 2, 2); /* ports off */
+    assert_int_equal(pci_slot_at(0xc0ff), PCI_SLOTS);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -476,6 +504,7 @@ int main(void)
         TEST(several_targets_are_one),
         TEST(a_table_ends_where_it_ends),
         TEST(no_entry_of_two_halves),
+        TEST(a_function_of_ours_moves),
         TEST(any_write_is_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,41 @@ static void a_buffer_waits_for_input(void **state)
     assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, RX));
 }
 
+/* The page with the table is where the guest has put it; beyond those that are there, messages wait. */
+static void messages_come_from_where_the_table_is(void **state)
+{
+    (void)state;
+    memcpy(fake.msix + 9 * PAGE_SIZE, fake.msix + CONSOLE * PAGE_SIZE, PAGE_SIZE);
+    memset(fake.msix + CONSOLE * PAGE_SIZE, 0xff, PAGE_SIZE);
+    fake.bar1[CONSOLE] = PCI_MEM(VMM_MSIX_PAGES);
+    print("one");
+    assert_int_equal(fake.messages, 0);
+    fake.bar1[CONSOLE] = PCI_MEM(0) - PAGE_SIZE;
+    virtio_work();
+    assert_int_equal(fake.messages, 0);
+    fake.bar1[CONSOLE] = PCI_MEM(9);
+    virtio_work();
+    assert_int_equal(fake.messages, 1);
+    assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, TX));
+}
+
+static void input_for_the_uart_stays(void **state)
+{
+    (void)state;
+    memcpy(fake.in, "ls\n", 3);
+    fake.in_size = 3;
+    fake.claimed = true;
+    driver_desc(RX, 0, BUFFER(1), 64, D_WRITE, 0);
+    driver_offer(RX, 0);
+    driver_notify(CONSOLE, RX);
+    virtio_work();
+    assert_int_equal(used_idx(RX), 0);
+    assert_int_equal(fake.in_size, 3);
+    fake.claimed = false;
+    virtio_work();
+    assert_int_equal(used_elem(RX, 0).size, 3);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -99,6 +134,8 @@ int main(void)
         TEST(a_reset_forgets_half_a_line),
         TEST(input_waits_for_a_buffer),
         TEST(a_buffer_waits_for_input),
+        TEST(input_for_the_uart_stays),
+        TEST(messages_come_from_where_the_table_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
