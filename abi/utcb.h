@@ -28,6 +28,7 @@ enum mtd {
     MTD_SYSCALL = 1 << 10, /* star lstar cstar sfmask kernel_gs sysenter_* pat */
     MTD_KILL = 1 << 11,    /* out only: never run again                        */
     MTD_EFER = 1 << 12,    /* efer                                             */
+    MTD_TSC = 1 << 14,     /* out only: tsc_offset                             */
     MTD_APIC = 1 << 13,    /* out only, dedicated vCPUs: write apic_value to register apic_reg of its core's local APIC */
 };
 
@@ -44,6 +45,11 @@ enum segment_index { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_GDTR, S
 #define INJECT_ERROR     (1ull << 11) /* bits 63..32 hold an error code                  */
 #define INJECT_EXCEPTION (3ull << 8)
 #define INJECT_NMI       (2ull << 8)
+#define INJECT_TYPE      (7ull << 8)
+
+/* What is held back: interrupts by STI or MOV SS; NMIs from one that the VMM injected to its handler's IRET, at which a
+   recall comes. */
+enum shadow { SHADOW_INTR = 1, SHADOW_NMI = 2 };
 
 struct exit_state {
     uint64_t rax, rcx, rdx, rbx;                                  /* MTD_ACDB  */
@@ -55,7 +61,7 @@ struct exit_state {
     uint64_t inject;                             /* MTD_INJECT: out: event for the next entry  */
     uint64_t intr;                               /* vector | INTR_PENDING: delivered by hardware once the guest can take it.
                                                     In: INTR_PENDING still set if it was not taken yet. Out: 0 withdraws it */
-    uint64_t shadow;                             /* 1: in an interrupt shadow (STI, MOV SS)    */
+    uint64_t shadow;                             /* enum shadow                                */
     uint64_t deadline;                           /* MTD_TIMER: absolute TSC at which the vCPU is recalled; 0: none */
     uint64_t cr0, cr2, cr3, cr4, xcr0, dr6, dr7; /* MTD_CONTROL */
     uint64_t efer;                               /* MTD_EFER */
@@ -63,6 +69,7 @@ struct exit_state {
     struct segment seg[SEG_COUNT];
     uint64_t star, lstar, cstar, sfmask, kernel_gs; /* MTD_SYSCALL */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
+    uint64_t tsc_offset;           /* MTD_TSC: what the guest's TSC is ahead */
     uint64_t apic_reg, apic_value; /* MTD_APIC: reg = MSR - 800h: 33h..37h (LVT: fixed or NMI), 3Eh (divider) */
 };
 

@@ -89,10 +89,15 @@ static bool is_pvh32(const struct bytes *file)
     return false;
 }
 
+/* The text by which Linux names itself. */
+static bool is_linux(const struct bytes *file) { return memmem(file->at, file->size, "Linux version ", 14) != NULL; }
+
 static const char *kind_of(const struct bytes *file, unsigned *kind)
 {
     uint8_t ident[EI_NIDENT] = {0};
     bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0;
+    if (elf && ident[EI_CLASS] == ELFCLASS32 && is_linux(file))
+        return "is a 32-bit Linux, which cannot use an x2APIC: take a 64-bit one";
     if (elf && (ident[EI_CLASS] == ELFCLASS64 ? is_pvh64(file) : is_pvh32(file)))
         *kind = KERNEL_PVH;
     else if (elf && is_multiboot(file))

@@ -31,7 +31,7 @@ uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t how)
         return bad(BUSY, 1);
     if (!is_dedicated(pd))
         return bad(BAD_ARG, 1);
-    if (policy > AFTER_QUIET || how >> 48)
+    if (policy > AFTER_QUIET)
         return bad(BAD_ARG, 2);
     s = policy == AFTER_QUIET ? ptab_close(pd) : (uint64_t)OK;
     if (s)
@@ -39,6 +39,7 @@ uint64_t alone_disengage(struct pd *self, uint64_t slot, uint64_t how)
     pd->left = (uint8_t)(1 + policy);
     pd->end_port = (uint16_t)(how >> 16);
     pd->end_ports = (uint16_t)(how >> 32);
+    pd->end_too = (uint16_t)(how >> 48);
     for (uint32_t i = 0; i < core_count; i++) {
         struct ec *ec = cores[i].owner;
         if (!ec || ec->pd != pd)

@@ -42,6 +42,7 @@ struct pd {
     uint8_t kind, ports;                  /* enum pd_kind; threads may use I/O ports */
     uint8_t left;                         /* a guest: 1 + enum after since it disengaged, else 0 */
     uint16_t end_port, end_ports;         /* ports that end it, although it left quietly: the first, how many */
+    uint16_t end_too;                     /* and one more */
     uint32_t cores;                       /* a guest: where it has vCPUs, a bit each */
     uint32_t allowed;                     /* the cores that its ECs may be on, a bit each */
     uint32_t frames_left, objects_left;   /* quota not yet spent */

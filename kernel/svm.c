@@ -60,6 +60,7 @@ void vcpu_init(void)
         if (map != MAP_SHARED)
             allow_apic(map);
     }
+    msr_allow(MAP_ALONE, MSR_EFER, READ);
 }
 
 void vcpu_core_init(struct core *c)
@@ -75,7 +76,7 @@ void vcpu_core_init(struct core *c)
 static void init_vmcb(struct vmcb *v, uint64_t nested_cr3)
 {
     v->intercept_exception = 1u << 1 | 1u << 17 | 1u << 18; /* #DB and #AC loop for ever if a guest wants; #MC */
-    v->intercept1 = I1_INTR | I1_NMI | I1_INIT | I1_RDPMC | I1_CPUID | I1_RSM | I1_INVD | I1_HLT | I1_INVLPGA | I1_PORT | I1_MSR | I1_TASK |
+    v->intercept1 = I1_INTR | I1_NMI | I1_INIT | I1_RDPMC | I1_CPUID | I1_RSM | I1_INVD | I1_HLT | I1_INVLPGA | I1_PORT | I1_MSR |
                     I1_FREEZE | I1_SHUTDOWN;
     v->intercept2 = I2_SVM | I2_MONITOR | I2_MWAIT | I2_XSETBV;
     v->iopm_pa = cpu_pa(iopm);

@@ -108,7 +108,6 @@ static bool own_exit(struct ec *ec, struct vmcb *v)
         return writes_icr(ec, v);
     if (v->code != EXIT_NMI && v->code != EXIT_IRET)
         return false;
-    v->intercept1 &= v->code == EXIT_IRET ? ~(uint32_t)I1_IRET : ~0u;
     ec->vcpu->stat->exits[CAUSE_NMI]++;
     return true;
 }
@@ -117,14 +116,14 @@ static bool own_exit(struct ec *ec, struct vmcb *v)
 static bool answer_ones(struct ec *ec, struct vmcb *v)
 {
     enum { IN = 1, STRING = 4, BYTE = 0x10, WORD = 0x20 }; /* APM2 15.10.2 */
-    uint64_t i = v->info1;
+    uint64_t i = v->info1, port = i >> 16 & 0xffff;
     if (v->code == EXIT_MSR) {
         v->rax = i ? v->rax : 0xffffffff;
         ec->regs.rdx = i ? ec->regs.rdx : 0xffffffff;
         go_on(v, v->rip + 2);
         return true;
     }
-    if (i & STRING || (i >> 16 & 0xffff) - ec->pd->end_port < ec->pd->end_ports)
+    if (i & STRING || port == ec->pd->end_too || port - ec->pd->end_port < ec->pd->end_ports)
         return false;
     if (i & IN)
         v->rax = i & BYTE ? v->rax | 0xff : i & WORD ? v->rax | 0xffff : 0xffffffff;
@@ -166,6 +165,10 @@ void vcpu_exit(struct ec *ec)
     if ((uint32_t)v->code != EXIT_INVALID) /* then it may not have been obeyed */
         v->tlb_control = 0;
     v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */
+    if (v->code == EXIT_IRET) { /* of an NMI's handler. A VMM that has another one for it learns that by a recall */
+        v->intercept1 &= ~(uint32_t)I1_IRET;
+        __atomic_fetch_or(&ec->hazard, ec->own ? 0 : HAZARD_RECALL, __ATOMIC_ACQ_REL);
+    }
     if (ec->own && own_exit(ec, v))
         return;
     if (ec->own == OWN_LEFT)

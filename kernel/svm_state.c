@@ -42,7 +42,7 @@ void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
     if (mtd & MTD_INJECT) {
         x->inject = v->inject;
         x->intr = v->vintr & VINTR_IRQ ? (v->vintr >> 32 & 0xff) | INTR_PENDING : 0;
-        x->shadow = v->shadow & 1;
+        x->shadow = (v->shadow & SHADOW_INTR) | (v->intercept1 & I1_IRET ? SHADOW_NMI : 0);
     }
     if (mtd & MTD_TIMER)
         x->deadline = ec->timer.deadline;
@@ -115,6 +115,8 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
         uint64_t inject = once(x->inject);
         if (inject & INJECT_VALID) /* else a redelivery stays */
             v->inject = inject;
+        if ((v->inject & (INJECT_VALID | INJECT_TYPE)) == (INJECT_VALID | INJECT_NMI))
+            v->intercept1 |= I1_IRET;
         if (!ec->own) /* there, the core's APIC is the guest's */
             offer(v, once(x->intr));
     }
@@ -122,6 +124,8 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
         apic_write_for_guest(once(x->apic_reg), once(x->apic_value));
     if (mtd & MTD_TIMER)
         set_deadline(ec, once(x->deadline));
+    if (mtd & MTD_TSC)
+        v->tsc_offset = x->tsc_offset;
     if (mtd & MTD_EFER) {
         v->efer = x->efer | EFER_SVME;
         v->tlb_control = 1;

@@ -60,7 +60,6 @@ enum intercept1 { /* 00C */
                   I1_INVLPGA = 1u << 26,
                   I1_PORT = 1u << 27,
                   I1_MSR = 1u << 28,
-                  I1_TASK = 1u << 29,
                   I1_FREEZE = 1u << 30,
 };
 #define I1_SHUTDOWN (1u << 31)

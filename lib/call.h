@@ -95,10 +95,10 @@ static inline uint64_t vcpu_cpuid(uint64_t vcpu) { return call5(CALL_VCPU_CPUID,
 static inline uint64_t mr_seal(uint64_t mr, uint64_t pd) { return call5(CALL_MR_SEAL, mr | pd << 16, 0, 0, 0, 0).status; }
 /* AGAIN: more is left. */
 static inline uint64_t mr_scrub(uint64_t mr) { return call5(CALL_MR_SCRUB, mr, 0, 0, 0, 0).status; }
-/* `after`: enum after; quiet guests, too, end by a touch of [port, port + ports). */
-static inline uint64_t disengage(uint64_t pd, uint64_t after, uint64_t port, uint64_t ports)
+/* `after`: enum after; quiet guests, too, end by a touch of [port, port + ports) or of `too`. */
+static inline uint64_t disengage(uint64_t pd, uint64_t after, uint64_t port, uint64_t ports, uint64_t too)
 {
-    return call5(CALL_DISENGAGE, pd, after | port << 16 | ports << 32, 0, 0, 0).status;
+    return call5(CALL_DISENGAGE, pd, after | port << 16 | ports << 32 | too << 48, 0, 0, 0).status;
 }
 
 /* `mr`: all of the IOMMU's registers and nothing else, mapped nowhere; `buses`: PCI buses behind it, from 0 on. */

@@ -149,6 +149,19 @@ static void watch_leave(struct vm *vm, uint64_t now)
     }
 }
 
+/* For the operator, in REASON's order. */
+static void say_alone(struct vm *vm, enum vm_reason reason, uint64_t value)
+{
+    static const char *const words[REASON_COUNT] = {
+        [REASON_PORT] = "it used port 0x%lx without its VMM", [REASON_MSR] = "it used MSR 0x%lx without its VMM",
+        [REASON_MEMORY] = "there is no memory at 0x%lx",      [REASON_TRIPLE] = "triple fault",
+        [REASON_FAULT] = "exit 0x%lx without its VMM",
+    };
+    if (words[reason])
+        format(vm->end.message, sizeof(vm->end.message), words[reason], value);
+    end(vm, reason, value);
+}
+
 /* What a guest without a VMM did last; the ports by which it can end itself are as they were. */
 static void end_alone(struct vm *vm, const struct vcpu_stat *s)
 {
@@ -164,15 +177,15 @@ static void end_alone(struct vm *vm, const struct vcpu_stat *s)
     else if (out && port == vm->plan->exit_port && port)
         end(vm, REASON_EXIT_PORT, s->end_info1 & 0x10 ? value & 0xff : s->end_info1 & 0x20 ? value & 0xffff : value & 0xffffffff);
     else if (code == PORT)
-        end(vm, REASON_PORT, port);
+        say_alone(vm, REASON_PORT, port);
     else if (code == MSR)
-        end(vm, REASON_MSR, s->end_info2 & 0xffffffff);
+        say_alone(vm, REASON_MSR, s->end_info2 & 0xffffffff);
     else if (code == NESTED)
-        end(vm, REASON_MEMORY, s->end_info2);
+        say_alone(vm, REASON_MEMORY, s->end_info2);
     else if (code == SHUTDOWN)
-        end(vm, REASON_TRIPLE, 0);
+        say_alone(vm, REASON_TRIPLE, 0);
     else
-        end(vm, REASON_FAULT, code - 1);
+        say_alone(vm, REASON_FAULT, code - 1);
 }
 
 static void watch(struct vm *vm, uint64_t now)

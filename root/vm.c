@@ -217,11 +217,13 @@ void vm_count(const struct vm *vm, struct end *sums)
 
 static const struct vcpu_stat *vcpu_stat(const struct vm *vm, uint32_t i) { return &kernel_stat()->vcpu[vm->stat[i]]; }
 
-/* `quiet` takes frames for what the guest then finds where it has nothing. */
+/* What ends it while there is a VMM ends it afterwards, even if it is quiet then. `quiet` takes frames for what the guest
+   then finds where it has nothing. */
 uint64_t vm_disengage(struct vm *vm)
 {
+    uint64_t exit_port = vm->plan->exit_port ? vm->plan->exit_port : PORT_SLEEP;
     note_own_change(vm);
-    return disengage(vm_slot(vm, VM_GUEST), vm->plan->after, PORT_SLEEP, PORT_RESET + 1 - PORT_SLEEP);
+    return disengage(vm_slot(vm, VM_GUEST), vm->plan->after, PORT_SLEEP, PORT_RESET + 1 - PORT_SLEEP, exit_port);
 }
 
 bool vm_has_left(const struct vm *vm)

@@ -57,7 +57,8 @@ void apic_reset(struct vcpu *v)
     v->offer = 0;
     v->icr = v->deadline = v->period = 0;
     v->eoi_word = NULL;
-    v->eoi_lent = false;
+    v->eoi_lent = v->nmi_kept = false;
+    v->nmi_end = NO_RIP;
 }
 
 /* ---- priorities ------------------------------------------------------------ */
@@ -235,13 +236,25 @@ static void timer_arm(struct vcpu *v, struct utcb *u, uint64_t deadline, uint64_
     apic_tick(v, u);
 }
 
+/* TSC ticks that `count` takes. */
+static uint64_t timer_ticks(const struct vcpu *v, uint32_t count)
+{
+    return scale((uint64_t)count << timer_shift(v->reg[REG_DIVIDE]), tsc_per_tick);
+}
+
+/* Count down from `count`; what comes after that is as the mode says. */
+static void timer_go(struct vcpu *v, struct utcb *u, uint32_t count)
+{
+    uint64_t period = timer_mode(v) == TIMER_PERIODIC ? timer_ticks(v, v->reg[REG_INITIAL]) : 0;
+    timer_arm(v, u, count ? tsc() + timer_ticks(v, count) : 0, period);
+}
+
 static void timer_count(struct vcpu *v, struct utcb *u, uint32_t count)
 {
     if (timer_mode(v) == TIMER_DEADLINE)
         return;
-    uint64_t ticks = scale((uint64_t)count << timer_shift(v->reg[REG_DIVIDE]), tsc_per_tick);
     v->reg[REG_INITIAL] = count;
-    timer_arm(v, u, count ? tsc() + ticks : 0, timer_mode(v) == TIMER_PERIODIC ? ticks : 0);
+    timer_go(v, u, count);
 }
 
 static uint32_t timer_current(const struct vcpu *v)
@@ -252,20 +265,36 @@ static uint32_t timer_current(const struct vcpu *v)
     return (uint32_t)(scale(v->deadline - now, tick_per_tsc) >> timer_shift(v->reg[REG_DIVIDE]));
 }
 
-uint64_t apic_deadline_read(const struct vcpu *v) { return timer_mode(v) == TIMER_DEADLINE ? v->deadline : 0; }
+uint64_t apic_deadline_read(const struct vcpu *v)
+{
+    return timer_mode(v) == TIMER_DEADLINE && v->deadline ? v->deadline + v->tsc_offset : 0;
+}
 
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value)
 {
+    uint64_t now = tsc(), guest_now = now + v->tsc_offset;
     if (timer_mode(v) == TIMER_DEADLINE)
-        timer_arm(v, u, value, 0);
+        timer_arm(v, u, value > guest_now ? now + (value - guest_now) : value != 0, 0);
 }
 
+/* The count goes on from where it is, at the new speed. */
+static void divide_write(struct vcpu *v, struct utcb *u, uint32_t value)
+{
+    uint32_t count = timer_current(v);
+    v->reg[REG_DIVIDE] = value & 0xb;
+    if (count)
+        timer_go(v, u, count);
+}
+
+/* Between one-shot and periodic the count goes on, too; deadlines are another timer (SDM3 10.5.4.1). */
 static void lvt_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint32_t value)
 {
     enum timer_mode before = timer_mode(v);
     v->reg[reg] = value & (reg == REG_LVT ? 0x700ffu : 0x107ffu);
     if ((before == TIMER_DEADLINE) != (timer_mode(v) == TIMER_DEADLINE))
         timer_arm(v, u, 0, 0);
+    else if (v->deadline && before != timer_mode(v))
+        v->period = timer_mode(v) == TIMER_PERIODIC ? timer_ticks(v, v->reg[REG_INITIAL]) : 0;
 }
 
 /* ---- registers ------------------------------------------------------------------ */
@@ -295,7 +324,7 @@ bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
     case REG_SVR: v->reg[reg] = value & 0x3ff; return true;
     case REG_ESR: return value == 0;
     case REG_LVT ... REG_LVT + LVT_ENTRIES - 1: lvt_write(v, u, reg, (uint32_t)value); return true;
-    case REG_DIVIDE: v->reg[reg] = value & 0xb; return true;
+    case REG_DIVIDE: divide_write(v, u, (uint32_t)value); return true;
     default: return false;
     }
 }

@@ -29,7 +29,7 @@ static const struct policy {
     /* the APIC timer never stops */
     {0x6, CPUID_ANY, 0, {0}, {4, 0, 0, 0}},
     /* ebx: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA; ecx: UMIP VAES VPCLMUL; edx: FSRM;
-       set: TSC_ADJUST (always 0), by which Linux knows that the TSC needs no watchdog */
+       set: TSC_ADJUST, by which Linux knows that the TSC needs no watchdog */
     {0x7, 0, 0, {0, 0x219c03a9, 0x604, 0x10}, {0, 2, 0, 0}},
     {0xb, 0, 0, {0}, {0, 1, 0x100, 0}},
     {0xb, 1, 0, {0}, {0, 0, 0x201, 0}},

@@ -15,7 +15,7 @@ static const struct portal {
     uint64_t mtd;
 } portals[EVENT_COUNT] = {
     [EVENT_START] = {vcpu_start, 0},
-    [EVENT_RECALL] = {vcpu_recall, MTD_INJECT},
+    [EVENT_RECALL] = {vcpu_recall, MTD_RIP | MTD_INJECT},
     [EVENT_PORT] = {vcpu_port, MTD_ACDB | MTD_QUAL | MTD_INJECT},
     [EVENT_MSR] = {vcpu_msr, MTD_ACDB | MTD_RIP | MTD_QUAL | MTD_INJECT | MTD_EFER},
     [EVENT_HLT] = {vcpu_hlt, MTD_RIP | MTD_FLAGS | MTD_INJECT},

@@ -9,6 +9,7 @@
 enum msr {
     MSR_TSC = 0x10,
     MSR_APIC_BASE = 0x1b,
+    MSR_TSC_ADJUST = 0x3b,
     MSR_PAT = 0x277,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_CLOCK_WALL = 0x4b564d00,
@@ -29,7 +30,6 @@ static const struct plain_msr {
     uint32_t msr;
     uint64_t value;
 } plain[] = {
-    {0x0000003b, 0},          /* TSC_ADJUST: the TSC is right                      */
     {0x0000008b, 0},          /* microcode level                                   */
     {0x000001a0, 1},          /* MISC_ENABLE: fast strings                         */
     {0x000001d9, 0},          /* DEBUGCTL                                          */
@@ -55,6 +55,7 @@ struct clock_wall {
 };
 _Static_assert(sizeof(struct clock_system) == 32 && sizeof(struct clock_wall) == 12, "as Linux has them");
 
+bool msr_kept_x2apic;
 static struct clock_system system_clock;
 static struct clock_wall wall_clock;
 
@@ -74,7 +75,7 @@ void clock_init(void)
     wall_clock = (struct clock_wall){2, (uint32_t)(ns / 1000000000), (uint32_t)(ns % 1000000000)};
 }
 
-/* The records never change: TSC offset 0, one frequency. Written when the guest says where. */
+/* The records change only with the guest's TSC: there is one frequency. Written when the guest says where. */
 static bool clock_put(uint64_t gpa, const void *record, size_t size)
 {
     void *to = guest_memory(gpa, size);
@@ -85,8 +86,21 @@ static bool clock_put(uint64_t gpa, const void *record, size_t size)
 
 static bool clock_system_write(struct vcpu *v, uint64_t value)
 {
+    struct clock_system record = system_clock;
+    record.tsc += v->tsc_offset;
     v->kvmclock = value;
-    return !(value & CLOCK_ENABLED) || clock_put(value & ~(uint64_t)CLOCK_ENABLED, &system_clock, sizeof(system_clock));
+    return !(value & CLOCK_ENABLED) || clock_put(value & ~(uint64_t)CLOCK_ENABLED, &record, sizeof(record));
+}
+
+/* The guest sets its TSC, by its value or by the adjustment that shows it (SDM3 17.17.3): what is reckoned in it moves. */
+static void tsc_write(struct vcpu *v, struct utcb *u, uint64_t offset)
+{
+    uint64_t deadline = apic_deadline_read(v);
+    v->tsc_offset = u->exit.tsc_offset = offset;
+    u->mtd |= MTD_TSC;
+    clock_system_write(v, v->kvmclock);
+    if (deadline)
+        apic_deadline_write(v, u, deadline);
 }
 
 static bool efer_write(struct utcb *u, uint64_t value)
@@ -113,7 +127,8 @@ static const struct plain_msr *find_plain(uint32_t msr)
 bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value)
 {
     switch (msr) {
-    case MSR_TSC: *value = tsc(); return true;
+    case MSR_TSC: *value = tsc() + v->tsc_offset; return true;
+    case MSR_TSC_ADJUST: *value = v->tsc_offset; return true;
     case MSR_APIC_BASE: *value = apic_base(v); return true;
     case MSR_PAT: *value = v->pat; return true;
     case MSR_TSC_DEADLINE: *value = apic_deadline_read(v); return true;
@@ -129,8 +144,10 @@ bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value)
 bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value)
 {
     switch (msr) {
+    case MSR_TSC: tsc_write(v, u, value - tsc()); return true;
+    case MSR_TSC_ADJUST: tsc_write(v, u, value); return true;
     case MSR_TSC_DEADLINE: apic_deadline_write(v, u, value); return true;
-    case MSR_APIC_BASE: /* there is no way out of x2APIC mode */ return value == apic_base(v);
+    case MSR_APIC_BASE: /* there is no way out of x2APIC mode */ msr_kept_x2apic |= value != apic_base(v); return value == apic_base(v);
     case MSR_PAT: v->pat = value; return true;
     case MSR_CLOCK_WALL: return clock_put(value, &wall_clock, sizeof(wall_clock));
     case MSR_CLOCK_SYSTEM: return clock_system_write(v, value);

@@ -78,6 +78,28 @@ void vcpu_start(struct vcpu *v, struct utcb *u)
     rest(v, u);
 }
 
+/* One NMI is kept while others are blocked: from its delivery to the IRET of its handler, at which a recall comes, for
+   the moment that this takes. It waits for whatever else is to be delivered, too. */
+static void serve_nmi(struct vcpu *v, struct utcb *u)
+{
+    struct exit_state *s = &u->exit;
+    bool blocked = s->shadow & SHADOW_NMI;
+    if (v->nmi_blocked && !blocked)
+        v->nmi_end = s->rip;
+    v->nmi_blocked = blocked;
+    if (!v->nmi_kept || blocked)
+        return;
+    v->idle = RUNNING;
+    if (s->inject & INJECT_VALID || s->rip == v->nmi_end) {
+        look_again(v, u);
+        return;
+    }
+    inject(u, NMI_EVENT);
+    v->nmi_kept = false;
+    v->nmi_blocked = true;
+    v->nmi_end = NO_RIP;
+}
+
 /* INIT, SIPI and NMI that others sent (SDM3 8.4, 10.5.1). */
 static void serve(struct vcpu *v, struct utcb *u)
 {
@@ -92,13 +114,7 @@ static void serve(struct vcpu *v, struct utcb *u)
         state_real(u, __atomic_load_n(&v->sipi, __ATOMIC_SEQ_CST));
         v->idle = RUNNING;
     }
-    if (!(request & REQUEST_NMI) || v->idle == IDLE_SIPI)
-        return;
-    v->idle = RUNNING;
-    if (u->exit.inject & INJECT_VALID) /* something else is delivered first */
-        __atomic_fetch_or(&v->request, REQUEST_NMI, __ATOMIC_SEQ_CST);
-    else
-        inject(u, NMI_EVENT);
+    v->nmi_kept |= request & REQUEST_NMI && v->idle != IDLE_SIPI;
 }
 
 void vcpu_recall(struct vcpu *v, struct utcb *u)
@@ -110,8 +126,7 @@ void vcpu_recall(struct vcpu *v, struct utcb *u)
         serve(v, u);
     if (!dedicated())
         apic_tick(v, u);
-    if (__atomic_load_n(&v->request, __ATOMIC_RELAXED))
-        look_again(v, u);
+    serve_nmi(v, u);
     rest(v, u);
 }
 

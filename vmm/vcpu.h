@@ -7,6 +7,8 @@
 
 #include <vmm/vmm.h>
 
+#define NO_RIP (~0ull) /* not canonical */
+
 enum request { REQUEST_INIT = 1, REQUEST_SIPI = 2, REQUEST_NMI = 4 };
 enum idle {
     RUNNING,
@@ -32,8 +34,12 @@ struct vcpu {
     uint64_t period;             /* TSC ticks; 0: one-shot or TSC-deadline mode */
     uint64_t count_start;        /* dedicated: TSC at which the timer's count was reg[initial count] */
     enum idle idle;
-    uint64_t kvmclock; /* the MSR as written */
-    uint64_t pat;      /* kept, not used: all that the guest can map is RAM */
+    bool nmi_kept;       /* one that came while NMIs were blocked, or something else was to be delivered (APM2 8.1.4) */
+    bool nmi_blocked;    /* from one that was injected to its handler's IRET */
+    uint64_t nmi_end;    /* RIP of that IRET */
+    uint64_t kvmclock;   /* the MSR as written */
+    uint64_t tsc_offset; /* what the guest's TSC is ahead of ours: so it reads in TSC_ADJUST */
+    uint64_t pat;        /* kept, not used: all that the guest can map is RAM */
 };
 
 extern struct vcpu vcpus[PLAN_VCPUS];
@@ -67,6 +73,7 @@ bool apic_read(const struct vcpu *v, uint32_t reg, uint64_t *value);
 bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value);
 /* MSR 4b564d04: GPA of the word | 1, or 0. False: #GP. */
 bool apic_eoi_word(struct vcpu *v, uint64_t value);
+/* The deadline is in the guest's TSC. */
 uint64_t apic_deadline_read(const struct vcpu *v);
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value);
 bool apic_icr(struct vcpu *v, uint64_t icr); /* a write to the interrupt command register */
@@ -87,6 +94,7 @@ void vcpu_request(uint32_t target, enum request what);
 bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value);
 bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value);
 void clock_init(void);
+extern bool msr_kept_x2apic; /* the guest was refused to leave x2APIC mode */
 
 /* ---- state.c: whole register states --------------------------------------------------- */
 #define RESET_PAT     0x0007040600070406ull /* APM2 7.8.2 */

@@ -194,7 +194,7 @@ static bool becomes_set(const volatile uint64_t *word)
 
 static bool leave(uint32_t g, enum after policy)
 {
-    if (disengage(A_GUEST + g, policy, END_PORT, 1) != OK)
+    if (disengage(A_GUEST + g, policy, END_PORT, 1, END_PORT) != OK)
         return false;
     return becomes_set(&stat_of(g * VCPUS)->left);
 }
@@ -248,16 +248,16 @@ static void arguments(void)
     ok = ok && is("a period", sc_create(sc, SLOT_ROOT_SYS, vcpu, 5, SC_WHOLE_CORE, 1000), BAD_ARG | 4 << 8);
     ok = ok && delegate(SLOT_ROOT_PD, SLOT_ROOT_SYS, SLOT_ROOT_PD, A_COPY, SYS_TIME) == OK;
     ok = ok && is("no right to cores", sc_create(sc, A_COPY, vcpu, 5, SC_WHOLE_CORE, 0), BAD_RIGHT | 1 << 8);
-    ok = ok && is("disengage a shared one", disengage(A_GUEST, AFTER_STRICT, 0, 0), BAD_ARG | 1 << 8);
+    ok = ok && is("disengage a shared one", disengage(A_GUEST, AFTER_STRICT, 0, 0, 0), BAD_ARG | 1 << 8);
     ok = ok && kit_thread(KIT_THREADS - 1, SLOT_ROOT_PD, 1, kit_park, KIT_EMPTY, 5);
     ok = ok && is("a core with time on it", run(0, 0), BUSY | 1 << 8);
     kit_end(KIT_THREADS - 1);
     ok = ok && run(0, 0) == OK && wait_done(0, 1) && is("twice", run(0, 0), BUSY | 1 << 8);
     ok = ok && kit_handler(KIT_THREADS - 1, SLOT_ROOT_PD, 1) && make_vcpu(0, 1, SLOT_ROOT_PD, 1);
     ok = ok && is("time on an owned core", sc_create(A_COPY + 1, SLOT_ROOT_SYS, A_VCPU + 1, 5, 1000, 0), BUSY | 1 << 8);
-    ok = ok && is("a second owner", run(0, 1), BUSY | 1 << 8) && is("one is shared", disengage(A_GUEST, 0, 0, 0), BAD_ARG | 1 << 8);
-    ok = ok && destroy(A_VCPU + 1) == OK && is("policy", disengage(A_GUEST, 2, 0, 0), BAD_ARG | 2 << 8);
-    ok = ok && leave(0, AFTER_STRICT) && is("again", disengage(A_GUEST, 0, 0, 0), BUSY | 1 << 8);
+    ok = ok && is("a second owner", run(0, 1), BUSY | 1 << 8) && is("one is shared", disengage(A_GUEST, 0, 0, 0, 0), BAD_ARG | 1 << 8);
+    ok = ok && destroy(A_VCPU + 1) == OK && is("policy", disengage(A_GUEST, 2, 0, 0, 0), BAD_ARG | 2 << 8);
+    ok = ok && leave(0, AFTER_STRICT) && is("again", disengage(A_GUEST, 0, 0, 0, 0), BUSY | 1 << 8);
     ok = ok && is("a vCPU in it", ec_create(A_FILL, A_GUEST, 2, EC_VCPU, 0, 1, 0, 0).status, BUSY | 1 << 8);
     kit_end(KIT_THREADS - 1);
     revoke(SLOT_ROOT_PD, A_COPY);

@@ -123,6 +123,45 @@ static void groups_travel_alone(void **state)
     assert_true(vmcb->efer & EFER_SVME);
 }
 
+static void a_vmm_sets_the_tsc(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_RIP);
+    x->tsc_offset = 0x1234;
+    answer(0);
+    assert_int_equal(vmcb->tsc_offset, 0);
+    vm_exit(vcpu, EXIT_HLT);
+    x->tsc_offset = 0x1234;
+    answer(MTD_TSC);
+    assert_int_equal(vmcb->tsc_offset, 0x1234);
+}
+
+/* It is recalled at the IRET of the handler of an NMI that it injected, and learns until then that others are blocked. */
+static void a_vmm_learns_that_an_nmi_ends(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_INJECT);
+    x->inject = INJECT_VALID | INJECT_NMI | 2;
+    answer(MTD_INJECT);
+    vmcb->exit_int = 0;
+    vm_exit(vcpu, EXIT_HLT);
+    assert_int_equal(x->shadow, SHADOW_NMI);
+    x->inject = INJECT_VALID | INJECT_EXCEPTION | 13; /* in its handler */
+    answer(MTD_INJECT);
+    vm_exit(vcpu, EXIT_IRET);
+    assert_event(EVENT_RECALL);
+    assert_int_equal(x->shadow, 0);
+    assert_int_equal(vmcb->intercept1 & I1_IRET, 0);
+}
+
+/* The processor switches tasks by itself. */
+static void a_task_switch_is_the_guests(void **state)
+{
+    (void)state;
+    start_vcpu(MTD_RIP);
+    assert_int_equal(vmcb->intercept1 & 1u << 29, 0);
+}
+
 /* What a VMM must not reach by any reply. */
 static void the_kernels_part_of_a_vmcb_stays(void **state)
 {
@@ -133,7 +172,6 @@ static void the_kernels_part_of_a_vmcb_stays(void **state)
     assert_int_equal(vmcb->nested, 1);
     assert_int_equal(vmcb->nested_cr3, ((struct pd *)object_at(guest_pd))->table_pa);
     assert_int_equal(vmcb->asid, 1);
-    assert_int_equal(vmcb->tsc_offset, 0);
     assert_true(vmcb->efer & EFER_SVME);
     assert_true(vmcb->vintr & VINTR_MASKING);
     assert_int_equal(vmcb->intercept1 & (I1_INTR | I1_NMI | I1_CPUID | I1_MSR | I1_PORT | I1_INVD | I1_SHUTDOWN),
@@ -225,6 +263,9 @@ int main(void)
         RIG_TEST(what_was_being_delivered_is_delivered_again),
         RIG_TEST(an_offer_can_be_withdrawn),
         RIG_TEST(groups_travel_alone),
+        RIG_TEST(a_vmm_sets_the_tsc),
+        RIG_TEST(a_vmm_learns_that_an_nmi_ends),
+        RIG_TEST(a_task_switch_is_the_guests),
         RIG_TEST(the_kernels_part_of_a_vmcb_stays),
         RIG_TEST(an_impossible_xcr0_is_ignored),
         RIG_TEST(cpuid_comes_from_the_table),

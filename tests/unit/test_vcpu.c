@@ -10,7 +10,7 @@
 
 enum { X2APIC_TPR = 0x808, X2APIC_EOI = 0x80b, X2APIC_ISR2 = 0x812, X2APIC_ICR = 0x830, X2APIC_LVT_TIMER = 0x832, TSC_DEADLINE = 0x6e0 };
 enum { X2APIC_LVT_LINT0 = 0x835, X2APIC_INITIAL = 0x838, X2APIC_CURRENT, X2APIC_DIVIDE = 0x83e };
-enum { EOI_WORD = 0x4b564d04, EFER = 0xc0000080 };
+enum { EOI_WORD = 0x4b564d04, EFER = 0xc0000080, TSC = 0x10, TSC_ADJUST = 0x3b, CLOCK = 0x4b564d01 };
 
 struct fake fake;
 struct vm_boot boot;
@@ -98,6 +98,7 @@ static int teardown(void **state)
 static void an_nmi_waits_for_what_is_injected(void **state)
 {
     (void)state;
+    u.exit.rip = 0x1000;
     vcpu_request(0, REQUEST_NMI);
     u.exit.inject = INJECT_VALID | INJECT_EXCEPTION | 13;
     leave_guest(&vcpus[0], vcpu_recall);
@@ -109,6 +110,59 @@ static void an_nmi_waits_for_what_is_injected(void **state)
     assert_true(u.mtd & MTD_INJECT);
     assert_int_equal(u.exit.inject & 0x7ff, INJECT_NMI | 2);
     assert_int_equal(u.exit.deadline, 0);
+}
+
+/* From the delivery of one to the IRET of its handler others are blocked, and one of them is kept (APM2 8.1.4). */
+static void one_nmi_waits_for_the_other_ones_end(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        vcpu_request(0, REQUEST_NMI);
+        u.exit.inject = 0;
+        u.exit.rip = 0x1000 + i;
+        leave_guest(&vcpus[0], vcpu_recall);
+        assert_int_equal(u.exit.inject != 0, i == 0);
+        assert_int_equal(u.exit.deadline, 0); /* nobody looks again: the IRET recalls */
+        u.exit.shadow = SHADOW_NMI;
+    }
+    u.exit.shadow = 0;
+    u.exit.rip = 0x2000; /* before the IRET, whose stack it still needs */
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.inject, 0);
+    assert_true(u.mtd & MTD_TIMER && u.exit.deadline);
+    u.exit.rip = 0x1002;
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.inject & 0x7ff, INJECT_NMI | 2);
+    u.exit.inject = 0;
+    u.exit.rip = 0x2001;
+    leave_guest(&vcpus[0], vcpu_recall);
+    u.exit.rip = 0x1003;
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_int_equal(u.exit.inject, 0); /* of three sent one was kept */
+}
+
+static void a_guest_sets_its_tsc(void **state)
+{
+    (void)state;
+    assert_int_equal(rdmsr(&vcpus[0], TSC_ADJUST), 0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, 2u << 17 | VECTOR));
+    assert_true(wrmsr(&vcpus[0], TSC_DEADLINE, tsc() + 4000000000));
+    uint64_t deadline = vcpus[0].deadline, guest = rdmsr(&vcpus[0], TSC_DEADLINE);
+    assert_true(wrmsr(&vcpus[0], CLOCK, 0x1001));
+    assert_true(wrmsr(&vcpus[0], TSC, 1000));
+    assert_true(u.mtd & MTD_TSC);
+    assert_in_range(u.exit.tsc_offset + tsc(), 1000, 4000001000);
+    assert_int_equal(rdmsr(&vcpus[0], TSC_ADJUST), u.exit.tsc_offset);
+    assert_in_range(rdmsr(&vcpus[0], TSC), 1000, 4000001000);
+    assert_true(rdmsr(&vcpus[0], TSC_DEADLINE) - guest < 2 || guest - rdmsr(&vcpus[0], TSC_DEADLINE) < 2); /* it is an address in time */
+    assert_true(vcpus[0].deadline > deadline);
+    uint64_t base;
+    memcpy(&base, fake.ram + 0x1000 + 8, 8);
+    assert_true(base - u.exit.tsc_offset <= tsc());
+    assert_true(wrmsr(&vcpus[0], TSC_ADJUST, 0));
+    assert_int_equal(u.exit.tsc_offset, 0);
+    assert_true(wrmsr(&vcpus[0], TSC_DEADLINE, rdmsr(&vcpus[0], TSC) - 1)); /* past */
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
 }
 
 static void init_stops_and_sipi_starts(void **state)
@@ -198,6 +252,43 @@ static void a_deadline_in_the_past_fires_at_once(void **state)
     assert_int_equal(u.exit.deadline, ~0ull);
 }
 
+enum { PERIODIC = 1u << 17 };
+#define COUNT_ALL 0x10000000u /* ticks of the timer, of 2 of the TSC's each */
+
+static void the_timers_mode_changes_while_it_counts(void **state)
+{
+    (void)state;
+    assert_true(wrmsr(&vcpus[0], X2APIC_DIVIDE, 0xb)); /* by 1 */
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, VECTOR));
+    assert_true(wrmsr(&vcpus[0], X2APIC_INITIAL, COUNT_ALL));
+    uint64_t deadline = vcpus[0].deadline;
+    assert_int_equal(vcpus[0].period, 0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, PERIODIC | VECTOR));
+    assert_true(vcpus[0].deadline == deadline);
+    assert_in_range(vcpus[0].period, 2ull * COUNT_ALL - 1, 2ull * COUNT_ALL);
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, VECTOR));
+    assert_true(vcpus[0].deadline == deadline);
+    assert_int_equal(vcpus[0].period, 0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, 2 * PERIODIC | VECTOR));
+    assert_int_equal(vcpus[0].deadline, 0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, PERIODIC | VECTOR)); /* nothing counts */
+    assert_int_equal(vcpus[0].deadline, 0);
+}
+
+static void the_timers_speed_changes_while_it_counts(void **state)
+{
+    (void)state;
+    assert_true(wrmsr(&vcpus[0], X2APIC_DIVIDE, 0xb));
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_TIMER, PERIODIC | VECTOR));
+    assert_true(wrmsr(&vcpus[0], X2APIC_INITIAL, COUNT_ALL));
+    uint64_t from = tsc();
+    assert_true(wrmsr(&vcpus[0], X2APIC_DIVIDE, 1)); /* by 4 */
+    uint64_t to = tsc();
+    assert_in_range(vcpus[0].period, 8ull * COUNT_ALL - 4, 8ull * COUNT_ALL);
+    assert_in_range(vcpus[0].deadline - from, 8ull * COUNT_ALL - 4 * (to - from) - 1000000000, 8ull * COUNT_ALL + (to - from));
+    assert_in_range(rdmsr(&vcpus[0], X2APIC_CURRENT), COUNT_ALL / 2, COUNT_ALL);
+}
+
 static void efer_keeps_what_is_the_hypervisors(void **state)
 {
     (void)state;
@@ -263,6 +354,31 @@ static void the_uart_keeps_its_registers(void **state)
     uart_out(0x3f8, 1, 'x');
     assert_int_equal(fake.control->out_head, 1);
     assert_int_equal(uart_in(0x3f8, 4), 0xffffffff);
+}
+
+/* The registers as Linux writes them: a program opens the port, the kernel prints, the program closes it. */
+static void who_has_the_uart_open_has_the_input(void **state)
+{
+    (void)state;
+    console_claim(false);
+    uart_out(0x3fa, 1, 7); /* FIFOs on, and cleared */
+    uart_out(0x3f9, 1, 0);
+    assert_false(console_claimed());
+    uart_out(0x3f9, 1, 5);
+    assert_true(console_claimed());
+    uart_out(0x3f9, 1, 0);
+    uart_out(0x3f8, 1, 'x');
+    assert_true(console_claimed());
+    uart_out(0x3f9, 1, 5);
+    uart_out(0x3fa, 1, 7);
+    assert_true(console_claimed());
+    uint32_t before = fake.bells[VMM_SM_WORK];
+    uart_out(0x3f9, 1, 0);
+    uart_out(0x3fa, 1, 7);
+    assert_false(console_claimed());
+    assert_int_equal(fake.bells[VMM_SM_WORK], before + 1);
+    uart_out(0x3fa, 1, 0);
+    assert_int_equal(fake.bells[VMM_SM_WORK], before + 1);
 }
 
 /* ---- a dedicated VM: its cores have the APIC IDs 5, 2, 33 and 7 -------------------------------------- */
@@ -421,15 +537,20 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(an_nmi_waits_for_what_is_injected),
+        TEST(one_nmi_waits_for_the_other_ones_end),
+        TEST(a_guest_sets_its_tsc),
         TEST(init_stops_and_sipi_starts),
         TEST(an_offer_not_taken_comes_back),
         TEST(the_task_priority_holds_back),
         TEST(a_word_in_memory_ends_an_interrupt),
         TEST(a_deadline_in_the_past_fires_at_once),
+        TEST(the_timers_mode_changes_while_it_counts),
+        TEST(the_timers_speed_changes_while_it_counts),
         TEST(efer_keeps_what_is_the_hypervisors),
         TEST(a_halted_processor_wakes_for_what_it_can_hear),
         TEST(root_is_rung_when_it_had_nothing_to_do),
         TEST(the_uart_keeps_its_registers),
+        TEST(who_has_the_uart_open_has_the_input),
         TEST_DEDICATED(processors_start_by_their_real_ids),
         TEST_DEDICATED(a_dedicated_processor_waits_for_sipi),
         TEST_DEDICATED(local_vectors_are_the_kernels),
