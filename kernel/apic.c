@@ -34,14 +34,15 @@ static uint64_t read(enum reg r) { return cpu_rdmsr(MSR_X2APIC + (uint32_t)r); }
 
 void apic_init(struct core *c)
 {
-    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | 0xc00); /* enable, x2APIC */
+    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | 0x800); /* enable; from disabled there is no other way to x2APIC (APM2 16.9) */
+    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | 0x400); /* x2APIC */
     c->apic_id = (uint32_t)read(APIC_ID);
+    write(APIC_SPURIOUS, SOFTWARE_ENABLE | VECTOR_SPURIOUS); /* first: until then no LVT entry can be unmasked (APM2 16.4) */
     for (enum reg r = APIC_LVT_THERMAL; r <= APIC_LVT_ERROR; r++)
         write(r, LVT_MASKED);
     write(APIC_LVT_TIMER, VECTOR_TIMER);
     write(APIC_DIVIDE, DIVIDE_BY_1);
     write(APIC_TPR, 0);
-    write(APIC_SPURIOUS, SOFTWARE_ENABLE | VECTOR_SPURIOUS);
 }
 
 /* One shot of 2^20 ticks, seen in the IRR: reading the current count would stop an emulator under -icount. */
@@ -76,7 +77,7 @@ void apic_clear(void)
 
 void apic_drain(void)
 {
-    for (enum reg r = APIC_ISR; r < APIC_ISR + 8; r++)
+    for (enum reg r = APIC_ISR + 7; r >= APIC_ISR; r--) /* downwards: an EOI ends the highest, wherever that is (APM2 16.6.4) */
         for (uint64_t bits = read(r); bits; bits &= bits - 1)
             apic_eoi();
 }

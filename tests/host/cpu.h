@@ -1,25 +1,30 @@
 /*
  * In kernel/cpu.h's place when kernel C is compiled for the host: the constants
- * are the kernel's own, the processor is `machine`. Kernel addresses are
- * physical addresses here.
+ * are the kernel's own, the processors are `machine`, and what they refuse
+ * stands in tests/unit/model.c. Kernel addresses are physical addresses here.
  */
 #ifndef TESTS_HOST_CPU_H
 #define TESTS_HOST_CPU_H
 
 #include "../../kernel/cpu.h"
 
-enum { MACHINE_CORES = 4, MACHINE_FPU = 0x340 };
+enum { MACHINE_CORES = MAX_CORES, MACHINE_FPU = 0x340, MACHINE_MSRS = 64 };
+
+/* What each core has for itself. */
+struct processor {
+    uint64_t cr0, cr3, cr4, xcr0, dr[4];
+    uint64_t apic[64];          /* registers of the local APIC, by x2APIC number */
+    uint64_t msr[MACHINE_MSRS]; /* others, by their row in model.c               */
+    uint8_t fpu[MACHINE_FPU];
+    uint64_t timer_at; /* TSC at which the APIC timer fires; 0: never */
+};
 
 struct machine {
-    struct core *core;                /* the one that executes                                */
-    uint64_t tsc;                     /* stands still unless a test moves it                  */
-    uint64_t cr0, cr3[MACHINE_CORES]; /* CR0 of all cores: only TS matters                    */
-    uint64_t xcr0, dr[4];
-    uint8_t fpu[MACHINE_FPU];
-    uint64_t timer_at[MACHINE_CORES];              /* TSC at which the APIC timer fires; 0: never          */
+    struct core *core; /* the one that executes                             */
+    struct processor cpu[MACHINE_CORES];
+    uint64_t tsc;                                  /* stands still unless a test moves it                  */
     uint32_t ipis;                                 /* bit i: an IPI waits at core i                        */
     uint32_t nmis;                                 /* the same of NMIs                                     */
-    uint64_t apic[64];                             /* what was written to registers of a local APIC, all cores' */
     uint32_t ended;                                /* EOIs                                                 */
     void (*icr)(uint64_t v);                       /* told of every ICR write, which then goes nowhere     */
     void (*zeroed)(void *page);                    /* told of pages outside host memory that are cleaned   */
@@ -34,7 +39,13 @@ extern struct machine machine;
 
 uint64_t machine_rdmsr(uint32_t msr);
 void machine_wrmsr(uint32_t msr, uint64_t v);
+void machine_set_cr0(uint64_t v);
 void machine_set_cr3(uint64_t v);
+void machine_set_cr4(uint64_t v);
+void machine_xsetbv(uint64_t v);
+struct cpuid machine_cpuid(uint32_t leaf);
+struct processor *machine_cpu(void);
+void machine_vmsave(uint64_t pa);
 void machine_xsave(void *area);
 void machine_xrstor(const void *area);
 void machine_say(uint8_t c);
@@ -47,7 +58,7 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_pa(address)                 ((uint64_t)(address))
 #define cpu_pool_address(pa)            ((void *)(pa))
 #define cpu_core()                      (machine.core)
-#define cpu_cpuid(leaf, subleaf)        ((struct cpuid){0, ~0u, ~0u, ~0u})
+#define cpu_cpuid(leaf, subleaf)        ((void)(subleaf), machine_cpuid(leaf))
 #define cpu_rdmsr(msr)                  machine_rdmsr(msr)
 #define cpu_wrmsr(msr, v)               machine_wrmsr(msr, v)
 #define cpu_tsc()                       (machine.tsc)
@@ -58,23 +69,23 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_wbinvd()                    ((void)0)
 #define cpu_outb(port, v)               machine_say(v)
 #define cpu_inb(port)                   0x20
-#define cpu_cr0()                       (machine.cr0)
+#define cpu_cr0()                       (machine_cpu()->cr0)
 #define cpu_cr2()                       0xdead000ull
-#define cpu_set_cr0(v)                  ((void)(machine.cr0 = (v)))
+#define cpu_set_cr0(v)                  machine_set_cr0(v)
 #define cpu_set_cr3(v)                  machine_set_cr3(v)
-#define cpu_set_cr4(v)                  ((void)(v))
-#define cpu_get_dr(to)                  machine_copy_dr(to, machine.dr)
-#define cpu_set_dr(from)                machine_copy_dr(machine.dr, from)
-#define cpu_xsetbv(v)                   ((void)(machine.xcr0 = (v)))
-#define cpu_xgetbv()                    (machine.xcr0)
-#define cpu_clts()                      ((void)(machine.cr0 &= ~(uint64_t)CR0_TS))
+#define cpu_set_cr4(v)                  machine_set_cr4(v)
+#define cpu_get_dr(to)                  machine_copy_dr(to, machine_cpu()->dr)
+#define cpu_set_dr(from)                machine_copy_dr(machine_cpu()->dr, from)
+#define cpu_xsetbv(v)                   machine_xsetbv(v)
+#define cpu_xgetbv()                    (machine_cpu()->xcr0)
+#define cpu_clts()                      machine_set_cr0(machine_cpu()->cr0 & ~(uint64_t)CR0_TS)
 #define cpu_xsave(area)                 machine_xsave(area)
 #define cpu_xrstor(area)                machine_xrstor(area)
 #define cpu_lgdt(...)                   ((void)(__VA_ARGS__))
 #define cpu_lidt(...)                   ((void)(__VA_ARGS__))
 #define cpu_ltr(sel)                    ((void)(sel))
 #define cpu_reload_segments()           ((void)0)
-#define cpu_vmsave(pa)                  ((void)(pa))
+#define cpu_vmsave(pa)                  machine_vmsave(pa)
 #define cpu_relax()                     machine.relax()
 #define cpu_irq_window()                ((void)0)
 #define cpu_idle(interrupts)            ((void)(interrupts), machine_idle())

@@ -1,5 +1,6 @@
 /* The machine that is not there, and the kernel on it. */
 #include "rig.h"
+#include "model.h"
 #include <stdlib.h>
 
 struct machine machine;
@@ -27,58 +28,7 @@ void trap_user(uint64_t vector, uint64_t error);
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
 void core_first_resume(void) { longjmp(way_out, 1); }
 
-/* ---- the processor ---------------------------------------------------------- */
-enum { X2_ID = 0x802, X2_EOI = 0x80b, X2_IRR_TIMER = 0x827, X2_ICR = 0x830, X2_INITIAL = 0x838 };
-
-uint64_t machine_rdmsr(uint32_t msr)
-{
-    if (msr == X2_ID)
-        return machine.core->number;
-    if (msr != X2_IRR_TIMER)
-        return msr >> 6 == MSR_X2APIC >> 6 ? machine.apic[msr & 63] : 0;
-    machine.tsc += 1u << 20; /* calibration: one APIC tick a TSC tick */
-    return 1u << VECTOR_TIMER % 32;
-}
-
-void machine_wrmsr(uint32_t msr, uint64_t v)
-{
-    if (msr >> 6 == MSR_X2APIC >> 6)
-        machine.apic[msr & 63] = v;
-    if (msr == X2_EOI)
-        machine.ended++;
-    if (msr == X2_INITIAL)
-        machine.timer_at[machine.core->number] = v ? machine.tsc + v : 0;
-    if (msr != X2_ICR)
-        return;
-    if (machine.icr)
-        machine.icr(v);
-    else if ((v & 0x700) == 0x400)
-        machine.nmis |= 1u << (v >> 32);
-    else if (v & 0x700)
-        machine.started++;
-    else
-        machine.ipis |= 1u << (v >> 32);
-}
-
-void machine_set_cr3(uint64_t v)
-{
-    machine.cr3[machine.core->number] = v;
-    if (machine.flushed)
-        machine.flushed();
-}
-
-/* With TS set these fault (APM2 11.5.1). */
-void machine_xsave(void *area)
-{
-    assert_false(machine.cr0 & CR0_TS);
-    memcpy(area, machine.fpu, sizeof machine.fpu);
-}
-void machine_xrstor(const void *area)
-{
-    assert_false(machine.cr0 & CR0_TS);
-    memcpy(machine.fpu, area, sizeof machine.fpu);
-}
-
+/* ---- the processor: what model.c does not have ------------------------------ */
 void machine_say(uint8_t c)
 {
     size_t n = strlen(machine.serial);
@@ -104,6 +54,13 @@ void machine_halt(void)
 void on_core(uint32_t number) { machine.core = &cores[number]; }
 struct ec *current(void) { return machine.core->current; }
 
+/* The core that executes takes an interrupt. */
+static void take(uint32_t vector)
+{
+    model_in_service(vector);
+    trap_kernel(vector, 0, 0);
+}
+
 /* Other cores take their IPIs while this one spins. */
 static void ipis_arrive(void)
 {
@@ -112,7 +69,7 @@ static void ipis_arrive(void)
         if (&cores[i] != self && machine.ipis & 1u << i) {
             machine.ipis &= ~(1u << i);
             on_core(i);
-            trap_kernel(VECTOR_IPI, 0, 0);
+            take(VECTOR_IPI);
             cores[i].outside = 1; /* soon */
         }
     for (uint32_t i = 0; i < core_count; i++)
@@ -142,6 +99,8 @@ void settle(void)
         else if (!machine.core->attention && !machine.core->doorbell)
             break;
     }
+    if (machine.core->current->way == WAY_GUEST)
+        model_vmrun(machine.core->current->vcpu->vmcb);
     machine.core->outside = 1;
 }
 
@@ -153,7 +112,7 @@ void deliver(void)
             on_core(i);
             if (machine.ipis & 1u << i) {
                 machine.ipis &= ~(1u << i);
-                trap_kernel(VECTOR_IPI, 0, 0);
+                take(VECTOR_IPI);
             }
             machine.nmis &= ~(1u << i); /* it wakes the core, no more: entry.S */
             settle();
@@ -167,7 +126,8 @@ static uint32_t first_timer(uint64_t end)
 {
     uint32_t first = core_count;
     for (uint32_t i = 0; i < core_count; i++)
-        if (machine.timer_at[i] && machine.timer_at[i] <= end && (first == core_count || machine.timer_at[i] < machine.timer_at[first]))
+        if (machine.cpu[i].timer_at && machine.cpu[i].timer_at <= end &&
+            (first == core_count || machine.cpu[i].timer_at < machine.cpu[first].timer_at))
             first = i;
     return first;
 }
@@ -178,9 +138,9 @@ void pass(uint64_t ticks)
     uint64_t until = machine.tsc + ticks;
     for (uint32_t i; (i = first_timer(until)) != core_count;) {
         on_core(i);
-        machine.tsc = machine.timer_at[i];
-        machine.timer_at[i] = 0;
-        trap_kernel(VECTOR_TIMER, 0, 0);
+        machine.tsc = machine.cpu[i].timer_at;
+        machine.cpu[i].timer_at = 0;
+        take(VECTOR_TIMER);
         settle();
         deliver();
     }
@@ -323,6 +283,7 @@ int rig_boot(void **state)
     info.range[0] = (struct boot_range){(uint64_t)RAM_FRAME << PAGE_SHIFT, (uint64_t)RAM_FRAMES << PAGE_SHIFT, RANGE_RAM, 0};
     info.range[1] = (struct boot_range){(uint64_t)DEVICE_FRAME << PAGE_SHIFT, (uint64_t)DEVICE_FRAMES << PAGE_SHIFT, RANGE_DEVICE, 0};
     machine.relax = ipis_arrive;
+    model_reset();
     on_core(0);
     if (!setjmp(way_out))
         kernel_start(&info);

@@ -155,7 +155,7 @@ static void a_dying_space_is_left(void **state)
     make_thread(0, 5, &there);
     assert_int_equal(cores[1].cr3, ((struct pd *)object_at(pd))->table_pa);
     assert_int_equal(end(pd), OK);
-    assert_int_equal(machine.cr3[1], kernel_space->table_pa);
+    assert_int_equal(machine.cpu[1].cr3, kernel_space->table_pa);
     assert_null(cores[1].current);
 }
 

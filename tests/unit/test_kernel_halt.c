@@ -123,8 +123,8 @@ static void each_has_its_own_fpu(void **state)
     start_vcpu(0);
     answer(0);
     struct ec *first = vcpu;
-    memset(machine.fpu, 1, sizeof machine.fpu);
-    machine.dr[2] = 0x1111;
+    memset(machine.cpu[0].fpu, 1, sizeof machine.cpu[0].fpu);
+    machine.cpu[0].dr[2] = 0x1111;
     start_vcpu(0);
     answer(0);
     struct ec *second = vcpu;
@@ -132,14 +132,14 @@ static void each_has_its_own_fpu(void **state)
     if (current() != second)
         pass(SLICE);
     assert_ptr_equal(current(), second);
-    assert_int_equal(machine.fpu[0], 0);
-    assert_int_equal(machine.dr[2], 0);
-    assert_true(machine.cr0 & CR0_TS);
-    memset(machine.fpu, 2, sizeof machine.fpu);
+    assert_int_equal(machine.cpu[0].fpu[0], 0);
+    assert_int_equal(machine.cpu[0].dr[2], 0);
+    assert_true(machine.cpu[0].cr0 & CR0_TS);
+    memset(machine.cpu[0].fpu, 2, sizeof machine.cpu[0].fpu);
     pass(SLICE);
     assert_ptr_equal(current(), first);
-    assert_int_equal(machine.fpu[100], 1);
-    assert_int_equal(machine.dr[2], 0x1111);
+    assert_int_equal(machine.cpu[0].fpu[100], 1);
+    assert_int_equal(machine.cpu[0].dr[2], 0x1111);
     assert_int_equal(first->vcpu->vmcb->tlb_control, 1);
     vm_exit(first, ~0ull); /* VMRUN refused its state, and may not have flushed: it is still to be done */
     assert_int_equal(first->vcpu->vmcb->tlb_control, 1);

@@ -45,7 +45,7 @@ static void a_call_carries_words_and_time(void **state)
     assert_int_equal(p.h->utcb->word[1], 2);
     assert_int_equal(p.h->utcb->word[2], 0);
     assert_ptr_equal(p.h->sc, p.c->sc);
-    assert_int_equal(machine.cr3[0], p.h->pd->table_pa);
+    assert_int_equal(machine.cpu[0].cr3, p.h->pd->table_pa);
     p.h->utcb->word[0] = 9, p.h->utcb->word[1] = 8;
     p.c->regs.rax = 55;
     reply(p.h, 1);
@@ -53,7 +53,7 @@ static void a_call_carries_words_and_time(void **state)
     assert_int_equal(p.c->regs.rax, OK);
     assert_int_equal(p.c->utcb->word[0], 9);
     assert_int_equal(p.c->utcb->word[1], 2);
-    assert_int_equal(machine.cr3[0], p.c->pd->table_pa);
+    assert_int_equal(machine.cpu[0].cr3, p.c->pd->table_pa);
     assert_null(p.h->sc);
 }
 

@@ -71,13 +71,13 @@ static void a_thread_alone_needs_no_timer(void **state)
 {
     (void)state;
     struct thread t = start(0, 5, 100, 0);
-    assert_int_equal(machine.timer_at[0], 0);
+    assert_int_equal(machine.cpu[0].timer_at, 0);
     struct thread other = start(0, 5, 100, 0);
-    assert_int_equal(machine.timer_at[0], machine.tsc + 100);
+    assert_int_equal(machine.cpu[0].timer_at, machine.tsc + 100);
     assert_int_equal(end(other.pd), OK);
     assert_ptr_equal(current(), t.e);
     pass(200);
-    assert_int_equal(machine.timer_at[0], 0);
+    assert_int_equal(machine.cpu[0].timer_at, 0);
 }
 
 static void a_budget_is_a_limit(void **state)
@@ -286,13 +286,13 @@ static void timers_fire_in_order(void **state)
         give(sm, t[i].pd, BELL, SM_DOWN);
         call(t[i].e, CALL_SM_DOWN, BELL, begin + wait[i]);
     }
-    assert_int_equal(machine.timer_at[0], begin + 100);
+    assert_int_equal(machine.cpu[0].timer_at, begin + 100);
     pass(100);
     assert_ptr_equal(current(), t[1].e);
     assert_int_equal(call(t[1].e, CALL_SM_DOWN, BELL, machine.tsc), TIMEOUT);
     assert_int_equal(t[3].e->state, STATE_READY);
     assert_int_equal(t[2].e->state, STATE_BLOCKED);
-    assert_int_equal(machine.timer_at[0], begin + 200);
+    assert_int_equal(machine.cpu[0].timer_at, begin + 200);
     pass(100);
     assert_int_equal(t[2].e->state, STATE_READY);
     pass(100);

@@ -189,7 +189,7 @@ static void an_impossible_xcr0_is_ignored(void **state)
         x->xcr0 = v;
         answer(MTD_CONTROL);
         assert_int_equal(vcpu->vcpu->xcr0, v == 1 || v == 3 || v == 7 ? v : was);
-        assert_int_equal(machine.xcr0, vcpu->vcpu->xcr0);
+        assert_int_equal(machine.cpu[0].xcr0, vcpu->vcpu->xcr0);
         vm_exit(vcpu, EXIT_HLT);
     }
 }

@@ -1,0 +1,213 @@
+/* The model of the processor's registers, and the kernel's sequences on it one by one. rig.c runs all of the kernel on it. */
+#include "rig.h"
+#include "model.h"
+
+enum { SVR = 0x80f, LVT_TIMER = 0x832, LINT0 = 0x835, INITIAL_COUNT = 0x838, ON = 0x1ff, MASKED = 1 << 16 };
+
+static struct access {
+    uint32_t msr;
+    uint64_t value;
+} now;
+static void write_now(void) { cpu_wrmsr(now.msr, now.value); }
+static void read_now(void) { (void)cpu_rdmsr(now.msr); }
+
+/* Writes to a core that the kernel has set up, so x2APIC mode, software-enabled, long mode with paging. */
+static const struct access refused[] = {
+    {MSR_APIC_BASE, 0xfee00900}, /* back to xAPIC mode */
+    {MSR_APIC_BASE, 0xfee00400}, /* x2APIC mode of a disabled APIC */
+    {MSR_APIC_BASE, 0xfee00c01},
+    {MSR_APIC_BASE, 0x10000000fee00c00},
+    {0x802, 1}, /* for reading only: ID, version, LDR, ISR, TMR, IRR, current count */
+    {0x803, 0},
+    {0x80d, 1},
+    {0x810, 0},
+    {0x818, 0},
+    {0x827, 0},
+    {0x839, 0},
+    {0x808, 0x100},
+    {0x80b, 1}, /* EOI takes 0 only, ESR too */
+    {0x828, 1},
+    {SVR, 0x10ff},
+    {0x830, 0x1000},
+    {0x830, 0x300f0},
+    {0x830, 0x1000f0},
+    {0x830, 0x300}, /* reserved types; its own NMI by shorthand; a vector below 16 */
+    {0x830, 0x700},
+    {0x830, 0x40400},
+    {0x830, 0x0f},
+    {0x83f, 0x0f},
+    {0x83f, 0x100},
+    {LVT_TIMER, 0x700f0},
+    {LVT_TIMER, 0x4f0},
+    {LINT0, 0x20000},
+    {0x837, 0x400},
+    {INITIAL_COUNT, 1ull << 32},
+    {0x83e, 4},
+    {0x80e, 0},         /* DFR: not in x2APIC mode */
+    {MSR_EFER, 0x1801}, /* LME, LMA off; reserved */
+    {MSR_EFER, 0x1901},
+    {MSR_EFER, 0x1d03},
+    {0xc0000082, 1ull << 47},
+    {0xc0000084, 1ull << 32},
+    {MSR_GS_BASE, 0x8000000000000000},
+    {MSR_VM_HSAVE, 0x1008},
+    {MSR_VM_HSAVE, 1ull << 52},
+    {0x277, 2},
+    {0x277, 0x0800000000000000},
+    {0xc0010114, 0},
+};
+
+static void what_the_manuals_refuse(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < COUNT(refused); i++) {
+        now = refused[i];
+        if (!model_refuses(write_now))
+            fail_msg("WRMSR %x, %llx went through", now.msr, (unsigned long long)now.value);
+    }
+    static const uint32_t write_only[] = {0x80b, 0x83f, 0x80e, 0x12345};
+    for (unsigned i = 0; i < COUNT(write_only); i++) {
+        now.msr = write_only[i];
+        assert_non_null(model_refuses(read_now));
+    }
+}
+
+static void cr0_without_paging(void) { cpu_set_cr0(CR0_PE); }
+static void cr0_nw(void) { cpu_set_cr0(CR0_PG | CR0_PE | 1 << 29); }
+static void cr0_high(void) { cpu_set_cr0(1ull << 32 | CR0_PG | CR0_PE); }
+static void cr4_without_pae(void) { cpu_set_cr4(CR4_OSXSAVE); }
+static void cr4_high(void) { cpu_set_cr4(1ull << 32 | CR4_PAE); }
+static void cr3_high(void) { cpu_set_cr3(1ull << 52); }
+static void avx_alone(void) { cpu_xsetbv(5); }
+static void no_x87(void) { cpu_xsetbv(2); }
+static void not_there(void) { cpu_xsetbv(1ull << 63 | 7); }
+static void too_early(void)
+{
+    cpu_set_cr4(CR4_PAE);
+    cpu_xsetbv(7);
+}
+static void fpu_is_off(void)
+{
+    static uint8_t area[MACHINE_FPU] __attribute__((aligned(64)));
+    cpu_xsave(area);
+}
+static void without_svme(void)
+{
+    cpu_wrmsr(MSR_EFER, 0xd01);
+    cpu_vmsave(0x1000);
+}
+
+static void what_control_registers_refuse(void **state)
+{
+    (void)state;
+    static void (*const sequence[])(void) = {cr0_without_paging, cr0_nw, cr0_high,  cr4_without_pae, cr4_high,   cr3_high,
+                                             avx_alone,          no_x87, not_there, too_early,       fpu_is_off, without_svme};
+    for (unsigned i = 0; i < COUNT(sequence); i++)
+        if (!model_refuses(sequence[i]))
+            fail_msg("sequence %u went through", i);
+}
+
+/* ---- the local APIC --------------------------------------------------------- */
+static void enabled_last(void)
+{
+    cpu_wrmsr(SVR, 0xff);
+    cpu_wrmsr(LVT_TIMER, VECTOR_TIMER);
+    cpu_wrmsr(SVR, ON);
+}
+static void enabled_first(void)
+{
+    cpu_wrmsr(SVR, 0xff);
+    cpu_wrmsr(SVR, ON);
+    cpu_wrmsr(LVT_TIMER, VECTOR_TIMER);
+}
+static void timer_of_a_disabled_one(void)
+{
+    cpu_wrmsr(SVR, 0xff);
+    cpu_wrmsr(INITIAL_COUNT, 5);
+}
+
+/* Off by software it masks its LVT, and keeps it masked: a kernel that enables it last has no timer. */
+static void off_means_masked(void **state)
+{
+    (void)state;
+    assert_non_null(model_refuses(enabled_last));
+    assert_null(model_refuses(enabled_first));
+    assert_non_null(model_refuses(timer_of_a_disabled_one));
+    uint64_t was = cpu_rdmsr(LVT_TIMER);
+    cpu_wrmsr(SVR, 0xff);
+    assert_int_equal(cpu_rdmsr(LVT_TIMER), was | MASKED);
+    assert_int_equal(cpu_rdmsr(LINT0) & MASKED, MASKED);
+    cpu_wrmsr(SVR, ON);
+    assert_int_equal(cpu_rdmsr(LVT_TIMER), was | MASKED);
+    cpu_wrmsr(LVT_TIMER, was);
+}
+
+static void init_apic(void) { apic_init(machine.core); }
+
+/* Whatever firmware or a guest left: off altogether, in xAPIC mode, disabled, its timer masked. */
+static void an_apic_comes_up_from_any_state(void **state)
+{
+    (void)state;
+    static const uint64_t base[] = {0xfee00000, 0xfee00800, 0xfee00c00, 0xfee00d00}, svr[] = {0xff, 0x1ff, 0x3f};
+    for (unsigned i = 0; i < COUNT(base) * COUNT(svr); i++) {
+        model_reset();
+        on_core(1);
+        cpu_wrmsr(MSR_APIC_BASE, base[i / COUNT(svr)] & ~0x400ull);
+        cpu_wrmsr(MSR_APIC_BASE, base[i / COUNT(svr)]);
+        machine_cpu()->apic[SVR & 63] = svr[i % COUNT(svr)];
+        if (model_refuses(init_apic))
+            fail_msg("base %llx, SVR %llx: %s", (unsigned long long)base[i / COUNT(svr)], (unsigned long long)svr[i % COUNT(svr)],
+                     model_refuses(init_apic));
+        apic_init(machine.core);
+        assert_int_equal(cpu_rdmsr(LVT_TIMER), VECTOR_TIMER);
+        assert_int_equal(cpu_rdmsr(SVR), 0x100 | VECTOR_SPURIOUS);
+        cpu_wrmsr(INITIAL_COUNT, 100);
+        assert_int_equal(machine.cpu[1].timer_at, machine.tsc + 100);
+    }
+}
+
+/* Given to a guest, and taken back from one that left it as it was given. */
+static void an_apic_goes_to_a_guest_and_comes_back(void **state)
+{
+    (void)state;
+    on_core(1);
+    init_apic();
+    apic_clear();
+    for (uint32_t r = LVT_TIMER; r <= 0x837; r++)
+        assert_int_equal(cpu_rdmsr(r), MASKED);
+    assert_int_equal(cpu_rdmsr(SVR), VECTOR_SPURIOUS);
+    assert_null(model_refuses(init_apic));
+    init_apic();
+    assert_int_equal(cpu_rdmsr(LVT_TIMER), VECTOR_TIMER);
+}
+
+/* An EOI ends the highest one, wherever the loop that drains is looking. */
+static void all_in_service_ends(void **state)
+{
+    (void)state;
+    on_core(1);
+    static const uint32_t vectors[] = {16, 31, 0x41, 0x42, 0x80, 0xef, 0xf0, 0xff};
+    for (unsigned set = 1; set < 1u << COUNT(vectors); set++) {
+        for (unsigned i = 0; i < COUNT(vectors); i++)
+            if (set >> i & 1)
+                model_in_service(vectors[i]);
+        machine.ended = 0;
+        apic_drain();
+        for (uint32_t r = 0x810; r < 0x818; r++)
+            assert_int_equal(cpu_rdmsr(r), 0);
+        assert_int_equal(machine.ended, (unsigned)__builtin_popcount(set));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        RIG_TEST(what_the_manuals_refuse),
+        RIG_TEST(what_control_registers_refuse),
+        RIG_TEST(off_means_masked),
+        cmocka_unit_test(an_apic_comes_up_from_any_state),
+        cmocka_unit_test(an_apic_goes_to_a_guest_and_comes_back),
+        cmocka_unit_test(all_in_service_ends),
+    };
+    return RIG_RUN(all);
+}
