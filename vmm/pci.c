@@ -53,6 +53,8 @@ static void write(struct function *f, uint32_t at, uint32_t mask, uint32_t value
 void pci_keep(struct function *f, uint32_t at, uint32_t bits, uint32_t value, uint32_t writable)
 {
     uint32_t w = place(f, at), shift = 8 * (at & 3);
+    if (w >= PCI_WORDS) /* of a capability that the device has put where it does not fit */
+        return;
     f->ours[w] |= bits << shift;
     f->value[w] = (f->value[w] & ~(bits << shift)) | value << shift;
     f->writable[w] |= writable << shift;
