@@ -4,6 +4,7 @@ KTEST_calls = kit.c calls.c args.c numbers.c wild.c life.c time.c
 KTEST_bench = kit.c bench.c
 KTEST_devices = kit.c pci.c realmode.c devices.c messages.c
 KTEST_alone = kit.c alone.c alone_guest.S
+KTEST_storm = kit.c pci.c storm.c storm_acts.c alone_guest.S
 
 $(KTEST)/%.o: FLAGS = $(USER_FLAGS)
 
@@ -13,8 +14,9 @@ $(O)/tests/$(1).elf: $(patsubst %,$(KTEST)/%.o,$(KTEST_$(1))) $(LIB) lib/user.ld
 $(O)/tests/$(1).img: $(O)/tests/$(1).elf
 	objcopy -O binary $$< $$@
 endef
-$(foreach t,calls alone bench devices,$(eval $(call kernel_test,$(t))))
+$(foreach t,calls alone bench devices storm,$(eval $(call kernel_test,$(t))))
 
 kernel-test: $(O)/tests/calls.img $(O)/tests/alone.img $(O)/tests/devices.img
 kernel-bench: $(O)/tests/bench.img
-.PHONY: kernel-test kernel-bench
+kernel-storm: $(O)/tests/storm.img
+.PHONY: kernel-test kernel-bench kernel-storm
