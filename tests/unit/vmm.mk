@@ -1,5 +1,4 @@
 # Unit tests of vmm/virt*.c, the vCPUs' exits and lan/ on the host, with sanitizers: `make unit-vmm`.
-# `make fuzz-vmm`: the same code under libFuzzer for FUZZ_SECONDS.
 UNIT_VMM         = virtqueue virtio_blk virtio_net virtio_console lan
 UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
                    -include tests/unit/fake_vmm.h
@@ -7,7 +6,6 @@ UNIT_VMM_CODE    = $(wildcard vmm/virt*.c) lan/switch.c tests/unit/fake_vmm.c te
 UNIT_VCPU_CODE   = vmm/vcpu.c vmm/apic.c vmm/apic_real.c vmm/cpuid.c vmm/msr.c vmm/state.c vmm/console.c vmm/uart.c
 UNIT_OWN_CODE    = vmm/pci.c vmm/own.c vmm/msix.c vmm/apic.c
 UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h vmm/*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
-FUZZ_SECONDS    ?= 30
 
 UNIT_VMM_PROGRAMS = $(UNIT_VMM:%=$(O)/tests/unit/test_%)
 
@@ -23,14 +21,7 @@ $(O)/tests/unit/test_own: tests/unit/test_own.c $(UNIT_OWN_CODE) $(UNIT_VMM_HEAD
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_OWN_CODE) -lcmocka -lpthread
 
-$(O)/tests/unit/fuzz_virtio: tests/unit/fuzz_virtio.c $(UNIT_VMM_CODE) $(UNIT_VMM_HEADERS)
-	@mkdir -p $(@D)
-	clang $(UNIT_VMM_FLAGS) -fsanitize=fuzzer -o $@ $< $(UNIT_VMM_CODE)
-
 unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu $(O)/tests/unit/test_own
 	@for t in $^; do (ulimit -t 600; $$t) || exit 1; done
 
-fuzz-vmm: $(O)/tests/unit/fuzz_virtio
-	$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -artifact_prefix=$(O)/tests/unit/
-
-.PHONY: unit-vmm fuzz-vmm
+.PHONY: unit-vmm

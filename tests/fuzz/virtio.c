@@ -1,10 +1,12 @@
 /*
- * libFuzzer: the input is a script of what a hostile guest and a hostile
+ * Virtio devices: the input is a script of what a hostile guest and a hostile
  * switch do: register writes, pokes into guest memory and the LAN port, bells.
  * The sanitizers are the oracle.
  */
-#include "driver.h"
-#include <string.h>
+#include "fuzz.h"
+#include <tests/unit/driver.h>
+
+void fuzz_begin(void) {}
 
 struct step {
     uint8_t what, slot, offset, size;
@@ -45,8 +47,7 @@ static void act(const struct step *s)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_one(const uint8_t *data, size_t size)
 {
     fake_start();
     for (struct step s; size >= sizeof s; data += sizeof s, size -= sizeof s) {
@@ -54,5 +55,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         act(&s);
     }
     fake_stop();
-    return 0;
 }

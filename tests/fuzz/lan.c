@@ -1,0 +1,112 @@
+/*
+ * A LAN of three ports. Two are hostile: the input writes their rings' indices,
+ * sizes and addresses at will. The third looks at what it gets: each frame has a
+ * possible size and a source that is its sender's.
+ */
+#include "fuzz.h"
+#include <lan/lan_ring.h>
+#include <lan/switch.h>
+#include <stdlib.h>
+
+enum { HOSTILE_A, HOSTILE_B, HONEST, PORTS };
+#define TURNS 64u /* at most so many until all rings are empty */
+
+static struct lan_switch lan;
+static uint8_t *rings;
+static uint32_t bells;
+
+void switch_bell(uint32_t i)
+{
+    fuzz_must(i < PORTS, "a bell of a port that is there");
+    bells++;
+}
+
+static struct lan_port *port(uint32_t i) { return (struct lan_port *)(void *)(rings + i * LAN_PORT_STRIDE); }
+
+static void mac(uint8_t *at, uint8_t byte)
+{
+    memset(at, byte == 0xff ? 0xff : 2, 6);
+    at[5] = byte;
+}
+
+void fuzz_begin(void) { rings = calloc(1, (PORTS - 1) * LAN_PORT_STRIDE + sizeof(struct lan_port)); }
+
+static void clear(struct lan_ring *r)
+{
+    r->head = r->tail = 0;
+    for (uint32_t n = 0; n < LAN_SLOTS; n++)
+        memset(&r->frame[n], 0, 24);
+}
+
+static void begin(void)
+{
+    struct lan_config config = {.ports = PORTS};
+    for (uint32_t i = 0; i < PORTS; i++) {
+        mac(config.mac[i], (uint8_t)(0xa0 + i));
+        clear(&port(i)->to_lan);
+        clear(&port(i)->to_vm);
+        for (uint32_t n = 0; n < LAN_SLOTS; n++)
+            port(i)->to_lan.frame[n].data[12] = (uint8_t)i; /* who sends it, nobody can lie */
+    }
+    switch_init(&lan, &config, rings);
+}
+
+static void offer(struct feed *f, uint32_t from)
+{
+    struct lan_ring *r = &port(from)->to_lan;
+    struct lan_frame *frame = &r->frame[r->head % LAN_SLOTS];
+    mac(frame->data, feed_8(f));
+    mac(frame->data + 6, feed_8(f));
+    frame->size = feed_8(f) & 1 ? 60 : (uint32_t)feed_value(f);
+    r->head++;
+}
+
+/* Its own memory, all that the switch may look at but the mark of the sender. */
+static void spoil(struct feed *f, uint32_t who)
+{
+    struct lan_ring *r = feed_8(f) & 1 ? &port(who)->to_lan : &port(who)->to_vm;
+    uint32_t value = (uint32_t)feed_value(f), n = feed_8(f) % LAN_SLOTS;
+    switch (feed_8(f) % 4) {
+    case 0: r->head = value; break;
+    case 1: r->tail = value; break;
+    case 2: r->frame[n].size = value; break;
+    default: feed_bytes(f, r->frame[n].data, 12);
+    }
+}
+
+static void look(void)
+{
+    struct lan_ring *r = &port(HONEST)->to_vm;
+    fuzz_must(r->head - r->tail <= LAN_SLOTS, "no more frames than slots");
+    for (; r->tail != r->head; r->tail++) {
+        const struct lan_frame *frame = &r->frame[r->tail % LAN_SLOTS];
+        uint8_t source = frame->data[11], sender = frame->data[12];
+        fuzz_must(frame->size >= LAN_FRAME_MIN && frame->size <= LAN_FRAME, "a frame has a possible size");
+        fuzz_must(!(frame->data[6] & 1), "no group sends");
+        static const uint8_t ours[5] = {2, 2, 2, 2, 2};
+        bool planned = memcmp(frame->data + 6, ours, 5) == 0 && source >= 0xa0 && source < 0xa0 + PORTS;
+        fuzz_must(frame->size < 13 + 1u || !planned || source == 0xa0 + sender || sender >= PORTS, "nobody sends as another");
+        fuzz_must(!planned || source != 0xa0 + HONEST, "nobody gets frames from itself");
+    }
+}
+
+void fuzz_one(const uint8_t *data, size_t size)
+{
+    struct feed f = {data, size};
+    begin();
+    while (f.left) {
+        uint8_t what = feed_8(&f);
+        uint32_t who = what >> 4 & 1;
+        if (what % 4 == 0)
+            spoil(&f, who);
+        else if (what % 4 == 1)
+            offer(&f, what & 0x80 ? HONEST : who);
+        else
+            switch_turn(&lan);
+        look();
+    }
+    uint32_t turns = 0;
+    for (; turns < TURNS && switch_turn(&lan); turns++)
+        look();
+    fuzz_must(turns < TURNS, "nobody keeps the switch at work without new frames");
+}
