@@ -48,6 +48,8 @@ uint64_t cap_revoke(struct pd *self, uint64_t target)
         return s;
     if (target >> 16 == 0 || target >> 16 >= CAP_SLOTS)
         return bad(BAD_CAP, 1);
+    if (((struct pd *)pd)->sealed) /* who says with which registers its vCPUs start was there before its VMM */
+        return bad(BUSY, 1);
     put(pd, target >> 16, (struct cap){0});
     return OK;
 }

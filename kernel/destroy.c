@@ -77,7 +77,7 @@ static uint32_t unmap(void)
     for (uint32_t i = 0; i < dead_count; i++) {
         struct object *o = &objects[dead[i]];
         if (o->head.type == OBJ_MR)
-            flush |= mr_unmap_all(&o->mr, 0);
+            flush |= mr_unmap_all(&o->mr, 0, 0);
         else if (o->head.type == OBJ_DV)
             flush |= dv_detach(&o->dv);
         else if (o->head.type == OBJ_SC && o->sc.home->own)

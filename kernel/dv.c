@@ -154,15 +154,6 @@ static uint64_t find_place(const struct iommu *u, uint64_t rid, uint32_t *place)
     return *place == IOMMU_FUNCTIONS ? (uint64_t)NO_MEMORY : (uint64_t)OK;
 }
 
-/* A device that somebody else commands would let him into memory that only the guest may have. */
-static bool has_sealed(const struct pd *pd)
-{
-    for (uint32_t i = 0; i < OBJECTS; i++)
-        if (objects[i].head.type == OBJ_MR && objects[i].mr.sealed == object_index(pd))
-            return true;
-    return false;
-}
-
 uint64_t dv_create(struct pd *self, uint64_t who, uint64_t function)
 {
     void *o, *sys;
@@ -180,7 +171,7 @@ uint64_t dv_create(struct pd *self, uint64_t who, uint64_t function)
         return bad(BAD_ARG, 1);
     if (unit >= units || rid >> 8 >= iommus[unit].buses)
         return bad(BAD_ARG, 2);
-    if (has_sealed(pd))
+    if (pd->sealed) /* a device that somebody else commands would let him into memory that only the guest may have */
         return bad(BUSY, 1);
     s = find_place(&iommus[unit], rid, &place);
     if (s)

@@ -46,7 +46,7 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
     struct pd *pd = o;
     if (core >= core_count || !(pd->allowed >> core & 1) || kind > EC_VCPU || (kind == EC_VCPU) != (pd->kind == PD_GUEST))
         return bad(BAD_ARG, 1);
-    if (pd->left) /* what it has is nobody else's to look at */
+    if (pd->left || pd->sealed) /* what it has is nobody else's to look at */
         return bad(BUSY, 1);
     if (kind == EC_VCPU ? utcb != 0 : utcb & (PAGE_SIZE - 1) || !user_address(utcb))
         return bad(BAD_ARG, 2);

@@ -23,6 +23,8 @@ static bool listens(const struct ec *to, uint32_t mode)
 bool icr_write(struct ec *ec, uint64_t icr)
 {
     uint32_t mode = icr >> 8 & 7, vector = icr & 0xff, self = 1u << ec->core, shorthand = icr >> 18 & 3;
+    if (mode == STARTUP)
+        ec->pd->sipi = (uint8_t)vector;
     if (mode == INIT || mode == STARTUP)
         return ec->own == OWN_LEFT;
     if (mode != NMI && (mode > LOWEST || vector < FIRST_VECTOR))

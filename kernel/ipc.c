@@ -120,6 +120,7 @@ static void thread_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
 void ipc_event(struct ec *self, unsigned event)
 {
     void *o;
+    self->event = (uint8_t)event;
     if (cap_find(self->pd, self->events + event, OBJ_PT, PT_CALL, 0, &o) || ((struct pt *)o)->ec->core != self->core ||
         ((struct pt *)o)->ec->state != STATE_IDLE) {
         stop(self);

@@ -92,15 +92,16 @@ void mr_unlink(struct mp *mp)
     *p = mp->next;
 }
 
-uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd)
+uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep)
 {
     uint32_t flush = 0;
     for (struct mp *mp = mr->maps, *next; mp; mp = next) {
         next = mp->next;
-        if (mp->head.dead || (pd && mp->head.owner != object_index(pd)))
+        struct pd *owner = &objects[mp->head.owner].pd;
+        if (mp->head.dead || (pd && owner != pd) || owner == keep)
             continue;
-        ptab_unmap(&objects[mp->head.owner].pd, mp->va, mp->frames);
-        flush |= SYNC_HOST | core_users(&objects[mp->head.owner].pd);
+        ptab_unmap(owner, mp->va, mp->frames);
+        flush |= SYNC_HOST | core_users(owner);
         mr_unlink(mp);
         object_free(mp);
     }
@@ -117,21 +118,10 @@ uint64_t mr_unmap(struct pd *self, uint64_t who)
         return s;
     if (((struct mr *)o)->sealed)
         return bad(BUSY, 1);
-    uint32_t flush = mr_unmap_all(o, pd);
+    uint32_t flush = mr_unmap_all(o, pd, 0);
     if (flush)
         core_sync(0, flush);
     return OK;
-}
-
-/* Take it from all but `keep`. */
-static void unmap_others(struct mr *mr, const struct pd *keep)
-{
-    uint32_t flush = 0;
-    for (uint32_t i = 1; i < OBJECTS; i++)
-        if (objects[i].head.type == OBJ_PD && &objects[i].pd != keep)
-            flush |= mr_unmap_all(mr, &objects[i].pd);
-    if (flush)
-        core_sync(0, flush);
 }
 
 uint64_t mr_seal(struct pd *self, uint64_t who)
@@ -148,7 +138,10 @@ uint64_t mr_seal(struct pd *self, uint64_t who)
     if (mr->sealed || mr->dirty)
         return bad(BUSY, 1);
     mr->sealed = object_index(pd);
-    unmap_others(mr, pd);
+    ((struct pd *)pd)->sealed = 1;
+    uint32_t flush = mr_unmap_all(mr, 0, pd);
+    if (flush)
+        core_sync(0, flush);
     return OK;
 }
 

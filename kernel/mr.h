@@ -19,7 +19,8 @@ struct mr *mr_new(struct pd *payer, uint64_t first, uint64_t frames, uint32_t ki
 
 /* Take `mp` out of its region's list. */
 void mr_unlink(struct mp *mp);
-/* Undo all living mappings of `mr` in `pd`, or everywhere with NULL. The flush mask of the core_sync() that is due; 0: none. */
-uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd);
+/* Undo all living mappings of `mr` in `pd`, or everywhere with NULL, but not in `keep`. The flush mask of the core_sync()
+   that is due; 0: none. Graph lock. */
+uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep);
 
 #endif

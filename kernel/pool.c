@@ -1,8 +1,8 @@
 /* The frame pool. */
 #include <pool.h>
 
-static struct frame pool[POOL_FRAMES] __attribute__((section(".pool")));
-static uint16_t frame_owner[POOL_FRAMES]; /* object index of the PD that pays; 0: free */
+struct frame pool[POOL_FRAMES] __attribute__((section(".pool")));
+uint16_t frame_owner[POOL_FRAMES];        /* object index of the PD that pays; 0: free */
 static uint16_t frame_stack[POOL_FRAMES]; /* the free ones */
 static uint32_t frame_count;
 
@@ -68,20 +68,6 @@ void frame_free_all(struct pd *owner)
     for (uint32_t i = 0; i < POOL_FRAMES; i++)
         if (frame_owner[i] == object_index(owner))
             frame_free(&pool[i]);
-}
-
-uint16_t frame_payer(const void *frame)
-{
-    uint64_t at = (uint64_t)frame - (uint64_t)pool;
-    return at < sizeof pool && at % PAGE_SIZE == 0 ? frame_owner[at / PAGE_SIZE] : 0;
-}
-
-uint32_t frame_count_of(const struct pd *owner)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < POOL_FRAMES; i++)
-        count += frame_owner[i] == object_index(owner);
-    return count;
 }
 
 uint64_t *frame_table(uint64_t entry) { return cpu_pool_address(entry & 0x000ffffffffff000ull); }

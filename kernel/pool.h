@@ -19,10 +19,6 @@ void frame_free(void *frame);
 /* All frames that `owner` still has, page tables and all. */
 void frame_free_all(struct pd *owner);
 
-/* Who pays for a frame, as an object index; 0: nobody, or not a frame of the pool. How many `owner` pays for. */
-uint16_t frame_payer(const void *frame);
-uint32_t frame_count_of(const struct pd *owner);
-
 /* The pool frame that a page-table entry points to. */
 uint64_t *frame_table(uint64_t entry);
 

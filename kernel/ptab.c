@@ -97,17 +97,6 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
     }
 }
 
-bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bits)
-{
-    unsigned at;
-    uint64_t e = *descend(pd, va, 0, &at);
-    if (!(e & PTE_PRESENT))
-        return false;
-    *frame = ((e & 0x000ffffffffff000ull) >> PAGE_SHIFT) + ((va >> PAGE_SHIFT) & (pages(at) - 1));
-    *bits = e & (PTE_NX | 0xfff);
-    return true;
-}
-
 static void fill(uint64_t *table, uint64_t value)
 {
     for (uint32_t i = 0; i < TABLE_ENTRIES; i++)

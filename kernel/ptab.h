@@ -42,7 +42,4 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames);
  */
 uint64_t ptab_close(struct pd *pd) WARN_UNUSED;
 
-/* The host frame number behind `va` and the leaf's bits; false: nothing there. */
-bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bits);
-
 #endif

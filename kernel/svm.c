@@ -122,6 +122,7 @@ void vcpu_own(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
     v->intercept1 &= ~(uint32_t)(I1_INTR | I1_HLT);
+    v->intercept2 &= ~(uint32_t)I2_XSETBV; /* who comes after it on this core gets all states anew (load) */
     v->vintr = 0;
     v->msrpm_pa = cpu_pa(msrpm[MAP_OWN]);
     ec->own = OWN_GIVEN;
@@ -133,7 +134,7 @@ static void leave(struct ec *ec)
     core_leave_space(cpu_core());
     struct vmcb *v = ec->vcpu->vmcb;
     v->intercept1 &= ~(uint32_t)I1_CPUID;
-    v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT | I2_XSETBV);
+    v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT);
     v->msrpm_pa = cpu_pa(msrpm[MAP_ALONE]);
     cpu_copy_words(ec->vcpu->stat->engaged, ec->vcpu->stat->exits, CAUSE_COUNT);
     __atomic_store_n(&ec->own, OWN_LEFT, __ATOMIC_RELEASE);

@@ -151,7 +151,7 @@ static void alone_exit(struct ec *ec, struct vmcb *v)
         go_on(v, v->rip + 3);
     } else if (vector == 1 || vector == 17) { /* #DB, #AC with its error code: the guest gets it */
         count[EVENT_EXCEPTION]++;
-        v->inject = INJECT_VALID | INJECT_EXCEPTION | vector | (vector == 17 ? INJECT_ERROR | v->info1 << 32 : 0);
+        v->inject = vmcb_exception(v);
     } else if (ec->pd->left == 1 + AFTER_QUIET && (v->code == EXIT_PORT || v->code == EXIT_MSR) && answer_ones(ec, v)) {
         count[v->code == EXIT_MSR ? EVENT_MSR : EVENT_PORT]++;
     } else {

@@ -26,9 +26,56 @@ static void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_st
     }
 }
 
+/*
+ * A sealed guest's VMM is a doorman. It sees what an instruction gives to the platform, says what the instruction gets,
+ * or that it faults, and has no other hand in the registers: who has those has the memory, by any load or store that
+ * the guest's own code holds. How a vCPU starts is said by the portal that was there before the VMM.
+ */
+enum { A = 1, C = 2, D = 4 }; /* rax, rcx, rdx */
+
+static const struct operands {
+    uint8_t gives[2], gets[2]; /* by bit 0 of EXITINFO1: OUT and RDMSR; IN and WRMSR */
+    uint64_t raises;           /* the fault of the instruction, as EVENTINJ (APM2 15.20) */
+} operands[EVENT_COUNT] = {
+    [EVENT_PORT] = {{A, 0}, {0, A}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13},
+    [EVENT_MSR] = {{C, A | C | D}, {A | D, 0}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13},
+    [EVENT_VMCALL] = {{0, 0}, {A, A}, 0},
+    [EVENT_OPCODE] = {{0, 0}, {0, 0}, INJECT_VALID | INJECT_EXCEPTION | 6},
+};
+
+/* The bits of a register that are an operand. */
+static uint64_t operand_bits(const struct ec *ec)
+{
+    uint64_t size = ec->vcpu->vmcb->info1 >> 4 & 7; /* APM2 15.10.2 */
+    if (ec->event == EVENT_VMCALL)
+        return ~0ull;
+    return ec->event == EVENT_PORT && size < 4 ? (1u << 8 * size) - 1 : 0xffffffff;
+}
+
+static bool names_efer(const struct ec *ec) { return ec->event == EVENT_MSR && (uint32_t)ec->regs.rcx == MSR_EFER; }
+
+static void store_sealed(const struct ec *ec, struct exit_state *x)
+{
+    const struct vmcb *v = ec->vcpu->vmcb;
+    uint64_t gives = operands[ec->event].gives[v->info1 & 1], bits = operand_bits(ec);
+    *x = (struct exit_state){0};
+    if (ec->event == EVENT_START || ec->event == EVENT_RECALL)
+        return;
+    x->code = v->code, x->info1 = v->info1;
+    x->info2 = ec->event == EVENT_MEMORY ? v->info2 : 0; /* of a port it is where the guest goes on */
+    x->efer = names_efer(ec) ? v->efer & ~(uint64_t)EFER_SVME : 0;
+    x->rax = gives & A ? v->rax & bits : 0;
+    x->rcx = gives & C ? ec->regs.rcx & bits : 0;
+    x->rdx = gives & D ? ec->regs.rdx & bits : 0;
+}
+
 void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
 {
     const struct vmcb *v = ec->vcpu->vmcb;
+    if (ec->pd->sealed) {
+        store_sealed(ec, x);
+        return;
+    }
     if (mtd & MTD_ACDB)
         x->rax = v->rax, x->rcx = ec->regs.rcx, x->rdx = ec->regs.rdx, x->rbx = ec->regs.rbx;
     if (mtd & MTD_REST)
@@ -98,9 +145,51 @@ static void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x,
     }
 }
 
+/* A write has only the value that the guest wrote. */
+static void finish_msr_write(struct ec *ec, struct vmcb *v, uint64_t mtd)
+{
+    uint64_t value = ec->regs.rdx << 32 | (uint32_t)v->rax;
+    if (mtd & MTD_APIC && ec->own)
+        apic_write_for_guest((uint32_t)ec->regs.rcx - MSR_X2APIC, value);
+    if (names_efer(ec)) {
+        v->efer = (value & ~(uint64_t)EFER_LMA) | (v->efer & EFER_LMA) | EFER_SVME;
+        v->tlb_control = 1;
+    }
+}
+
+static void finish_instruction(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
+{
+    uint64_t gets = operands[ec->event].gets[v->info1 & 1], bits = operand_bits(ec);
+    if (ec->event == EVENT_MSR && v->info1)
+        finish_msr_write(ec, v, mtd);
+    if (gets & A)
+        v->rax = (x->rax & bits) | (bits < 0xffffffff ? v->rax & ~bits : 0); /* 32 bits clear the upper half (APM1 3.1.2) */
+    if (gets & D)
+        ec->regs.rdx = x->rdx & bits;
+    v->rip = v->next_rip;
+    v->shadow = 0;
+}
+
+static void load_sealed(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
+{
+    uint64_t raises = ec->event == EVENT_EXCEPTION ? vmcb_exception(v) : operands[ec->event].raises;
+    if (mtd & MTD_SEGS && !ec->vcpu->stat->first) { /* a start-up IPI: the rest of real mode is there since EVENT_START */
+        v->seg[SEG_CS].selector = (uint16_t)(ec->pd->sipi << 8);
+        v->seg[SEG_CS].base = (uint64_t)ec->pd->sipi << 12;
+    }
+    if (mtd & MTD_INJECT && raises && once(x->inject) == raises)
+        v->inject = raises;
+    else if (mtd & MTD_RIP && v->next_rip && ec->event != EVENT_RECALL)
+        finish_instruction(ec, v, x, mtd);
+}
+
 void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
 {
     struct vmcb *v = ec->vcpu->vmcb;
+    if (ec->pd->sealed && ec->event != EVENT_START) {
+        load_sealed(ec, v, x, mtd);
+        return;
+    }
     if (mtd & MTD_ACDB)
         v->rax = x->rax, ec->regs.rcx = x->rcx, ec->regs.rdx = x->rdx, ec->regs.rbx = x->rbx;
     if (mtd & MTD_REST)

@@ -89,4 +89,11 @@ enum exit_code {
 };
 #define EXIT_INVALID ~0u /* in 64 bits; an emulator stores 32 */
 
+/* The exception that ended the guest's run, as EVENTINJ: #DB, #AC with its error code, #MC. */
+static inline uint64_t vmcb_exception(const struct vmcb *v)
+{
+    uint64_t vector = v->code - EXIT_EXCEPTION;
+    return INJECT_VALID | INJECT_EXCEPTION | vector | (vector == 17 ? INJECT_ERROR | v->info1 << 32 : 0);
+}
+
 #endif

@@ -7,7 +7,7 @@
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
 #define HANDLERS  (SLOT_REGION - SLOT_HANDLER)
-#define STACK     512u
+#define STACK     1024u
 #define OWN_STACK 4096u
 
 enum note { NOTE_NONE, NOTE_WRITING, NOTE_DONE, NOTE_TOLD };
@@ -75,18 +75,30 @@ bool fault_prepare(uint32_t domain, uint64_t cores)
     return true;
 }
 
+static uint64_t serve(uint32_t i, uint64_t pd, void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t mtd, uint64_t id)
+{
+    uint64_t status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, id);
+    if (status == OK)
+        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, slot, PT_CALL);
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+    return status;
+}
+
 uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t mtd)
 {
     uint64_t status = OK;
-    for (uint32_t i = 0; i < handlers && status == OK; i++) {
-        if (handler[i].domain != domain)
-            continue;
-        status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, domain);
-        if (status == OK)
-            status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, slot + handler[i].core, PT_CALL);
-        revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
-    }
+    for (uint32_t i = 0; i < handlers && status == OK; i++)
+        if (handler[i].domain == domain)
+            status = serve(i, pd, entry, slot + handler[i].core, mtd, domain);
     return status;
+}
+
+uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd, void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t id)
+{
+    for (uint32_t i = 0; i < handlers; i++)
+        if (handler[i].domain == domain && handler[i].core == core)
+            return serve(i, pd, entry, slot, 0, id);
+    return BAD_CORE;
 }
 
 uint64_t fault_watch(uint32_t domain, uint64_t pd)

@@ -25,6 +25,9 @@ bool fault_prepare(uint32_t domain, uint64_t cores);
 uint64_t fault_watch(uint32_t domain, uint64_t pd);
 /* More portals of the same handlers, in slots `slot` + core: `entry` gets the domain's number. A raw status. */
 uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t domain, struct utcb *utcb), uint64_t slot, uint64_t mtd);
+/* One portal of the handler on `core`, in slot `slot`; `entry` gets `id`. A raw status. */
+uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd, void (*entry)(uint64_t id, struct utcb *utcb), uint64_t slot,
+                        uint64_t id);
 /* True: `domain` has had a fault since; here it is, once. */
 bool fault_seen(uint32_t domain, struct fault *fault);
 

@@ -1,6 +1,7 @@
 #include <root/fault.h>
 #include <root/seal.h>
 #include <lib/call.h>
+#include <lib/state.h>
 #include <lib/string.h>
 
 #define SCRUBS     64u    /* calls in one step, 256 KiB each */
@@ -100,4 +101,25 @@ bool seal_turn(struct vm *vm, uint64_t now)
     case STEP_DONE: return true;
     }
     return false;
+}
+
+/* On the vCPU's core and time: the measured registers, or those of a processor that waits for its start. */
+static void __attribute__((noreturn)) start_vcpu(uint64_t id, struct utcb *u)
+{
+    if (id >> 8 == 0) {
+        state_boot(u, &machine.vm[id & 0xff].boot);
+    } else {
+        state_real(u, 0);
+        u->mtd |= MTD_HALT;
+    }
+    pt_reply(0);
+}
+
+uint64_t seal_close(struct vm *vm)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < vm->plan->vcpus && status == OK; i++)
+        status = fault_serve_on(vm->index, vm_core(vm, i), vm_slot(vm, VM_GUEST), start_vcpu, GUEST_EVENTS(i) + EVENT_START,
+                                (uint64_t)i << 8 | vm->index);
+    return status == OK ? mr_seal(vm->ram.slot, vm_slot(vm, VM_GUEST)) : status;
 }

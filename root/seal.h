@@ -10,5 +10,7 @@
 
 /* A step of that; true: done, also for a VM that is not sealed, or vm->failed says what went wrong. */
 bool seal_turn(struct vm *vm, uint64_t now);
+/* Before a thread of its VMM runs: who says with which registers its vCPUs start, then the seal. A raw status. */
+uint64_t seal_close(struct vm *vm);
 
 #endif

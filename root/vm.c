@@ -1,6 +1,7 @@
 #include <root/device.h>
 #include <root/fault.h>
 #include <root/lan.h>
+#include <root/seal.h>
 #include <root/vm.h>
 #include <lib/call.h>
 #include <lib/string.h>
@@ -95,7 +96,7 @@ static void make_guest(struct vm *vm)
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
     vm_fail(vm, "guest domain",
             pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_CORES(vm_cores(vm)), frames + DEVICE_FRAMES(devices),
-                      4 + 2 * vcpus + DEVICE_OBJECTS(devices)));
+                      4 + 3 * vcpus + DEVICE_OBJECTS(devices)));
     vm_fail(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
     vm_fail(vm, "chipset's pages", memory_map(chipset, vm->size[PIECE_CHIPSET], pd, MR_READ | MR_WRITE, GUEST_CHIPSET));
     if (!is_dedicated(vm))
@@ -165,10 +166,10 @@ bool vm_build(struct vm *vm)
     make_vmm(vm);
     give_capabilities(vm);
     vm_fail(vm, "devices", device_map(vm));
-    if (vm->plan->sealed) /* no thread of its VMM is there yet, and no device comes to it any more */
-        vm_fail(vm, "seal", mr_seal(vm->ram.slot, vm_slot(vm, VM_GUEST)));
     for (uint32_t i = 0; i < vm->plan->vcpus; i++)
         make_vcpu(vm, i);
+    if (vm->plan->sealed) /* no thread of its VMM is there yet, and no device or vCPU comes to it any more */
+        vm_fail(vm, "seal", seal_close(vm));
     start_worker(vm);
     return !vm->failed;
 }

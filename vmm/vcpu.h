@@ -6,6 +6,7 @@
 #define VMM_VCPU_H
 
 #include <vmm/vmm.h>
+#include <lib/state.h>
 
 #define NO_RIP (~0ull) /* not canonical */
 
@@ -95,13 +96,6 @@ bool msr_read(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t *value);
 bool msr_write(struct vcpu *v, struct utcb *u, uint32_t msr, uint64_t value);
 void clock_init(void);
 extern bool msr_kept_x2apic; /* the guest was refused to leave x2APIC mode */
-
-/* ---- state.c: whole register states --------------------------------------------------- */
-#define RESET_PAT     0x0007040600070406ull /* APM2 7.8.2 */
-#define BOOT_GDT      0x8000u               /* guest-physical: null, null, code, data */
-#define BOOT_GDT_SIZE 32u
-void state_boot(struct utcb *u, const struct vm_boot *b);
-void state_real(struct utcb *u, uint32_t sipi); /* a processor started by SIPI: CS:IP = sipi << 8 : 0 */
 
 /* ---- load.c ----------------------------------------------------------------------------- */
 extern struct vm_boot boot;

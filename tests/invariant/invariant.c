@@ -5,6 +5,7 @@
  */
 #include <core.h>
 #include <invariant.h>
+#include "look.h"
 #include <pd.h>
 #include <pool.h>
 #include <ptab.h>

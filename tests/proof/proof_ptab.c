@@ -7,6 +7,7 @@
  */
 #include "small.h"
 #include <ptab.c>
+#include "../invariant/look.c"
 
 enum { TREE = 8, FRAMES = 13 }; /* frames 0..7: a full tree, 1 its root; from 8 on: new ones */
 

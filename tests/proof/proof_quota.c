@@ -6,6 +6,7 @@
 #include "small.h"
 #include <object.c>
 #include <pool.c>
+#include "../invariant/look.c"
 
 enum { A = 2, B };
 

@@ -22,6 +22,7 @@
 #include <vcpu.h>
 #include <vmcb.h>
 #include <abi/boot.h>
+#include "../invariant/look.h"
 
 /* Slots of root's table. The rig's RAM region has its frames from RAM_FRAME on; nothing is behind them. */
 enum { LAB = 40, RIG_FREE = 64, RAM = SLOT_ROOT_MR, DEVICE = SLOT_ROOT_MR + 1 };

@@ -119,9 +119,10 @@ static void no_device_comes_to_sealed_memory(void **state)
 {
     (void)state;
     uint64_t guest = make_pd(PD_GUEST, 20, 20), slot = slot_new();
-    ((struct mr *)object_at(RAM))->sealed = object_index(object_at(guest));
+    assert_int_equal(graph(CALL_MR_SEAL, RAM | guest << 16, 0, 0, 0, 0), OK);
     assert_int_equal(graph(CALL_DV_CREATE, slot | guest << 16 | (uint64_t)SLOT_ROOT_SYS << 32, RID, 0, 0, 0), bad(BUSY, 1));
-    ((struct mr *)object_at(RAM))->sealed = 0;
+    assert_int_equal(end(guest), OK);
+    ((struct mr *)object_at(RAM))->dirty = 0;
 }
 
 static void an_interrupt_goes_to_a_core_of_the_guest(void **state)

@@ -3,7 +3,7 @@ UNIT_VMM         = virtqueue virtio_blk virtio_net virtio_console lan
 UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
                    -include tests/unit/fake_vmm.h
 UNIT_VMM_CODE    = $(wildcard vmm/virt*.c) lan/switch.c tests/unit/fake_vmm.c tests/unit/driver.c
-UNIT_VCPU_CODE   = vmm/vcpu.c vmm/apic.c vmm/apic_real.c vmm/cpuid.c vmm/msr.c vmm/state.c vmm/console.c vmm/uart.c
+UNIT_VCPU_CODE   = vmm/vcpu.c vmm/apic.c vmm/apic_real.c vmm/cpuid.c vmm/msr.c lib/state.c vmm/console.c vmm/uart.c
 UNIT_OWN_CODE    = vmm/pci.c vmm/own.c vmm/msix.c vmm/apic.c
 UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h vmm/*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk
 

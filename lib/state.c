@@ -2,7 +2,7 @@
  * Whole register states, for the first instruction of a vCPU. Segment
  * attributes are descriptor bits 40-47 and 52-55, packed (APM2 15.5.1).
  */
-#include <vmm/vcpu.h>
+#include <lib/state.h>
 #include <lib/string.h>
 
 #define ATTR_DATA16   0x093u
@@ -17,7 +17,6 @@
 #define CR0_PG        0x80000000u
 #define CR4_PAE       0x20u
 #define EFER_LONG     0x500u /* LME, LMA */
-#define RESET_PAT     0x0007040600070406ull
 #define SELECTOR_CODE 0x10u
 #define SELECTOR_DATA 0x18u
 #define ALL_GROUPS    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
