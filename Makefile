@@ -3,6 +3,7 @@
 # Output goes to $(O); nothing else in the tree is written.
 # DEBUG=1: a kernel that checks its invariant (tests/invariant/) after each
 # call that changes the object graph, in build/debug.
+# OBJECTS=N: a kernel with another number of objects; give it a folder of its own by O=.
 O      ?= build$(if $(DEBUG),/debug)
 # The same folder by the same name always: dependency files name their targets.
 override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
@@ -15,7 +16,7 @@ WARN = -std=gnu11 -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wcast-qu
 TARGET = -O2 -g -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
          -fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -fno-strict-aliasing \
          -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. -I. -MMD -MP
-KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Itests/invariant) -Ikernel
+KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Itests/invariant) $(if $(OBJECTS),-DOBJECTS=$(OBJECTS)) -Ikernel
 USER_FLAGS   = $(WARN) $(TARGET)
 LDFLAGS_T    = -nostdlib -static --build-id=none --gc-sections -z noexecstack -z max-page-size=4096
 
