@@ -7,10 +7,14 @@
 
 #define ESCAPE_KEY 0x1d /* Ctrl-] */
 #define TYPED      80u
-#define INPUT_MAX  256u /* bytes in one turn */
 
 static struct vm *focus;
 static bool escaped, quitting;
+static struct cycling {
+    struct vm *vm; /* NULL: none */
+    uint32_t n, done;
+    struct pool before;
+} cycling;
 static char typed[TYPED + 1];
 static uint32_t typed_used;
 
@@ -47,35 +51,47 @@ static void set_focus(struct vm *vm)
 static void quit(void)
 {
     quitting = true;
-    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+    cycling.vm = 0;
+}
+
+/* One in a turn. */
+static void stop_all(void)
+{
+    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms && !turn_heavy(); vm++)
         life_stop(vm, false);
 }
 
 static void start(struct vm *vm)
 {
     vm->quick = 0;
-    if (vm->life == LIFE_OFF || vm->life == LIFE_WAITING)
+    if (vm != cycling.vm && (vm->life == LIFE_OFF || vm->life == LIFE_WAITING))
         life_start(vm);
     else
         console_say("%s is not off", vm->plan->name);
 }
 
-/* Each time with a VMM that runs for a moment; what it says is lost. */
 static void cycle(struct vm *vm, uint32_t n)
 {
-    if (vm->life != LIFE_OFF) {
-        console_say("%s is not off", vm->plan->name);
+    if (vm->life != LIFE_OFF || cycling.vm)
+        console_say("%s is not off", cycling.vm ? cycling.vm->plan->name : vm->plan->name);
+    else
+        cycling = (struct cycling){vm, n, 0, vm_pool()};
+}
+
+/* One, with a VMM that runs for a moment; what it says is lost. */
+static void cycle_turn(void)
+{
+    struct vm *vm = cycling.vm;
+    if (cycling.done < cycling.n && !vm->failed) {
+        vm_build(vm);
+        vm_destroy(vm);
+        cycling.done++;
         return;
     }
-    struct pool before = vm_pool();
-    uint32_t done = 0;
-    for (bool built = true; done < n && built; done++) {
-        built = vm_build(vm);
-        vm_destroy(vm);
-    }
-    struct pool after = vm_pool();
+    struct pool before = cycling.before, after = vm_pool();
     console_say("cycle name=%s cycles=%u failed=%s frames_before=%u frames_after=%u objects_before=%u objects_after=%u", vm->plan->name,
-                done, vm->failed ? vm->failed : "no", before.frames, after.frames, before.objects, after.objects);
+                cycling.done, vm->failed ? vm->failed : "no", before.frames, after.frames, before.objects, after.objects);
+    cycling.vm = 0;
 }
 
 enum command { LIST, HELP, QUIT, FOCUS, STOP, START, RESTART, CYCLE, COMMANDS };
@@ -92,7 +108,7 @@ static void run(uint32_t command, struct vm *vm, uint32_t n)
     case FOCUS: set_focus(vm); break;
     case STOP: life_stop(vm, false); break;
     case START: start(vm); break;
-    case RESTART: life_stop(vm, true); break;
+    case RESTART: vm == cycling.vm ? start(vm) : life_stop(vm, true); break;
     case CYCLE: cycle(vm, n); break;
     default: break;
     }
@@ -186,7 +202,7 @@ static void type_to(struct vm *vm, char c)
 bool command_turn(void)
 {
     uint32_t taken = 0;
-    for (int c; taken < INPUT_MAX && (c = uart_get()) >= 0; taken++) {
+    for (int c; !turn_heavy() && uart_space() >= UART_SAY && (c = uart_get()) >= 0; taken++) {
         bool was_escaped = escaped;
         escaped = !was_escaped && c == ESCAPE_KEY;
         if (was_escaped)
@@ -198,5 +214,9 @@ bool command_turn(void)
         else
             edit((char)c);
     }
-    return taken != 0;
+    if (cycling.vm && !turn_heavy())
+        cycle_turn();
+    if (quitting)
+        stop_all();
+    return taken || cycling.vm || quitting;
 }

@@ -4,6 +4,7 @@
 #include <root/iommu.h>
 #include <lib/call.h>
 #include <lib/print.h>
+#include <lib/string.h>
 
 #define RESET_MS 100u /* PCIe 6.6.2, 9.3.3.3.1: after a reset, and after virtual functions were enabled */
 
@@ -283,6 +284,7 @@ static void __attribute__((noreturn)) serve(uint64_t domain, struct utcb *utcb)
     uint64_t i = utcb->word[0], offset = utcb->word[1], size = utcb->word[2];
     if (i < machine.vm[domain].plan->devices && offset < PAGE_SIZE && size <= 4)
         config_write(of[domain].function[i], offset, size, utcb->word[3]);
+    memset(utcb->word, 0, sizeof(utcb->word)); /* words that the next call does not send */
     pt_reply(0);
 }
 

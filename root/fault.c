@@ -3,6 +3,7 @@
 #include <root/uart.h>
 #include <root/vm.h>
 #include <lib/call.h>
+#include <lib/string.h>
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
@@ -25,6 +26,15 @@ static uint32_t handlers = 1;
 
 static _Alignas(16) uint8_t stack[HANDLERS][STACK], own_stack[OWN_STACK];
 
+/* The end of a handler that root keeps for a domain. Words that a call does not send are nothing then, instead of what the
+   domain's last one sent. */
+static void __attribute__((noreturn)) done(struct utcb *utcb)
+{
+    memset(utcb->word, 0, sizeof(utcb->word));
+    utcb->mtd = MTD_KILL;
+    pt_reply(0);
+}
+
 /* Runs on the core of the faulting thread, on that thread's time. */
 static void __attribute__((noreturn)) handle(uint64_t domain, struct utcb *utcb)
 {
@@ -35,8 +45,7 @@ static void __attribute__((noreturn)) handle(uint64_t domain, struct utcb *utcb)
         __atomic_store_n(&seen[domain].note, NOTE_DONE, __ATOMIC_RELEASE);
         sm_up(SLOT_BELL);
     }
-    utcb->mtd = MTD_KILL;
-    pt_reply(0);
+    done(utcb);
 }
 
 /* Root's own fault: the VMs run on without it, and nobody watches them any more. A batch run has nothing left to tell. */

@@ -1,6 +1,7 @@
 #include <root/device.h>
 #include <root/iommu.h>
 #include <root/memory.h>
+#include <root/uart.h>
 #include <root/vm.h>
 #include <lib/call.h>
 #include <lib/print.h>
@@ -114,7 +115,7 @@ uint64_t iommu_turn(uint64_t now)
         return due;
     for (uint32_t i = 0; i < started; i++) {
         struct result r = iommu_fault(SLOT_ROOT_SYS, number[i]);
-        for (uint32_t lines = 0; r.status == OK && lines < LINES_MAX; lines++) {
+        for (uint32_t lines = 0; r.status == OK && lines < LINES_MAX && uart_space() >= UART_SAY; lines++) {
             tell(r.value);
             r = iommu_fault(SLOT_ROOT_SYS, number[i]);
         }

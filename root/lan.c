@@ -114,9 +114,10 @@ void lan_turn(void)
 {
     struct fault f;
     for (uint32_t i = 1; i <= machine.plan->lans; i++) {
-        if (!fault_seen(PLAN_VMS + i - 1, &f))
+        if (turn_heavy() || !fault_seen(PLAN_VMS + i - 1, &f))
             continue;
         bool again = lans[i].starts < STARTS_MAX;
+        machine.heavy = true;
         destroy(lan_pd(i));
         vm_note_change();
         console_say("LAN %u died and %s: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", i, again ? "starts again" : "stays off",

@@ -3,6 +3,7 @@
 #include <root/fault.h>
 #include <root/report.h>
 #include <root/seal.h>
+#include <root/uart.h>
 #include <root/vm.h>
 #include <lib/call.h>
 #include <lib/print.h>
@@ -238,24 +239,51 @@ static bool waits(const struct vm *vm)
     return vm->life == LIFE_WAITING || vm->life == LIFE_EQUIPPING || vm->life == LIFE_STARTING || vm->life >= LIFE_LEAVING || may_leave(vm);
 }
 
+/* What cannot be cut. */
+static void take_step(struct vm *vm, uint64_t now)
+{
+    if (vm_lives(vm))
+        watch(vm, now);
+    if (vm->life == LIFE_ENDING && output_done(vm) && uart_space() >= UART_SAY)
+        finish(vm, now);
+    if (vm->life == LIFE_WAITING && now >= vm->due)
+        life_start(vm);
+    if (vm->life == LIFE_EQUIPPING && now >= vm->due)
+        equip(vm, now);
+}
+
+/* What takes many turns. */
+static void work(struct vm *vm, uint64_t now)
+{
+    if (vm->life != LIFE_COPYING || !store_copy_disks(vm) || !seal_turn(vm, now))
+        return;
+    vm->life = LIFE_EQUIPPING;
+    vm->due = now;
+}
+
+/* Where a turn's loops go on: at the VM that the last turn's did not come to. */
+static struct vm *next_vm(uint32_t *next)
+{
+    struct vm *vm = &machine.vm[*next];
+    *next = (*next + 1) % machine.vms;
+    return vm;
+}
+
 uint64_t life_turn(uint64_t now)
 {
+    static uint32_t stepper, worker;
     uint64_t next = 0;
-    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
-        if (vm_lives(vm))
-            watch(vm, now);
-        if (vm->life == LIFE_ENDING && output_done(vm))
-            finish(vm, now);
-        if (vm->life == LIFE_WAITING && now >= vm->due)
-            life_start(vm);
-        if ((vm->life == LIFE_COPYING && store_copy_disks(vm) && seal_turn(vm, now)) || (vm->life == LIFE_EQUIPPING && now >= vm->due))
-            equip(vm, now);
+    for (uint32_t i = 0; i < machine.vms && !turn_heavy(); i++)
+        take_step(next_vm(&stepper), now);
+    for (uint32_t i = 0; i < machine.vms && !turn_over(); i++)
+        work(next_vm(&worker), now);
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         if (vm->life == LIFE_ENDING || vm->life == LIFE_COPYING)
             next = now;
         else if (waits(vm) && (!next || vm->due < next))
             next = vm->due;
     }
-    return next;
+    return turn_heavy() ? now : next;
 }
 
 bool life_all_off(void)

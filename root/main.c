@@ -16,10 +16,12 @@
 
 #define CORE_WAIT_MS 5000u
 #define INPUT_MS     20u
-/* A turn is never sooner than this after the last, and sends for a quarter of it, so
-   that VMs that talk or ring without end leave core 0 to others. */
-#define TURN_US 500u
-#define SEND_US 125u
+/* A turn is never sooner than this after the last, and sends for a quarter of it, so that VMs that talk or ring without
+   end leave core 0 to others; after much other work until LAST_US of it are over, but SEND_MIN_US in any case. */
+#define TURN_US     500u
+#define SEND_US     125u
+#define LAST_US     400u
+#define SEND_MIN_US 25u
 
 _Alignas(16) uint8_t root_stack[0x4000]; /* lib/start.S */
 struct machine machine;
@@ -130,19 +132,28 @@ static void wait(uint64_t last, uint64_t until)
 
 static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
 
+/* True: all is sent. */
+static bool send(uint64_t began)
+{
+    uint64_t now = tsc(), until = now + clock_ticks(SEND_US) / 1000, last = began + clock_ticks(LAST_US) / 1000;
+    uint64_t least = now + clock_ticks(SEND_MIN_US) / 1000;
+    until = until < last ? until : last;
+    return uart_pump(until > least ? until : least);
+}
+
 /* Serve all once; the TSC at which to do it again, 0: when the bell rings. */
 static uint64_t turn(uint64_t now)
 {
     bool batch = machine.plan->flags & PLAN_BATCH, typing = !batch && command_turn();
     lan_turn();
-    bool more = output_turn(command_focus());
     uint64_t next = life_turn(now);
+    bool more = output_turn(command_focus());
     if (!batch) {
         output_flush(now, command_focus());
         next = earlier(next, now + (typing ? 1 : clock_ticks(INPUT_MS)));
     }
     next = earlier(next, iommu_turn(now));
-    if (!uart_pump(tsc() + clock_ticks(SEND_US) / 1000) || more)
+    if (!send(now) || more)
         next = now;
     if (life_all_off() && (batch || command_quitting())) {
         report_end();
@@ -173,8 +184,11 @@ void main(void)
         refuse();
     start_vms();
     for (uint64_t next = tsc();;) {
-        uint64_t now = tsc();
+        uint64_t now = machine.turn_began = tsc();
+        machine.heavy = false;
         next = turn(now);
+        uint64_t took = tsc() - now;
+        machine.longest_turn = took > machine.longest_turn ? took : machine.longest_turn;
         wait(now, next);
     }
 }

@@ -4,9 +4,11 @@
 #include <lib/call.h>
 #include <lib/ring.h>
 
-#define CHUNK    64u
-#define ROUNDS   16u            /* chunks of a VM in one turn            */
-#define NEEDED   (CHUNK * 144u) /* what a chunk of empty lines can become, each with a speaker, and what is typed below it */
+#define CHUNK  64u
+#define ROUNDS 16u /* chunks of a VM in one turn            */
+/* What a chunk of empty lines can become, each with a speaker, and what is typed below it; and room for root. */
+#define NEEDED   (CHUNK * 144u + UART_SAY)
+#define HEAR_US  50u /* of a turn */
 #define PAUSE_MS 100u
 
 static uint32_t unheard(const struct vm *vm)
@@ -43,11 +45,12 @@ static bool may_speak(const struct vm *vm, const struct vm *focus)
 bool output_turn(const struct vm *focus)
 {
     static uint32_t turn;
+    uint64_t until = tsc() + clock_ticks(HEAR_US) / 1000;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         bool any = false;
         for (uint32_t i = 0; i < machine.vms; i++) {
             struct vm *vm = &machine.vm[turn % machine.vms];
-            if (uart_space() < NEEDED)
+            if (uart_space() < NEEDED || tsc() >= until)
                 return true;
             any |= may_speak(vm, focus) && hear(vm, vm == focus);
             turn++;

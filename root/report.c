@@ -74,6 +74,7 @@ void report_alone(const struct vm *vm)
 void report_end(void)
 {
     const struct kernel_stat *s = kernel_stat();
+    console_say("turns longest_us=%lu", machine.longest_turn * 1000000 / machine.clock.tsc_hz);
     console_say("end pool_frames=%u pool_free=%u objects=%u objects_free=%u table_frames=%u image_bytes=%u", s->frames, s->frames_free,
                 s->objects, s->objects_free, s->table_frames, s->image_bytes);
 }

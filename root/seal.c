@@ -4,9 +4,8 @@
 #include <lib/state.h>
 #include <lib/string.h>
 
-#define SCRUBS     64u    /* calls in one step, 256 KiB each */
-#define MEASURES   256u   /* pages in one step               */
-#define LOAD_MS    60000u /* for the loader                  */
+#define LOAD_MS    60000u /* for the loader */
+#define PART       512u   /* bytes that are measured at one time; of a whole page an emulator makes half a millisecond */
 #define PAGE_WORDS (PAGE_SIZE / 8)
 
 enum step { STEP_DIRTY, STEP_SCRUB, STEP_LOAD, STEP_WAIT, STEP_MEASURE, STEP_DONE };
@@ -24,9 +23,10 @@ static void make_dirty(struct vm *vm)
 /* True: all is clean. */
 static bool scrub(struct vm *vm)
 {
-    uint64_t status = AGAIN;
-    for (uint32_t i = 0; i < SCRUBS && status == AGAIN; i++)
+    uint64_t status;
+    do
         status = mr_scrub(vm->ram.slot);
+    while (status == AGAIN && !turn_over());
     if (status != OK && status != AGAIN)
         vm_fail(vm, "cleaning its memory", status);
     return status == OK;
@@ -42,8 +42,8 @@ static bool loader_is_done(struct vm *vm, uint64_t now)
         return false;
     if (dead || state != VM_RUNNING)
         vm_fail(vm, refused ? "loading the kernel image" : "the loader", BAD_ARG);
+    vm_drop_vmm(vm); /* what it wrote stays as it is from now on */
     vm->boot = vm_control(vm)->boot;
-    vm_drop_vmm(vm);
     sha256_begin(&vm->sha);
     vm->measured = 0;
     if (!memory_open(vm->ram.base, vm->ram.size, MR_READ))
@@ -60,31 +60,41 @@ static bool is_zero(const uint64_t *page)
     return true;
 }
 
-/* Of every page that is not all zero: its number and its bytes. At the end the registers the guest starts with. True: all is measured. */
+/* Of every page that is not all zero: its number and its bytes. */
+static void measure_part(struct vm *vm)
+{
+    uint64_t number = vm->measured >> PAGE_SHIFT;
+    const void *at = (const void *)(ROOT_PHYS + vm->ram.base + vm->measured);
+    bool begins = vm->measured % PAGE_SIZE == 0, skip = begins && is_zero(at);
+    vm->measured += skip ? PAGE_SIZE : PART;
+    if (skip)
+        return;
+    if (begins)
+        sha256_add(&vm->sha, &number, sizeof(number));
+    sha256_add(&vm->sha, at, PART);
+}
+
+/* At the end the registers the guest starts with. True: all is measured. */
 static bool measure(struct vm *vm)
 {
-    for (uint32_t i = 0; i < MEASURES; i++, vm->measured++) {
-        uint64_t number = vm->measured;
-        if (number == vm->ram.size >> PAGE_SHIFT) {
-            sha256_add(&vm->sha, &vm->boot, sizeof(vm->boot));
-            sha256_end(&vm->sha, vm->hash);
-            mr_unmap(vm->ram.slot, SLOT_ROOT_PD);
-            vm_note_change();
-            return true;
-        }
-        const void *page = (const void *)(ROOT_PHYS + vm->ram.base + (number << PAGE_SHIFT));
-        if (is_zero(page))
-            continue;
-        sha256_add(&vm->sha, &number, sizeof(number));
-        sha256_add(&vm->sha, page, PAGE_SIZE);
-    }
-    return false;
+    do
+        measure_part(vm);
+    while (vm->measured < vm->ram.size && !turn_over());
+    if (vm->measured < vm->ram.size)
+        return false;
+    sha256_add(&vm->sha, &vm->boot, sizeof(vm->boot));
+    sha256_end(&vm->sha, vm->hash);
+    mr_unmap(vm->ram.slot, SLOT_ROOT_PD);
+    vm_note_change();
+    return true;
 }
 
 bool seal_turn(struct vm *vm, uint64_t now)
 {
     if (!vm->plan->sealed || vm->failed)
         return true;
+    if (vm->seal != STEP_SCRUB && vm->seal != STEP_MEASURE && vm->seal != STEP_DONE && turn_heavy())
+        return false;
     switch ((enum step)vm->seal) {
     case STEP_DIRTY:
         make_dirty(vm);

@@ -4,7 +4,7 @@
 #include <lib/call.h>
 #include <lib/string.h>
 
-#define COPY_STEP (1u << 20) /* bytes */
+#define COPY_STEP (1u << 16) /* bytes: how long one takes is well below a turn */
 
 /* Where the pieces are in the VMM's space; 0: nowhere. */
 static const struct {
@@ -129,7 +129,7 @@ void store_fill(struct vm *vm)
     image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
 }
 
-bool store_copy_disks(struct vm *vm)
+static bool copy_step(struct vm *vm)
 {
     uint64_t at = vm->copied;
     for (const struct file *f = &vm->file[FILE_DISK]; f < &vm->file[FILES]; f++) {
@@ -143,6 +143,15 @@ bool store_copy_disks(struct vm *vm)
         at -= size;
     }
     return true;
+}
+
+bool store_copy_disks(struct vm *vm)
+{
+    bool done;
+    do
+        done = copy_step(vm);
+    while (!done && !turn_over());
+    return done;
 }
 
 static uint64_t map_file(const struct vm *vm, const struct file *f)

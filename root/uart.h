@@ -11,6 +11,8 @@ void uart_init(void);
 void uart_put(const char *bytes, uint32_t n);
 /* Bytes that can be queued without waiting. */
 uint32_t uart_space(void);
+/* What root says at one time is shorter: who has something to say waits until there is so much space. */
+#define UART_SAY 4096u
 /* Send what the line takes until the queue is empty or the TSC reaches `until`. True: the queue is empty. */
 bool uart_pump(uint64_t until);
 /* Send all, to the last bit. */

@@ -147,6 +147,7 @@ static void start_worker(struct vm *vm)
 
 bool vm_load(struct vm *vm)
 {
+    machine.heavy = true;
     vm->loading = true;
     vm->changes = ++changes;
     store_fill(vm);
@@ -159,6 +160,7 @@ bool vm_load(struct vm *vm)
 
 bool vm_build(struct vm *vm)
 {
+    machine.heavy = true;
     vm->before = vm_pool();
     vm->changes = ++changes;
     store_fill(vm);
@@ -239,6 +241,7 @@ bool vm_has_left(const struct vm *vm)
 
 void vm_drop_vmm(struct vm *vm)
 {
+    machine.heavy = true;
     destroy(vm_slot(vm, VM_VMM));
     note_own_change(vm);
 }
@@ -263,6 +266,7 @@ static bool alone(const struct vm *vm)
 void vm_destroy(struct vm *vm)
 {
     bool exact = alone(vm);
+    machine.heavy = true;
     destroy(vm_slot(vm, VM_VMM)); /* nobody starts its devices again */
     device_stop(vm);
     destroy(vm_slot(vm, VM_GUEST));

@@ -10,6 +10,7 @@
 #include <root/image.h>
 #include <root/memory.h>
 #include <abi/utcb.h>
+#include <lib/call.h>
 #include <lib/sha256.h>
 
 enum life {
@@ -72,6 +73,7 @@ struct vm {
     uint64_t started, due;
     uint64_t quiet_since, quiet_exits; /* dedicated: the sum of its exits last changed then, to this */
     uint64_t copied;                   /* bytes of its volatile disks */
+    uint32_t cycles, cycled;           /* by command: so many lives for nothing, and so many of them were */
     struct region ram, store;
     uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */
     struct file file[FILES];
@@ -84,7 +86,7 @@ struct vm {
     bool loading;       /* the VMM that is built is the loader */
     struct vm_boot boot;
     struct sha256 sha;
-    uint64_t measured; /* pages */
+    uint64_t measured; /* bytes */
     uint8_t hash[32];
     struct console_line line;
     struct end end;
@@ -100,9 +102,18 @@ struct machine {
     struct image vmm, lan;
     uint32_t cores;
     uint32_t vms;
+    uint64_t turn_began;   /* TSC */
+    bool heavy;            /* this turn has had its heavy step */
+    uint64_t longest_turn; /* TSC ticks */
     struct vm vm[PLAN_VMS];
 };
 extern struct machine machine;
+
+/* A turn of root's, at a priority above all VMs', is at most half a millisecond. In each there is one heavy step at most: a
+   VM is built, or ends. Work that can be cut stops after such a step, or after TURN_WORK_US, and goes on in the next turn. */
+enum { TURN_WORK_US = 250 };
+static inline bool turn_heavy(void) { return machine.heavy; }
+static inline bool turn_over(void) { return machine.heavy || tsc() - machine.turn_began >= TURN_WORK_US * machine.clock.tsc_hz / 1000000; }
 
 static inline const struct kernel_stat *kernel_stat(void) { return (const struct kernel_stat *)ROOT_STAT; }
 /* It has its domains, or at least its guest's. */
