@@ -363,7 +363,7 @@ static void one_engaged(const struct attack *a)
 
 static bool begin_left(void)
 {
-    return begin_engaged() && disengage(G_GUEST + VICTIM, AFTER_STRICT, 0, 0) == OK && becomes_set(&guest_stat(VICTIM)->left);
+    return begin_engaged() && disengage(G_GUEST + VICTIM, AFTER_STRICT, 0, 0, 0) == OK && becomes_set(&guest_stat(VICTIM)->left);
 }
 
 static void one_left(const struct attack *a)
