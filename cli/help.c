@@ -8,7 +8,7 @@ const char help_all[] = "hairline - virtual machines on a razor-thin hypervisor,
                         "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
                         "  hairline stop|start|restart VM, list\n"
                         "                             command a run that another terminal has\n"
-                        "  hairline test              run every test\n"
+                        "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
                         "  hairline bench             measure, in instructions\n"
                         "  hairline COMMAND --help    more about one command\n"
                         "  hairline --version\n";
