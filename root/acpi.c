@@ -75,12 +75,11 @@ static uint64_t find_rsdp(void)
 static void read_fadt(struct acpi *acpi)
 {
     enum { PM_TMR_BLK = 76, FLAGS = 112, RESET_REG = 116, RESET_VALUE = 128, X_PM_TMR_BLK = 208 };
-    enum { TMR_VAL_EXT = 1 << 8, RESET_REG_SUP = 1 << 10 };
+    enum { RESET_REG_SUP = 1 << 10 };
     uint64_t flags = get(FLAGS, 4);
     acpi->pm_timer = (uint16_t)get(PM_TMR_BLK, 4);
     if (get(X_PM_TMR_BLK, 1) == GAS_IO && get(X_PM_TMR_BLK + 4, 8) != 0)
         acpi->pm_timer = (uint16_t)get(X_PM_TMR_BLK + 4, 8);
-    acpi->pm_timer_32 = flags & TMR_VAL_EXT;
     if (flags & RESET_REG_SUP && get(RESET_REG, 1) == GAS_IO) {
         acpi->reset_port = (uint16_t)get(RESET_REG + 4, 8);
         acpi->reset_value = (uint8_t)get(RESET_VALUE, 1);

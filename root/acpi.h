@@ -12,7 +12,6 @@ struct acpi {
     uint32_t cores; /* usable processors, 0..MAX_CORES */
     uint32_t apic_id[MAX_CORES];
     uint16_t pm_timer;   /* I/O port; 0: none */
-    bool pm_timer_32;    /* 32 bits wide, else 24 */
     uint16_t reset_port; /* 0: none */
     uint8_t reset_value;
     uint64_t ecam;  /* configuration space of bus 0 of segment 0, physical; 0: none */

@@ -1,11 +1,9 @@
 #include <root/clock.h>
 #include <root/port.h>
+#include <root/rate.h>
 #include <root/slots.h>
 #include <lib/call.h>
 #include <lib/string.h>
-
-#define PM_TIMER_HZ 3579545ull /* ACPI 6.5 4.8.2.1 */
-#define MEASURE     (PM_TIMER_HZ / 50)
 
 enum cmos { CMOS_INDEX = 0x70, CMOS_DATA = 0x71 };
 enum rtc { RTC_SECOND, RTC_MINUTE = 2, RTC_HOUR = 4, RTC_DAY = 7, RTC_MONTH, RTC_YEAR, RTC_STATUS_A, RTC_STATUS_B };
@@ -16,18 +14,10 @@ struct date {
 };
 
 static uint64_t hz = 1;
+static uint16_t pm_timer;
 
-static uint64_t measure(const struct acpi *acpi)
-{
-    uint32_t mask = acpi->pm_timer_32 ? 0xffffffffu : 0xffffffu;
-    uint32_t from = port_in32(acpi->pm_timer), passed;
-    uint64_t start = tsc(), end;
-    do {
-        passed = (port_in32(acpi->pm_timer) - from) & mask;
-        end = tsc();
-    } while (passed < MEASURE);
-    return (end - start) * PM_TIMER_HZ / passed;
-}
+static uint32_t read_timer(void) { return port_in32(pm_timer); }
+static uint64_t read_tsc(void) { return tsc(); }
 
 static uint8_t rtc(uint8_t index)
 {
@@ -77,10 +67,12 @@ static uint64_t wall_ns(void)
 
 bool clock_init(const struct acpi *acpi, struct clock *clock)
 {
-    if (acpi->pm_timer == 0)
+    static const struct rate_source source = {read_timer, read_tsc};
+    pm_timer = acpi->pm_timer;
+    uint64_t measured = pm_timer ? rate_measure(&source) : 0;
+    if (measured == 0)
         return false;
-    hz = measure(acpi);
-    clock->tsc_hz = hz;
+    clock->tsc_hz = hz = measured;
     clock->wall_ns = wall_ns();
     clock->wall_tsc = tsc();
     return true;

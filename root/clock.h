@@ -9,7 +9,7 @@ struct clock {
     uint64_t wall_ns, wall_tsc; /* UTC, ns since 1970, at TSC = wall_tsc */
 };
 
-/* Measure over 20 ms; false: the machine has no PM timer. */
+/* False: the machine has no PM timer that runs. */
 bool clock_init(const struct acpi *acpi, struct clock *clock);
 
 /* Milliseconds as TSC ticks. */

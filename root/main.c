@@ -171,7 +171,7 @@ void main(void)
         refuse();
     acpi_read(machine.info->rsdp, &machine.acpi);
     if (!clock_init(&machine.acpi, &machine.clock)) {
-        console_say("this machine has no ACPI PM timer");
+        console_say("this machine has no ACPI PM timer that runs");
         refuse();
     }
     start_cores();

@@ -3,14 +3,16 @@ UNIT_ROOT_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-re
 UNIT_ROOT_HEADERS = $(wildcard abi/*.h lib/*.h root/*.h tests/unit/*.h) tests/unit/root.mk
 UNIT_ROOT_scope   = root/scope.c
 UNIT_ROOT_pci     = root/pci.c root/bar.c root/config.c
+UNIT_ROOT_rate    = root/rate.c
 
 $(O)/tests/unit/test_scope: $(UNIT_ROOT_scope)
 $(O)/tests/unit/test_pci: $(UNIT_ROOT_pci)
-$(O)/tests/unit/test_scope $(O)/tests/unit/test_pci: $(O)/tests/unit/%: tests/unit/%.c $(UNIT_ROOT_HEADERS)
+$(O)/tests/unit/test_rate: $(UNIT_ROOT_rate)
+$(O)/tests/unit/test_scope $(O)/tests/unit/test_pci $(O)/tests/unit/test_rate: $(O)/tests/unit/%: tests/unit/%.c $(UNIT_ROOT_HEADERS)
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_ROOT_FLAGS) -o $@ $(filter %.c,$^) -lcmocka
 
-unit-root: $(O)/tests/unit/test_scope $(O)/tests/unit/test_pci
+unit-root: $(O)/tests/unit/test_scope $(O)/tests/unit/test_pci $(O)/tests/unit/test_rate
 	@for t in $^; do (ulimit -t 600; $$t) || exit 1; done
 
 .PHONY: unit-root
