@@ -75,9 +75,9 @@ struct vm_device {
 
 /* A call to VMM_PCI: word 0 device, 1 offset, 2 size (1, 2, 4), 3 value. Root writes what it lets pass, no answer. */
 
-/* Registers with which a guest starts; long_mode 0: 32-bit protected mode without paging. */
+/* Registers with which a guest starts; long_mode 0: 32-bit protected mode without paging. `gdt`: where its table is. */
 struct vm_boot {
-    uint64_t long_mode, rip, rax, rbx, rsi, cr3;
+    uint64_t long_mode, rip, rax, rbx, rsi, cr3, gdt;
 };
 
 struct vm_config {

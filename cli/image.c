@@ -89,15 +89,30 @@ static bool is_pvh32(const struct bytes *file)
     return false;
 }
 
-/* The text by which Linux names itself. */
-static bool is_linux(const struct bytes *file) { return memmem(file->at, file->size, "Linux version ", 14) != NULL; }
+/* Kernels that load and then do not run, by a text that is in each: a virtual machine is no PC of every age. */
+static const struct {
+    const char *text, *why;
+    unsigned char class; /* of the ELF file, 0: either */
+} unfit[] = {
+    {"Linux version ", "is a 32-bit Linux, which cannot use an x2APIC", ELFCLASS32},
+    {"Manual reset required ('noreboot' specified)", "is Xen, which needs MTRRs and an IOAPIC", 0},
+};
+
+static const char *why_unfit(const struct bytes *file, unsigned char class)
+{
+    for (size_t i = 0; i < sizeof(unfit) / sizeof(unfit[0]); i++)
+        if ((!unfit[i].class || unfit[i].class == class) && memmem(file->at, file->size, unfit[i].text, strlen(unfit[i].text)))
+            return unfit[i].why;
+    return NULL;
+}
 
 static const char *kind_of(const struct bytes *file, unsigned *kind)
 {
     uint8_t ident[EI_NIDENT] = {0};
     bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0;
-    if (elf && ident[EI_CLASS] == ELFCLASS32 && is_linux(file))
-        return "is a 32-bit Linux, which cannot use an x2APIC: take a 64-bit one";
+    const char *wrong = elf ? why_unfit(file, ident[EI_CLASS]) : NULL;
+    if (wrong)
+        return wrong;
     if (elf && (ident[EI_CLASS] == ELFCLASS64 ? is_pvh64(file) : is_pvh32(file)))
         *kind = KERNEL_PVH;
     else if (elf && is_multiboot(file))

@@ -62,7 +62,7 @@ void state_boot(struct utcb *u, const struct vm_boot *b)
         s->efer = EFER_LONG;
         s->cr3 = b->cr3;
     }
-    s->seg[SEG_GDTR] = segment(0, 0, BOOT_GDT_SIZE - 1, BOOT_GDT);
+    s->seg[SEG_GDTR] = segment(0, 0, BOOT_GDT_SIZE - 1, b->gdt);
     s->rip = b->rip;
     s->rax = b->rax;
     s->rbx = b->rbx;

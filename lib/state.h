@@ -6,8 +6,7 @@
 #include <abi/vm.h>
 
 #define RESET_PAT     0x0007040600070406ull /* APM2 7.8.2 */
-#define BOOT_GDT      0x8000u               /* guest-physical: null, null, code, data */
-#define BOOT_GDT_SIZE 32u
+#define BOOT_GDT_SIZE 32u                   /* null, null, code, data */
 
 /* The state in which a loader wants its kernel to begin. */
 void state_boot(struct utcb *u, const struct vm_boot *b);

@@ -45,6 +45,15 @@ bool elf_segment(const struct elf *e, uint32_t i, struct elf_segment *s)
     return image_at(s->offset, s->file_size) != NULL;
 }
 
+bool elf_uses(const struct elf *e, uint64_t base, uint64_t end)
+{
+    struct elf_segment s;
+    for (uint32_t i = 0; i < e->count; i++)
+        if (elf_segment(e, i, &s) && s.type == ELF_LOAD && s.size && s.address < end && s.address + s.size > base)
+            return true;
+    return false;
+}
+
 const char *elf_load(const struct elf *e, uint64_t *end)
 {
     *end = 0;

@@ -3,16 +3,17 @@
 #include <lib/print.h>
 #include <lib/string.h>
 
-#define VGA_HOLE    0xa0000u
-#define HIGH_MEMORY 0x100000u
+#define LOW_END  0x9f000u /* a page of BIOS data is below ROMS, and one at 0 */
+#define CMD_LINE (PLAN_CMDLINE + 60)
+_Static_assert(CMD_LINE <= BOOT_SIZE - 0xa000, "the command line fits");
 
 struct vm_boot boot;
 
 struct memory_range memory_range(uint32_t i)
 {
     const struct memory_range map[MEMORY_RANGES] = {
-        {0, VGA_HOLE, 1},
-        {VGA_HOLE, HIGH_MEMORY - VGA_HOLE, 2}, /* RAM too; Linux looks for ACPI here */
+        {0, ROMS, 1},
+        {ROMS, HIGH_MEMORY - ROMS, 2}, /* RAM too; Linux looks for ACPI here */
         {HIGH_MEMORY, config()->plan.memory - HIGH_MEMORY, 1},
     };
     return map[i];
@@ -31,6 +32,7 @@ bool place_initrd(uint64_t kernel_end, uint64_t limit, uint64_t *at)
     *at = 0;
     if (f->address == 0)
         return true;
+    kernel_end = kernel_end > HIGH_MEMORY ? kernel_end : HIGH_MEMORY;
     if (f->size > top || (top - f->size) / PAGE_SIZE * PAGE_SIZE < kernel_end)
         return false;
     *at = (top - f->size) / PAGE_SIZE * PAGE_SIZE;
@@ -38,9 +40,19 @@ bool place_initrd(uint64_t kernel_end, uint64_t limit, uint64_t *at)
     return true;
 }
 
+const char *place_boot(const struct elf *e)
+{
+    if (elf_uses(e, ROMS, HIGH_MEMORY))
+        return "a segment lies where a PC has its ROMs (A0000h to FFFFFh)";
+    for (boot.gdt = BOOT_USUAL; boot.gdt + BOOT_SIZE <= LOW_END; boot.gdt += PAGE_SIZE)
+        if (!elf_uses(e, boot.gdt, boot.gdt + BOOT_SIZE))
+            return NULL;
+    return "the image leaves no 44 KiB free between 8000h and 9F000h";
+}
+
 static void put_cmdline(void)
 {
-    char *line = guest_memory(BOOT_CMDLINE, PLAN_CMDLINE);
+    char *line = guest_memory(BOOT_CMDLINE, CMD_LINE);
     memcpy(line, config()->plan.cmdline, PLAN_CMDLINE);
     line[PLAN_CMDLINE - 1] = 0;
     if (config()->plan.sealed) /* it has no paravirtual clock to tell it; whole MHz, so that the same image measures the same */
@@ -52,7 +64,7 @@ static void put_gdt(void)
 {
     const uint64_t code32 = 0xcf9b000000ffff, code64 = 0xaf9b000000ffff, data = 0xcf93000000ffff;
     const uint64_t gdt[BOOT_GDT_SIZE / 8] = {0, 0, boot.long_mode ? code64 : code32, data};
-    memcpy(guest_memory(BOOT_GDT, sizeof(gdt)), gdt, sizeof(gdt));
+    memcpy(guest_memory(boot.gdt, sizeof(gdt)), gdt, sizeof(gdt));
 }
 
 const char *load_guest(void)
@@ -60,12 +72,15 @@ const char *load_guest(void)
     const char *wrong = "unknown kind";
     if (config()->plan.memory < 2 * HIGH_MEMORY || config()->plan.memory > GUEST_MSIX)
         return "the VM's memory is not between 2 and 3584 MiB";
-    put_cmdline();
+    boot.gdt = BOOT_USUAL;
     switch (config()->plan.kernel_type) {
     case KERNEL_BZIMAGE: wrong = load_bzimage(); break;
     case KERNEL_PVH: wrong = load_pvh(); break;
     case KERNEL_MULTIBOOT: wrong = load_multiboot(); break;
     }
+    if (wrong)
+        return wrong;
+    put_cmdline();
     put_gdt();
-    return wrong;
+    return NULL;
 }

@@ -7,12 +7,16 @@
 
 #include <vmm/vcpu.h>
 
-/* Guest-physical places of what a kernel is handed; all below LOW_END, 64 KiB of command line included. */
-#define BOOT_TABLES  0x9000u  /* PML4, PDPT, four page directories: 4 GiB one to one */
-#define BOOT_INFO    0x10000u /* zero page, start info or multiboot info             */
-#define BOOT_MODULES 0x11000u /* PVH: module list                                    */
-#define BOOT_MEMORY  0x12000u /* PVH, multiboot: memory map                          */
-#define BOOT_CMDLINE 0x20000u
+/* Guest-physical places of what a kernel is handed, from `boot.gdt` on, which has a page, too. */
+#define BOOT_TABLES  (boot.gdt + 0x1000) /* PML4, PDPT, four page directories: 4 GiB one to one */
+#define BOOT_INFO    (boot.gdt + 0x7000) /* zero page, start info or multiboot info             */
+#define BOOT_MODULES (boot.gdt + 0x8000) /* PVH, multiboot: module list                         */
+#define BOOT_MEMORY  (boot.gdt + 0x9000) /* PVH, multiboot: memory map                          */
+#define BOOT_CMDLINE (boot.gdt + 0xa000)
+#define BOOT_SIZE    0xb000u
+#define BOOT_USUAL   0x8000u
+#define ROMS         0xa0000u /* of a PC, to HIGH_MEMORY; here RAM with the ACPI tables */
+#define HIGH_MEMORY  0x100000u
 
 /* One run of the memory map, bytes. */
 struct memory_range {
@@ -44,8 +48,12 @@ struct elf_segment {
 bool elf_open(struct elf *e);
 bool elf_segment(const struct elf *e, uint32_t i, struct elf_segment *s); /* i < e->count */
 const char *elf_load(const struct elf *e, uint64_t *end);                 /* *end: highest address used */
+bool elf_uses(const struct elf *e, uint64_t base, uint64_t end);          /* a segment overlaps [base, end) */
 
-/* NULL, or what is wrong. They set `boot`. */
+/* Set boot.gdt where the image is not. NULL, or what is wrong. */
+const char *place_boot(const struct elf *e);
+
+/* NULL, or what is wrong. They set `boot`, whose `gdt` is BOOT_USUAL before. */
 const char *load_bzimage(void);
 const char *load_pvh(void);
 const char *load_multiboot(void);

@@ -117,6 +117,6 @@ const char *load_bzimage(void)
     memcpy(to, image_at(h.setup, size), size);
     put_page_tables();
     put_zero_page(&h, initrd);
-    boot = (struct vm_boot){.long_mode = true, .rip = h.preferred + ENTRY_64, .rsi = BOOT_INFO, .cr3 = BOOT_TABLES};
+    boot = (struct vm_boot){.long_mode = true, .rip = h.preferred + ENTRY_64, .rsi = BOOT_INFO, .cr3 = BOOT_TABLES, .gdt = boot.gdt};
     return NULL;
 }

@@ -5,6 +5,8 @@
 #define HEADER_MAGIC  0x1badb002u
 #define HEADER_SEARCH 8192u
 #define LOADER_MAGIC  0x2badb002u
+#define EXTENDED_DATA 0x9fc00u /* of the BIOS, 1 KiB */
+#define LOW_KILOBYTES (EXTENDED_DATA / 1024)
 
 enum { INFO_MEMORY = 1, INFO_CMDLINE = 4, INFO_MODULES = 8, INFO_MAP = 0x40 };
 
@@ -33,19 +35,28 @@ static bool has_header(void)
     return false;
 }
 
+/* A machine that boots so had a BIOS: the words by which some kernels find the end of low memory. */
+static void put_bios_data(void)
+{
+    const uint16_t segment = EXTENDED_DATA / 16, kilobytes = LOW_KILOBYTES;
+    memcpy(guest_memory(0x40e, 2), &segment, 2);
+    memcpy(guest_memory(0x413, 2), &kilobytes, 2);
+    memcpy(guest_memory(EXTENDED_DATA, 1), &(uint8_t){1}, 1); /* its size in KiB */
+}
+
 static void put_info(uint64_t initrd)
 {
     struct multiboot_info *info = guest_memory(BOOT_INFO, sizeof(*info));
     struct multiboot_module *module = guest_memory(BOOT_MODULES, sizeof(*module));
     struct multiboot_range *map = guest_memory(BOOT_MEMORY, MEMORY_RANGES * sizeof(*map));
-    *info =
-        (struct multiboot_info){.flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODULES | INFO_MAP, .mem_lower = 640, .cmdline = BOOT_CMDLINE};
+    *info = (struct multiboot_info){.flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODULES | INFO_MAP, .mem_lower = LOW_KILOBYTES};
+    info->cmdline = (uint32_t)BOOT_CMDLINE;
     info->mem_upper = (uint32_t)(config()->plan.memory / 1024 - 1024);
     info->mods_count = initrd ? 1 : 0;
-    info->mods_addr = BOOT_MODULES;
+    info->mods_addr = (uint32_t)BOOT_MODULES;
     *module = (struct multiboot_module){.start = (uint32_t)initrd, .end = (uint32_t)(initrd + config()->initrd.size)};
     info->mmap_length = MEMORY_RANGES * (uint32_t)sizeof(*map);
-    info->mmap_addr = BOOT_MEMORY;
+    info->mmap_addr = (uint32_t)BOOT_MEMORY;
     for (uint32_t i = 0; i < MEMORY_RANGES; i++) {
         struct memory_range r = memory_range(i);
         map[i] =
@@ -59,12 +70,16 @@ const char *load_multiboot(void)
     uint64_t end, initrd;
     if (!elf_open(&e) || !has_header())
         return "not an ELF image with a multiboot header";
-    const char *wrong = elf_load(&e, &end);
+    const char *wrong = place_boot(&e);
+    if (wrong)
+        return wrong;
+    put_bios_data();
+    wrong = elf_load(&e, &end);
     if (wrong)
         return wrong;
     if (!place_initrd(end, GUEST_MSIX, &initrd))
         return "the initrd does not fit the VM's memory";
     put_info(initrd);
-    boot = (struct vm_boot){.rip = e.entry, .rax = LOADER_MAGIC, .rbx = BOOT_INFO};
+    boot = (struct vm_boot){.rip = e.entry, .rax = LOADER_MAGIC, .rbx = BOOT_INFO, .gdt = boot.gdt};
     return NULL;
 }

@@ -83,12 +83,14 @@ const char *load_pvh(void)
         return "not an ELF image";
     if (!elf_pvh_entry(&e, &entry))
         return "no PVH entry note";
-    const char *wrong = elf_load(&e, &end);
+    const char *wrong = place_boot(&e);
+    if (!wrong)
+        wrong = elf_load(&e, &end);
     if (wrong)
         return wrong;
     if (!place_initrd(end, GUEST_MSIX, &initrd))
         return "the initrd does not fit the VM's memory";
     put_start_info(initrd);
-    boot = (struct vm_boot){.rip = entry, .rbx = BOOT_INFO};
+    boot = (struct vm_boot){.rip = entry, .rbx = BOOT_INFO, .gdt = boot.gdt};
     return NULL;
 }

@@ -16,13 +16,21 @@ $(BARE)/%.o: FLAGS = $(BARE_FLAGS)
 
 define bare_guest
 $(BARE)/$(1).elf: $(BARE_COMMON) $(patsubst %,$(BARE)/%.o,$(2)) guest/bare/link.ld
-	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $$@ $$(filter %.o,$$^)
+	ld $(LDFLAGS_T) --no-warn-rwx-segments $(3) -T guest/bare/link.ld -o $$@ $$(filter %.o,$$^)
 endef
 $(foreach g,$(BARE_PROGRAMS),$(eval $(call bare_guest,$(g),$(BARE_$(g)))))
 $(eval $(call bare_guest,mboot64,hello.c multiboot.S))
 
+# Where loaders put what they tell a kernel, if they are not careful; and where a PC has its ROMs.
+$(foreach at,0x7fe0 0xffe0 0x1ffe0 0xe0000,$(eval $(call bare_guest,low64-$(at),hello.c multiboot.S,--defsym=base=$(at))))
+$(foreach at,0x7fe0 0xffe0 0x1ffe0 0xe0000,$(eval $(call bare_guest,low-$(at),hello.c,--defsym=base=$(at))))
+
 $(BARE)/mboot.elf: $(BARE)/mboot64.elf
 	objcopy -O elf32-i386 --strip-debug $< $@
+$(BARE)/mboot-%.elf: $(BARE)/low64-%.elf
+	objcopy -O elf32-i386 --strip-debug $< $@
+BARE_LOW = $(foreach at,0x7fe0 0xffe0 0x1ffe0 0xe0000,$(BARE)/low-$(at).elf $(BARE)/mboot-$(at).elf)
+guests: $(BARE_LOW)
 
 guests: $(BARE_GUESTS)
 target: guests

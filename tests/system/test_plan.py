@@ -97,7 +97,8 @@ def multiboot(checksum=-0x1BADB002):
 def make_house(tmp_path, monkeypatch):
     """A folder with files for plans, and the tool in a folder with images of its own."""
     files = {"bz": bzimage(), "pvh": pvh(64), "pvh32": pvh(32), "mb": multiboot(), "text": b"no kernel at all\n" * 99,
-             "elf": pvh(64, b"GNU\0"), "badmb": multiboot(1),
+             "linux32": pvh(32) + b"Linux version 6.1.0",
+             "xen": multiboot() + b"Manual reset required ('noreboot' specified)", "elf": pvh(64, b"GNU\0"), "badmb": multiboot(1),
              "note": pvh(64, kind=17), "old": bzimage().replace(struct.pack("<H", 0x20F), struct.pack("<H", 0x204)),
              "initrd": bytes(100), "disk": bytes(4096), "odd": bytes(1000), "none": b""}
     for name, content in files.items():
@@ -169,6 +170,8 @@ BAD = {
     "other note": (changed("kernel: pvh", "kernel: note"), 23, "without a PVH note"),
     "bad checksum": (changed("kernel: pvh", "kernel: badmb"), 23, "without a PVH note"),
     "old bzimage": (changed("kernel: bz", "kernel: old"), 6, "without a 64-bit entry"),
+    "32-bit linux": (changed("kernel: pvh", "kernel: linux32"), 23, "is a 32-bit Linux, which cannot use an x2APIC"),
+    "xen": (changed("kernel: pvh", "kernel: xen"), 23, "is Xen, which needs MTRRs and an IOAPIC"),
     "initrd for a file": (changed("initrd: initrd", "initrd: debian"), 7, "made for a packaged kernel"),
     "initrd too large": (changed("initrd: initrd", "initrd: big").replace("32M", "16M"), 7, "does not fit the VM's memory"),
     "kernel too large": (changed("kernel: pvh", "kernel: big"), 23, "is not a kernel image"),
