@@ -21,7 +21,11 @@ $(O)/tests/unit/test_own: tests/unit/test_own.c $(UNIT_OWN_CODE) $(UNIT_VMM_HEAD
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< $(UNIT_OWN_CODE) -lcmocka -lpthread
 
-unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu $(O)/tests/unit/test_own
+$(O)/tests/unit/test_acpi: tests/unit/test_acpi.c vmm/acpi.c $(UNIT_VMM_HEADERS)
+	@mkdir -p $(@D)
+	$(HOSTCC) $(UNIT_VMM_FLAGS) -o $@ $< vmm/acpi.c -lcmocka
+
+unit-vmm: $(UNIT_VMM_PROGRAMS) $(O)/tests/unit/test_vcpu $(O)/tests/unit/test_own $(O)/tests/unit/test_acpi
 	@for t in $^; do (ulimit -t 600; $$t) || exit 1; done
 
 .PHONY: unit-vmm
