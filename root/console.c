@@ -54,6 +54,14 @@ void console_flush(const char *name, struct console_line *line)
     line->used = 0;
 }
 
+/* Is `c` a byte of a character that has had its `?`? In UTF-8 those behind the first are 80h to BFh (RFC 3629, 3). */
+static bool continues(struct console_line *line, char c)
+{
+    bool more = line->wide && ((uint8_t)c & 0xc0) == 0x80;
+    line->wide = more || ((uint8_t)c & 0xc0) == 0xc0;
+    return more;
+}
+
 /* Is `c` part of an escape sequence (ECMA-48 5.4: ESC [ ... final, or ESC final)? */
 static bool escaped(struct console_line *line, char c)
 {
@@ -69,6 +77,8 @@ static bool escaped(struct console_line *line, char c)
 
 static void hear_byte(const char *name, struct console_line *line, char c)
 {
+    if (continues(line, c))
+        return;
     if (c == '\n') {
         put_line(name, line->text, line->used);
         line->used = 0;

@@ -16,6 +16,7 @@ struct console_line {
     char text[CONSOLE_LINE];
     uint32_t used;
     uint32_t escape;  /* inside an escape sequence: 0 no, 1 after ESC, 2 in CSI */
+    bool wide;        /* the last character was one of several bytes */
     uint64_t changed; /* TSC of its last byte */
 };
 

@@ -130,6 +130,15 @@ bool memory_take(uint64_t size, uint64_t align, struct region *taken)
     return false;
 }
 
+uint64_t memory_largest(void)
+{
+    uint64_t most = 0;
+    for (const struct extent *e = extent; e < extent + extents; e++)
+        while (e->free && e->kind == RANGE_RAM && place(e, most + MEBI2, MEBI2))
+            most += MEBI2;
+    return most;
+}
+
 bool memory_is_device(uint64_t base, uint64_t size)
 {
     const struct extent *e = find(base, size);

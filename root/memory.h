@@ -22,6 +22,8 @@ bool memory_read(uint64_t base, void *to, uint64_t size);
 /* Cut `size` bytes (a multiple of the page size) of RAM, aligned to `align` (a power of two), out for good,
    away from all modules. False: there is no such run. */
 bool memory_take(uint64_t size, uint64_t align, struct region *taken);
+/* The largest run of free RAM that memory_take() could give out now, in whole 2 MiB. */
+uint64_t memory_largest(void);
 
 /* Cut [base, base + size), whole pages, out of the device memory for good, before any of that is mapped. False: it is
    not all device memory. */

@@ -65,14 +65,21 @@ static bool take_ram(struct vm *vm)
     return (size >= GIBI && memory_take(size, GIBI, &vm->ram)) || memory_take(size, MEBI2, &vm->ram);
 }
 
+static bool refuse(const struct vm *vm, uint64_t size)
+{
+    uint64_t wanted = round_up(size, MEBI2) >> 20, free = memory_largest() >> 20;
+    console_say("VM %s: no contiguous run of %lu MiB (largest free: %lu MiB): raise machine.memory", vm->plan->name, wanted, free);
+    return false;
+}
+
 bool store_take(struct vm *vm)
 {
     lay_out_files(vm);
     lay_out_store(vm);
-    if (!take_ram(vm) || !memory_take(vm->store.size, MEBI2, &vm->store)) {
-        console_say("not enough memory for VM %s", vm->plan->name);
-        return false;
-    }
+    if (!take_ram(vm))
+        return refuse(vm, vm->plan->memory);
+    if (!memory_take(vm->store.size, MEBI2, &vm->store))
+        return refuse(vm, vm->store.size);
     for (uint32_t i = 0; i < vm->plan->disks; i++)
         if (is_volatile(vm, i)) {
             struct file *f = &vm->file[FILE_DISK + i];
