@@ -14,7 +14,7 @@ enum vmm_slot {
     VMM_SM_ROOT,      /* SM_UP: tell root (state change, console output)      */
     VMM_SM_WORK,      /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
     VMM_SM_LAN,       /* SM_UP: tell the LAN switch (if the VM has a LAN)     */
-    VMM_SM_LOCK,      /* SM_UP | SM_DOWN, count 0: for the VMM's own mutex    */
+    VMM_SM_NAP,       /* SM_DOWN, count 0, nobody ups it: to sleep on         */
     VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is on (16 slots) */
     VMM_HANDLER = 32, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
     VMM_DV = 40,      /* + device: DV_IRQ                                     */
@@ -86,9 +86,10 @@ struct vm_config {
     struct vm_boot boot;     /* of a sealed VM, from its loader */
     uint32_t iommu, devices; /* enum iommu_kind */
     struct vm_device device[PLAN_DEVICES];
-    uint32_t apic_id[PLAN_VCPUS];  /* MODE_DEDICATED: of each vCPU's core */
-    uint64_t tsc_hz, apic_per_tsc; /* the latter as in kernel_stat */
-    uint64_t wall_ns;              /* UTC, ns since 1970, at TSC = wall_tsc */
+    uint32_t apic_id[PLAN_VCPUS];          /* MODE_DEDICATED: of each vCPU's core */
+    uint64_t tsc_hz, apic_per_tsc;         /* the latter as in kernel_stat */
+    uint64_t worker_budget, worker_period; /* TSC ticks: what the worker has of its core */
+    uint64_t wall_ns;                      /* UTC, ns since 1970, at TSC = wall_tsc */
     uint64_t wall_tsc;
     struct vm_file kernel, initrd, disk[PLAN_DISKS]; /* volatile disks: writable, already a private copy */
 };
@@ -170,7 +171,12 @@ struct lan_port {
 _Static_assert(sizeof(struct lan_port) <= LAN_PORT_PAGES * 4096u, "fits its pages");
 
 /* The switch's own domain. */
-enum lan_slot { LAN_SM = 1, /* SM_DOWN: its bell */ LAN_FAULT = 12, LAN_SM_PORT = 32 /* + port: SM_UP, that VMM's bell */ };
+enum lan_slot {
+    LAN_SM = 1,       /* SM_DOWN: its bell                     */
+    LAN_SM_NAP,       /* as VMM_SM_NAP                         */
+    LAN_FAULT = 12,   /* as VMM_FAULT                          */
+    LAN_SM_PORT = 32, /* + port: SM_UP, that VMM's bell        */
+};
 #define LAN_CONFIG      0x10000000ull /* struct lan_config, read-only */
 #define LAN_UTCB        0x10001000ull
 #define LAN_STACK_TOP   0x10010000ull /* one VMM_STACK below */
@@ -178,7 +184,8 @@ enum lan_slot { LAN_SM = 1, /* SM_DOWN: its bell */ LAN_FAULT = 12, LAN_SM_PORT 
 #define LAN_PORT_STRIDE 0x40000ull
 struct lan_config {
     uint32_t ports;
-    uint8_t mac[PLAN_VMS][6]; /* the MAC each port must send from */
+    uint8_t mac[PLAN_VMS][6];        /* the MAC each port must send from */
+    uint64_t tsc_hz, budget, period; /* TSC ticks: what the switch has of its core */
 };
 
 #endif

@@ -13,7 +13,7 @@
 /* What the machine needs beside VMs and files: kernel, root, LANs; and for each VM its VMM and alignment. */
 #define OVERHEAD_MACHINE (48 * MEBI)
 #define OVERHEAD_VM      (4 * MEBI)
-enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU = 18, OBJECTS_LAN = 48, OBJECTS_DEVICE = 21 };
+enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU = 18, OBJECTS_LAN = 49, OBJECTS_DEVICE = 21 };
 
 static const struct limit limit_memory = {unit_bytes, 2 * MEBI, GUEST_MSIX, 2 * MEBI, "a size from 2M to 3584M in steps of 2M, like 512M"};
 static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 8"};

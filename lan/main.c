@@ -1,22 +1,49 @@
-/* The switch's thread: it works while there are frames, then sleeps on its bell. */
+/* The switch's thread: it works while there are frames, in steps that its budget bears, then sleeps on its bell. */
 #include <lan/switch.h>
-#include <lib/call.h>
+#include <lib/pace.h>
+
+#define RINGS_MAX 64u
 
 static struct lan_switch lan;
+static struct pace pace;
+static uint64_t limit; /* TSC: the end of the step */
 
 void switch_bell(uint32_t port) { sm_up(LAN_SM_PORT + port); }
+
+void switch_pause(void)
+{
+    if (tsc() < limit)
+        return;
+    pace_end(&pace);
+    pace_rest(&pace, LAN_SM_NAP);
+    limit = pace_begin(&pace);
+}
+
+/* Until the bell rings; its further rings were for the same. */
+static void sleep(void)
+{
+    pace_end(&pace);
+    sm_down(LAN_SM, 0);
+    pace_rest(&pace, LAN_SM_NAP);
+    limit = pace_begin(&pace);
+    for (uint32_t i = 0; i < RINGS_MAX && sm_down(LAN_SM, 1) == OK; i++)
+        ;
+}
 
 void main(void);
 
 /* Entered by lib/start.S with the stack that root gave it; never returns. */
 void main(void)
 {
-    switch_init(&lan, (const struct lan_config *)LAN_CONFIG, (uint8_t *)LAN_PORTS);
+    const struct lan_config *config = (const struct lan_config *)LAN_CONFIG;
+    switch_init(&lan, config, (uint8_t *)LAN_PORTS);
+    pace = (struct pace){.tsc_hz = config->tsc_hz, .budget = config->budget, .period = config->period};
+    limit = pace_begin(&pace);
     for (uint32_t i = 0; i < lan.ports; i++) /* some may wait for a switch that died */
         switch_bell(i);
     for (;;) {
         while (switch_turn(&lan))
             ;
-        sm_down(LAN_SM, 0);
+        sleep();
     }
 }

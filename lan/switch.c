@@ -86,6 +86,7 @@ static bool switch_serve(struct lan_switch *s, uint32_t from)
             switch_forward(s, from);
         else
             p->refused++;
+        switch_pause();
     }
     if (was_full)
         switch_bell(from);

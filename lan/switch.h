@@ -36,4 +36,7 @@ bool switch_turn(struct lan_switch *s);
 /* Ring the bell of port 0..ports-1's VMM (provided by main.c, or a test). */
 void switch_bell(uint32_t port);
 
+/* After each frame: the switch may rest (likewise). */
+void switch_pause(void);
+
 #endif

@@ -57,6 +57,16 @@ static uint64_t map_own(uint32_t lan, const struct region *r)
     return status;
 }
 
+/* A semaphore that nobody ups. */
+static uint64_t give_sleep(uint32_t lan)
+{
+    uint64_t status = sm_create(SLOT_SCRATCH, lan_pd(lan), 0);
+    if (status == OK)
+        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, lan_pd(lan), LAN_SM_NAP, SM_DOWN);
+    revoke(SLOT_ROOT_PD, SLOT_SCRATCH);
+    return status;
+}
+
 /* The switch's thread: above the VMs it serves. */
 static uint64_t start_thread(uint32_t lan)
 {
@@ -78,12 +88,17 @@ static uint64_t build(uint32_t lan)
     const struct region *r = &lans[lan].region;
     struct lan_config *config = (struct lan_config *)(ROOT_PHYS + r->base);
     memset(config, 0, DATA_AT);
+    config->tsc_hz = machine.clock.tsc_hz;
+    config->budget = vm_help_budget(lan_core(lan));
+    config->period = vm_help_period();
     image_copy_data(&machine.lan, (void *)(ROOT_PHYS + r->base + DATA_AT));
-    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, PD_CORES(1u << lan_core(lan)), FRAMES, 25 + PLAN_VMS);
+    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, PD_CORES(1u << lan_core(lan)), FRAMES, 26 + PLAN_VMS);
     if (status == OK)
         status = map_own(lan, r);
     if (status == OK)
         status = add_ports(lan, config);
+    if (status == OK)
+        status = give_sleep(lan);
     if (status == OK)
         status = delegate(SLOT_ROOT_PD, lan_bell(lan), lan_pd(lan), LAN_SM, SM_DOWN);
     if (status == OK)

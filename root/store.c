@@ -105,7 +105,8 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
     config->load = vm->loading;
     config->boot = vm->boot;
     config->tsc_hz = machine.clock.tsc_hz;
-    config->apic_per_tsc = kernel_stat()->apic_per_tsc;
+    config->worker_budget = vm_help_budget(vm_worker_core(vm));
+    config->worker_period = vm_help_period();
     config->wall_ns = machine.clock.wall_ns;
     config->wall_tsc = machine.clock.wall_tsc;
     config->apic_per_tsc = kernel_stat()->apic_per_tsc;

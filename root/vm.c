@@ -38,24 +38,31 @@ uint32_t vm_core(const struct vm *vm, uint32_t i)
 static bool is_dedicated(const struct vm *vm) { return vm->plan->mode == MODE_DEDICATED; }
 
 /* Where the VMM's worker runs: a vCPU of its own core shares it with nobody. */
-static uint32_t worker_core(const struct vm *vm) { return is_dedicated(vm) ? 0 : vm_core(vm, 0); }
+uint32_t vm_worker_core(const struct vm *vm) { return is_dedicated(vm) ? 0 : vm_core(vm, 0); }
 
 uint64_t vm_cores(const struct vm *vm)
 {
-    uint64_t cores = 1ull << worker_core(vm);
+    uint64_t cores = 1ull << vm_worker_core(vm);
     for (uint32_t i = 0; i < vm->plan->vcpus; i++)
         cores |= 1ull << vm_core(vm, i);
     return cores;
 }
 
-uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
+uint64_t vm_help_period(void) { return clock_ticks(HELPER_PERIOD_MS); }
+
+uint64_t vm_help_budget(uint32_t core)
 {
-    uint64_t period = clock_ticks(HELPER_PERIOD_MS), helpers = 0;
+    uint64_t helpers = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        helpers += worker_core(vm) == core;
+        helpers += vm_worker_core(vm) == core;
     for (uint32_t i = 1; i <= machine.plan->lans; i++)
         helpers += lan_core(i) == core;
-    uint64_t status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority + 1, period / 2 / helpers, period);
+    return vm_help_period() / 2 / helpers;
+}
+
+uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
+{
+    uint64_t status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority + 1, vm_help_budget(core), vm_help_period());
     revoke(SLOT_ROOT_PD, SLOT_SCRATCH_TIME);
     return status;
 }
@@ -108,8 +115,8 @@ static void give_own_capabilities(struct vm *vm)
     give(vm, "PD", vm_slot(vm, VM_VMM), VMM_PD, PD_CREATE | PD_TAKE);
     give(vm, "root's bell", SLOT_BELL, VMM_SM_ROOT, SM_UP);
     give(vm, "worker's bell", vm_slot(vm, VM_BELL), VMM_SM_WORK, SM_UP | SM_DOWN);
-    vm_fail(vm, "lock", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
-    hand_over(vm, "lock", VMM_SM_LOCK, SM_UP | SM_DOWN);
+    vm_fail(vm, "sleep", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
+    hand_over(vm, "sleep", VMM_SM_NAP, SM_DOWN);
     vm_fail(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM)));
 }
 
@@ -136,7 +143,7 @@ static void make_vcpu(struct vm *vm, uint32_t i)
 
 static void start_worker(struct vm *vm)
 {
-    uint32_t core = worker_core(vm);
+    uint32_t core = vm_worker_core(vm);
     vm_fail(vm, "worker",
             ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB, VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
                 .status);

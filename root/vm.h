@@ -162,6 +162,11 @@ const struct vcpu_stat *vm_ended(const struct vm *vm);
 /* Time for a worker or LAN switch in slot `ec` on `core`, above the VMs of `priority` that it serves. All such
    helpers of one core together get half of it, so that no flood of frames can keep a VM from running. */
 uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority);
+/* What it has, TSC ticks, of each `vm_help_period()`. */
+uint64_t vm_help_budget(uint32_t core);
+uint64_t vm_help_period(void);
+/* Where the VMM's worker runs. */
+uint32_t vm_worker_core(const struct vm *vm);
 /* Counters of this life until now. */
 void vm_count(const struct vm *vm, struct end *sums);
 /* Something else than a VM changed what the kernel holds. */

@@ -329,8 +329,8 @@ bool apic_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t value)
     }
 }
 
-void msi_send(uint32_t address, uint32_t data)
+void msi_send(uint32_t address, uint32_t data, uint32_t self)
 {
     uint32_t field = address >> 12 & 0xff;
-    deliver(apic_targets(field == 0xff ? APIC_EVERYBODY : field, address >> 2 & 1), data >> 8 & 7, data & 0xff, devices_holder());
+    deliver(apic_targets(field == 0xff ? APIC_EVERYBODY : field, address >> 2 & 1), data >> 8 & 7, data & 0xff, self);
 }

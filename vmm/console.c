@@ -1,14 +1,17 @@
-/* The console's two byte rings in the control page, shared with root. */
-#include <vmm/vmm.h>
+/* The console's two byte rings in the control page, shared with root: the UART's and the virtio console's. */
+#include <vmm/lock.h>
 #include <lib/ring.h>
 
+static struct lock lock;
 static bool claimed;
 
 uint32_t console_write(const char *data, uint32_t size)
 {
     struct vm_control *c = control();
+    lock_take(&lock, NO_VCPU);
     uint32_t before = c->out_head;
     uint32_t n = ring_write(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, data, size);
+    lock_give(&lock);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (n && c->out_tail == before) /* root had nothing left to do */
         sm_up(VMM_SM_ROOT);
@@ -24,7 +27,10 @@ uint32_t console_space(void)
 uint32_t console_read(char *data, uint32_t size)
 {
     struct vm_control *c = control();
-    return ring_read(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, data, size);
+    lock_take(&lock, NO_VCPU);
+    uint32_t n = ring_read(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, data, size);
+    lock_give(&lock);
+    return n;
 }
 
 bool console_ready(void)
@@ -35,9 +41,8 @@ bool console_ready(void)
 
 void console_claim(bool uart)
 {
-    if (claimed && !uart)
+    if (__atomic_exchange_n(&claimed, uart, __ATOMIC_SEQ_CST) && !uart)
         sm_up(VMM_SM_WORK); /* the other device may have it now */
-    claimed = uart;
 }
 
-bool console_claimed(void) { return claimed; }
+bool console_claimed(void) { return __atomic_load_n(&claimed, __ATOMIC_RELAXED); }

@@ -1,7 +1,7 @@
-/* Port I/O: who answers which ports, and the one lock of all devices. */
+/* Port I/O: who answers which ports, under which lock. */
 #include <vmm/devices.h>
+#include <vmm/lock.h>
 #include <vmm/vcpu.h>
-#include <lib/mutex.h>
 
 #define STATUS_WAKE    0x80u
 #define KEYBOARD       0x64u /* status and command of the keyboard's controller */
@@ -12,12 +12,7 @@
 #define RESET_CONTROL  0xcf9u
 #define RESET_CPU      4u
 
-static struct mutex lock = {.sm = VMM_SM_LOCK};
-static uint32_t holder = NO_VCPU;
-
-/* BAR0 is aligned to its size. Another vCPU may have moved it since find(). */
-static uint32_t bar_in(uint32_t port, uint32_t size) { return virtio_in(pci_slot_at(port), port % PCI_PORTS, size); }
-static void bar_out(uint32_t port, uint32_t size, uint32_t value) { virtio_out(pci_slot_at(port), port % PCI_PORTS, size, value); }
+static struct lock lock; /* of all but virtio devices, which have their own */
 
 /* No clock and no timer: who looks for them by their zeros soon gives up. The clock's index is write-only. */
 static uint32_t cmos_in(uint32_t port, uint32_t size)
@@ -69,9 +64,10 @@ static void mode_out(uint32_t port, uint32_t size, uint32_t value)
 static const struct device {
     uint32_t (*in)(uint32_t port, uint32_t size);
     void (*out)(uint32_t port, uint32_t size, uint32_t value);
-} bar = {bar_in, bar_out}, uart = {uart_in, uart_out}, pci = {chipset_in, chipset_out}, acpi = {acpi_in, acpi_out},
-  cmos = {cmos_in, cmos_out}, legacy = {legacy_in, legacy_out}, mode = {mode_in, mode_out};
+} uart = {uart_in, uart_out}, pci = {chipset_in, chipset_out}, acpi = {acpi_in, acpi_out}, cmos = {cmos_in, cmos_out},
+  legacy = {legacy_in, legacy_out}, mode = {mode_in, mode_out};
 
+/* NULL: none, or a virtio device, whose BAR0 may be anywhere. */
 static const struct device *find(uint32_t port)
 {
     switch (port) {
@@ -83,52 +79,49 @@ static const struct device *find(uint32_t port)
     case FAST_PORT: return &legacy;
     case 0x40 ... 0x43:
     case 0x70 ... 0x71: return &cmos;
-    default: return pci_slot_at(port) < PCI_SLOTS ? &bar : NULL;
+    default: return NULL;
     }
 }
 
-void devices_lock(uint32_t self)
-{
-    mutex_lock(&lock);
-    holder = self;
-}
-
-void devices_unlock(void)
-{
-    holder = NO_VCPU;
-    mutex_unlock(&lock);
-}
-
-uint32_t devices_holder(void) { return holder; }
+void devices_lock(uint32_t self) { lock_take(&lock, self); }
+void devices_unlock(void) { lock_give(&lock); }
+uint32_t devices_holder(void) { return lock.holder; }
 
 static void count_unclaimed(void) { __atomic_fetch_add(&control()->unclaimed_ports, 1, __ATOMIC_RELAXED); }
 
 uint32_t port_in(uint32_t self, uint32_t port, uint32_t size)
 {
     const struct device *d = find(port);
-    if (!d) {
+    uint32_t slot = d ? PCI_SLOTS : pci_slot_at(port);
+    if (!d && slot == PCI_SLOTS) {
         count_unclaimed();
         return ~0u;
     }
-    devices_lock(self);
-    uint32_t value = d->in(port, size);
-    virtio_poll();
-    devices_unlock();
+    struct lock *l = d ? &lock : virtio_lock(slot);
+    lock_take(l, self);
+    uint32_t value = d ? d->in(port, size) : virtio_in(slot, port % PCI_PORTS, size);
+    lock_give(l);
+    virtio_poll(self);
     return value;
 }
 
 void port_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value)
 {
     const struct device *d = find(port);
+    uint32_t slot = d ? PCI_SLOTS : pci_slot_at(port);
     if (port == config()->plan.exit_port && port) {
         vm_end(REASON_EXIT_PORT, value, 0, 0);
-    } else if (!d) {
+    } else if (!d && slot == PCI_SLOTS) {
         count_unclaimed();
     } else {
-        devices_lock(self);
-        d->out(port, size, value);
-        virtio_poll();
-        devices_unlock();
+        struct lock *l = d ? &lock : virtio_lock(slot);
+        lock_take(l, self);
+        if (d)
+            d->out(port, size, value);
+        else
+            virtio_out(slot, port % PCI_PORTS, size, value);
+        lock_give(l);
+        virtio_poll(self);
     }
 }
 

@@ -1,4 +1,4 @@
-/* The devices behind the port table, each called under the lock. `size` is 1, 2 or 4 bytes. */
+/* The devices behind the port table, each called under its lock. `size` is 1, 2 or 4 bytes. */
 #ifndef VMM_DEVICES_H
 #define VMM_DEVICES_H
 

@@ -1,9 +1,12 @@
 /*
  * The worker thread: builds the VM's inside (RAM, tables, devices, portals,
- * CPUID), lets it run, then sleeps until the LAN or the console has something.
+ * CPUID), lets it run, then sleeps until the LAN or the console has something,
+ * and serves that in steps that its budget bears.
  */
+#include <lib/pace.h>
 #include <vmm/vcpu.h>
 
+#define RINGS_MAX  64u
 #define LOOK_SHIFT 8 /* of a second, 1/2^8: how often to look at MSI-X tables for what was masked, or changed */
 
 /* Where a portal is made, before a copy goes to the guest PD. */
@@ -82,14 +85,32 @@ static const char *build(void)
     return build_vcpus();
 }
 
-/* True: look again soon. */
-static bool work(void)
+/* One step; the bell's further rings were for the same. */
+static enum work work(uint64_t limit)
 {
+    for (uint32_t i = 0; i < RINGS_MAX && sm_down(VMM_SM_WORK, 1) == OK; i++)
+        ;
+    if (!dedicated())
+        return virtio_work(limit);
     devices_lock(NO_VCPU);
-    bool again = dedicated() ? config()->devices != 0 : virtio_work();
     msix_sync();
     devices_unlock();
-    return again;
+    return config()->devices ? WORK_LATER : WORK_NONE;
+}
+
+static void __attribute__((noreturn)) work_on(void)
+{
+    struct pace pace = {.tsc_hz = config()->tsc_hz, .budget = config()->worker_budget, .period = config()->worker_period};
+    enum work next = config()->devices ? WORK_LATER : WORK_NONE;
+    pace.until = tsc() + pace.period; /* what was built may have used the budget up */
+    for (;;) {
+        if (next != WORK_MORE)
+            sm_down(VMM_SM_WORK, next == WORK_LATER ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
+        pace_rest(&pace, VMM_SM_NAP);
+        uint64_t limit = pace_begin(&pace);
+        next = vm_ended() || config()->load ? WORK_NONE : work(limit);
+        pace_end(&pace);
+    }
 }
 
 void main(void);
@@ -102,8 +123,5 @@ void main(void)
         __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
         sm_up(VMM_SM_ROOT);
     }
-    for (bool again = config()->devices != 0;;) {
-        sm_down(VMM_SM_WORK, again ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
-        again = !vm_ended() && !config()->load && work();
-    }
+    work_on();
 }

@@ -92,7 +92,7 @@ void pci_add(uint32_t slot, const uint8_t bytes[256])
 static bool msix_bit(uint32_t slot, uint32_t bit)
 {
     const struct function *f = &functions[slot];
-    return f->msix && f->value[f->msix / 4] >> 16 & bit;
+    return f->msix && __atomic_load_n(&f->value[f->msix / 4], __ATOMIC_RELAXED) >> 16 & bit;
 }
 
 uint32_t pci_slot_at(uint32_t port)
@@ -106,7 +106,10 @@ uint32_t pci_slot_at(uint32_t port)
     return PCI_SLOTS;
 }
 
-uint32_t pci_memory(uint32_t slot) { return functions[slot].value[PCI_BAR0 / 4 + 1] & ~(PAGE_SIZE - 1u); }
+uint32_t pci_memory(uint32_t slot)
+{
+    return __atomic_load_n(&functions[slot].value[PCI_BAR0 / 4 + 1], __ATOMIC_RELAXED) & ~(PAGE_SIZE - 1u);
+}
 
 bool pci_msix_enabled(uint32_t slot) { return msix_bit(slot, MSIX_ENABLE); }
 bool pci_msix_masked(uint32_t slot) { return msix_bit(slot, MSIX_MASK); }

@@ -110,7 +110,7 @@ void acpi_build(void);                                      /* tables at ACPI_RS
 uint32_t port_in(uint32_t self, uint32_t port, uint32_t size);
 void port_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value);
 
-uint32_t devices_holder(void); /* the `self` of who holds the lock */
+uint32_t devices_holder(void); /* the `self` of who holds the lock of PCI */
 
 /* ---- power.c ------------------------------------------------------------------------------- */
 void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3); /* the first call counts */

@@ -24,10 +24,11 @@ static bool called;      /* the worker, and it has not come yet */
 
 static void call_worker(void)
 {
-    if (!called)
+    if (!__atomic_exchange_n(&called, true, __ATOMIC_SEQ_CST))
         sm_up(VMM_SM_WORK);
-    called = true;
 }
+
+struct lock *virtio_lock(uint32_t slot) { return &devices[slot % PCI_SLOTS].lock; }
 
 static struct virtio_device *device_at(uint32_t slot) { return slot < PCI_SLOTS && devices[slot].kind ? &devices[slot] : NULL; }
 
@@ -55,11 +56,14 @@ static void msix_send(struct virtio_device *d)
     for (uint32_t v = 0; v < VIRTIO_VECTORS && table && !pci_msix_masked(d->slot); v++)
         if (d->pending & 1u << v && msix_read(&table[v], &entry)) {
             d->pending &= ~(1u << v);
-            msi_send(entry.address, entry.data);
+            msi_send(entry.address, entry.data, d->lock.holder);
         }
     if (table)
         table[MSIX_PBA / sizeof *table].address = d->pending;
-    waiting = d->pending ? waiting | 1u << d->slot : waiting & ~(1u << d->slot);
+    if (d->pending)
+        __atomic_fetch_or(&waiting, 1u << d->slot, __ATOMIC_SEQ_CST);
+    else
+        __atomic_fetch_and(&waiting, ~(1u << d->slot), __ATOMIC_SEQ_CST);
 }
 
 static void virtio_signal(struct virtio_device *d, uint16_t vector, uint8_t isr)
@@ -76,10 +80,16 @@ static void virtio_signal(struct virtio_device *d, uint16_t vector, uint8_t isr)
     }
 }
 
-void virtio_poll(void)
+/* A device that somebody has in hand is left to the worker, which looks again. */
+void virtio_poll(uint32_t self)
 {
-    for (uint32_t slots = waiting; slots; slots &= slots - 1)
-        msix_send(&devices[__builtin_ctz(slots)]);
+    for (uint32_t slots = __atomic_load_n(&waiting, __ATOMIC_RELAXED); slots; slots &= slots - 1) {
+        struct virtio_device *d = &devices[__builtin_ctz(slots)];
+        if (!lock_try(&d->lock, self))
+            continue;
+        msix_send(d);
+        lock_give(&d->lock);
+    }
 }
 
 /* ---- queues -------------------------------------------------------------------- */
@@ -90,27 +100,34 @@ static void virtio_break(struct virtio_device *d)
     virtio_signal(d, d->regs.config_vector, ISR_CONFIG);
 }
 
-/* Serve what queue `index` holds, until it is empty, the device has to wait, or it is somebody else's turn
-   for the lock: then the worker goes on. */
-static void virtio_run(struct virtio_device *d, uint32_t index)
+/* Serve what queue `index` holds, until it is empty, the device has to wait, it is later than `limit` or enough for
+   one go: then there is more. */
+static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit)
 {
     struct virtqueue *q = &d->queue[index];
     struct chain c;
     enum vq_result r = VQ_OK;
     if ((d->regs.status & (DRIVER_OK | NEEDS_RESET)) != DRIVER_OK || !q->regs.enable)
-        return;
-    for (uint32_t n = 0; n < RUN_MAX && (r = virtqueue_next(q, &c)) == VQ_OK; n++) {
+        return false;
+    for (uint32_t n = 0; n < RUN_MAX && (r = virtqueue_next(q, &c)) == VQ_OK; n += r == VQ_OK) {
         uint32_t written = 0;
         r = d->kind->serve(d, index, &c, &written);
-        if (r != VQ_OK)
+        if (r == VQ_OK)
+            virtqueue_done(q, c.head, written);
+        if (r > VQ_PART || tsc() >= limit)
             break;
-        virtqueue_done(q, c.head, written);
     }
     if (virtqueue_must_signal(q))
         virtio_signal(d, q->regs.vector, ISR_QUEUE);
     if (r == VQ_BROKEN)
         virtio_break(d);
-    if (r == VQ_OK)
+    return r <= VQ_PART;
+}
+
+/* On the guest's own time; the worker goes on with what is too much for one exit. */
+static void virtio_run(struct virtio_device *d, uint32_t index)
+{
+    if (virtio_serve(d, index, ~0ull))
         call_worker();
 }
 
@@ -120,14 +137,31 @@ static void virtio_run_all(struct virtio_device *d)
         virtio_run(d, i);
 }
 
-bool virtio_work(void)
+/* The worker's share of one queue. True: there is more. A device that a vCPU has in hand comes when it is done. */
+static bool queue_work(struct virtio_device *d, uint32_t index, uint64_t limit)
 {
-    called = false;
-    for (uint32_t slot = 0; slot < PCI_SLOTS; slot++)
-        if (devices[slot].kind)
-            virtio_run_all(&devices[slot]);
-    virtio_poll();
-    return waiting != 0;
+    if (!lock_try_or_note(&d->lock))
+        return false;
+    bool more = virtio_serve(d, index, limit);
+    lock_give(&d->lock);
+    return more;
+}
+
+enum work virtio_work(uint64_t limit)
+{
+    static uint32_t turn; /* of which queue it is */
+    bool more = false;
+    __atomic_store_n(&called, false, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < PCI_SLOTS * VIRTIO_QUEUES && !(more && tsc() >= limit); i++) {
+        struct virtio_device *d = &devices[turn / VIRTIO_QUEUES % PCI_SLOTS];
+        if (d->kind && turn % VIRTIO_QUEUES < d->kind->queues)
+            more |= queue_work(d, turn % VIRTIO_QUEUES, limit);
+        turn++;
+    }
+    virtio_poll(NO_VCPU);
+    if (more)
+        return WORK_MORE;
+    return __atomic_load_n(&waiting, __ATOMIC_RELAXED) ? WORK_LATER : WORK_NONE;
 }
 
 /* ---- registers (4.1.4.3) -------------------------------------------------------- */
@@ -144,7 +178,7 @@ static void virtio_reset(struct virtio_device *d)
     }
     d->accepted = d->progress = d->isr = 0;
     d->pending = 0;
-    waiting &= ~(1u << d->slot);
+    __atomic_fetch_and(&waiting, ~(1u << d->slot), __ATOMIC_SEQ_CST);
 }
 
 /* The driver moves on to `status` (3.1.1). */

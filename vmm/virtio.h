@@ -1,6 +1,8 @@
 /*
  * Virtio 1.2 devices, as their files share them: split virtqueues, chains of
- * guest memory, and one table per kind of device. All under the device mutex.
+ * guest memory, and one table per kind of device. Each device is under a lock of
+ * its own, which a vCPU's handler takes to touch its registers and the worker to
+ * serve its queues; what is static in virtio.c is changed by atomic operations.
  *
  * The guest may change its rings and buffers at any time: every index,
  * descriptor and header is copied once, then checked, then used. A device that
@@ -10,7 +12,7 @@
 #ifndef VMM_VIRTIO_H
 #define VMM_VIRTIO_H
 
-#include <vmm/vmm.h>
+#include <vmm/lock.h>
 
 #define VIRTQUEUE_MAX    128u /* entries of a ring, power of two               */
 #define VIRTIO_QUEUES    2u   /* of a device, at most                          */
@@ -23,6 +25,7 @@
 
 enum vq_result {
     VQ_OK,     /* a chain was found, or served                                */
+    VQ_PART,   /* a part of it was served: serve it again                     */
     VQ_WAIT,   /* none there, or the device cannot serve it now: it stays     */
     VQ_BROKEN, /* the driver broke the rules of the ring                      */
 };
@@ -94,7 +97,8 @@ struct virtio_kind {
     uint16_t queues;    /* 1..VIRTIO_QUEUES                                 */
     uint16_t pci_class; /* base class and subclass */
     uint64_t features;  /* beside VERSION_1 and EVENT_IDX                   */
-    /* Serve one chain of queue `queue`; VQ_OK: done, `*written` bytes (0 before) were written to it. */
+    /* Serve one chain of queue `queue`, or a part that takes some 10 microseconds; VQ_OK: done, `*written` bytes (0 before) were written to
+     * it. */
     enum vq_result (*serve)(struct virtio_device *d, uint32_t queue, const struct chain *c, uint32_t *written);
 };
 
@@ -110,6 +114,7 @@ _Static_assert(sizeof(struct virtio_regs) == 0x18, "as the driver sees it");
 struct virtio_device {
     const struct virtio_kind *kind; /* NULL: no device in this slot          */
     uint32_t slot;
+    struct lock lock;           /* of all below */
     uint64_t offered, accepted; /* features */
     struct virtio_regs regs;
     uint8_t isr;
@@ -118,7 +123,7 @@ struct virtio_device {
     uint8_t config[VIRTIO_CONFIG];
     /* of the kinds */
     const struct vm_file *disk; /* block: its backing bytes                  */
-    uint64_t progress;          /* console: bytes of the first chain already sent */
+    uint64_t progress;          /* block, console: bytes of the first chain already moved */
 };
 
 /* Put a device into a slot. `features` are offered beside the kind's own; the caller then fills in

@@ -1,13 +1,14 @@
-/* Block devices (virtio 1.2, 5.2): files in our memory; a request is one copy. */
+/* Block devices (virtio 1.2, 5.2): files in our memory; a request is a copy, in steps. */
 #include <lib/string.h>
 #include <vmm/virtio.h>
 
 #define SECTOR  512u
 #define ID_SIZE 20u
+#define STEP    0x20000u /* bytes */
 
 enum { BLK_SEG_MAX = 1 << 2, BLK_RO = 1 << 5, BLK_FLUSH = 1 << 9 };    /* features, 5.2.3 */
 enum { BLK_IN = 0, BLK_OUT = 1, BLK_FLUSH_CACHE = 4, BLK_GET_ID = 8 }; /* types, 5.2.6    */
-enum { BLK_OK, BLK_IOERR, BLK_UNSUPP };
+enum { BLK_OK, BLK_IOERR, BLK_UNSUPP, BLK_PART };                      /* 5.2.6; the last is ours: there is more to copy */
 
 struct blk_config {    /* 5.2.4 */
     uint64_t capacity; /* sectors */
@@ -28,23 +29,33 @@ static uint8_t *blk_range(const struct vm_file *disk, uint64_t sector, uint64_t 
     return (uint8_t *)disk->address + sector * SECTOR;
 }
 
-static uint8_t blk_read(const struct virtio_device *d, const struct chain *c, uint64_t sector, uint64_t *data)
+/* The next step of a copy of `size` bytes; the chain may have changed since the last. */
+static uint64_t blk_step(const struct virtio_device *d, uint64_t size)
 {
-    const uint8_t *from = blk_range(d->disk, sector, c->write_size - 1);
-    if (!from)
-        return BLK_IOERR;
-    *data = chain_write(c, 0, from, c->write_size - 1);
-    return BLK_OK;
+    uint64_t left = d->progress < size ? size - d->progress : 0;
+    return left < STEP ? left : STEP;
 }
 
-static uint8_t blk_write(const struct virtio_device *d, const struct chain *c, uint64_t sector)
+/* `*data`: the bytes of the request that are in the chain once it is done. */
+static uint8_t blk_read(struct virtio_device *d, const struct chain *c, uint64_t sector, uint64_t *data)
+{
+    uint64_t size = c->write_size - 1;
+    const uint8_t *from = blk_range(d->disk, sector, size);
+    if (!from)
+        return BLK_IOERR;
+    d->progress += chain_write(c, d->progress, from + d->progress, blk_step(d, size));
+    *data = size;
+    return d->progress < size ? BLK_PART : BLK_OK;
+}
+
+static uint8_t blk_write(struct virtio_device *d, const struct chain *c, uint64_t sector)
 {
     uint64_t size = c->read_size - sizeof(struct blk_header);
     uint8_t *to = d->offered & BLK_RO ? NULL : blk_range(d->disk, sector, size);
     if (!to)
         return BLK_IOERR;
-    chain_read(c, sizeof(struct blk_header), to, size);
-    return BLK_OK;
+    d->progress += chain_read(c, sizeof(struct blk_header) + d->progress, to + d->progress, blk_step(d, size));
+    return d->progress < size ? BLK_PART : BLK_OK;
 }
 
 static uint8_t blk_get_id(const struct virtio_device *d, const struct chain *c, uint64_t *data)
@@ -74,6 +85,9 @@ static enum vq_result blk_serve(struct virtio_device *d, uint32_t queue, const s
     case BLK_GET_ID: status = blk_get_id(d, c, &data); break;
     default: status = BLK_UNSUPP;
     }
+    if (status == BLK_PART)
+        return VQ_PART;
+    d->progress = 0;
     chain_write(c, c->write_size - 1, &status, 1);
     *written = (uint32_t)data + 1;
     return VQ_OK;

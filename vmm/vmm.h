@@ -3,8 +3,10 @@
  * runs that vCPU's exits; one worker thread waits for the LAN and the console.
  *
  * Locks: `struct vcpu` belongs to its own handler, except `irr` and `request`,
- * which anybody may post into with atomic operations (vcpu_post). All devices
- * (PCI, UART, ports, virtio) are under one mutex: devices_lock/unlock.
+ * which anybody may post into with atomic operations (vcpu_post). PCI, UART and
+ * the other ports are under one lock (devices_lock), each virtio device is under
+ * one of its own (virtio.h), and the console's rings are (console.c). They nest
+ * in this order: devices or a virtio device, then the rings.
  */
 #ifndef VMM_VMM_H
 #define VMM_VMM_H
@@ -37,7 +39,14 @@ static inline void *guest_memory(uint64_t gpa, uint64_t size)
 void devices_lock(uint32_t self);
 void devices_unlock(void);
 
-/* ---- pci.c: configuration space (PCI 3.0 3.2.2.3.2, 6.1); under the lock ---- */
+/* What the worker does next. */
+enum work {
+    WORK_NONE,  /* sleep until the bell rings */
+    WORK_LATER, /* or look again, soon        */
+    WORK_MORE,  /* go on                      */
+};
+
+/* ---- pci.c: configuration space (PCI 3.0 3.2.2.3.2, 6.1); under the lock, but what only looks ---- */
 /* Put a function at 00:slot.0, slot 1..15. BAR0 has PCI_PORTS ports, BAR1 a page. */
 void pci_add(uint32_t slot, const uint8_t bytes[256]);
 uint32_t pci_slot_at(uint32_t port);  /* whose BAR0 has this port; PCI_SLOTS: nobody's */
@@ -52,19 +61,22 @@ void own_init(void); /* put them where the configuration says */
 void msix_init(void); /* all entries masked, as after a reset */
 void msix_sync(void); /* carry over what the guest changed since */
 
-/* ---- apic.c: message-signalled interrupts; under the lock ------------------- */
-/* One message as a device would write it (SDM3 10.11): decode destination and vector, wake the target. */
-void msi_send(uint32_t address, uint32_t data);
+/* ---- apic.c: message-signalled interrupts ----------------------------------- */
+/* One message as a device would write it (SDM3 10.11): decode destination and vector, wake the target but for `self`. */
+void msi_send(uint32_t address, uint32_t data, uint32_t self);
 
-/* ---- virtio.c: devices of the plan; all under the lock ---------------------- */
+/* ---- virtio.c: devices of the plan -------------------------------------------- */
 void virtio_init(void); /* register all with pci_add */
-bool virtio_work(void); /* the bell rang: frames from the LAN, console input; true: a masked MSI-X entry holds a message back */
-void virtio_poll(void); /* a device was just touched: look again at masked MSI-X entries */
-/* Access to BAR0 of `slot` at byte `offset` 0..255, `size` 1, 2 or 4. */
+/* The bell rang: frames from the LAN, console input. One step, until about `limit` (TSC); WORK_LATER: a masked MSI-X
+   entry holds a message back. */
+enum work virtio_work(uint64_t limit);
+void virtio_poll(uint32_t self);         /* a device was just touched: look again at masked MSI-X entries */
+struct lock *virtio_lock(uint32_t slot); /* of the device there */
+/* Access to BAR0 of `slot` at byte `offset` 0..255, `size` 1, 2 or 4; under the device's lock. */
 uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size);
 void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value);
 
-/* ---- console.c: the two byte rings; under the lock --------------------------- */
+/* ---- console.c: the two byte rings ------------------------------------------- */
 /* Append what fits, tell root; returns bytes taken, 0..size. */
 uint32_t console_write(const char *data, uint32_t size);
 uint32_t console_space(void);                     /* bytes that console_write would take */

@@ -42,8 +42,8 @@ static void act(const struct step *s)
         fake.out_size = 0;
         fake.out_room = s->offset;
         fake.in_size = s->size;
-        virtio_work();
-        virtio_poll();
+        virtio_work(~0ull);
+        virtio_poll(NO_VCPU);
     }
 }
 

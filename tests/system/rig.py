@@ -16,13 +16,14 @@ SILENCE = int(os.environ.get("HAIRLINE_SILENCE", "600"))  # seconds of the emula
 TURNS = 10  # so many times that, for one thing to happen among many lines
 PATIENCE = 3600  # seconds of the host's, for what no emulated machine delays
 COUNTED = ("-icount", "shift=3,sleep=off")  # each instruction takes 8 ns, whatever the host does meanwhile
+ONE_GIPS = ("-icount", "shift=0,sleep=off")  # each takes 1 ns, a tick of the TSC
 ENOUGH = 0.4 * 0.5  # of a core that two VMs share fairly
 ESCAPE = "\x1d"  # Ctrl-]
 
 
 def guest(name, image, cmdline=None, **keys):
     """A VM of a plan that runs one of our own programs, small and on core 1, away from root."""
-    folder = "tests" if image in ("victim", "witness") else "guest/bare"
+    folder = "tests" if image in ("metronome", "toucher", "victim", "witness") else "guest/bare"
     keys = {"memory": "8M", "cores": [1], "exit_port": 0xF4, **keys}
     if cmdline:
         keys["cmdline"] = cmdline

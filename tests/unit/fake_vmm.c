@@ -12,15 +12,16 @@ uint64_t fake_sm_up(uint64_t sm)
 }
 
 void switch_bell(uint32_t port) { fake_sm_up(LAN_SM_PORT + port); }
+void switch_pause(void) {}
 
 void pci_add(uint32_t slot, const uint8_t bytes[256]) { memcpy(fake.pci[slot], bytes, 256); }
 uint32_t pci_memory(uint32_t slot) { return fake.bar1[slot] ? fake.bar1[slot] : PCI_MEM(slot); }
 bool pci_msix_enabled(uint32_t slot) { return slot < PCI_SLOTS && !fake.msix_off; }
 bool pci_msix_masked(uint32_t slot) { return slot < PCI_SLOTS && fake.msix_masked; }
 
-void msi_send(uint32_t address, uint32_t data)
+void msi_send(uint32_t address, uint32_t data, uint32_t self)
 {
-    (void)address;
+    (void)address, (void)self;
     fake.message[fake.messages++ % FAKE_LOG] = data;
 }
 
@@ -65,7 +66,7 @@ void fake_start(void)
         fake.config->disk[i] = (struct vm_file){(uintptr_t)fake.disk[i], FAKE_DISK};
     }
     virtio_init();
-    virtio_work(); /* what an earlier test left to do */
+    virtio_work(~0ull); /* what an earlier test left to do */
 }
 
 void fake_stop(void)

@@ -526,7 +526,7 @@ static void any_exit_is_harmless(void **state)
         u.exit.info1 = (u.exit.info1 & ~0x70ull) | 0x10ull << rand() % 3; /* the processor says it: 1, 2 or 4 bytes */
         fake.ram[(uint32_t)rand() % FAKE_RAM] = (uint8_t)rand();
         leave_guest(v, entries[(uint32_t)rand() % 11]);
-        msi_send((uint32_t)rand(), (uint32_t)rand());
+        msi_send((uint32_t)rand(), (uint32_t)rand(), NO_VCPU);
     }
 }
 

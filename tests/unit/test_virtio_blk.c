@@ -1,6 +1,7 @@
 /* Block requests, right and wrong. */
 #include "driver.h"
 #include "test.h"
+#include <stdlib.h>
 
 enum { IN = 0, OUT = 1, FLUSH = 4, GET_ID = 8 };
 enum { IO_OK, IO_ERROR, IO_UNSUPPORTED, IO_NONE = 0x77 };
@@ -47,6 +48,15 @@ static uint8_t request(uint32_t slot, uint32_t type, uint64_t sector, uint32_t s
     driver_desc(0, 1, DATA, size, D_NEXT | flags, 2);
     driver_desc(0, 2, STATUS, 1, D_WRITE, 0);
     return submit(slot);
+}
+
+static void start_queue_of(uint32_t entries)
+{
+    driver_reset(DISK);
+    driver_features(DISK, 0);
+    driver_queue(DISK, 0, entries);
+    virtio_out(DISK, R_ENABLE, 2, 1);
+    virtio_out(DISK, R_STATUS, 1, S_READY);
 }
 
 static void capacity_is_in_sectors(void **state)
@@ -164,6 +174,60 @@ static void disks_break_alone(void **state)
     assert_int_equal(request(DISK_RO, IN, 0, 512, D_WRITE), IO_OK);
 }
 
+#define PIECES 20u
+#define PIECE  0x6000u          /* bytes, all in the same memory */
+#define LARGE  (PIECES * PIECE) /* several steps */
+#define FIRST  4u               /* of the pieces' descriptors */
+
+/* A request of LARGE bytes at sector 1. */
+static void offer_large(uint32_t type, uint32_t flags)
+{
+    header(type, 1);
+    driver_desc(0, 0, HEADER, 16, D_NEXT, FIRST);
+    for (uint32_t i = 0; i < PIECES; i++)
+        driver_desc(0, FIRST + i, DATA, PIECE, D_NEXT | flags, FIRST + i + 1);
+    driver_desc(0, FIRST + PIECES, STATUS, 1, D_WRITE, 0);
+    driver_offer(0, 0);
+}
+
+static void large_requests_are_served_in_steps(void **state)
+{
+    (void)state;
+    uint8_t *disk = calloc(1, 512 + LARGE);
+    memset(disk + LARGE, 0x5d, 512);
+    fake.config->disk[0] = (struct vm_file){(uintptr_t)disk, 512 + LARGE};
+    start_queue_of(VIRTQUEUE_MAX);
+    offer_large(IN, D_WRITE);
+    uint32_t steps = 0;
+    for (; fake.ram[STATUS] == IO_NONE; steps++)
+        assert_int_equal(virtio_work(1), WORK_MORE);
+    assert_int_equal(steps, 4);
+    assert_int_equal(fake.ram[STATUS], IO_OK);
+    assert_int_equal(used_elem(0, 0).size, LARGE + 1);
+    assert_int_equal(fake.ram[DATA + PIECE - 1], 0x5d);
+    assert_int_equal(request(DISK, IN, 0, 512, D_WRITE), IO_OK); /* and the next from its begin */
+    assert_int_equal(fake.ram[DATA], 0);
+    free(disk);
+}
+
+/* A guest that makes a request shorter once it is half done harms itself. */
+static void a_request_that_shrinks_is_harmless(void **state)
+{
+    (void)state;
+    uint8_t *disk = calloc(1, 512 + LARGE);
+    fake.config->disk[0] = (struct vm_file){(uintptr_t)disk, 512 + LARGE};
+    start_queue_of(VIRTQUEUE_MAX);
+    offer_large(OUT, 0);
+    assert_int_equal(virtio_work(1), WORK_MORE);
+    driver_desc(0, 0, HEADER, 16, D_NEXT, 1);
+    driver_desc(0, 1, DATA, 512, D_NEXT, 2);
+    driver_desc(0, 2, STATUS, 1, D_WRITE, 0);
+    virtio_work(1);
+    assert_int_equal(fake.ram[STATUS], IO_OK);
+    assert_int_equal(used_idx(0), 1);
+    free(disk);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -179,6 +243,8 @@ int main(void)
         TEST(a_short_header_breaks_the_device),
         TEST(a_missing_status_byte_breaks_the_device),
         TEST(disks_break_alone),
+        TEST(large_requests_are_served_in_steps),
+        TEST(a_request_that_shrinks_is_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

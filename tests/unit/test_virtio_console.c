@@ -35,11 +35,11 @@ static void output_waits_for_room_and_loses_nothing(void **state)
     assert_int_equal(fake.out_size, 3);
     assert_int_equal(used_idx(TX), 0);
     fake.out_room = 4;
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(TX), 0);
     fake.out_room = 100;
-    virtio_work();
-    virtio_work();
+    virtio_work(~0ull);
+    virtio_work(~0ull);
     assert_int_equal(used_idx(TX), 1);
     print("!");
     assert_int_equal(fake.out_size, 13);
@@ -63,7 +63,7 @@ static void input_waits_for_a_buffer(void **state)
     (void)state;
     memcpy(fake.in, "ls -l\n", 6);
     fake.in_size = 6;
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(fake.in_size, 6);
     driver_desc(RX, 0, BUFFER(1), 4, D_WRITE, 0);
     driver_offer(RX, 0);
@@ -85,7 +85,7 @@ static void a_buffer_waits_for_input(void **state)
     assert_int_equal(used_idx(RX), 0);
     fake.in[0] = 'x';
     fake.in_size = 1;
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 1);
     assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, RX));
 }
@@ -100,10 +100,10 @@ static void messages_come_from_where_the_table_is(void **state)
     print("one");
     assert_int_equal(fake.messages, 0);
     fake.bar1[CONSOLE] = PCI_MEM(0) - PAGE_SIZE;
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(fake.messages, 0);
     fake.bar1[CONSOLE] = PCI_MEM(9);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(fake.messages, 1);
     assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, TX));
 }
@@ -117,11 +117,11 @@ static void input_for_the_uart_stays(void **state)
     driver_desc(RX, 0, BUFFER(1), 64, D_WRITE, 0);
     driver_offer(RX, 0);
     driver_notify(CONSOLE, RX);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 0);
     assert_int_equal(fake.in_size, 3);
     fake.claimed = false;
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_elem(RX, 0).size, 3);
 }
 

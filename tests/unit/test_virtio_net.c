@@ -116,7 +116,7 @@ static void frames_wait_for_a_full_switch(void **state)
     transmit(0xee, 60);
     assert_int_equal(used_idx(TX), LAN_SLOTS);
     fake.lan->to_lan.tail = 1;
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(TX), LAN_SLOTS + 1);
     assert_int_equal(fake.lan->to_lan.frame[0].data[0], 0xee);
 }
@@ -137,7 +137,7 @@ static void a_frame_is_received_behind_a_header(void **state)
     static const uint8_t header[HEADER] = {[10] = 1}; /* num_buffers */
     give_buffer(2048);
     arrive(0x77, 60);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 1);
     assert_int_equal(used_elem(RX, 0).size, HEADER + 60);
     assert_memory_equal(fake.ram + BUFFER(1), header, HEADER);
@@ -151,7 +151,7 @@ static void frames_wait_for_buffers(void **state)
 {
     (void)state;
     arrive(0x11, 60);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(fake.lan->to_vm.tail, 0);
     give_buffer(2048); /* its notification fetches the frame */
     assert_int_equal(used_idx(RX), 1);
@@ -166,7 +166,7 @@ static void frames_that_do_not_fit_are_lost(void **state)
     arrive(3, LAN_FRAME + 1);
     arrive(4, 0xffffffff);
     arrive(5, 60);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 1);
     assert_int_equal(fake.ram[BUFFER(1) + HEADER], 5);
     assert_int_equal(fake.lan->to_vm.tail, 5);
@@ -180,12 +180,12 @@ static void wild_indices_empty_the_ring(void **state)
     for (uint32_t i = 0; i < COUNT(heads); i++) {
         fake.lan->to_vm.tail = 0;
         fake.lan->to_vm.head = heads[i];
-        virtio_work();
+        virtio_work(~0ull);
         assert_int_equal(fake.lan->to_vm.tail, heads[i]);
     }
     assert_int_equal(used_idx(RX), 0);
     arrive(9, 60);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 1);
 }
 
@@ -214,7 +214,7 @@ static void bad_frames_hold_the_lock_for_one_ring_only(void **state)
     assert_int_equal(fake.lan->to_vm.tail, LAN_SLOTS);
     assert_int_equal(fake.bells[VMM_SM_WORK], 1); /* to go on */
     arrive(7, 60);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 1);
 }
 

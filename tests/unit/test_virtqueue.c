@@ -215,7 +215,7 @@ static void impossible_chains_break_the_device(void **state)
         assert_int_equal(fake.messages, 1);
         assert_int_equal(fake.message[0], CONFIG_MESSAGE(CONSOLE));
         driver_notify(CONSOLE, TX); /* it stays silent until it is reset */
-        virtio_work();
+        virtio_work(~0ull);
         assert_int_equal(fake.out_size, 0);
     }
     assert_serves();
@@ -241,7 +241,7 @@ static void reset_at_any_time_forgets_the_rings(void **state)
     say_hello();
     virtio_out(CONSOLE, R_STATUS, 1, 0);
     driver_notify(CONSOLE, TX);
-    virtio_work();
+    virtio_work(~0ull);
     assert_int_equal(fake.out_size, 0);
     assert_serves();
 }
@@ -343,20 +343,20 @@ static void masked_messages_wait_for_a_poll(void **state)
     say_hello();
     driver_notify(CONSOLE, TX);
     assert_int_equal(fake.bells[VMM_SM_WORK], 1); /* once until it comes */
-    assert_true(virtio_work());
+    assert_int_equal(virtio_work(~0ull), WORK_LATER);
     assert_int_equal(fake.bells[VMM_SM_WORK], 1);
     assert_int_equal(fake.messages, 0);
     assert_int_equal(*pba, 1 << (1 + TX));
     *control = 0;
     fake.msix_masked = true;
-    virtio_poll();
+    virtio_poll(NO_VCPU);
     assert_int_equal(fake.messages, 0);
     fake.msix_masked = false;
-    virtio_poll();
-    virtio_poll();
+    virtio_poll(NO_VCPU);
+    virtio_poll(NO_VCPU);
     assert_int_equal(fake.messages, 1);
     assert_int_equal(*pba, 0);
-    assert_false(virtio_work());
+    assert_int_equal(virtio_work(~0ull), WORK_NONE);
 }
 
 static void without_msix_the_isr_tells(void **state)
@@ -369,23 +369,64 @@ static void without_msix_the_isr_tells(void **state)
     assert_int_equal(virtio_in(CONSOLE, R_ISR, 1), 0);
 }
 
-static void a_long_queue_lets_others_have_the_lock(void **state)
+/* A queue of the console with as many chains as it holds, all of them chain 0. */
+static void fill_queue(void)
 {
-    (void)state;
     driver_start(CONSOLE, 0);
     driver_reset(CONSOLE);
     driver_features(CONSOLE, 0);
     driver_queue(CONSOLE, TX, VIRTQUEUE_MAX);
     virtio_out(CONSOLE, R_ENABLE, 2, 1);
     driver_desc(TX, 0, BUFFER(0), 1, 0, 0);
-    ring(TX)->avail_idx = VIRTQUEUE_MAX; /* all of them chain 0 */
+    ring(TX)->avail_idx = VIRTQUEUE_MAX;
+}
+
+static void a_long_queue_lets_others_have_the_lock(void **state)
+{
+    (void)state;
+    fill_queue();
     virtio_out(CONSOLE, R_STATUS, 1, S_READY);
     uint16_t first = used_idx(TX);
     assert_in_range(first, 1, VIRTQUEUE_MAX - 1);
     assert_int_equal(fake.bells[VMM_SM_WORK], 1);
-    virtio_work();
-    virtio_work();
+    virtio_work(~0ull);
+    virtio_work(~0ull);
     assert_int_equal(used_idx(TX), VIRTQUEUE_MAX);
+}
+
+static void a_late_worker_serves_one_chain(void **state)
+{
+    (void)state;
+    fill_queue();
+    virtio_out(CONSOLE, R_STATUS, 1, S_READY);
+    for (uint32_t done = used_idx(TX), i = 1; i <= 4; i++) {
+        assert_int_equal(virtio_work(1), WORK_MORE);
+        assert_int_equal(used_idx(TX), done + i);
+    }
+    while (virtio_work(1) == WORK_MORE)
+        ;
+    assert_int_equal(used_idx(TX), VIRTQUEUE_MAX);
+}
+
+static void the_worker_leaves_alone_what_a_vcpu_has_in_hand(void **state)
+{
+    (void)state;
+    fill_queue();
+    lock_take(virtio_lock(CONSOLE), 0);
+    virtio_out(CONSOLE, R_STATUS, 1, S_READY);
+    uint16_t done = used_idx(TX);
+    uint32_t rings = fake.bells[VMM_SM_WORK];
+    assert_int_equal(virtio_work(~0ull), WORK_NONE);
+    virtio_poll(NO_VCPU);
+    assert_int_equal(used_idx(TX), done);
+    assert_int_equal(fake.bells[VMM_SM_WORK], rings);
+    lock_give(virtio_lock(CONSOLE));
+    assert_int_equal(fake.bells[VMM_SM_WORK], rings + 1); /* the note */
+    lock_take(virtio_lock(CONSOLE), 0);
+    lock_give(virtio_lock(CONSOLE));
+    assert_int_equal(fake.bells[VMM_SM_WORK], rings + 1);
+    assert_int_not_equal(virtio_work(~0ull), WORK_LATER);
+    assert_true(used_idx(TX) > done);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -413,6 +454,8 @@ int main(void)
         TEST(masked_messages_wait_for_a_poll),
         TEST(without_msix_the_isr_tells),
         TEST(a_long_queue_lets_others_have_the_lock),
+        TEST(a_late_worker_serves_one_chain),
+        TEST(the_worker_leaves_alone_what_a_vcpu_has_in_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
