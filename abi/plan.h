@@ -9,11 +9,13 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC   0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION 2
+#define PLAN_VERSION 3
 #define PLAN_VMS     16
 #define PLAN_DISKS   4
 #define PLAN_VCPUS   8
 #define PLAN_LANS    4
+#define PLAN_MTU     1500 /* of a LAN, bytes: the usual, */
+#define PLAN_MTU_MAX 9000 /* and the largest */
 #define PLAN_DEVICES 4
 #define PLAN_CMDLINE 1024
 #define PLAN_NO_FILE 0xffffffffu
@@ -64,7 +66,7 @@ struct plan_vm {
     uint32_t devices;
     struct plan_device device[PLAN_DEVICES];
     uint8_t mac[6];
-    uint8_t reserved[2];
+    uint16_t mtu; /* of its LAN, the same for all its VMs: PLAN_MTU..PLAN_MTU_MAX; 0 without a LAN */
     char cmdline[PLAN_CMDLINE];
 };
 

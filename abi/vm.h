@@ -28,7 +28,6 @@ enum vmm_slot {
 /* ---- addresses in a VMM's space ------------------------------------------- */
 #define VMM_CONFIG       0x10000000ull                     /* struct vm_config, read-only             */
 #define VMM_CONTROL      0x10010000ull                     /* struct vm_control, shared with root     */
-#define VMM_LANPORT      0x10100000ull                     /* struct lan_port, shared with the switch */
 #define VMM_UTCB         0x10200000ull                     /* the worker's UTCB                       */
 #define VMM_HUTCB(i)     (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
 #define VMM_STACKS       0x10300000ull                     /* worker's stack, then handlers'; VMM_STACK bytes each */
@@ -38,6 +37,7 @@ enum vmm_slot {
 #define VMM_RAM          0x8000000000ull                         /* guest-physical 0, read-write, all of it */
 #define VMM_MSIX         0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
 #define VMM_MSIX_PAGES   16u           /* one per PCI device */
+#define VMM_LANPORT      0x10800000ull /* LAN_PORT_BYTES, shared with the switch */
 #define GUEST_MSIX       0xe0000000ull
 /* The registers of an AMD chipset (FCH), which Linux touches when it sees the processor, without asking whether they are
    there: RAM that starts as zeros. */
@@ -148,27 +148,30 @@ struct vm_control {
 #define VM_CONTROL_PAGES 5u
 _Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its pages");
 
-/* ---- LAN ------------------------------------------------------------------- */
-#define LAN_SLOTS 64u   /* per direction, power of two                     */
-#define LAN_FRAME 1536u /* largest Ethernet frame, bytes                   */
+/* ---- LAN: two rings of frames for each port, laid out by the LAN's MTU (lan/lan_ring.h) -------------------- */
+#define LAN_SLOTS      64u                            /* of a ring, power of two                                         */
+#define LAN_FRAME(mtu) ((mtu) + 36u)                  /* largest frame, bytes: the MTU, an Ethernet header, tags, spare  */
+#define LAN_SLOT(mtu)  ((LAN_FRAME(mtu) + 15u) & ~7u) /* bytes from one struct lan_frame to the next     */
 
 struct lan_frame {
     uint32_t size; /* bytes, 14..LAN_FRAME */
     uint32_t reserved;
-    uint8_t data[LAN_FRAME];
+    uint8_t data[];
 };
 struct lan_ring {
     volatile uint32_t head; /* writer */
-    uint32_t pad0[15];
+    uint32_t pad0;
+    volatile uint64_t unsent; /* writer: frames that it could not put here: of an impossible size, or the ring was full */
+    uint32_t pad1[12];
     volatile uint32_t tail; /* reader */
-    uint32_t pad1[15];
-    struct lan_frame frame[LAN_SLOTS];
+    uint32_t pad2;
+    volatile uint64_t unread; /* reader: frames that it took and threw away: of an impossible size or sender, or no room for it */
+    uint32_t pad3[12];
+    uint8_t slots[]; /* LAN_SLOTS of LAN_SLOT(mtu) bytes */
 };
-struct lan_port {
-    struct lan_ring to_lan, to_vm;
-};
-#define LAN_PORT_PAGES 49u
-_Static_assert(sizeof(struct lan_port) <= LAN_PORT_PAGES * 4096u, "fits its pages");
+#define LAN_RING_BYTES(mtu) ((uint64_t)sizeof(struct lan_ring) + LAN_SLOTS * LAN_SLOT(mtu))
+/* A port: the ring to the switch, and behind it the one to the VM. */
+#define LAN_PORT_BYTES(mtu) (2 * LAN_RING_BYTES(mtu))
 
 /* The switch's own domain. */
 enum lan_slot {
@@ -180,10 +183,11 @@ enum lan_slot {
 #define LAN_CONFIG      0x10000000ull /* struct lan_config, read-only */
 #define LAN_UTCB        0x10001000ull
 #define LAN_STACK_TOP   0x10010000ull /* one VMM_STACK below */
-#define LAN_PORTS       0x10100000ull /* + port * LAN_PORT_STRIDE: struct lan_port */
-#define LAN_PORT_STRIDE 0x40000ull
+#define LAN_PORTS       0x10200000ull /* + port * LAN_PORT_STRIDE: LAN_PORT_BYTES */
+#define LAN_PORT_STRIDE 0x200000ull
+_Static_assert(LAN_PORT_BYTES(PLAN_MTU_MAX) <= LAN_PORT_STRIDE, "fits its place");
 struct lan_config {
-    uint32_t ports;
+    uint32_t ports, mtu;
     uint8_t mac[PLAN_VMS][6];        /* the MAC each port must send from */
     uint64_t tsc_hz, budget, period; /* TSC ticks: what the switch has of its core */
 };

@@ -14,7 +14,8 @@ struct check {
     struct job *job;
     const char *folder; /* the plan's: paths in it start here */
     const char *lan[PLAN_LANS];
-    uint32_t vm; /* the one in hand */
+    uint32_t lan_vm[PLAN_LANS]; /* the first on each */
+    uint32_t vm;                /* the one in hand */
     bool batch;
 };
 

@@ -19,6 +19,7 @@ static const struct limit limit_memory = {unit_bytes, 2 * MEBI, GUEST_MSIX, 2 * 
 static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 8"};
 static const struct limit limit_priority = {unit_none, 1, 24, 1, "a number from 1 (low) to 24 (high)"};
 static const struct limit limit_time = {unit_microseconds, 100, 10000000, 1, "a time from 100us to 10s, like 10ms"};
+static const struct limit limit_mtu = {unit_none, PLAN_MTU, PLAN_MTU_MAX, 1, "a number from 1500 to 9000"};
 static const struct limit limit_port = {unit_none, 1, 0xffff, 1, "a port from 1 to 0xffff"};
 
 static const struct choice modes[] = {{"shared", MODE_SHARED}, {"dedicated", MODE_DEDICATED}, {0}};
@@ -133,10 +134,18 @@ static uint32_t vm_exit_port(struct check *check, const char *text)
     return port;
 }
 
+/* What the VM in hand has at `key`; NULL: nothing, or more than one word. */
+static const char *vm_word(const struct check *check, const char *key)
+{
+    const struct mark *mark = source_find(&check->source, host_text("vms[%u].%s", check->vm, key));
+    return mark ? mark->value : NULL;
+}
+
 /* LANs get their numbers, from 1, as their names come up. */
-static uint32_t vm_lan(struct check *check, const char *name)
+static uint32_t vm_lan(struct check *check)
 {
     struct plan *plan = &check->job->plan;
+    const char *word = vm_word(check, "lan"), *name = word ? word : vm_word(check, "lan.name");
     if (!name)
         return 0;
     for (uint32_t i = 0; i < plan->lans; i++)
@@ -147,7 +156,21 @@ static uint32_t vm_lan(struct check *check, const char *name)
         return 0;
     }
     check->lan[plan->lans] = name;
+    check->lan_vm[plan->lans] = check->vm;
     return ++plan->lans;
+}
+
+/* A LAN has one MTU. */
+static uint16_t vm_mtu(struct check *check, uint32_t lan)
+{
+    if (!lan)
+        return 0;
+    uint16_t mtu = (uint16_t)check_vm_number(check, "lan.mtu", vm_word(check, "lan.mtu"), &limit_mtu, PLAN_MTU);
+    const struct plan_vm *first = &check->job->plan.vm[check->lan_vm[lan - 1]];
+    if (check->lan_vm[lan - 1] != check->vm && mtu && first->mtu && mtu != first->mtu)
+        check_error(check, "lan.mtu", "LAN `%s` has an MTU of %u for `%s` and %u for `%s`: write the same `mtu` for all of its VMs",
+                    check->lan[lan - 1], first->mtu, first->name, mtu, check->job->plan.vm[check->vm].name);
+    return mtu;
 }
 
 static void compile_vm(struct check *check)
@@ -161,7 +184,8 @@ static void compile_vm(struct check *check)
     vm_schedule(check, text, vm);
     vm->on_exit = vm_choice(check, "on_exit", text->on_exit, exits);
     vm->exit_port = vm_exit_port(check, text->exit_port);
-    vm->lan = vm_lan(check, text->lan);
+    vm->lan = vm_lan(check);
+    vm->mtu = vm_mtu(check, vm->lan);
     vm->disengage = vm_choice(check, "disengage", text->disengage, disengages);
     vm->after = vm_choice(check, "after", text->after, afters);
     vm->sealed = vm_choice(check, "sealed", text->sealed, bools);

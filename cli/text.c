@@ -36,6 +36,13 @@ static const struct cyaml_schema_field disk_fields[] = {
 };
 static const struct cyaml_schema_value disk_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct disk_text, disk_fields)};
 
+/* Of a value that libcyaml does not read (cli/walk.c): the keys, if it is not one word. */
+static const struct cyaml_schema_field lan_fields[] = {
+    TEXT(lan_text, name, 0),
+    TEXT(lan_text, mtu, OPTIONAL),
+    CYAML_FIELD_END,
+};
+
 static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, name, 0),
     TEXT(vm_text, mode, OPTIONAL),
@@ -53,7 +60,7 @@ static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, budget, OPTIONAL),
     TEXT(vm_text, period, OPTIONAL),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, disks, &disk_schema, 0, PLAN_DISKS),
-    TEXT(vm_text, lan, OPTIONAL),
+    {.key = "lan", .value = {.type = CYAML_IGNORE, .flags = OPTIONAL, .mapping = {.fields = lan_fields}}},
     TEXT(vm_text, on_exit, OPTIONAL),
     TEXT(vm_text, exit_port, OPTIONAL),
     CYAML_FIELD_END,

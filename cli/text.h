@@ -27,10 +27,14 @@ struct disk_text {
     char *file, *mode;
 };
 
+struct lan_text {
+    char *name, *mtu;
+};
+
 struct vm_text {
     char *name, *mode, *kernel, *initrd, *cmdline, *memory, *vcpus;
-    char *priority, *budget, *period, *lan, *on_exit, *exit_port;
-    char *disengage, *after, *sealed; /* `cores` is a number or a list: see the marks, cli/cores.c */
+    char *priority, *budget, *period, *on_exit, *exit_port;
+    char *disengage, *after, *sealed; /* `cores` is a number or a list, `lan` a word or a struct lan_text: see the marks */
     char **devices;
     struct disk_text *disks;
     uint32_t devices_count, disks_count;

@@ -110,19 +110,22 @@ static void walk_scalar(struct walk *w, yaml_node_t *node, const char *path)
         }
 }
 
-/* What libcyaml does not read, and the tool takes from the marks: one value, or a list of values. */
-static void walk_either(struct walk *w, yaml_node_t *node, const char *path)
+/* What libcyaml does not read, and the tool takes from the marks: one value, or a list of values, or, where the schema
+   has fields, a group. */
+static void walk_either(struct walk *w, yaml_node_t *node, const struct cyaml_schema_value *schema, const char *path)
 {
     static const struct cyaml_schema_value entry = {.type = CYAML_STRING};
     static const struct cyaml_schema_value list = {.type = CYAML_SEQUENCE, .sequence = {.entry = &entry, .min = 1, .max = 64}};
-    walk_value(w, node, node->type == YAML_SCALAR_NODE ? &entry : &list, path);
+    const struct cyaml_schema_value group = {.type = CYAML_MAPPING, .mapping = {.fields = schema->mapping.fields}};
+    const struct cyaml_schema_value *many = schema->mapping.fields ? &group : &list;
+    walk_value(w, node, node->type == YAML_SCALAR_NODE ? &entry : many, path);
 }
 
 static void walk_value(struct walk *w, yaml_node_t *node, const struct cyaml_schema_value *schema, const char *path)
 {
     const char *name = *path ? path : "the plan";
     if (schema->type == CYAML_IGNORE)
-        walk_either(w, node, path);
+        walk_either(w, node, schema, path);
     else if (schema->type == CYAML_MAPPING && node->type == YAML_MAPPING_NODE)
         walk_mapping(w, node, schema, path);
     else if (schema->type == CYAML_MAPPING)

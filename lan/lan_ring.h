@@ -2,7 +2,8 @@
  * Frame rings between a VMM and its LAN switch (abi/vm.h): free-running
  * indices, one writer, one reader. Either side may be hostile: an index is
  * loaded once per step and only ever used modulo the ring's size, so the other
- * side can spoil its own frames and nothing else.
+ * side can spoil its own frames and nothing else. The MTU, which says how large
+ * a slot is, comes from root.
  *
  * Each side stores its own index before it loads the other's, both with full
  * ordering: a side that finds nothing to do (empty, full) and waits for its
@@ -17,11 +18,24 @@
 
 #define LAN_FRAME_MIN 14u /* an Ethernet header, bytes */
 
+/* The two rings of the port at `at`. */
+static inline struct lan_ring *lan_to_switch(void *at) { return (struct lan_ring *)at; }
+static inline struct lan_ring *lan_to_vm(void *at, uint32_t mtu)
+{
+    return (struct lan_ring *)(void *)((uint8_t *)at + LAN_RING_BYTES(mtu));
+}
+
+/* The slot of a free-running index. */
+static inline struct lan_frame *lan_ring_slot(struct lan_ring *r, uint32_t mtu, uint32_t index)
+{
+    return (struct lan_frame *)(void *)(r->slots + (uint64_t)(index % LAN_SLOTS) * LAN_SLOT(mtu));
+}
+
 /* Writer: the frame to fill next; NULL while the ring is full. */
-static inline struct lan_frame *lan_ring_free(struct lan_ring *r)
+static inline struct lan_frame *lan_ring_free(struct lan_ring *r, uint32_t mtu)
 {
     uint32_t head = r->head;
-    return head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) < LAN_SLOTS ? &r->frame[head % LAN_SLOTS] : NULL;
+    return head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) < LAN_SLOTS ? lan_ring_slot(r, mtu, head) : NULL;
 }
 
 /* Writer: hand the frame of lan_ring_free over. True: the ring was empty, ring the reader's bell. */
@@ -33,12 +47,12 @@ static inline bool lan_ring_publish(struct lan_ring *r)
 }
 
 /* Reader: the oldest frame; NULL if there is none. Impossible indices empty the ring. */
-static inline const struct lan_frame *lan_ring_oldest(struct lan_ring *r)
+static inline const struct lan_frame *lan_ring_oldest(struct lan_ring *r, uint32_t mtu)
 {
     uint32_t tail = r->tail, head = __atomic_load_n(&r->head, __ATOMIC_SEQ_CST);
     if (head - tail > LAN_SLOTS)
         __atomic_store_n(&r->tail, head, __ATOMIC_SEQ_CST);
-    return head - tail - 1 < LAN_SLOTS ? &r->frame[tail % LAN_SLOTS] : NULL;
+    return head - tail - 1 < LAN_SLOTS ? lan_ring_slot(r, mtu, tail) : NULL;
 }
 
 /* Reader: done with that frame. True: the ring was full, ring the writer's bell. */
@@ -50,10 +64,10 @@ static inline bool lan_ring_retire(struct lan_ring *r)
 }
 
 /* Bytes of a frame, read once; 0 if out of range (LAN_FRAME_MIN..LAN_FRAME). */
-static inline uint32_t lan_frame_size(const struct lan_frame *f)
+static inline uint32_t lan_frame_size(const struct lan_frame *f, uint32_t mtu)
 {
     uint32_t size = __atomic_load_n(&f->size, __ATOMIC_RELAXED);
-    return size >= LAN_FRAME_MIN && size <= LAN_FRAME ? size : 0;
+    return size >= LAN_FRAME_MIN && size <= LAN_FRAME(mtu) ? size : 0;
 }
 
 #endif

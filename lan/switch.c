@@ -50,14 +50,14 @@ static bool switch_admit(struct lan_switch *s, uint32_t from, uint64_t mac)
 
 static void switch_deliver(const struct lan_switch *s, struct switch_port *to, uint32_t index)
 {
-    struct lan_frame *f = lan_ring_free(&to->shared->to_vm);
+    struct lan_frame *f = lan_ring_free(to->to_vm, s->mtu);
     if (!f) {
-        to->dropped++;
+        to->to_vm->unsent++;
         return;
     }
     memcpy(f->data, s->frame, s->size);
     f->size = s->size;
-    if (lan_ring_publish(&to->shared->to_vm))
+    if (lan_ring_publish(to->to_vm))
         switch_bell(index);
 }
 
@@ -74,18 +74,18 @@ static void switch_forward(struct lan_switch *s, uint32_t from)
 static bool switch_serve(struct lan_switch *s, uint32_t from)
 {
     struct switch_port *p = &s->port[from];
-    struct lan_ring *ring = &p->shared->to_lan;
+    struct lan_ring *ring = p->to_lan;
     const struct lan_frame *f;
     uint32_t taken = 0;
     bool was_full = false;
-    for (; taken < SWITCH_BURST && (f = lan_ring_oldest(ring)); taken++) {
-        s->size = lan_frame_size(f);
+    for (; taken < SWITCH_BURST && (f = lan_ring_oldest(ring, s->mtu)); taken++) {
+        s->size = lan_frame_size(f, s->mtu);
         memcpy(s->frame, f->data, s->size);
         was_full |= lan_ring_retire(ring);
         if (s->size && switch_admit(s, from, mac_at(s->frame + 6)))
             switch_forward(s, from);
         else
-            p->refused++;
+            ring->unread++;
         switch_pause();
     }
     if (was_full)
@@ -105,8 +105,10 @@ void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t 
 {
     memset(s, 0, sizeof *s);
     s->ports = config->ports < PLAN_VMS ? config->ports : PLAN_VMS;
+    s->mtu = config->mtu < PLAN_MTU_MAX ? config->mtu : PLAN_MTU_MAX;
     for (uint32_t i = 0; i < s->ports; i++) {
-        s->port[i].shared = (struct lan_port *)(void *)(rings + i * LAN_PORT_STRIDE);
+        s->port[i].to_lan = lan_to_switch(rings + i * LAN_PORT_STRIDE);
+        s->port[i].to_vm = lan_to_vm(rings + i * LAN_PORT_STRIDE, s->mtu);
         s->port[i].mac = mac_at(config->mac[i]);
     }
 }

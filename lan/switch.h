@@ -1,6 +1,6 @@
 /*
  * The learning switch of one LAN: a user program in a domain of its own, which
- * shares one struct lan_port with each VMM and trusts none of them.
+ * shares one pair of rings with each VMM and trusts none of them.
  */
 #ifndef LAN_SWITCH_H
 #define LAN_SWITCH_H
@@ -12,19 +12,17 @@
 #define SWITCH_BURST   8u /* frames taken from a port before the next port's turn */
 
 struct switch_port {
-    struct lan_port *shared;
+    struct lan_ring *to_lan, *to_vm;  /* shared with its VMM: also count the frames that are lost here */
     uint64_t mac;                     /* the plan's MAC of this port          */
     uint64_t learned[SWITCH_LEARNED]; /* other sources seen here; 0: none     */
     uint32_t learned_next;            /* the entry that is replaced next      */
-    uint64_t refused;                 /* frames with a bad size or a source that is not this port's */
-    uint64_t dropped;                 /* frames lost because this port's to_vm ring was full */
 };
 
 struct lan_switch {
-    uint32_t ports;
+    uint32_t ports, mtu;
     struct switch_port port[PLAN_VMS];
     uint32_t size; /* the frame under way, a private copy: */
-    uint8_t frame[LAN_FRAME];
+    uint8_t frame[LAN_FRAME(PLAN_MTU_MAX)];
 };
 
 /* Set up `config->ports` ports, at most PLAN_VMS; port i's rings are at `rings` + i * LAN_PORT_STRIDE. */

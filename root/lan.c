@@ -5,7 +5,7 @@
 #include <lib/string.h>
 
 #define STARTS_MAX 5u
-#define FRAMES     24u /* page tables, a UTCB */
+#define FRAMES     (24u + PLAN_VMS) /* page tables, of which each port needs one; a UTCB */
 
 /* A switch's region: configuration, stack, data. */
 #define CONFIG_SIZE ((uint64_t)PAGE_SIZE)
@@ -39,6 +39,7 @@ static uint64_t add_ports(uint32_t lan, struct lan_config *config)
             continue;
         uint32_t port = config->ports++;
         memcpy(config->mac[port], vm->plan->mac, sizeof(vm->plan->mac));
+        config->mtu = vm->plan->mtu;
         status = memory_map(vm->store.base + vm->offset[PIECE_LAN], vm->size[PIECE_LAN], lan_pd(lan), MR_READ | MR_WRITE,
                             LAN_PORTS + port * LAN_PORT_STRIDE);
         if (status == OK)

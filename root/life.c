@@ -27,6 +27,7 @@ static void end(struct vm *vm, uint32_t reason, uint64_t value)
     vm->end.value = value;
     vm->end.ports = vm_control(vm)->unclaimed_ports;
     vm->end.msrs = vm_control(vm)->unclaimed_msrs;
+    store_lost(vm, &vm->end.lost_sent, &vm->end.lost_received);
     vm_count(vm, &vm->end);
     vm_destroy(vm);
     vm->life = LIFE_ENDING;

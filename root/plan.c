@@ -88,6 +88,15 @@ static bool shares_own_core(const struct plan_vm *vm)
     return false;
 }
 
+/* A LAN has one MTU. */
+static bool mtu_is_bad(const struct plan_vm *vm)
+{
+    for (const struct plan_vm *other = plan.vm; vm->lan && other < vm; other++)
+        if (other->lan == vm->lan && other->mtu != vm->mtu)
+            return true;
+    return vm->lan ? vm->mtu < PLAN_MTU || vm->mtu > PLAN_MTU_MAX : vm->mtu != 0;
+}
+
 static const char *check_vm(const struct boot_info *info, uint32_t cores, const struct plan_vm *vm)
 {
     bool name_ok = is_name(vm->name, sizeof(vm->name));
@@ -113,6 +122,7 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, const 
         {vm->initrd != PLAN_NO_FILE && !is_file(info, vm->initrd), "initrd is missing"},
         {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
         {vm->lan > plan.lans, "no such LAN"},
+        {mtu_is_bad(vm), "its LAN's MTU is not 1500 .. 9000, or another VM's is another"},
         {!ends(vm->cmdline, sizeof(vm->cmdline)), "command line has no end"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));

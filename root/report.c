@@ -59,9 +59,10 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
     for (uint32_t i = 0; i < CAUSE_COUNT && e->left; i++)
         used += format(exits + used, (uint32_t)sizeof(exits) - used, " engaged.%s=%lu", cause_name[i], e->engaged[i]);
     console_say("vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu restarts=%u memory=%lu time=%lu "
-                "first=%lu left=%lu sha256=%s unclaimed.ports=%lu unclaimed.msrs=%lu%s message=\"%s\"",
+                "first=%lu left=%lu sha256=%s unclaimed.ports=%lu unclaimed.msrs=%lu lost.sent=%lu lost.received=%lu%s message=\"%s\"",
                 vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause, vm->restarts, vm->plan->memory, e->time,
-                e->first, e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, exits, e->message);
+                e->first, e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, e->lost_sent, e->lost_received, exits,
+                e->message);
 }
 
 void report_alone(const struct vm *vm)
@@ -110,13 +111,15 @@ static void list_rates(struct vm *vm, char text[static 64])
 
 void report_list(void)
 {
-    console_say("# name         mode   state    vCPUs cores           MiB  exits/s    most by        cpu restarts");
+    console_say("# name         mode   state    vCPUs cores           MiB  exits/s    most by        cpu restarts     lost");
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         char cores[24], rates[64] = "";
+        uint64_t sent, received;
         list_cores(vm, cores);
+        store_lost(vm, &sent, &received);
         if (vm_lives(vm))
             list_rates(vm, rates);
-        console_say("%u %-12s %-6s %-8s %5u %-12s %6lu %-33s %7u", vm->index + 1, vm->plan->name, mode_name[vm->plan->mode],
-                    life_name[vm->life], vm->plan->vcpus, cores, vm->plan->memory >> 20, rates, vm->restarts);
+        console_say("%u %-12s %-6s %-8s %5u %-12s %6lu %-33s %7u %8lu", vm->index + 1, vm->plan->name, mode_name[vm->plan->mode],
+                    life_name[vm->life], vm->plan->vcpus, cores, vm->plan->memory >> 20, rates, vm->restarts, sent + received);
     }
 }

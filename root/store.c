@@ -1,6 +1,7 @@
 #include <root/device.h>
 #include <root/plan.h>
 #include <root/vm.h>
+#include <lan/lan_ring.h>
 #include <lib/call.h>
 #include <lib/string.h>
 
@@ -43,7 +44,7 @@ static void lay_out_store(struct vm *vm)
         [PIECE_CONTROL] = VM_CONTROL_PAGES * PAGE_SIZE,
         [PIECE_MSIX] = VMM_MSIX_PAGES * PAGE_SIZE,
         [PIECE_STACKS] = VMM_STACK * (1 + vm->plan->vcpus),
-        [PIECE_LAN] = vm->plan->lan ? LAN_PORT_PAGES * PAGE_SIZE : 0,
+        [PIECE_LAN] = vm->plan->lan ? round_up(LAN_PORT_BYTES(vm->plan->mtu), PAGE_SIZE) : 0,
         [PIECE_CHIPSET] = GUEST_CHIPSET_PAGES * PAGE_SIZE,
         [PIECE_DATA] = machine.vmm.data,
     };
@@ -119,11 +120,24 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
     device_describe(vm, config);
 }
 
-/* The LAN switch goes on while the VM is away: only the side of each ring that was the VM's is set, to empty. */
-static void reset_lan_port(struct lan_port *port)
+/* The LAN switch goes on while the VM is away: only the side of each ring that was the VM's is set, to empty. What
+   is counted is of one life. */
+static void reset_lan_port(const struct vm *vm)
 {
-    port->to_lan.head = port->to_lan.tail;
-    port->to_vm.tail = port->to_vm.head;
+    struct lan_ring *to_lan = lan_to_switch(vm_piece(vm, PIECE_LAN)), *to_vm = lan_to_vm(vm_piece(vm, PIECE_LAN), vm->plan->mtu);
+    to_lan->head = to_lan->tail;
+    to_vm->tail = to_vm->head;
+    to_lan->unsent = to_lan->unread = to_vm->unsent = to_vm->unread = 0;
+}
+
+void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received)
+{
+    *sent = *received = 0;
+    if (!vm->plan->lan)
+        return;
+    const struct lan_ring *to_lan = lan_to_switch(vm_piece(vm, PIECE_LAN)), *to_vm = lan_to_vm(vm_piece(vm, PIECE_LAN), vm->plan->mtu);
+    *sent = to_lan->unsent + to_lan->unread;
+    *received = to_vm->unsent + to_vm->unread;
 }
 
 void store_fill(struct vm *vm)
@@ -132,7 +146,7 @@ void store_fill(struct vm *vm)
         if (i != PIECE_LAN)
             memset(vm_piece(vm, i), 0, vm->size[i]);
     if (vm->plan->lan)
-        reset_lan_port(vm_piece(vm, PIECE_LAN));
+        reset_lan_port(vm);
     fill_config(vm, vm_piece(vm, PIECE_CONFIG));
     image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
 }

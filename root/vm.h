@@ -57,8 +57,9 @@ struct pool {
 struct end {
     uint32_t reason; /* enum vm_reason */
     uint64_t value, rip, cr3, ports, msrs;
-    uint64_t time, first; /* TSC ticks: run by its vCPUs; from the start to the first guest instruction, 0: none */
-    uint64_t left;        /* TSC ticks from the start to the moment its VMM left; 0: it did not */
+    uint64_t lost_sent, lost_received; /* frames on its LAN, by its VMM and the switch; both may lie */
+    uint64_t time, first;              /* TSC ticks: run by its vCPUs; from the start to the first guest instruction, 0: none */
+    uint64_t left;                     /* TSC ticks from the start to the moment its VMM left; 0: it did not */
     uint64_t exits[CAUSE_COUNT], engaged[CAUSE_COUNT]; /* all, and those until then */
     char message[96];
 };
@@ -133,6 +134,8 @@ bool store_open(struct vm *vm);
 void store_fill(struct vm *vm);
 /* Make the volatile disks new, from byte `vm->copied` on: a step, which does not keep others waiting. True: done. */
 bool store_copy_disks(struct vm *vm);
+/* Frames that it sent, and frames for it, that were lost in this life; it has a LAN, or both are 0. */
+void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received);
 /* Map pieces and files into the VMM's PD. A raw status. */
 uint64_t store_map(const struct vm *vm);
 

@@ -3,7 +3,7 @@
 #include <lib/string.h>
 #include <vmm/virtio.h>
 
-enum { NET_MAC = 1 << 5, NET_STATUS = 1 << 16 }; /* features, 5.1.3 */
+enum { NET_MTU = 1 << 3, NET_MAC = 1 << 5, NET_STATUS = 1 << 16 }; /* features, 5.1.3 */
 enum { NET_RX, NET_TX };
 enum { NET_LINK_UP = 1 };
 
@@ -13,20 +13,29 @@ struct net_header { /* 5.1.6; every frame has one in front */
 };
 _Static_assert(sizeof(struct net_header) == 12, "as on the ring");
 
-static struct lan_port *port(void) { return (struct lan_port *)VMM_LANPORT; }
+struct net_config { /* 5.1.4 */
+    uint8_t mac[6];
+    uint16_t status, pairs, mtu;
+};
 
-/* Send one frame. A frame of an impossible size vanishes; while the switch's ring is full, it stays where it is. */
+static uint32_t mtu(void) { return config()->plan.mtu; }
+static struct lan_ring *to_lan(void) { return lan_to_switch((void *)VMM_LANPORT); }
+static struct lan_ring *to_vm(void) { return lan_to_vm((void *)VMM_LANPORT, mtu()); }
+
+/* Send one frame. A frame of an impossible size is lost; while the switch's ring is full, it stays where it is. */
 static enum vq_result net_transmit(const struct chain *c)
 {
     uint64_t size = c->read_size - sizeof(struct net_header);
-    if (c->read_size < sizeof(struct net_header) + LAN_FRAME_MIN || size > LAN_FRAME)
+    if (c->read_size < sizeof(struct net_header) + LAN_FRAME_MIN || size > LAN_FRAME(mtu())) {
+        to_lan()->unsent++;
         return VQ_OK;
-    struct lan_frame *f = lan_ring_free(&port()->to_lan);
+    }
+    struct lan_frame *f = lan_ring_free(to_lan(), mtu());
     if (!f)
         return VQ_WAIT;
     chain_read(c, sizeof(struct net_header), f->data, size);
     f->size = (uint32_t)size;
-    if (lan_ring_publish(&port()->to_lan))
+    if (lan_ring_publish(to_lan()))
         sm_up(VMM_SM_LAN);
     return VQ_OK;
 }
@@ -37,14 +46,16 @@ static enum vq_result net_receive(const struct chain *c, uint32_t *written)
     static const struct net_header header = {.buffers = 1};
     const struct lan_frame *f;
     uint32_t taken = 0;
-    for (; taken < LAN_SLOTS && *written == 0 && (f = lan_ring_oldest(&port()->to_vm)); taken++) {
-        uint32_t size = lan_frame_size(f);
+    for (; taken < LAN_SLOTS && *written == 0 && (f = lan_ring_oldest(to_vm(), mtu())); taken++) {
+        uint32_t size = lan_frame_size(f, mtu());
         if (size && c->write_size >= sizeof header + size) {
             chain_write(c, 0, &header, sizeof header);
             chain_write(c, sizeof header, f->data, size);
             *written = (uint32_t)sizeof header + size;
+        } else {
+            to_vm()->unread++;
         }
-        lan_ring_retire(&port()->to_vm); /* the switch never waits for us */
+        lan_ring_retire(to_vm()); /* the switch never waits for us */
     }
     if (taken == LAN_SLOTS) /* enough for now, whatever the switch does: others want the lock */
         sm_up(VMM_SM_WORK);
@@ -58,14 +69,15 @@ static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const s
 }
 
 static const struct virtio_kind net_kind = {
-    .id = 1, .queues = 2, .pci_class = 0x0200, .features = NET_MAC | NET_STATUS, .serve = net_serve};
+    .id = 1, .queues = 2, .pci_class = 0x0200, .features = NET_MTU | NET_MAC | NET_STATUS, .serve = net_serve};
 
 void virtio_net_init(uint32_t slot)
 {
     if (config()->plan.lan == 0)
         return;
     struct virtio_device *d = virtio_add(slot, &net_kind, 0);
-    memcpy(d->config, config()->plan.mac, 6);
-    d->config[6] = NET_LINK_UP;
+    struct net_config c = {.status = NET_LINK_UP, .mtu = config()->plan.mtu};
+    memcpy(c.mac, config()->plan.mac, sizeof c.mac);
+    memcpy(d->config, &c, sizeof c);
     sm_up(VMM_SM_LAN); /* frames that an earlier life left in the ring */
 }

@@ -23,7 +23,11 @@ void switch_bell(uint32_t i)
 
 void switch_pause(void) {}
 
-static struct lan_port *port(uint32_t i) { return (struct lan_port *)(void *)(rings + i * LAN_PORT_STRIDE); }
+static uint32_t mtu;
+
+static struct lan_ring *to_lan(uint32_t i) { return lan_to_switch(rings + i * LAN_PORT_STRIDE); }
+static struct lan_ring *to_vm(uint32_t i) { return lan_to_vm(rings + i * LAN_PORT_STRIDE, mtu); }
+static struct lan_frame *slot(struct lan_ring *r, uint32_t index) { return lan_ring_slot(r, mtu, index); }
 
 static void mac(uint8_t *at, uint8_t byte)
 {
@@ -31,32 +35,32 @@ static void mac(uint8_t *at, uint8_t byte)
     at[5] = byte;
 }
 
-void fuzz_begin(void) { rings = calloc(1, (PORTS - 1) * LAN_PORT_STRIDE + sizeof(struct lan_port)); }
+void fuzz_begin(void) { rings = calloc(1, (PORTS - 1) * LAN_PORT_STRIDE + LAN_PORT_BYTES(PLAN_MTU_MAX)); }
 
 static void clear(struct lan_ring *r)
 {
     r->head = r->tail = 0;
     for (uint32_t n = 0; n < LAN_SLOTS; n++)
-        memset(&r->frame[n], 0, 24);
+        memset(slot(r, n), 0, 24);
 }
 
 static void begin(void)
 {
-    struct lan_config config = {.ports = PORTS};
+    struct lan_config config = {.ports = PORTS, .mtu = mtu};
     for (uint32_t i = 0; i < PORTS; i++) {
         mac(config.mac[i], (uint8_t)(0xa0 + i));
-        clear(&port(i)->to_lan);
-        clear(&port(i)->to_vm);
+        clear(to_lan(i));
+        clear(to_vm(i));
         for (uint32_t n = 0; n < LAN_SLOTS; n++)
-            port(i)->to_lan.frame[n].data[12] = (uint8_t)i; /* who sends it, nobody can lie */
+            slot(to_lan(i), n)->data[12] = (uint8_t)i; /* who sends it, nobody can lie */
     }
     switch_init(&lan, &config, rings);
 }
 
 static void offer(struct feed *f, uint32_t from)
 {
-    struct lan_ring *r = &port(from)->to_lan;
-    struct lan_frame *frame = &r->frame[r->head % LAN_SLOTS];
+    struct lan_ring *r = to_lan(from);
+    struct lan_frame *frame = slot(r, r->head);
     mac(frame->data, feed_8(f));
     mac(frame->data + 6, feed_8(f));
     frame->size = feed_8(f) & 1 ? 60 : (uint32_t)feed_value(f);
@@ -66,24 +70,24 @@ static void offer(struct feed *f, uint32_t from)
 /* Its own memory, all that the switch may look at but the mark of the sender. */
 static void spoil(struct feed *f, uint32_t who)
 {
-    struct lan_ring *r = feed_8(f) & 1 ? &port(who)->to_lan : &port(who)->to_vm;
+    struct lan_ring *r = feed_8(f) & 1 ? to_lan(who) : to_vm(who);
     uint32_t value = (uint32_t)feed_value(f), n = feed_8(f) % LAN_SLOTS;
     switch (feed_8(f) % 4) {
     case 0: r->head = value; break;
     case 1: r->tail = value; break;
-    case 2: r->frame[n].size = value; break;
-    default: feed_bytes(f, r->frame[n].data, 12);
+    case 2: slot(r, n)->size = value; break;
+    default: feed_bytes(f, slot(r, n)->data, 12);
     }
 }
 
 static void look(void)
 {
-    struct lan_ring *r = &port(HONEST)->to_vm;
+    struct lan_ring *r = to_vm(HONEST);
     fuzz_must(r->head - r->tail <= LAN_SLOTS, "no more frames than slots");
     for (; r->tail != r->head; r->tail++) {
-        const struct lan_frame *frame = &r->frame[r->tail % LAN_SLOTS];
+        const struct lan_frame *frame = slot(r, r->tail);
         uint8_t source = frame->data[11], sender = frame->data[12];
-        fuzz_must(frame->size >= LAN_FRAME_MIN && frame->size <= LAN_FRAME, "a frame has a possible size");
+        fuzz_must(frame->size >= LAN_FRAME_MIN && frame->size <= LAN_FRAME(mtu), "a frame has a possible size");
         fuzz_must(!(frame->data[6] & 1), "no group sends");
         static const uint8_t ours[5] = {2, 2, 2, 2, 2};
         bool planned = memcmp(frame->data + 6, ours, 5) == 0 && source >= 0xa0 && source < 0xa0 + PORTS;
@@ -95,6 +99,7 @@ static void look(void)
 void fuzz_one(const uint8_t *data, size_t size)
 {
     struct feed f = {data, size};
+    mtu = feed_8(&f) & 1 ? PLAN_MTU_MAX : PLAN_MTU;
     begin();
     while (f.left) {
         uint8_t what = feed_8(&f);

@@ -29,7 +29,7 @@ static void act(const struct step *s)
         poke(fake.ram, FAKE_RAM, 0x1000u + ((s->size & 15u) << 8 | s->offset) * 2u, s->value);
         break;
     case 3: poke(fake.ram, FAKE_RAM, (uint64_t)s->size << 8 | s->offset, s->value); break;
-    case 4: poke((uint8_t *)fake.lan, sizeof *fake.lan, ((uint64_t)s->size << 8 | s->offset) * 4u, s->value); break;
+    case 4: poke(fake.lan, LAN_PORT_BYTES(fake.config->plan.mtu), ((uint64_t)s->size << 8 | s->offset) * 4u, s->value); break;
     case 5: driver_start(slot, s->value % 2 ? VIRTIO_F_EVENT_IDX : 0); break;
     case 6: { /* a chain that is nearly right */
         uint32_t q = s->size % 2u, i = s->offset % QSIZE;
@@ -49,7 +49,7 @@ static void act(const struct step *s)
 
 void fuzz_one(const uint8_t *data, size_t size)
 {
-    fake_start();
+    fake_start_lan(size && data[0] & 1 ? PLAN_MTU_MAX : PLAN_MTU);
     for (struct step s; size >= sizeof s; data += sizeof s, size -= sizeof s) {
         memcpy(&s, data, sizeof s);
         act(&s);

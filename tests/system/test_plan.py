@@ -21,7 +21,7 @@ PATIENCE = 3600  # seconds, for a command to end
 
 # struct plan and struct plan_vm, abi/plan.h
 PLAN = struct.Struct("<QII IIII")
-VM = struct.Struct("<32sI I QQ I II I I I II I I 32s III I 64s 6s2x 1024s")
+VM = struct.Struct("<32sI I QQ I II I I I II I I 32s III I 64s 6sH 1024s")
 
 GOOD = """\
 machine:
@@ -200,6 +200,13 @@ BAD = {
     "port taken": (changed("0xf4", "0x3f8"), 21, "belongs to a device"),
     "long command line": (changed("quiet", "x" * 1024), 8, "keep it below 1024"),
     "bad lan": (changed("lan: office\n    on", "lan: Office\n    on"), 19, "cannot be a LAN"),
+    "mtu below": (changed("lan: office\n    on", "lan: {name: office, mtu: 1499}\n    on"), 19, "`vms[0].lan.mtu` is `1499`: write a number from 1500 to 9000"),
+    "mtu above": (changed("lan: office\n    on", "lan: {name: office, mtu: 9001}\n    on"), 19, "a number from 1500 to 9000"),
+    "mtu of one": (changed("lan: office\n    on", "lan: {name: office, mtu: 9000}\n    on"), 25, "LAN `office` has an MTU of 9000 for `alpha` and 1500 for `beta`: write the same"),
+    "lan without a name": (changed("lan: office\n    on", "lan: {mtu: 9000}\n    on"), 19, "key `name` is missing"),
+    "lan's unknown key": (changed("lan: office\n    on", "lan: {name: office, size: 9000}\n    on"), 19, "unknown key `size`; the keys here are name, mtu"),
+    "lan a list": (changed("lan: office\n    on", "lan: [office]\n    on"), 19, "is not a group"),
+    "lan of two words": (changed("lan: office\n    on", "lan: {name: [office]}\n    on"), 19, "is not one value"),
     "too many objects": (OBJECTS, 1, "kernel objects"),
     "too many lans": (LANS, 6, "at most 4 names"),
     "syntax": (changed("cores: [1]", "cores: [1"), 12, "not YAML"),
@@ -343,16 +350,23 @@ def test_build(house):
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     (magic, version, flags, vms, lans, files, _), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 2, 0, 2, 1, 5)
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 3, 0, 2, 1, 5)
     assert alpha[0].rstrip(b"\0") == b"alpha" and alpha[1:15] == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
     assert struct.unpack("<8I", alpha[15]) == (2, 2, 3, 1, 0, 0, 0, 0)
     assert alpha[21] == bytes.fromhex("02686c000101") and beta[21] == bytes.fromhex("02686c000102")
-    assert alpha[22].rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
-    assert beta[22].rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
+    assert alpha[23].rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
+    assert beta[23].rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
     assert beta[1:15] == (0, 1, 16 << 20, 2, 8, 10000, 0, 0, 0, 1, 4, 0xFFFFFFFF, 0, 1)
     assert (house / "out" / "f0").read_bytes() == bzimage() and (house / "out" / "f4").read_bytes() == pvh(64)
     assert (house / "out" / "root.img").read_text() == "root.img"
     assert (house / "out" / "f3").stat().st_size == 8 << 20 and b"This is the disk of alpha." in (house / "out" / "f3").read_bytes()
+
+
+def test_build_mtu(house):
+    (house / "plan.yaml").write_text(GOOD.replace("lan: office", "lan: {name: office, mtu: 9000}") + "  - {name: gamma, kernel: pvh, memory: 2M, lan: {name: other}}\n")
+    assert tool("build", "plan.yaml", "-o", "out").returncode == 0
+    _, vms = vms_of(house / "out" / "plan.bin")
+    assert [(vm[14], vm[22]) for vm in vms] == [(1, 9000), (1, 9000), (2, 1500)]
 
 
 def test_build_dedicated(house):
@@ -365,8 +379,8 @@ def test_build_dedicated(house):
     assert office[1:5] == (0, 1, 16 << 20, 0b10010) and office[16:20] == (0, 0, 0, 0)
     assert struct.unpack("<16I", web[20])[:8] == (2, 0, 0x200, 0, 0, 0, 0, 0)
     assert struct.unpack("<16I", db[20])[:8] == (1, 0, 0x108, 0, 0, 0x200, 0, 0)
-    assert web[22].rstrip(b"\0") == b"hairline.name=web hairline.disengage=auto hairline.iscsi=10.0.2.2:3260"
-    assert office[22].rstrip(b"\0") == b"hairline.name=office"
+    assert web[23].rstrip(b"\0") == b"hairline.name=web hairline.disengage=auto hairline.iscsi=10.0.2.2:3260"
+    assert office[23].rstrip(b"\0") == b"hairline.name=office"
 
 
 @pytest.mark.parametrize("iommu,device", [("intel", "intel-iommu,intremap=on,eim=on"), ("amd", "amd-iommu,intremap=on,xtsup=on,pt=off"), ("none", None)])
@@ -421,7 +435,7 @@ def test_kernel_kinds(house, kernel, kind):
     (house / "plan.yaml").write_text(f"vms: [{{name: a, kernel: {kernel}, memory: 2M}}]\n")
     assert tool("build", "plan.yaml", "-o", "out", "--batch").returncode == 0
     head, (vm,) = vms_of(house / "out" / "plan.bin")
-    assert head[2] == 1 and vm[10] == kind and vm[22].rstrip(b"\0") == b"hairline.name=a hairline.batch"
+    assert head[2] == 1 and vm[10] == kind and vm[23].rstrip(b"\0") == b"hairline.name=a hairline.batch"
 
 
 def test_same_file_is_one_module(house):

@@ -45,16 +45,19 @@ uint32_t console_read(char *data, uint32_t size)
 
 bool console_claimed(void) { return fake.claimed; }
 
-void fake_start(void)
+void fake_start(void) { fake_start_lan(PLAN_MTU); }
+
+void fake_start_lan(uint16_t mtu)
 {
     memset(&fake, 0, sizeof fake);
     fake.config = calloc(1, sizeof *fake.config);
     fake.ram = calloc(1, FAKE_RAM);
     fake.msix = calloc(VMM_MSIX_PAGES, PAGE_SIZE);
-    fake.lan = calloc(1, sizeof *fake.lan);
+    fake.lan = calloc(1, LAN_PORT_BYTES(mtu));
     fake.out_room = FAKE_LOG;
     fake.config->plan.memory = FAKE_RAM;
     fake.config->plan.lan = 1;
+    fake.config->plan.mtu = mtu;
     memcpy(fake.config->plan.mac, "\x52\x54\x00\x00\x00\x01", 6);
     fake.config->plan.disks = 2;
     fake.config->plan.disk[0].flags = DISK_VOLATILE;

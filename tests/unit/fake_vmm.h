@@ -21,7 +21,7 @@ struct fake {
     uint8_t *ram, *msix, *disk[PLAN_DISKS];
     uint8_t *ecam[PLAN_DEVICES], *table[PLAN_DEVICES];
     struct utcb *utcb; /* of the only handler */
-    struct lan_port *lan;
+    uint8_t *lan;      /* its port: LAN_PORT_BYTES */
     uint8_t pci[16][256];
     bool msix_off, msix_masked;           /* of all functions               */
     uint32_t bar1[16];                    /* where it was moved, 0: nowhere */
@@ -64,6 +64,7 @@ struct result fake_dv_irq(uint64_t dv, uint64_t vcpu, uint64_t index, uint64_t v
 
 /* Everything fresh: RAM zero, two disks of a pattern (the second read-only), a LAN, virtio_init called. */
 void fake_start(void);
+void fake_start_lan(uint16_t mtu); /* the same, on a LAN of that MTU */
 void fake_stop(void);
 
 #endif

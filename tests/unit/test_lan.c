@@ -12,7 +12,9 @@ enum { MAC_A = 0xa0, MAC_B = 0xb0, MAC_C = 0xc0, MAC_NEW = 0x10 };
 static struct lan_switch lan;
 static uint8_t *rings;
 
-static struct lan_port *port(uint32_t i) { return (struct lan_port *)(void *)(rings + i * LAN_PORT_STRIDE); }
+static struct lan_ring *to_lan(uint32_t i) { return lan_to_switch(rings + i * LAN_PORT_STRIDE); }
+static struct lan_ring *to_vm(uint32_t i) { return lan_to_vm(rings + i * LAN_PORT_STRIDE, lan.mtu); }
+static struct lan_frame *slot(struct lan_ring *r, uint32_t index) { return lan_ring_slot(r, lan.mtu, index); }
 
 static void mac(uint8_t *at, uint8_t byte)
 {
@@ -20,17 +22,22 @@ static void mac(uint8_t *at, uint8_t byte)
     at[5] = byte;
 }
 
-static int setup(void **state)
+static int setup_mtu(uint32_t mtu)
 {
-    (void)state;
     static const uint8_t own[PORTS] = {MAC_A, MAC_B, MAC_C};
-    struct lan_config config = {.ports = PORTS};
+    struct lan_config config = {.ports = PORTS, .mtu = mtu};
     for (uint32_t i = 0; i < PORTS; i++)
         mac(config.mac[i], own[i]);
     rings = calloc(PORTS, LAN_PORT_STRIDE);
     memset(&fake, 0, sizeof fake);
     switch_init(&lan, &config, rings);
     return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return setup_mtu(PLAN_MTU);
 }
 
 static int teardown(void **state)
@@ -42,8 +49,8 @@ static int teardown(void **state)
 
 static void put_sized(uint32_t from, uint8_t to_mac, uint8_t from_mac, uint32_t size)
 {
-    struct lan_ring *r = &port(from)->to_lan;
-    struct lan_frame *f = &r->frame[r->head % LAN_SLOTS];
+    struct lan_ring *r = to_lan(from);
+    struct lan_frame *f = slot(r, r->head);
     mac(f->data, to_mac);
     mac(f->data + 6, from_mac);
     memset(f->data + 12, 0x42, 48);
@@ -62,7 +69,7 @@ static void run(void)
 /* Frames that port `i` got since it last looked. */
 static uint32_t got(uint32_t i)
 {
-    struct lan_ring *r = &port(i)->to_vm;
+    struct lan_ring *r = to_vm(i);
     uint32_t n = r->head - r->tail;
     r->tail = r->head;
     return n;
@@ -81,7 +88,7 @@ static void unicast_reaches_its_port_alone(void **state)
     (void)state;
     put(A, MAC_B, MAC_A);
     run();
-    const struct lan_frame *f = &port(B)->to_vm.frame[0];
+    const struct lan_frame *f = slot(to_vm(B), 0);
     assert_int_equal(f->size, 60);
     assert_int_equal(f->data[11], MAC_A);
     assert_int_equal(f->data[59], 0x42);
@@ -118,7 +125,7 @@ static void nobody_sends_as_another(void **state)
     put(A, MAC_C, BROADCAST); /* not a sender           */
     put(A, MAC_C, 0);
     assert_got(0, 0, 0);
-    assert_int_equal(lan.port[A].refused, 4);
+    assert_int_equal(to_lan(A)->unread, 4);
     put(A, MAC_NEW, MAC_A); /* and nothing was learned from it */
     assert_got(0, 0, 1);
 }
@@ -144,14 +151,14 @@ static void learning_is_bounded_and_takes_from_nobody(void **state)
 static void impossible_sizes_are_refused(void **state)
 {
     (void)state;
-    static const uint32_t sizes[] = {0, 13, LAN_FRAME + 1, 0x80000000, 0xffffffff};
+    static const uint32_t sizes[] = {0, 13, LAN_FRAME(PLAN_MTU) + 1, 0x80000000, 0xffffffff};
     put(A, MAC_B, MAC_A);
     for (uint32_t i = 0; i < COUNT(sizes); i++)
         put_sized(A, MAC_B, MAC_A, sizes[i]);
     put_sized(A, MAC_B, MAC_A, 14);
-    put_sized(A, MAC_B, MAC_A, LAN_FRAME);
+    put_sized(A, MAC_B, MAC_A, LAN_FRAME(PLAN_MTU));
     assert_got(0, 3, 0);
-    assert_int_equal(lan.port[A].refused, COUNT(sizes));
+    assert_int_equal(to_lan(A)->unread, COUNT(sizes));
 }
 
 static void a_full_receiver_loses_frames_alone(void **state)
@@ -162,8 +169,8 @@ static void a_full_receiver_loses_frames_alone(void **state)
         run();
         got(C);
     }
-    assert_int_equal(lan.port[B].dropped, 5);
-    assert_int_equal(lan.port[C].dropped, 0);
+    assert_int_equal(to_vm(B)->unsent, 5);
+    assert_int_equal(to_vm(C)->unsent, 0);
     assert_int_equal(got(B), LAN_SLOTS);
     assert_int_equal(fake.bells[LAN_SM_PORT + B], 1); /* empty to non-empty, once */
 }
@@ -171,12 +178,12 @@ static void a_full_receiver_loses_frames_alone(void **state)
 static void wild_indices_harm_only_their_port(void **state)
 {
     (void)state;
-    port(A)->to_lan.head = 0x12345678;
-    port(A)->to_vm.tail = 0x87654321;
+    to_lan(A)->head = 0x12345678;
+    to_vm(A)->tail = 0x87654321;
     put(B, BROADCAST, MAC_B);
     run();
-    assert_int_equal(port(A)->to_lan.tail, 0x12345678);
-    assert_int_equal(lan.port[A].dropped, 1);
+    assert_int_equal(to_lan(A)->tail, 0x12345678);
+    assert_int_equal(to_vm(A)->unsent, 1);
     assert_int_equal(got(C), 1);
 }
 
@@ -187,8 +194,8 @@ static void turns_are_fair(void **state)
         put(A, MAC_C, MAC_A);
     put(B, MAC_C, MAC_B);
     assert_true(switch_turn(&lan));
-    assert_int_equal(port(A)->to_lan.tail, SWITCH_BURST);
-    assert_int_equal(port(B)->to_lan.tail, 1);
+    assert_int_equal(to_lan(A)->tail, SWITCH_BURST);
+    assert_int_equal(to_lan(B)->tail, 1);
 }
 
 static void a_sender_that_was_full_is_told(void **state)
@@ -198,7 +205,7 @@ static void a_sender_that_was_full_is_told(void **state)
         put(A, MAC_B, MAC_A);
     switch_turn(&lan);
     assert_int_equal(fake.bells[LAN_SM_PORT + A], 0);
-    while (port(A)->to_lan.head - port(A)->to_lan.tail < LAN_SLOTS)
+    while (to_lan(A)->head - to_lan(A)->tail < LAN_SLOTS)
         put(A, MAC_B, MAC_A);
     switch_turn(&lan);
     assert_int_equal(fake.bells[LAN_SM_PORT + A], 1);
@@ -207,9 +214,30 @@ static void a_sender_that_was_full_is_told(void **state)
 static void too_many_ports_are_cut(void **state)
 {
     (void)state;
-    struct lan_config config = {.ports = 0xffffffff};
+    struct lan_config config = {.ports = 0xffffffff, .mtu = 0xffffffff};
     switch_init(&lan, &config, rings);
     assert_int_equal(lan.ports, PLAN_VMS);
+    assert_int_equal(lan.mtu, PLAN_MTU_MAX);
+}
+
+/* Every slot of a LAN with the largest MTU, filled to the last byte: the sanitizer watches the end of the rings. */
+static void large_frames_pass_on_a_large_lan(void **state)
+{
+    (void)state;
+    uint32_t most = LAN_FRAME(PLAN_MTU_MAX);
+    teardown(NULL);
+    setup_mtu(PLAN_MTU_MAX);
+    for (uint32_t i = 0; i < 2 * LAN_SLOTS; i++) {
+        slot(to_lan(C), i)->data[most - 1] = (uint8_t)i;
+        put_sized(C, MAC_B, MAC_C, most);
+        run();
+        assert_int_equal(slot(to_vm(B), i)->size, most);
+        assert_int_equal(slot(to_vm(B), i)->data[most - 1], i);
+        assert_int_equal(got(B), 1);
+    }
+    put_sized(C, MAC_B, MAC_C, most + 1);
+    assert_got(0, 0, 0);
+    assert_int_equal(to_lan(C)->unread, 1);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -228,6 +256,7 @@ int main(void)
         TEST(turns_are_fair),
         TEST(a_sender_that_was_full_is_told),
         TEST(too_many_ports_are_cut),
+        TEST(large_frames_pass_on_a_large_lan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

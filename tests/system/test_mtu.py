@@ -1,0 +1,59 @@
+"""A LAN's MTU: what a guest is told, what passes, and what is lost is counted."""
+
+import rig
+from rig import guest, linux
+
+LARGE = {"name": "l", "mtu": 9000}
+
+
+def shell(run, command):
+    """Its status, as the shell of the focused VM tells it."""
+    run.type(f"{command}; echo status=$?=\n")
+    return int(run.expect(r"status=(\d+)=")[1])
+
+
+def pair(live, lan):
+    """Two Linux machines with a shell, the first in focus."""
+    run = live(linux("alpha", cores=[1], lan=lan), linux("beta", cores=[2], lan=lan), cores=3, memory="2G")
+    for _ in range(2):
+        run.expect(r"^(alpha|beta)\| .*HAIRLINE-CHECKS: ok")
+    run.key("1")
+    run.type("\n")
+    return run
+
+
+def test_large_frames_pass(live):
+    """Linux takes the device's MTU at once."""
+    run = pair(live, LARGE)
+    assert shell(run, "grep -qx 9000 /sys/class/net/eth0/mtu") == 0
+    assert shell(run, "ping -c 3 -s 8000 10.0.1.2") == 0
+    assert shell(run, "ip link set eth0 mtu 9001") != 0
+    run.key("0")
+    run.command("stop alpha")
+    end = run.expect_end("alpha")
+    assert (end["lost.sent"], end["lost.received"]) == ("0", "0"), end
+    assert run.quit() == 0
+
+
+def test_usual_lan_refuses_more(live):
+    run = pair(live, "l")
+    assert shell(run, "ip link set eth0 mtu 9000") != 0
+    assert shell(run, "ip link set eth0 mtu 1500") == 0
+    assert shell(run, "ping -c 1 -s 1472 10.0.1.2") == 0
+    run.key("0")
+    assert run.quit() == 0
+
+
+def test_what_is_lost_is_shown(live):
+    """A flood that nobody takes: the receiver's ring is full, and the table and the record say so."""
+    flood = guest("flood", "attack", "test=lan-flood forever=1", cores=[1], lan="l")
+    run = live(flood, guest("deaf", "attack", "test=hlt", cores=[1], lan="l"))
+    run.expect(r"^flood\| attack lan-flood: to end")
+    lost = 0
+    while not lost:
+        run.command("list")
+        lost = int(run.expect(r"^hairline\| 2 deaf .* (\d+)$")[1])
+    run.command("stop deaf")
+    end = run.expect_end("deaf")
+    assert int(end["lost.received"]) >= lost and end["lost.sent"] == "0", end
+    run.quit()
