@@ -1,3 +1,4 @@
+#include <root/assign.h>
 #include <root/config.h>
 #include <root/device.h>
 #include <root/fault.h>
@@ -18,54 +19,6 @@ static struct {
 /* The virtual functions among them. */
 static struct pci_function vf[PLAN_VMS * PLAN_DEVICES];
 static uint32_t vfs;
-
-/* ---- what can be assigned ---------------------------------------------------------------- */
-static const char *bars_wrong(const struct pci_function *f)
-{
-    for (uint32_t i = 0; i < PCI_BARS; i++) {
-        const struct pci_bar *b = &f->bar[i];
-        if (b->size == 0)
-            continue;
-        if (b->size % PAGE_SIZE || b->size & (b->size - 1))
-            return "its registers share a page with others";
-        if (b->address == 0 || b->address % b->size || !memory_is_device(b->address, b->size) || !pci_owns(f, b->address, b->size))
-            return "firmware gave its registers no place of their own";
-    }
-    return 0;
-}
-
-static bool msix_fits(const struct pci_function *f)
-{
-    uint64_t end = f->msix_offset % PAGE_SIZE + 16ull * f->msix_count;
-    return end <= PAGE_SIZE && f->msix_bar < PCI_BARS && f->msix_offset < f->bar[f->msix_bar].size;
-}
-
-/* What only a virtual function that is there can tell is asked later. */
-static const char *function_wrong(const struct pci_function *f)
-{
-    if (f->header != 0)
-        return "it is a bridge";
-    if (!f->pcie || (f->type != 0 && f->type != 9))
-        return "it is not a PCI Express endpoint";
-    if (!f->msix)
-        return "it has no MSI-X";
-    if (!msix_fits(f))
-        return "its MSI-X table is not in one page";
-    return f->reset == RESET_NONE ? "it cannot be reset" : 0;
-}
-
-const char *device_wrong(const struct pci_function *f)
-{
-    uint32_t unit;
-    bool reserved;
-    const char *wrong = f->pf ? 0 : function_wrong(f);
-    wrong = wrong ? wrong : bars_wrong(f);
-    if (wrong || iommu_problem())
-        return wrong ? wrong : iommu_problem();
-    if (!iommu_of(f, &unit, &reserved))
-        return reserved ? "firmware uses memory with it (RMRR, IVMD)" : "it is behind no IOMMU";
-    return 0;
-}
 
 /* ---- which the plan means ------------------------------------------------------------------ */
 static struct pci_function *make_vf(struct pci_function *pf, uint32_t n)
@@ -143,7 +96,7 @@ static bool claim(const struct vm *vm, uint32_t i)
     static char text[64];
     struct pci_function *f = find(&vm->plan->device[i]);
     const struct vm *other = owner(f);
-    const char *wrong = f ? device_wrong(f) : "this machine has no such function";
+    const char *wrong = f ? assign_wrong(f) : "this machine has no such function";
     if (other) {
         format(text, sizeof(text), "VM %s has it already", other->plan->name);
         wrong = text;
@@ -266,8 +219,8 @@ static uint64_t make_dv(const struct vm *vm, uint32_t i)
 static uint64_t map_device(const struct vm *vm, uint32_t i)
 {
     const struct pci_function *f = of[vm->index].function[i];
-    if (function_wrong(f)) {
-        refuse(vm, i, function_wrong(f));
+    if (assign_function_wrong(f)) {
+        refuse(vm, i, assign_function_wrong(f));
         return BAD_ARG;
     }
     uint64_t status = memory_map(pci_ecam(f->rid), PAGE_SIZE, vm_slot(vm, VM_VMM), MR_READ, VMM_ECAM(i));

@@ -13,8 +13,6 @@
 #define DEVICE_OBJECTS(n)     ((PCI_BARS + 4) * (n))
 #define DEVICE_VMM_OBJECTS(n) ((n) ? 2 * (n) + PLAN_VCPUS + 1 : 0)
 
-/* Why no VM can have `f`; NULL: one can. */
-const char *device_wrong(const struct pci_function *f);
 /* Find the functions that the plan's VMs name. False: one cannot be had; the console says why. */
 bool device_resolve(void);
 /* Who has the function `rid`: a VM's name or "-". */

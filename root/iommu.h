@@ -4,8 +4,8 @@
 #ifndef ROOT_IOMMU_H
 #define ROOT_IOMMU_H
 
+#include <root/acpi.h>
 #include <root/pci.h>
-#include <root/scope.h>
 
 /* Find all PCI functions and start all units. Before anything in device memory is mapped. */
 void iommu_start_all(const struct acpi *acpi);

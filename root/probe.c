@@ -1,3 +1,4 @@
+#include <root/assign.h>
 #include <root/device.h>
 #include <root/iommu.h>
 #include <root/probe.h>
@@ -29,7 +30,7 @@ static void report_function(const struct pci_function *f)
 {
     uint32_t unit, group = pci_group(f), rid = f->rid;
     bool reserved;
-    const char *wrong = device_wrong(f), *sign = iommu_of(f, &unit, &reserved) ? "" : "-";
+    const char *wrong = assign_wrong(f), *sign = iommu_of(f, &unit, &reserved) ? "" : "-";
     console_say("probe function=%02x:%02x.%x id=%04x:%04x class=0x%04x iommu=%s%u group=%02x:%02x.%x vfs=%u assignable=%s why=\"%s\"",
                 rid >> 8, rid >> 3 & 31, rid & 7, f->id & 0xffff, f->id >> 16, f->class, sign, *sign ? 1 : unit, group >> 8,
                 group >> 3 & 31, group & 7, f->vfs, wrong ? "no" : "yes", wrong ? wrong : "");

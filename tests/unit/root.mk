@@ -5,11 +5,13 @@ UNIT_ROOT_scope   = root/scope.c
 UNIT_ROOT_pci     = root/pci.c root/bar.c root/config.c
 UNIT_ROOT_rate    = root/rate.c
 UNIT_ROOT_console = root/console.c lib/print.c
-UNIT_ROOT         = scope pci rate console
+UNIT_ROOT_assign  = root/assign.c
+UNIT_ROOT         = scope pci rate console assign
 
 $(O)/tests/unit/test_scope: $(UNIT_ROOT_scope)
 $(O)/tests/unit/test_pci: $(UNIT_ROOT_pci)
 $(O)/tests/unit/test_rate: $(UNIT_ROOT_rate)
+$(O)/tests/unit/test_assign: $(UNIT_ROOT_assign)
 $(O)/tests/unit/test_console: $(UNIT_ROOT_console)
 $(UNIT_ROOT:%=$(O)/tests/unit/test_%): $(O)/tests/unit/%: tests/unit/%.c $(UNIT_ROOT_HEADERS)
 	@mkdir -p $(@D)
