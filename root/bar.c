@@ -1,8 +1,8 @@
 #include <root/memory.h>
 #include <root/pci.h>
 
-enum sriov { EXT_ARI = 0x0e, SRIOV_TOTAL = 0x0e, SRIOV_OFFSET = 0x14, SRIOV_STRIDE = 0x16, SRIOV_DEVICE = 0x1a, SRIOV_BAR = 0x24 };
-enum ari { PCIE_CAPABLE2 = 0x24, PCIE_CONTROL2 = 0x28, ARI_FORWARDING = 1 << 5 };
+enum sriov { EXT_ARI = 0x0e, SRIOV_TOTAL = 0x0e, SRIOV_DEVICE = 0x1a, SRIOV_BAR = 0x24 };
+enum ari { PCIE_CAPABLE2 = 0x24, ARI_FORWARDING = 1 << 5, SIZE_ARI = 8 };
 enum bar_flag { BAR_IO = 1, BAR_64 = 4, BAR_PREFETCH = 8 };
 
 #define ROOM (16u << 20) /* bytes */
@@ -132,7 +132,8 @@ static bool place_vf_bars(struct pci_function *f)
 static uint32_t route_by_function(const struct pci_function *f)
 {
     const struct pci_function *port = f->parent;
-    if (!port || !port->pcie || !(pci_read32(port, port->pcie + PCIE_CAPABLE2) & ARI_FORWARDING) || !pci_find_extended(f, EXT_ARI))
+    if (!port || !pci_has_control2(port) || !(pci_read32(port, port->pcie + PCIE_CAPABLE2) & ARI_FORWARDING) ||
+        !pci_find_extended(f, EXT_ARI, SIZE_ARI))
         return 0;
     pci_write16(port, port->pcie + PCIE_CONTROL2, pci_read16(port, port->pcie + PCIE_CONTROL2) | ARI_FORWARDING);
     return SRIOV_ARI;

@@ -1,15 +1,17 @@
 #include <root/config.h>
 
-/* The bits that a VM may write, all else is root's: above all BARs, resets, power and what concerns the link. */
+/* The bits that a VM may write, all else is root's: above all BARs, resets, power and what concerns the link. Decoding stays
+   on while its registers are mapped in a VM, and virtual functions stay, for others have them: an access that nobody answers
+   may stop the machine (decision 39). No-snoop requests would miss what is in caches. */
 enum where { IN_HEADER, IN_MSIX, IN_PCIE, IN_SRIOV };
 static const struct {
-    uint16_t where, offset, mask, set; /* set: bits that stay set */
+    uint16_t where, offset, mask, set, stay; /* set: bits that are always set; stay: that stay once they are */
 } writable[] = {
-    {IN_HEADER, PCI_COMMAND, COMMAND_MEMORY | COMMAND_MASTER, COMMAND_NO_INTX},
-    {IN_MSIX, MSIX_CONTROL, 0xc000, 0}, /* enable, mask all */
-    {IN_PCIE, PCIE_CONTROL, 0x7810, 0}, /* relaxed ordering, no snoop, read request size */
-    {IN_SRIOV, SRIOV_CONTROL, SRIOV_VFE | SRIOV_MSE, 0},
-    {IN_SRIOV, SRIOV_NUM_VFS, 0xffff, 0},
+    {IN_HEADER, PCI_COMMAND, COMMAND_MASTER, COMMAND_NO_INTX | COMMAND_MEMORY, 0},
+    {IN_MSIX, MSIX_CONTROL, 0xc000, 0, 0}, /* enable, mask all */
+    {IN_PCIE, PCIE_CONTROL, 0x7010, 0, 0}, /* relaxed ordering, read request size */
+    {IN_SRIOV, SRIOV_NUM_VFS, 0xffff, 0, 0},
+    {IN_SRIOV, SRIOV_CONTROL, SRIOV_VFE | SRIOV_MSE, 0, SRIOV_VFE | SRIOV_MSE},
 };
 
 /* Of a write of `size` bytes of `value` at `offset`, the bytes that fall on the 16-bit register at `at`; their mask. */
@@ -23,6 +25,17 @@ static uint32_t cut_out(uint32_t at, uint64_t offset, uint64_t size, uint64_t *v
     return mask;
 }
 
+/* Their number changes only while there are none (9.3.3.7), and they come only with the requester IDs that root knows them
+   by, which may depend on their number (9.3.3.9, 9.3.3.10). */
+static bool vfs_may(const struct pci_function *f, uint32_t offset, uint32_t word)
+{
+    bool on = pci_read16(f, f->sriov + SRIOV_CONTROL) & SRIOV_VFE;
+    if (offset == SRIOV_NUM_VFS)
+        return !on && word <= f->vfs;
+    return on || !(word & SRIOV_VFE) ||
+           (pci_read16(f, f->sriov + SRIOV_OFFSET) == f->vf_offset && pci_read16(f, f->sriov + SRIOV_STRIDE) == f->vf_stride);
+}
+
 void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
 {
     const uint32_t base[] = {[IN_HEADER] = 0, [IN_MSIX] = f->msix, [IN_PCIE] = f->pcie, [IN_SRIOV] = f->vfs ? f->sriov : 0};
@@ -31,9 +44,9 @@ void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, 
         uint64_t bits = value;
         if ((writable[i].where != IN_HEADER && !base[writable[i].where]) || offset + size <= at || offset >= at + 2)
             continue;
-        uint32_t mask = cut_out(at, offset, size, &bits) & writable[i].mask;
-        uint32_t word = (pci_read(f->rid, at, 2) & ~mask) | ((uint32_t)bits & mask) | writable[i].set;
-        if (writable[i].where != IN_SRIOV || writable[i].offset != SRIOV_NUM_VFS || word <= f->vfs)
+        uint32_t mask = cut_out(at, offset, size, &bits) & writable[i].mask, was = pci_read(f->rid, at, 2);
+        uint32_t word = (was & (~mask | writable[i].stay)) | ((uint32_t)bits & mask) | writable[i].set;
+        if (writable[i].where != IN_SRIOV || vfs_may(f, writable[i].offset, word))
             pci_write(f->rid, at, 2, word);
     }
 }

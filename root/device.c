@@ -7,13 +7,19 @@
 #include <lib/print.h>
 #include <lib/string.h>
 
-#define RESET_MS 100u /* PCIe 6.6.2, 9.3.3.3.1: after a reset, and after virtual functions were enabled */
+#define RESET_MS   100u /* PCIe 6.6.2, 9.3.3.3.1: after a reset, and after virtual functions were enabled */
+#define PENDING_MS 100u /* for answers to what they asked for before (6.6.2) */
+#define WAKE_MS    10u  /* from D3 to D0 (5.9) */
+
+enum stage { USED, QUIET, RESET, AWAKE }; /* from one life to the next */
 
 /* A VM's devices, in the plan's order. */
 static struct {
     struct pci_function *function[PLAN_DEVICES];
-    bool there, reset; /* they all are; the reset has begun */
-    uint64_t due;      /* no register may be touched before this TSC */
+    bool there; /* they all are */
+    enum stage stage;
+    uint64_t due;     /* no register may be touched before this TSC */
+    uint64_t pending; /* who waits for answers, has waited long enough then */
 } of[PLAN_VMS];
 
 /* The virtual functions among them. */
@@ -266,15 +272,68 @@ static void look_again(const struct vm *vm)
             pci_read_capabilities(of[vm->index].function[i]);
 }
 
-static void restore(const struct vm *vm)
+static bool pending(const struct vm *vm)
 {
     for (uint32_t i = 0; i < vm->plan->devices; i++)
-        pci_restore(of[vm->index].function[i]);
-    of[vm->index].reset = false;
+        if (pci_is_there(of[vm->index].function[i]) && pci_pending(of[vm->index].function[i]))
+            return true;
+    return false;
 }
 
-/* Absent, there for a while, reset for a while, ready. */
-bool device_ready(struct vm *vm)
+static void each(const struct vm *vm, enum stage stage)
+{
+    for (uint32_t i = 0; i < vm->plan->devices; i++) {
+        const struct pci_function *f = of[vm->index].function[i];
+        if (!pci_is_there(f))
+            continue;
+        if (stage == QUIET)
+            pci_quiet(f);
+        else if (stage == RESET)
+            pci_reset(f);
+        else if (stage == AWAKE)
+            pci_wake(f);
+        else
+            pci_restore(f);
+    }
+    of[vm->index].stage = stage;
+}
+
+void device_quiet(const struct vm *vm)
+{
+    each(vm, QUIET);
+    of[vm->index].pending = tsc() + clock_ticks(PENDING_MS);
+}
+
+bool device_stop(const struct vm *vm)
+{
+    uint64_t now = tsc();
+    if (of[vm->index].stage != QUIET)
+        return true;
+    if (now < of[vm->index].pending && pending(vm))
+        return false;
+    each(vm, RESET);
+    of[vm->index].due = now + clock_ticks(RESET_MS);
+    return true;
+}
+
+/* Stopped, reset for a while, awake for a while, ready. */
+static bool new_again(const struct vm *vm, uint64_t now)
+{
+    if (of[vm->index].stage == USED)
+        device_quiet(vm);
+    if (of[vm->index].stage == QUIET) {
+        device_stop(vm);
+    } else if (of[vm->index].stage == RESET) {
+        each(vm, AWAKE);
+        of[vm->index].due = now + clock_ticks(WAKE_MS);
+    } else {
+        each(vm, USED);
+    }
+    return of[vm->index].stage == USED;
+}
+
+/* Absent, there for a while, then as above. */
+bool device_ready(const struct vm *vm)
 {
     uint64_t now = tsc();
     bool was_there = of[vm->index].there;
@@ -290,19 +349,5 @@ bool device_ready(struct vm *vm)
         return false;
     }
     look_again(vm);
-    if (!of[vm->index].reset) {
-        device_stop(vm);
-        return false;
-    }
-    restore(vm);
-    return true;
-}
-
-void device_stop(struct vm *vm)
-{
-    for (uint32_t i = 0; i < vm->plan->devices; i++)
-        if (pci_is_there(of[vm->index].function[i]))
-            pci_stop(of[vm->index].function[i]);
-    of[vm->index].due = tsc() + clock_ticks(RESET_MS);
-    of[vm->index].reset = vm->plan->devices != 0;
+    return new_again(vm, now);
 }

@@ -1,6 +1,6 @@
 /*
- * PCI functions as VMs have them: which the plan means, whether they can be assigned, and what a VM's domains get
- * of them.
+ * PCI functions as VMs have them: which the plan means, what a VM's domains get of them, and how they become new from
+ * life to life.
  */
 #ifndef ROOT_DEVICE_H
 #define ROOT_DEVICE_H
@@ -20,12 +20,14 @@ const char *device_owner(uint16_t rid);
 
 /* Are the VM's devices there, and as after power-on? Looks only, and goes one step; call again when the bell rings
    or 10 ms later. */
-bool device_ready(struct vm *vm);
+bool device_ready(const struct vm *vm);
 /* Tell the VMM. */
 void device_describe(const struct vm *vm, struct vm_config *config);
 /* Give them to the VM's domains, which were just made. A raw status. */
 uint64_t device_map(const struct vm *vm);
-/* Stop their DMA, before the domains end. */
-void device_stop(struct vm *vm);
+/* End their DMA and interrupts, before the guest's domain ends. */
+void device_quiet(const struct vm *vm);
+/* After that domain has ended: reset them, once they have got all answers, or 100 ms later. False: not yet. */
+bool device_stop(const struct vm *vm);
 
 #endif

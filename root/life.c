@@ -245,7 +245,7 @@ static void take_step(struct vm *vm, uint64_t now)
 {
     if (vm_lives(vm))
         watch(vm, now);
-    if (vm->life == LIFE_ENDING && output_done(vm) && uart_space() >= UART_SAY)
+    if (vm->life == LIFE_ENDING && output_done(vm) && uart_space() >= UART_SAY && device_stop(vm))
         finish(vm, now);
     if (vm->life == LIFE_WAITING && now >= vm->due)
         life_start(vm);

@@ -1,4 +1,3 @@
-#include <root/clock.h>
 #include <root/memory.h>
 #include <root/pci.h>
 #include <lib/call.h>
@@ -15,13 +14,16 @@ enum header {
     EXTENDED = 0x100
 };
 enum capability { CAP_PM = 0x01, CAP_PCIE = 0x10, CAP_MSIX = 0x11, CAP_AF = 0x13, EXT_ACS = 0x0d, EXT_SRIOV = 0x10 };
-enum pcie { PCIE_FLAGS = 2, PCIE_CAPABLE = 4, CAPABLE_FLR = 1 << 28, CONTROL_FLR = 1 << 15, ROOT_PORT = 4 };
+enum pcie { PCIE_FLAGS = 2, PCIE_CAPABLE = 4, PCIE_STATUS = 10 };
+enum pcie_bit { CAPABLE_FLR = 1 << 28, CONTROL_FLR = 1 << 15, CONTROL_NO_SNOOP = 1 << 11, STATUS_PENDING = 1 << 5 };
+enum pcie_type { ROOT_PORT = 4, UPSTREAM_PORT, DOWNSTREAM_PORT };
 enum pm_af { PM_CONTROL = 4, PM_D3 = 3, PM_KEEPS = 8, AF_CAPABLE = 3, AF_CONTROL = 4, AF_FLR = 2 };
 /* ACS_ISOLATION: source validation, request and completion redirect, upstream forwarding */
 enum acs { ACS_CAPABLE = 4, ACS_CONTROL = 6, ACS_REDIRECT = 0x0c, ACS_ISOLATION = 0x1d };
+enum size { SIZE_PM = 8, SIZE_PCIE = 20, SIZE_PCIE_2 = 60, SIZE_MSIX = 12, SIZE_AF = 6, SIZE_ACS = 8, SIZE_SRIOV = 64 };
 
 #define MULTI_FUNCTION 0x80u
-#define PM_WAIT_MS     10u
+#define HOST_BRIDGE    0x0600u
 
 static struct pci_function function[PCI_FUNCTIONS];
 static uint32_t functions, bus_limit;
@@ -62,25 +64,42 @@ struct pci_function *pci_find(uint16_t rid)
 }
 
 /* ---- capabilities (PCIe 7.5.3, 7.6.3) ------------------------------------------------ */
-/* A list has at most as many entries as fit its space: a circle ends, too. */
-static uint16_t find_capability(const struct pci_function *f, uint32_t id)
+/* A list has at most as many entries as fit its space: a circle ends, too. A capability that does not lie in its space as
+   a whole is none: what follows the last register is the next function's first. */
+static uint16_t find_capability(const struct pci_function *f, uint32_t id, uint32_t size)
 {
     uint32_t at = pci_read16(f, STATUS) & 0x10 ? pci_read(f->rid, CAPABILITIES, 1) & 0xfc : 0;
     for (uint32_t left = 48; left && at >= 0x40; left--, at = pci_read(f->rid, at + 1, 1) & 0xfc)
         if (pci_read(f->rid, at, 1) == id)
-            return (uint16_t)at;
+            return at + size <= EXTENDED ? (uint16_t)at : 0;
     return 0;
 }
 
-uint16_t pci_find_extended(const struct pci_function *f, uint32_t id)
+uint16_t pci_find_extended(const struct pci_function *f, uint32_t id, uint32_t size)
 {
     uint32_t at = f->pcie ? EXTENDED : 0;
     for (uint32_t left = 960, head; left && at >= EXTENDED; left--, at = head >> 20 & 0xffc) {
         head = pci_read32(f, at);
         if ((head & 0xffff) == id && head != ~0u)
-            return (uint16_t)at;
+            return at + size <= PAGE_SIZE ? (uint16_t)at : 0;
     }
     return 0;
+}
+
+static bool is_version_2(const struct pci_function *f, uint32_t pcie) { return (pci_read16(f, pcie + PCIE_FLAGS) & 15) > 1; }
+bool pci_has_control2(const struct pci_function *f) { return f->pcie && is_version_2(f, f->pcie); }
+
+static uint16_t find_pcie(const struct pci_function *f)
+{
+    uint16_t at = find_capability(f, CAP_PCIE, SIZE_PCIE);
+    return at && is_version_2(f, at) && at + SIZE_PCIE_2 > EXTENDED ? 0 : at;
+}
+
+/* What firmware set up, and a reset clears: above all the size of packets, on which both ends of a link must agree. */
+static void read_control(struct pci_function *f)
+{
+    f->control = f->pcie ? pci_read16(f, f->pcie + PCIE_CONTROL) & ~(uint32_t)(CONTROL_FLR | CONTROL_NO_SNOOP) : 0;
+    f->control2 = pci_has_control2(f) ? pci_read16(f, f->pcie + PCIE_CONTROL2) : 0;
 }
 
 static enum pci_reset find_reset(const struct pci_function *f)
@@ -95,13 +114,14 @@ static enum pci_reset find_reset(const struct pci_function *f)
 void pci_read_capabilities(struct pci_function *f)
 {
     f->class = pci_read32(f, PCI_CLASS) >> 16;
-    f->msix = find_capability(f, CAP_MSIX);
-    f->pcie = find_capability(f, CAP_PCIE);
-    f->pm = find_capability(f, CAP_PM);
-    f->af = find_capability(f, CAP_AF);
-    f->sriov = f->pf ? 0 : pci_find_extended(f, EXT_SRIOV);
+    f->msix = find_capability(f, CAP_MSIX, SIZE_MSIX);
+    f->pcie = find_pcie(f);
+    f->pm = find_capability(f, CAP_PM, SIZE_PM);
+    f->af = find_capability(f, CAP_AF, SIZE_AF);
+    f->sriov = f->pf ? 0 : pci_find_extended(f, EXT_SRIOV, SIZE_SRIOV);
     f->type = f->pcie ? pci_read16(f, f->pcie + PCIE_FLAGS) >> 4 & 15 : 0;
     f->reset = find_reset(f);
+    read_control(f);
     if (f->msix) {
         uint32_t table = pci_read32(f, f->msix + 4u);
         f->msix_count = (pci_read16(f, f->msix + MSIX_CONTROL) & 0x7ff) + 1;
@@ -140,7 +160,7 @@ static bool is_bridge(const struct pci_function *f)
 /* No request may name a foreign bus, or go to a neighbour around the IOMMU (6.12). */
 static void isolate(const struct pci_function *f)
 {
-    uint32_t acs = pci_find_extended(f, EXT_ACS);
+    uint32_t acs = pci_find_extended(f, EXT_ACS, SIZE_ACS);
     if (acs)
         pci_write16(f, acs + ACS_CONTROL, pci_read16(f, acs + ACS_CAPABLE) & ACS_ISOLATION);
 }
@@ -220,50 +240,81 @@ uint32_t pci_buses(void)
 }
 
 /* ---- isolation -------------------------------------------------------------------------------- */
-/* Alone, or with the functions of its own device that could talk to each other inside it (6.12). */
-static uint16_t device_group(const struct pci_function *f)
+/* Ports keep requests from going sideways, endpoints from each other. What a control register says in answer counts, not
+   what the function can: ports of some Intel chipsets have the register elsewhere, and what is written here is lost. */
+static bool keeps_apart(const struct pci_function *f)
 {
-    uint16_t first = f->rid & 0xfff8;
-    bool many = pci_read(first, HEADER_TYPE, 1) & MULTI_FUNCTION;
-    uint32_t acs = pci_find_extended(f, EXT_ACS);
-    return f->pf || !many || (acs && (pci_read16(f, acs + ACS_CAPABLE) & ACS_REDIRECT) == ACS_REDIRECT) ? f->rid : first;
+    uint32_t acs = pci_find_extended(f, EXT_ACS, SIZE_ACS), wanted = f->header == 1 ? ACS_ISOLATION : ACS_REDIRECT;
+    return acs && (pci_read16(f, acs + ACS_CONTROL) & wanted) == wanted;
 }
 
+/* Has its device other functions that could reach it, or be reached, inside? Host bridges send nothing (6.12). */
+static bool has_neighbours(const struct pci_function *f)
+{
+    if (!(pci_read(f->rid & 0xfff8, HEADER_TYPE, 1) & MULTI_FUNCTION))
+        return false;
+    for (const struct pci_function *other = function; other < function + functions; other++)
+        if (!((other->rid ^ f->rid) & 0xfff8) && other->class != HOST_BRIDGE && !keeps_apart(other))
+            return true;
+    return false;
+}
+
+static uint16_t device_group(const struct pci_function *f) { return f->pf || !has_neighbours(f) ? f->rid : f->rid & 0xfff8; }
+
+/* Does all that comes through this port from below go on towards the IOMMU, under its sender's name? The upper port of a
+   switch has no port beside it that it could send to. */
+static bool sends_up(const struct pci_function *port)
+{
+    bool lower = port->type == ROOT_PORT || port->type == DOWNSTREAM_PORT;
+    return (lower ? keeps_apart(port) : port->type == UPSTREAM_PORT) && !has_neighbours(port);
+}
+
+/* The highest port on its way that does not send all up makes one group of all below it, and of the functions beside it. */
 uint16_t pci_group(const struct pci_function *f)
 {
-    const struct pci_function *top = f->parent;
-    if (!top)
-        return device_group(f);
-    while (top->parent)
-        top = top->parent;
-    return top == f->parent && top->type == ROOT_PORT ? device_group(f) : top->rid;
+    const struct pci_function *top = f;
+    for (const struct pci_function *port = f->parent; port; port = port->parent)
+        top = sends_up(port) ? top : port;
+    return device_group(top);
 }
 
 /* ---- reset (6.6.2) ------------------------------------------------------------------------------ */
-void pci_stop(const struct pci_function *f)
+void pci_quiet(const struct pci_function *f)
 {
-    pci_write16(f, PCI_COMMAND, COMMAND_NO_INTX);
+    pci_write16(f, PCI_COMMAND, COMMAND_NO_INTX | COMMAND_MEMORY);
     if (f->msix)
         pci_write16(f, f->msix + MSIX_CONTROL, 0);
+}
+
+bool pci_pending(const struct pci_function *f) { return f->pcie && pci_read16(f, f->pcie + PCIE_STATUS) & STATUS_PENDING; }
+
+void pci_reset(const struct pci_function *f)
+{
     if (f->reset == RESET_FLR)
-        pci_write16(f, f->pcie + PCIE_CONTROL, CONTROL_FLR);
+        pci_write16(f, f->pcie + PCIE_CONTROL, f->control | CONTROL_FLR);
     if (f->reset == RESET_AF)
         pci_write(f->rid, f->af + AF_CONTROL, 1, 1);
-    if (f->reset == RESET_PM) {
+    if (f->reset == RESET_PM)
         pci_write16(f, f->pm + PM_CONTROL, PM_D3);
-        clock_sleep(tsc() + clock_ticks(PM_WAIT_MS));
+}
+
+void pci_wake(const struct pci_function *f)
+{
+    if (f->pm)
         pci_write16(f, f->pm + PM_CONTROL, 0);
-    }
 }
 
 void pci_restore(const struct pci_function *f)
 {
     pci_write16(f, PCI_COMMAND, COMMAND_NO_INTX);
     isolate(f);
-    if (f->pm)
-        pci_write16(f, f->pm + PM_CONTROL, 0);
+    if (f->pcie)
+        pci_write16(f, f->pcie + PCIE_CONTROL, f->control);
+    if (pci_has_control2(f))
+        pci_write16(f, f->pcie + PCIE_CONTROL2, f->control2);
     if (!f->pf)
         pci_write_bars(f, PCI_BAR, f->bar);
     if (f->vfs)
         pci_restore_vfs(f);
+    pci_write16(f, PCI_COMMAND, COMMAND_NO_INTX | COMMAND_MEMORY);
 }

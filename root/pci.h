@@ -19,8 +19,11 @@ enum pci_register {
     PCI_BAR = 0x10,
     MSIX_CONTROL = 2, /* from here on: in a capability */
     PCIE_CONTROL = 8, /* device control */
+    PCIE_CONTROL2 = 40,
     SRIOV_CONTROL = 8,
     SRIOV_NUM_VFS = 16,
+    SRIOV_OFFSET = 20,
+    SRIOV_STRIDE = 22,
 };
 enum pci_command { COMMAND_IO = 1, COMMAND_MEMORY = 2, COMMAND_MASTER = 4, COMMAND_NO_INTX = 0x400 };
 enum sriov_control { SRIOV_VFE = 1, SRIOV_MSE = 8, SRIOV_ARI = 16 };
@@ -41,6 +44,7 @@ struct pci_function {
     struct pci_bar bar[PCI_BARS];
     uint16_t msix, pcie, sriov, pm, af; /* offsets of capabilities; 0: it has none */
     uint32_t type;                      /* PCIe device/port type */
+    uint32_t control, control2;         /* device control as firmware left it, without no-snoop */
     enum pci_reset reset;
     uint32_t msix_bar, msix_offset, msix_count;
     uint32_t secondary, subordinate;    /* a bridge's buses */
@@ -69,7 +73,10 @@ uint64_t pci_ecam(uint16_t rid);
 /* Buses in use: 1 .. 256. */
 uint32_t pci_buses(void);
 
-uint16_t pci_find_extended(const struct pci_function *f, uint32_t id);
+/* Where extended capability `id` is, of which `size` bytes will be used; 0: there is none, or not all of it. */
+uint16_t pci_find_extended(const struct pci_function *f, uint32_t id, uint32_t size);
+/* Has it the registers that came with version 2 of the PCI Express capability? */
+bool pci_has_control2(const struct pci_function *f);
 
 /* The six BARs from `offset` on, with decoding off. */
 void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_bar bar[PCI_BARS]);
@@ -91,9 +98,14 @@ uint16_t pci_group(const struct pci_function *f);
 /* Is [address, address + size) forwarded to `f`, and does no other function's BAR meet it? */
 bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size);
 
-/* Stop its DMA and interrupts, and begin a reset, which may take 100 ms. */
-void pci_stop(const struct pci_function *f);
-/* After that: all registers that a reset clears and that are root's as they were; decoding and bus mastering off. */
+/* From life to life, in this order. No DMA and no interrupts any more; it goes on decoding, for a guest may still be there. */
+void pci_quiet(const struct pci_function *f);
+/* Does it wait for answers to requests that it sent before? A reset is to come after them (6.6.2). */
+bool pci_pending(const struct pci_function *f);
+/* Begin a reset, which takes at most 100 ms; then, if that was by its power state, end it, which takes 10 ms. */
+void pci_reset(const struct pci_function *f);
+void pci_wake(const struct pci_function *f);
+/* All registers that a reset clears and that are root's are as they were; bus mastering is off, decoding is on. */
 void pci_restore(const struct pci_function *f);
 
 #endif

@@ -275,7 +275,7 @@ void vm_destroy(struct vm *vm)
     bool exact = alone(vm);
     machine.heavy = true;
     destroy(vm_slot(vm, VM_VMM)); /* nobody starts its devices again */
-    device_stop(vm);
+    device_quiet(vm);
     destroy(vm_slot(vm, VM_GUEST));
     changes++;
     struct pool after = vm_pool();

@@ -11,7 +11,7 @@
 
 #define ALL            (~0u)
 #define PCIE_CONTROL   0x08u   /* offset in the capability (PCIe 3.0, 7.8.4) */
-#define PCIE_WRITABLE  0x7810u /* size of read requests, no snoop, relaxed ordering */
+#define PCIE_WRITABLE  0x7010u /* size of read requests, relaxed ordering */
 #define BAR_FLAGS      0xfu
 #define NULL_CAP       0x10000u
 #define VF_ENABLE      1u
@@ -83,7 +83,7 @@ static void keep_caps(struct function *f, const struct vm_device *d)
         uint32_t id = device_byte(i, at);
         if (id == CAP_MSIX && at == d->msix)
             keep_msix(f, at);
-        else if (id == CAP_PCIE)
+        else if (id == CAP_PCIE && at + PCIE_CONTROL < PCI_EXTENDED * 4u)
             keep_pcie(f, at);
         else
             continue;

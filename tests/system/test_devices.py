@@ -48,6 +48,8 @@ def test_probe_functions(usual):
         assert (f["id"], f["class"], f["vfs"], f["iommu"], f["group"], f["assignable"]) == (name, class_, vfs, 0, rid, "yes")
     assert usual.functions["00:01.0"]["why"] == "it is a bridge"
     assert usual.functions["00:1f.2"]["why"] == "it is not a PCI Express endpoint"
+    assert usual.functions["00:1f.3"]["why"] == "it leads to the SMBus, and so to memory modules and voltages"
+    assert usual.functions["00:00.0"]["why"] == "it is a bridge or a part of the chipset"
     assert usual.functions["00:1f.2"]["group"] == usual.functions["00:1f.3"]["group"] == "00:1f.0"
 
 
@@ -107,6 +109,25 @@ def test_what_cannot_be_assigned(probe):
     assert [f["group"] for f in pair] == ["00:06.0", "00:06.0"]
 
 
+def ports_of_a_slot(acs):
+    """Two root ports that are functions of one slot, an NVMe controller behind each."""
+    words = []
+    for i in range(2):
+        port = f"pcie-root-port,id=p{i},chassis={8 + i},slot={8 + i},addr=8.{i},multifunction=on,disable-acs={'off' if acs else 'on'}"
+        words += ["-device", port, "-drive", f"if=none,id=d{i},file=null-co://,format=raw", "-device", f"nvme,drive=d{i},serial={i},bus=p{i}"]
+    return words
+
+
+@pytest.mark.parametrize("acs", [False, True])
+def test_ports_of_a_slot(probe, acs):
+    """What comes through one port can go out through the other, before any IOMMU, unless both have ACS."""
+    found = probe({"iommu": "intel", "memory": "1G"}, ports_of_a_slot(acs))
+    assert found.code == 0, found.errors
+    rids = sorted(rid for rid, f in found.functions.items() if f["class"] == "0x0108")
+    assert len(rids) == 2
+    assert [found.functions[rid]["group"] for rid in rids] == (rids if acs else ["00:08.0"] * 2)
+
+
 def alone(name, *devices, core=1):
     return rig.guest(name, "hello", mode="dedicated", cores=[core], devices=list(devices))
 
@@ -140,6 +161,17 @@ def test_refused_without_its_group(tmp_path):
     run = rig.Batch(tmp_path, plan, qemu=[*null, *pair])
     assert run.code == 1
     assert "VM a: device 1: it shares its isolation group with a function that the VM does not have" in run.output
+
+
+def test_refused_behind_ports_without_acs(tmp_path):
+    """One VM can have both functions; two VMs cannot have one each."""
+    plan = rig.write_plan(tmp_path, [alone("a", "nvme/0"), alone("b", "nvme/1", core=2)], cores=3, iommu="intel")
+    run = rig.Batch(tmp_path, plan, qemu=ports_of_a_slot(acs=False))
+    assert run.code == 1
+    assert "VM a: device 1: it shares its isolation group with a function that the VM does not have" in run.output
+    plan = rig.write_plan(tmp_path, [alone("a", "nvme/0", "nvme/1")], iommu="intel")
+    run = rig.Batch(tmp_path, plan, qemu=ports_of_a_slot(acs=False))
+    assert run.code == 0, run.output
 
 
 @pytest.mark.parametrize("iommu", ["intel", "amd"])
