@@ -13,6 +13,7 @@ static const struct need {
     {0x80000001, 2, 2, SENTENCE("this processor has no AMD virtualization (SVM)", ADVICE)},
     {0x8000000a, 3, 0, SENTENCE("this processor has no nested paging (NPT)", ADVICE)},
     {0x80000001, 3, 26, SENTENCE("this processor has no 1 GiB pages", ADVICE)},
+    {0x80000001, 3, 27, SENTENCE("this processor has no RDTSCP", ADVICE)},
     {0x00000001, 2, 28, SENTENCE("this processor has no AVX", ADVICE)},
     {0x00000001, 2, 21, SENTENCE("this processor has no x2APIC", ADVICE)},
 };

@@ -266,11 +266,16 @@ static void init_tables(struct core *c)
 
 static void init_registers(struct core *c)
 {
-    uint32_t ebx = cpu_cpuid(7, 0).ebx, ecx = cpu_cpuid(7, 0).ecx;
-    cpu_set_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_TS | CR0_PE); /* TS: user mode has no FPU at all */
+    uint32_t ebx = cpu_cpuid(7, 0).ebx, ecx = cpu_cpuid(7, 0).ecx, model = cpu_cpuid(1, 0).eax;
+    bool zen = (model & 0x0ff00f00) == 0x00800f00 && !(cpu_cpuid(1, 0).ecx >> 31); /* family 17h; below a hypervisor it is that one's */
+    cpu_set_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_TS | CR0_PE);     /* TS: user mode has no FPU at all */
     cpu_set_cr4(CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXSAVE | (ebx & 1 << 7 ? CR4_SMEP : 0) | (ebx & 1 << 20 ? CR4_SMAP : 0) |
                 (ecx & 1 << 2 ? CR4_UMIP : 0));
     cpu_wrmsr(MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME);
+    if (zen) /* LFENCE waits; from Zen 2 on, vector registers do not leak (AMD-SB-7008). Later processors need neither. */
+        cpu_wrmsr(MSR_DE_CFG, cpu_rdmsr(MSR_DE_CFG) | 1 << 1 | (uint64_t)((model >> 16 & 15) > 2) << 9);
+    cpu_wrmsr(MSR_PAT, PAT_RESET); /* PTE_UNCACHED rests on it */
+    cpu_wrmsr(MSR_TSC_AUX, 0);     /* guests read it */
     cpu_wrmsr(MSR_GS_BASE, (uint64_t)c);
     cpu_wrmsr(MSR_KGS_BASE, 0);
     cpu_wrmsr(MSR_STAR, (uint64_t)(SEL_USER_DATA - 8) << 48 | (uint64_t)SEL_KERNEL_CODE << 32);

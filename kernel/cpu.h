@@ -11,16 +11,21 @@
 
 enum msr {
     MSR_APIC_BASE = 0x1b,
+    MSR_MCG_STATUS = 0x17a,
+    MSR_PAT = 0x277,
     MSR_EFER = 0xc0000080,
     MSR_STAR = 0xc0000081,
     MSR_LSTAR = 0xc0000082,
     MSR_SFMASK = 0xc0000084,
     MSR_GS_BASE = 0xc0000101,
     MSR_KGS_BASE = 0xc0000102,
+    MSR_TSC_AUX = 0xc0000103,
     MSR_VM_HSAVE = 0xc0010117,
+    MSR_DE_CFG = 0xc0011029,
     MSR_X2APIC = 0x800, /* + register / 16 */
     MSR_X2APIC_ICR = 0x830,
 };
+#define PAT_RESET 0x0007040600070406ull /* APM2 7.8.2 */
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum { CR0_WP = 1 << 16, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR0_PE = 1, CR0_ET = 1 << 4, CR0_MP = 1 << 1 };
 #define CR0_PG (1u << 31)
@@ -171,10 +176,13 @@ static inline void __attribute__((noreturn)) cpu_reset(void)
     for (;;)
         __asm__ volatile("lidt %0; int3" : : "m"(no_table));
 }
+/* Past the caches (MOVNTI, APM3): a guest that maps its memory uncached, and a device that does not look into caches, find
+   the zeros and not what was in memory before. */
 static inline void cpu_zero_page(void *page)
 {
-    uint64_t n = 512;
-    __asm__ volatile("rep stosq" : "+D"(page), "+c"(n) : "a"(0) : "memory");
+    for (uint64_t *word = page; word < (uint64_t *)page + 512; word++)
+        __asm__ volatile("movnti %1, %0" : "=m"(*word) : "r"(0ull));
+    __asm__ volatile("sfence" : : : "memory");
 }
 static inline void cpu_copy_words(uint64_t *to, const uint64_t *from, uint64_t words)
 {

@@ -86,7 +86,7 @@ static void init_vmcb(struct vmcb *v, uint64_t nested_cr3)
     v->nested = 1;
     v->nested_cr3 = nested_cr3;
     v->efer = EFER_SVME;
-    v->pat = 0x0007040600070406;
+    v->pat = PAT_RESET;
 }
 
 struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)

@@ -8,7 +8,7 @@
 
 #include "../../kernel/cpu.h"
 
-enum { MACHINE_CORES = MAX_CORES, MACHINE_FPU = 0x340, MACHINE_MSRS = 64 };
+enum { MACHINE_CORES = MAX_CORES, MACHINE_FPU = 0x340, MACHINE_MSRS = 128 };
 
 /* What each core has for itself. */
 struct processor {
@@ -22,6 +22,8 @@ struct processor {
 struct machine {
     struct core *core; /* the one that executes                             */
     struct processor cpu[MACHINE_CORES];
+    uint32_t signature;                            /* CPUID 1 EAX                                          */
+    bool below;                                    /* a hypervisor, by CPUID 1 ECX                         */
     uint64_t tsc;                                  /* stands still unless a test moves it                  */
     uint32_t ipis;                                 /* bit i: an IPI waits at core i                        */
     uint32_t nmis;                                 /* the same of NMIs                                     */
@@ -31,6 +33,7 @@ struct machine {
     uint32_t started;                              /* INIT, SIPI, SIPI that were sent                      */
     void (*relax)(void);                           /* what happens elsewhere while a core spins            */
     void (*flushed)(void);                         /* told of every CR3 write                              */
+    void (*window)(void);                          /* interrupts are let in for a moment                   */
     uint64_t (*read)(uint64_t va, unsigned bytes); /* registers of devices  */
     void (*write)(uint64_t va, unsigned bytes, uint64_t v);
     char serial[128]; /* what the kernel said at the end                      */
@@ -87,7 +90,7 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_reload_segments()           ((void)0)
 #define cpu_vmsave(pa)                  machine_vmsave(pa)
 #define cpu_relax()                     machine.relax()
-#define cpu_irq_window()                ((void)0)
+#define cpu_irq_window()                (machine.window ? machine.window() : (void)0)
 #define cpu_idle(interrupts)            ((void)(interrupts), machine_idle())
 #define cpu_reset()                     machine_halt()
 #define cpu_zero_page(page)             machine_zero(page)

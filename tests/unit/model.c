@@ -65,9 +65,10 @@ static const struct row {
     {"TSC_AUX", 0xc0000103, 1, RW, 0xffffffff, PLAIN},
     {"VM_CR", 0xc0010114, 1, READ, 0, PLAIN},
     {"VM_HSAVE_PA", 0xc0010117, 1, RW, PHYSICAL, PAGE}, /* APM2 15.30.4 */
+    {"DE_CFG", 0xc0011029, 1, RW, ALL_BITS, PLAIN},
 };
 enum { ROWS = COUNT(rows) };
-_Static_assert(ROWS <= MACHINE_MSRS / 2, "two words a row");
+_Static_assert(ROWS <= MACHINE_MSRS / 4, "four words a row");
 
 static const char *broken; /* the first rule, while model_refuses() watches */
 static bool watching;
@@ -108,7 +109,7 @@ static uint64_t *value_of(const struct row *r, uint32_t msr)
 {
     if (is_apic(msr))
         return &machine_cpu()->apic[msr & 63];
-    unsigned at = 2 * (unsigned)(r - rows) + (msr - r->first);
+    unsigned at = 4 * (unsigned)(r - rows) + (msr - r->first);
     return &machine_cpu()->msr[at % MACHINE_MSRS];
 }
 
@@ -247,7 +248,7 @@ static bool reachable(const struct row *r, uint32_t msr_number, unsigned access,
 /* The calibration waits with interrupts off; time passes. */
 static uint64_t pending(uint32_t number, uint64_t v)
 {
-    if (number != MSR_X2APIC + A_IRR + VECTOR_TIMER / 32)
+    if (number != MSR_X2APIC + A_IRR + VECTOR_TIMER / 32 || stat.apic_per_tsc)
         return v;
     if (!machine_cpu()->timer_at)
         refuse("IRR", v, "nothing will come");
@@ -325,6 +326,8 @@ void machine_xsetbv(uint64_t v)
 
 struct cpuid machine_cpuid(uint32_t leaf)
 {
+    if (leaf == 1)
+        return (struct cpuid){machine.signature, ~0u, machine.below ? ~0u : ~0u >> 1, ~0u};
     return leaf == 0xd ? (struct cpuid){XCR0_KNOWN, MACHINE_FPU, MACHINE_FPU, 0} : (struct cpuid){0, ~0u, ~0u, ~0u};
 }
 
@@ -384,6 +387,8 @@ void model_reset(void)
         *p = (struct processor){.cr0 = 0x80010033, .cr4 = CR4_PAE, .xcr0 = 1};
         *msr(MSR_EFER) = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
         *msr(MSR_APIC_BASE) = 0xfee00000;
+        *msr(MSR_PAT) = 0x0606060606060606;
+        *msr(MSR_TSC_AUX) = 7;
         p->apic[A_SVR] = 0xff;
         mask_all();
     }

@@ -199,15 +199,50 @@ static void all_in_service_ends(void **state)
     }
 }
 
+/* ---- what firmware, the loader or microcode may have left ------------------- */
+static void registers_that_guests_feel(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        on_core(i);
+        assert_int_equal(cpu_rdmsr(MSR_PAT), 0x0007040600070406);
+        assert_int_equal(cpu_rdmsr(MSR_TSC_AUX), 0);
+    }
+}
+
+/* Zen 1, Zen 2, their copies of others, later ones: LFENCE waits, registers do not leak. */
+static void old_processors_are_mended(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t signature;
+        bool below;
+        uint64_t set;
+    } row[] = {{0x00800f12, false, 2},     {0x00810f81, false, 2}, {0x00830f10, false, 0x202}, {0x00870f10, false, 0x202},
+               {0x008a0f00, false, 0x202}, {0x00830f10, true, 0},  {0x00a20f10, false, 0},     {0x00b10f10, false, 0},
+               {0x000906ed, false, 0},     {0x00600f20, false, 0}};
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        model_reset();
+        on_core(1);
+        machine.signature = row[i].signature;
+        machine.below = row[i].below;
+        cpu_wrmsr(MSR_DE_CFG, 0x10000);
+        core_init(&cores[1], 1, &objects[1].pd);
+        assert_int_equal(cpu_rdmsr(MSR_DE_CFG), 0x10000 | row[i].set);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest all[] = {
         RIG_TEST(what_the_manuals_refuse),
         RIG_TEST(what_control_registers_refuse),
         RIG_TEST(off_means_masked),
+        cmocka_unit_test(registers_that_guests_feel),
         cmocka_unit_test(an_apic_comes_up_from_any_state),
         cmocka_unit_test(an_apic_goes_to_a_guest_and_comes_back),
         cmocka_unit_test(all_in_service_ends),
+        cmocka_unit_test(old_processors_are_mended),
     };
     return RIG_RUN(all);
 }
