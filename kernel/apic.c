@@ -70,7 +70,7 @@ void apic_clear(void)
     write(APIC_INITIAL, 0);
     for (enum reg r = APIC_LVT_TIMER; r <= APIC_LVT_ERROR; r++)
         write(r, LVT_MASKED);
-    cpu_irq_window(); /* what came for the kernel; once disabled the APIC would keep it */
+    apic_let_in(); /* what came for the kernel; once disabled the APIC would keep it */
     write(APIC_DIVIDE, 0);
     write(APIC_SPURIOUS, VECTOR_SPURIOUS);
 }
@@ -80,6 +80,15 @@ void apic_drain(void)
     for (enum reg r = APIC_ISR + 7; r >= APIC_ISR; r--) /* downwards: an EOI ends the highest, wherever that is (APM2 16.6.4) */
         for (uint64_t bits = read(r); bits; bits &= bits - 1)
             apic_eoi();
+}
+
+/* The highest comes first, and after its end the next may take its time (APM2 16.6.4). Nothing new comes; should a bit
+   stay nevertheless, this ends. */
+void apic_let_in(void)
+{
+    for (enum reg r = APIC_IRR + 7; r >= APIC_IRR; r--)
+        for (unsigned n = 0; n < 1024 && read(r); n++)
+            cpu_irq_window();
 }
 
 void apic_write_for_guest(uint64_t reg, uint64_t value)

@@ -18,6 +18,8 @@ static inline void apic_send(uint32_t apic_id, uint32_t what) { cpu_wrmsr(MSR_X2
 void apic_clear(void);
 /* End all that a guest left in service. Own core. */
 void apic_drain(void);
+/* Let all in that waits, when nobody sends any more. Own core. */
+void apic_let_in(void);
 /* For a guest: write `value` to LVT entry 33h..37h, made harmless (fixed or NMI, else masked), or the divider 3Eh. Own core. */
 void apic_write_for_guest(uint64_t reg, uint64_t value);
 /* INIT, SIPI, SIPI: start the core at physical page `page` (APM2 16.5). */

@@ -53,13 +53,13 @@ static void quiet_threads(const struct core *c, bool quiet)
 static void load_idt(const uint64_t *table) { cpu_lidt(&(struct descriptor_pointer){sizeof idt - 1, (uint64_t)table}); }
 
 /* Back from a guest that is no more: the local APIC as it was. What the guest left in service is ended, what waits
-   goes to a table of its own: a guest's vectors reach down to 16, where the kernel's exceptions are. */
+   goes to a table of its own: the vectors that a guest sends itself reach down to 16, where the kernel's exceptions are. */
 static void reclaim(struct core *c)
 {
     apic_drain();
     apic_init(c);
     load_idt(drain_idt);
-    cpu_irq_window();
+    apic_let_in();
     load_idt(idt);
     c->reclaim = 0;
     c->armed = 0;

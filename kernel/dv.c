@@ -205,7 +205,7 @@ uint64_t dv_irq(struct pd *self, uint64_t who, uint64_t interrupt, uint64_t *val
     if (ec &&
         (ec->pd != &objects[dv->head.owner].pd || cores[ec->core].owner != ec || ec->own < OWN_READY || !reaches(&iommus[dv->unit], ec)))
         return bad(BAD_ARG, 1);
-    if (index >= DV_IRQS || (ec && (vector < 16 || vector > 255)))
+    if (index >= DV_IRQS || (ec && (vector < 32 || vector > 255)))
         return bad(BAD_ARG, 2);
     *value = set_irq(dv, (uint32_t)index, ec, ec ? (uint32_t)vector : 0);
     iommu_flush();

@@ -7,7 +7,7 @@
 #include <core.h>
 
 enum { LOWEST = 1, NMI = 4, INIT, STARTUP };
-enum { LOGICAL = 1 << 11, TO_SELF = 1, TO_OTHERS = 3, FIRST_VECTOR = 16 };
+enum { LOGICAL = 1 << 11, TO_SELF = 1, TO_OTHERS = 3, FIRST_VECTOR = 32 };
 #define EVERYBODY 0xffffffffu
 
 /* Does destination `to` name the core with ID `id`? x2APIC clusters: APM2 16.14. */

@@ -39,7 +39,7 @@ static bool same(const struct entry *a, const struct entry *b)
 static uint32_t target(const struct entry *e)
 {
     uint32_t field = e->address >> 12 & 0xff, mode = e->data >> 8 & 7;
-    if (e->control & MASKED || e->high || e->address >> 20 != MSI_ADDRESS >> 20 || mode > DELIVER_LOWEST || (e->data & 0xff) < 16)
+    if (e->control & MASKED || e->high || e->address >> 20 != MSI_ADDRESS >> 20 || mode > DELIVER_LOWEST || (e->data & 0xff) < 32)
         return NO_VCPU;
     uint32_t targets = apic_targets(field == 0xff ? APIC_EVERYBODY : field, e->address >> 2 & 1);
     return targets ? (uint32_t)__builtin_ctz(targets) : NO_VCPU;

@@ -69,12 +69,12 @@ guest icr
     jb 1b
     finish
 
-/* Vector 16 to all others, for ever. */
+/* Vector 32 to all others, for ever. */
 guest flood
     msr 0x80f, 0x1ff
     movl $1, DONE
     mov $0x830, %ecx
-    mov $0xc4010, %eax
+    mov $0xc4020, %eax
     xor %edx, %edx
 1:  wrmsr
     pause

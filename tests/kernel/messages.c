@@ -63,7 +63,7 @@ static void irq_arguments(void)
     bad |= wrong("a thread", irq(D_DV, SLOT_ROOT_EC, 0, VECTOR_A), BAD_RIGHT, 1);
     bad |= wrong("index", irq(D_DV, D_VCPU + 1, DV_IRQS, VECTOR_A), BAD_ARG, 2);
     bad |= wrong("index off", irq(D_DV, 0, DV_IRQS, 0), BAD_ARG, 2);
-    bad |= wrong("vector", irq(D_DV, D_VCPU + 1, 0, 15), BAD_ARG, 2) || wrong("vector", irq(D_DV, D_VCPU + 1, 0, 256), BAD_ARG, 2);
+    bad |= wrong("vector", irq(D_DV, D_VCPU + 1, 0, 31), BAD_ARG, 2) || wrong("vector", irq(D_DV, D_VCPU + 1, 0, 256), BAD_ARG, 2);
     kit_check("arguments of CALL_DV_IRQ", !bad);
 }
 

@@ -99,7 +99,7 @@ static bool irq_is_kept(uint64_t index)
     if (!irte[index].vector)
         return true;
     return to && to->pd == &objects[function.head.owner].pd && cores[to->core].owner == to &&
-           cores[to->core].apic_id == irte[index].apic_id && irte[index].vector >= 16 && irte[index].vector < 256;
+           cores[to->core].apic_id == irte[index].apic_id && irte[index].vector >= 32 && irte[index].vector < 256;
 }
 
 static bool dma_is_kept(void) { return !table_now || table_now == objects[function.head.owner].pd.table_pa; }

@@ -40,7 +40,7 @@ void apic_send(uint32_t apic_id, uint32_t what)
 {
     unsigned i = core_of(apic_id), mode = value >> 8 & 7;
     check(is_ours(i));
-    check(mode == 4 ? what == SEND_NMI : mode <= 1 && what >= 16 && what == (value & 0xff));
+    check(mode == 4 ? what == SEND_NMI : mode <= 1 && what >= 32 && what == (value & 0xff));
     sent[i]++;
 }
 
@@ -85,7 +85,7 @@ void filter(void)
     uint64_t mode = value >> 8 & 7;
     bool done = icr_write(&vcpu[self], value);
     check(done != ((mode == 5 || mode == 6) && vcpu[self].own != OWN_LEFT)); /* INIT, SIPI: the VMM's business while there is one */
-    bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 16);
+    bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 32);
     unsigned all = 0, meant = 0;
     for (unsigned i = 0; i < MAX_CORES; i++) {
         bool wanted = valid && is_ours(i) && is_meant(i) && (mode != 4 || vcpu[i].state != STATE_HALTED);

@@ -313,6 +313,7 @@ int rig_end(void **state)
     (void)state;
     machine.flushed = NULL;
     machine.icr = NULL;
+    machine.window = NULL;
     machine.relax = ipis_arrive;
     on_core(0);
     assert_int_equal(end(LAB), OK);

@@ -486,6 +486,68 @@ static void a_core_comes_back_as_it_was(void **state)
     assert_int_equal(((struct ec *)object_at(t))->regs.rax, TIMEOUT);
 }
 
+/* The local APIC has an interrupt ready in each third window only. */
+enum { X_IRR = 0x20 };
+static uint32_t windows;
+static bool stuck;
+static void let_in(void)
+{
+    windows++;
+    assert_true(machine_cpu()->apic[X_SVR] & 1u << 8);
+    for (uint32_t i = 8; !stuck && windows % 3 == 0 && i-- > 0;)
+        if (machine.cpu[THERE].apic[X_IRR + i]) {
+            machine.cpu[THERE].apic[X_IRR + i] &= ~(1ull << (63 - __builtin_clzll(machine.cpu[THERE].apic[X_IRR + i])));
+            return;
+        }
+}
+
+static void leave_waiting(void)
+{
+    static const uint32_t left[8] = {0xffff0000, 0xffffffff, 1, 0, 0x80000000, 0, 0, 0x30000};
+    windows = 0;
+    machine.window = let_in;
+    for (uint32_t i = 0; i < 8; i++)
+        machine.cpu[THERE].apic[X_IRR + i] = left[i];
+}
+
+static uint32_t waiting(void)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < 8; i++)
+        count += (uint32_t)__builtin_popcountll(machine.cpu[THERE].apic[X_IRR + i]);
+    return count;
+}
+
+/* One window is not enough for all that waits: neither for what a guest left, nor for what came for the kernel before. */
+static void all_that_waits_is_let_in(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    on_core(0);
+    leave_waiting();
+    assert_int_equal(end(vcpu_slot), OK);
+    assert_int_equal(waiting(), 0);
+    make_own(0);
+    leave_waiting();
+    assert_int_equal(whole(vcpu_slot, SLOT_ROOT_SYS), OK);
+    on_core(THERE);
+    assert_event(EVENT_START);
+    assert_int_equal(waiting(), 0);
+}
+
+static void an_interrupt_that_never_comes_holds_nobody(void **state)
+{
+    (void)state;
+    start_alone(AFTER_STRICT);
+    on_core(0);
+    leave_waiting();
+    stuck = true;
+    assert_int_equal(end(vcpu_slot), OK);
+    stuck = false;
+    assert_true(windows > 100 && windows < 10000);
+    memset(&machine.cpu[THERE].apic[X_IRR], 0, 8 * sizeof machine.cpu[THERE].apic[0]);
+}
+
 /* Its core is given back only when nobody can be about to send to it any more: every other core was outside the kernel
    since it is marked dead. Here core 0 looks what its sibling's core would find; until the end it is rung by NMI. */
 static struct ec *seen[8];
@@ -630,6 +692,8 @@ int main(void)
         RIG_TEST(nmis_come_one_at_a_time),
         RIG_TEST(an_nmi_does_not_start_what_waits_for_sipi),
         RIG_TEST(a_core_comes_back_as_it_was),
+        RIG_TEST(all_that_waits_is_let_in),
+        RIG_TEST(an_interrupt_that_never_comes_holds_nobody),
         RIG_TEST(a_dead_owner_is_not_found_again),
         RIG_TEST(without_its_core_it_is_dead),
         RIG_TEST(its_vmm_dies_before_it_leaves),

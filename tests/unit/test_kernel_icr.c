@@ -122,7 +122,7 @@ static void the_filter_lets_out_what_it_should(void **state)
         const uint32_t from = machine.core->apic_id;
         bool taken = icr_write(sender, icr);
         assert_int_equal(taken, sender->own == OWN_LEFT || (mode != INIT && mode != STARTUP));
-        bool goes = mode == NMI || (mode <= LOWEST && vector >= 16), one = false;
+        bool goes = mode == NMI || (mode <= LOWEST && vector >= 32), one = false;
         for (uint32_t i = 0; i < MAX_CORES; i++) {
             const struct ec *to = cores[i].owner;
             bool named = goes && to && to == mine[i] && to->own >= OWN_READY && !to->head.dead && reaches(icr, from, cores[i].apic_id);

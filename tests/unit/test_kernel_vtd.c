@@ -133,7 +133,7 @@ static void an_interrupt_goes_to_a_core_of_the_guest(void **state)
     assert_int_equal(set_irq(dv, theirs, 3, 0x40), bad(BAD_ARG, 1));
     assert_int_equal(set_irq(dv, shared, 3, 0x40), bad(BAD_ARG, 1)); /* its core is not its own */
     assert_int_equal(set_irq(dv, vcpu, 16, 0x40), bad(BAD_ARG, 2));
-    assert_int_equal(set_irq(dv, vcpu, 3, 15), bad(BAD_ARG, 2));
+    assert_int_equal(set_irq(dv, vcpu, 3, 31), bad(BAD_ARG, 2));
     assert_int_equal(set_irq(dv, vcpu, 3, 256), bad(BAD_ARG, 2));
     assert_int_equal(set_irq(dv, 0, 16, 0), bad(BAD_ARG, 2));
     for (uint32_t i = 0; i < 256; i++)
@@ -146,7 +146,7 @@ static void an_interrupt_goes_to_a_core_of_the_guest(void **state)
     assert_int_equal(commands_since(0, VTD, 4), 1);
     assert_int_equal(set_irq(dv, 0, 3, 0), OK);
     assert_int_equal(irte(3)[0], 0);
-    assert_int_equal(set_irq(dv, vcpu, 0, 16), OK);
+    assert_int_equal(set_irq(dv, vcpu, 0, 32), OK);
     assert_int_equal(set_irq(dv, vcpu, 15, 255), OK);
     assert_true(dv_forget(object_at(vcpu)) != 0); /* the core goes back */
     assert_int_equal(irte(0)[0] | irte(15)[0], 0);

@@ -363,6 +363,7 @@ static void nonsense_is_masked(void **state)
         {0xfed06000, 0, 0x55, 0},  /* no message */
         {0xfee06000, 1, 0x55, 0},  /* beyond 4 GiB */
         {0xfee06000, 0, 0x0f, 0},  /* no vector */
+        {0xfee06000, 0, 0x1f, 0},  /* an exception's */
         {0xfee06000, 0, 0x455, 0}, /* NMI */
         {0xfee06000, 0, 0x255, 0}, /* SMI */
         {0xfee10004, 0, 0x55, 0},  /* logical, nobody's bit */
