@@ -164,6 +164,8 @@ void vcpu_exit(struct ec *ec)
     struct vmcb *v = ec->vcpu->vmcb;
     if ((uint32_t)v->code != EXIT_INVALID) /* then it may not have been obeyed */
         v->tlb_control = 0;
+    if (v->code == EXIT_EXCEPTION + 18)
+        cpu_wrmsr(MSR_MCG_STATUS, 0); /* seen: with MCIP set the next machine check would reset the machine (APM2 9.3.1) */
     v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */
     if (v->code == EXIT_IRET) { /* of an NMI's handler. A VMM that has another one for it learns that by a recall */
         v->intercept1 &= ~(uint32_t)I1_IRET;

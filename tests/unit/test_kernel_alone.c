@@ -486,6 +486,26 @@ static void a_core_comes_back_as_it_was(void **state)
     assert_int_equal(((struct ec *)object_at(t))->regs.rax, TIMEOUT);
 }
 
+/* With MCIP set the next machine check would be a shutdown. */
+static void a_machine_check_is_seen(void **state)
+{
+    (void)state;
+    start_own(MTD_RIP);
+    answer(0);
+    for (uint32_t i = 0; i < 2; i++) {
+        cpu_wrmsr(MSR_MCG_STATUS, 5);
+        vm_exit(vcpu, EXIT_EXCEPTION + (i ? 18 : 17));
+        assert_int_equal(cpu_rdmsr(MSR_MCG_STATUS), i ? 0 : 5);
+        answer(0);
+    }
+    on_core(0);
+    assert_int_equal(end(guest_pd), OK);
+    start_alone(AFTER_STRICT);
+    cpu_wrmsr(MSR_MCG_STATUS, 5);
+    vm_exit(vcpu, EXIT_EXCEPTION + 18);
+    assert_int_equal(cpu_rdmsr(MSR_MCG_STATUS), 0);
+}
+
 /* The local APIC has an interrupt ready in each third window only. */
 enum { X_IRR = 0x20 };
 static uint32_t windows;
@@ -692,6 +712,7 @@ int main(void)
         RIG_TEST(nmis_come_one_at_a_time),
         RIG_TEST(an_nmi_does_not_start_what_waits_for_sipi),
         RIG_TEST(a_core_comes_back_as_it_was),
+        RIG_TEST(a_machine_check_is_seen),
         RIG_TEST(all_that_waits_is_let_in),
         RIG_TEST(an_interrupt_that_never_comes_holds_nobody),
         RIG_TEST(a_dead_owner_is_not_found_again),
