@@ -10,7 +10,7 @@
 #include <lib/call.h>
 
 #define PACE_STEP 15 /* of a second, 1/2^15: 31 microseconds of work */
-#define PACE_COST 18 /* 1/2^18: 4 microseconds for a sleep and a wake-up, which no thread can see */
+#define PACE_COST 17 /* 1/2^17: 8 microseconds for a sleep and a wake-up, more than both take and the kernel charges */
 
 struct pace {
     uint64_t tsc_hz, budget, period; /* ticks */
