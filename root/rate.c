@@ -11,6 +11,8 @@ struct sample {
     uint64_t tsc;
 };
 
+static uint64_t since(const struct rate_source *source, uint64_t before) { return source->tsc() - before; }
+
 /* The timer between two readings of the TSC: of many the one where least came between. */
 static struct sample take(const struct rate_source *source)
 {
@@ -19,10 +21,10 @@ static struct sample take(const struct rate_source *source)
     for (uint32_t i = 0; i < BRACKETS; i++) {
         uint64_t before = source->tsc();
         uint32_t timer = source->timer();
-        uint64_t after = source->tsc();
-        if (after - before >= width)
+        uint64_t between = since(source, before);
+        if (between >= width)
             continue;
-        width = after - before;
+        width = between;
         best = (struct sample){timer, before + width / 2};
     }
     return best;
@@ -34,7 +36,7 @@ static uint32_t passed(const struct sample *from, uint32_t timer) { return (time
 static uint64_t interval(const struct rate_source *source, struct sample *from)
 {
     while (passed(from, source->timer()) < INTERVAL)
-        if (source->tsc() - from->tsc > DEAD)
+        if (since(source, from->tsc) > DEAD)
             return 0;
     struct sample to = take(source);
     uint64_t rate = (to.tsc - from->tsc) * PM_TIMER_HZ / passed(from, to.timer);
