@@ -89,7 +89,7 @@ void apic(void)
     apic_of(MAP_ALONE, at);
 }
 
-/* What the kernel keeps in every VMCB; of a vCPU with a core of its own, too. */
+/* What the kernel keeps in every VMCB; of a vCPU with a core of its own, too. IRET is intercepted while an NMI is handled. */
 static bool is_fenced(const struct vmcb *v, uint64_t nested_cr3, bool own)
 {
     static struct vmcb fresh;
@@ -98,7 +98,7 @@ static bool is_fenced(const struct vmcb *v, uint64_t nested_cr3, bool own)
     init_vmcb(&fresh, nested_cr3);
     if (own)
         vcpu_own(&fresh_ec);
-    return v->intercept1 == fresh.intercept1 && v->intercept2 == fresh.intercept2 && v->iopm_pa == fresh.iopm_pa &&
+    return (v->intercept1 | I1_IRET) == (fresh.intercept1 | I1_IRET) && v->intercept2 == fresh.intercept2 && v->iopm_pa == fresh.iopm_pa &&
            v->intercept_exception == fresh.intercept_exception && v->msrpm_pa == fresh.msrpm_pa && v->asid == 1 && v->nested == 1 &&
            v->nested_cr3 == nested_cr3 && v->efer & EFER_SVME && (v->vintr & VINTR_MASKING) == (fresh.vintr & VINTR_MASKING) &&
            !(v->intercept_cr & ~(uint32_t)CR8_WRITE);
