@@ -6,8 +6,9 @@
 #include <stdint.h>
 #include <config.h>
 
-enum msr { MSR_VM_HSAVE = 0xc0010117, MSR_X2APIC = 0x800, MSR_X2APIC_ICR = 0x830 };
-enum { EFER_SVME = 0x1000 };
+enum msr { MSR_VM_HSAVE = 0xc0010117, MSR_X2APIC = 0x800, MSR_X2APIC_ICR = 0x830, MSR_EFER = 0xc0000080, MSR_MCG_STATUS = 0x17a };
+#define PAT_RESET 0x0007040600070406ull
+enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum { CR0_TS = 1 << 3, CR4_OSXSAVE = 1 << 18 };
 enum { RFLAGS_FIXED = 2, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_IOPL = 3 << 12, RFLAGS_NT = 1 << 14 };
 

@@ -110,8 +110,14 @@ void apic_write_for_guest(uint64_t reg, uint64_t value) { (void)reg, (void)value
 void fence(void)
 {
     static struct ec ec;
+    static struct pd pd;
+    static struct vcpu_stat counters;
     uint64_t nested_cr3 = any();
     ec.own = any() & 1;
+    ec.pd = &pd;
+    pd.sealed = any() & 1;
+    ec.event = any() % EVENT_COUNT;
+    machine.stat = &counters;
     __CPROVER_havoc_object(&block);
     __CPROVER_havoc_object(&message);
     assume(is_fenced(&block, nested_cr3, ec.own));

@@ -80,7 +80,8 @@ def test_keyboard_goes_to_the_prompt(live):
     run.expect(r"^loaded 42")
     run.type("ls /dev/hvc0 && echo heard $((6 * 7))\n")
     run.expect(r"^heard 42")
-    run.type("exec </dev/hvc0 >/dev/hvc0 2>&1\n")
+    run.type("exec </dev/hvc0 >/dev/hvc0 2>&1; echo moved $((6 * 7))\n")
+    run.expect(r"^moved 42")
     run.type("echo there $((6 * 7))\n")
     run.expect(r"^there 42")
     assert run.quit() == 0
@@ -95,7 +96,8 @@ def test_a_disk_that_is_found_again(live):
     run.expect(r"^pc\| HAIRLINE-CHECKS: ok")
     run.expect(r"^pc\| A shell on pc")
     run.key("1")
-    run.type("exec </dev/ttyS0 >/dev/ttyS0 2>&1\n")
+    run.type("exec </dev/ttyS0 >/dev/ttyS0 2>&1; echo moved $((6 * 7))\n")
+    run.expect(r"^moved 42")
     for remove in ("echo 1 >/sys/bus/pci/devices/0000:00:03.0/remove; echo 1 >/sys/bus/pci/rescan; ", ALL_AGAIN):
         run.type(f"cat /dev/vda | md5sum; {remove} cat /dev/vda | md5sum\n")
         before, after = (run.expect(r"^(\w{32})  -").group(1) for _ in range(2))
