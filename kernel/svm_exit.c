@@ -164,6 +164,8 @@ void vcpu_exit(struct ec *ec)
     struct vmcb *v = ec->vcpu->vmcb;
     if ((uint32_t)v->code != EXIT_INVALID) /* then it may not have been obeyed */
         v->tlb_control = 0;
+    else if (!ec->own) /* an emulator may have cleared it: then a guest with RFLAGS.IF clear keeps the core for good */
+        v->vintr |= VINTR_MASKING;
     if (v->code == EXIT_EXCEPTION + 18)
         cpu_wrmsr(MSR_MCG_STATUS, 0); /* seen: with MCIP set the next machine check would reset the machine (APM2 9.3.1) */
     v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */

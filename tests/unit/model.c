@@ -370,6 +370,8 @@ void model_vmrun(const struct vmcb *v)
         refuse("VMRUN", cpu_pa(v), "VM_HSAVE_PA is not set (APM2 15.30.4)");
     if (!(v->intercept2 & 1) || !v->asid || !(v->efer & EFER_SVME))
         refuse("VMRUN", cpu_pa(v), "VMRUN is not intercepted, the ASID is 0, or EFER.SVME is off (APM2 15.5.1)");
+    if (v->intercept1 & I1_INTR && !(v->vintr & VINTR_MASKING))
+        refuse("VMRUN", cpu_pa(v), "without V_INTR_MASKING the guest's IF holds the host's interrupts (APM2 15.21.1)");
     if ((v->iopm_pa | v->msrpm_pa | v->nested_cr3) & ~PHYSICAL)
         refuse("VMRUN", cpu_pa(v), "a table is no page");
     if (v->inject & INJECT_VALID && (v->inject >> 8 & 7) == 3 && ((v->inject & 0xff) == 2 || (v->inject & 0xff) > 31))
