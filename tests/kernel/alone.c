@@ -61,7 +61,7 @@ GUEST_CODE(stubs_end)
 
 static volatile uint64_t last_event, msr_events, pongs;
 static uint64_t stat_index[GUESTS * VCPUS];
-static bool spin_in_vmm;
+static bool spin_in_vmm, impossible_first;
 
 /* Sleep: a deadline is also the end of the emulator's turn for a guest that never stops. */
 static void rest(uint64_t ticks) { sm_down(KIT_SCRATCH, tsc() + ticks); }
@@ -102,6 +102,11 @@ static void on_event(uint64_t id, struct utcb *u)
     last_event = event;
     if (event == EVENT_START) {
         set_start(&u->exit, id >> 8);
+        u->exit.cr4 = impossible_first ? 1u << 31 : 0;
+        u->mtd = MTD_ALL;
+    } else if (event == EVENT_INVALID && impossible_first) {
+        set_start(&u->exit, id >> 8);
+        u->exit.cr4 = 0;
         u->mtd = MTD_ALL;
     } else if (event == EVENT_MSR) {
         msr_events++;
@@ -392,6 +397,16 @@ static void kill_in_vmm(void)
     kit_check("a VMM that loops, a guest that never began", ok && is_ordinary(1));
 }
 
+/* A guest of a shared core begins with a state that the processor refuses, then with interrupts off: the core is still the kernel's. */
+static void refused_state(void)
+{
+    impossible_first = true;
+    bool ok = make_guest(0, guest_spin, SLOT_ROOT_PD, 1) && sc_create(A_SC, SLOT_ROOT_SYS, A_VCPU, 5, 100000, 0) == OK;
+    ok = ok && wait_done(0, 1) && is("refused", stat_of(0)->exits[EVENT_INVALID], 1) && is_ordinary(1);
+    impossible_first = false;
+    kit_check("a refused state leaves the core its interrupts", end_guest(0) && ok);
+}
+
 static const struct forbidden {
     const char *name;
     const uint8_t *code;
@@ -583,7 +598,6 @@ void kit_main(void)
     struct kit_count before = kit_count();
     arguments();
     own_interrupts();
-    icr();
     siblings();
     kill();
     kill_waiting();
@@ -595,6 +609,8 @@ void kit_main(void)
     nmis();
     restarts();
     sealed();
+    icr();           /* on Bochs the spurious vector stays in service, and its core hears nothing afterwards */
+    refused_state(); /* there a guest with interrupts off is not thrown out for the host's */
     struct kit_count now = kit_count();
     kit_check("all is given back", is("frames", now.frames, before.frames) && is("objects", now.objects, before.objects));
 }

@@ -148,6 +148,29 @@ static void cores(void)
     kit_check("and its end", destroy(T_PING) == OK && destroy(T_PONG) == OK);
 }
 
+static void nap(void)
+{
+    status = sm_down(T_SM, tsc() + 2 * MS);
+    sm_up(T_DONE);
+    kit_park();
+}
+
+/* Each core's own timer ends a wait there. What waits for it is bounded by that of core 0. */
+static void timers(void)
+{
+    bool ok = sm_create(T_SM, SLOT_ROOT_PD, 0) == OK && sm_create(T_DONE, SLOT_ROOT_PD, 0) == OK;
+    for (uint32_t core = 0; core < MAX_CORES && kit_stat->core[core].online; core++) {
+        status = OK;
+        bool woke = kit_thread(OTHER, SLOT_ROOT_PD, core, nap, KIT_EMPTY, 5) && sm_down(T_DONE, tsc() + 200 * MS) == OK;
+        kit_end(OTHER);
+        if (!woke || status != TIMEOUT)
+            kit_print("     core %u: %s\n", core, woke ? "woken by something else" : "it sleeps for ever");
+        ok = ok && woke && status == TIMEOUT;
+    }
+    ok &= destroy(T_SM) == OK;
+    kit_check("a timer on every core", destroy(T_DONE) == OK && ok);
+}
+
 /* A portal serves its own core only. */
 static void wrong_core(void)
 {
@@ -197,6 +220,7 @@ void time_test(void)
     if (!kit_stat->core[1].online)
         return;
     cores();
+    timers();
     wrong_core();
     race();
 }

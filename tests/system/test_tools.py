@@ -24,7 +24,7 @@ def test_unknown_words(words, tmp_path):
 def test_help_names_every_stage():
     done = call("tests/run", "--help")
     assert done.returncode == 0
-    for stage in ("lint", "unit", "fuzz", "proof", "kernel", "system"):
+    for stage in ("lint", "unit", "fuzz", "proof", "kernel", "bochs", "system"):
         assert f"\n  {stage} " in done.stdout
         assert call("tests/run", "--look", stage).returncode == 0
 
