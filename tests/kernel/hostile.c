@@ -17,12 +17,13 @@
 
 extern const uint8_t guest_count[], guest_sleep[];
 
-#define MS       1000000ull /* TSC ticks, which are instructions of all cores */
-#define LOSS     5u         /* percent */
-#define CORES    3u
-#define PERIOD   (10 * MS)
-#define PRIORITY 5u /* of guests; their workers have one more */
-#define ROUND    2u /* instructions of a victim's round */
+#define MS         1000000ull /* TSC ticks, which are instructions of all cores */
+#define LOSS       5u         /* percent */
+#define CORES      3u
+#define OTHER_CORE 2u /* where nobody else is */
+#define PERIOD     (10 * MS)
+#define PRIORITY   5u /* of guests; their workers have one more */
+#define ROUND      2u /* instructions of a victim's round */
 
 enum { VICTIM, OWN }; /* guests: the victim, and the attacker's own */
 /* The attacker's table, filled as root fills a VMM's. */
@@ -191,16 +192,18 @@ static bool helper(enum thread i, uint32_t core, void (*entry)(void), uint64_t b
     return ok && sc_create(KIT_TIME + i, SLOT_ROOT_SYS, KIT_THREAD + i, PRIORITY + 1, budget, period) == OK;
 }
 
-/* Its VM's vCPU is on `vcpu_core`; its handlers and portals are there and on core 2. */
+/* A VMM with a worker on `core` and a vCPU on `vcpu_core`; its domain may use OTHER_CORE besides. */
 static bool make_attacker(uint32_t core, uint32_t vcpu_core)
 {
     once = 0;
-    bool ok = kit_domain(H_PD, 64, 48) && sm_create(H_BELL, SLOT_ROOT_PD, 0) == OK && sm_create(H_GO, SLOT_ROOT_PD, 0) == OK &&
+    bool ok = kit_domain_with(H_PD, PD_CORES(1u << core | 1u << vcpu_core | 1u << OTHER_CORE), 64, 48) &&
+              sm_create(H_BELL, SLOT_ROOT_PD, 0) == OK && sm_create(H_GO, SLOT_ROOT_PD, 0) == OK &&
               sm_create(H_ROOT, SLOT_ROOT_PD, 0) == OK;
     ok = ok && guest_make(OWN, guest_sleep, H_PD, vcpu_core, guest_plain_vmm, 0);
     ok = ok && give(H_PD, E_PD, PD_CREATE | PD_TAKE) && give(G_GUEST + OWN, E_GUEST, PD_GRANT) && give(H_BELL, E_BELL, SM_UP | SM_DOWN);
     ok = ok && give(H_ROOT, E_ROOT_BELL, SM_UP) && give(H_GO, E_GO, SM_DOWN) && give(KIT_THREAD + OWN, E_HANDLER, EC_BIND);
     ok = ok && give(G_VCPU + OWN, E_VCPU, EC_RECALL | EC_SETUP);
+    ok = ok && (!kit_stat->core[OTHER_CORE].online || give_portal(E_FAR, FAR, OTHER_CORE, serve));
     return ok && give_portal(E_CALL, SERVER, core, serve) && give_portal(E_NAP, NAPPER, core, serve_late);
 }
 
@@ -274,9 +277,11 @@ static void short_turns(void)
     port_out8(PIT, 0);
 }
 
-/* Instructions of the victim's core, of those that all have executed. */
+/* Instructions of the victim's core, of those that all have executed. Without an exit they are its own. */
 static uint64_t of_victims_core(const struct attack *a, const struct seen *s)
 {
+    if (s->exits == 0)
+        return s->rounds * ROUND;
     uint64_t others = s->attacks * cost[a - attacks];
     return s->ticks > others ? s->ticks - others : 0;
 }
@@ -333,7 +338,11 @@ static void one_apart(const struct attack *a)
     keeps("worker on another core", a, &s, of_victims_core(a, &s), 100);
 }
 
-static bool begin_far_wake(void) { return begin_apart() && helper(WAKER, 1, woken, 5 * MS, PERIOD); }
+static bool begin_far_wake(void)
+{
+    bool ok = make_victim(MS) && make_attacker(0, 1) && helper(WORKER, 0, attacker, PERIOD, 0);
+    return ok && helper(WAKER, 1, woken, 5 * MS, PERIOD);
+}
 
 static void one_far_wake(const struct attack *a)
 {

@@ -70,10 +70,12 @@ static uint64_t image_region(uint64_t *frame)
     return SLOT_ROOT_MR + i;
 }
 
-bool kit_domain(uint64_t slot, uint32_t frames, uint32_t objects)
+bool kit_domain(uint64_t slot, uint32_t frames, uint32_t objects) { return kit_domain_with(slot, 0, frames, objects); }
+
+bool kit_domain_with(uint64_t slot, uint64_t flags, uint32_t frames, uint32_t objects)
 {
     uint64_t frame, mr = image_region(&frame), va = IMAGE_BASE;
-    uint64_t s = pd_create(slot, SLOT_ROOT_PD, 0, PD_HOST, 0, frames, objects);
+    uint64_t s = pd_create(slot, SLOT_ROOT_PD, 0, PD_HOST, flags, frames, objects);
     const struct {
         uint32_t pages, perm;
     } parts[] = {{boot->root_text, MR_READ | MR_EXEC}, {boot->root_rodata, MR_READ}, {boot->root_data, MR_READ | MR_WRITE}};

@@ -12,6 +12,9 @@
 #include <lib/call.h>
 
 #define KIT_THREADS 12u
+#ifndef PD_CORES
+#define PD_CORES(mask) ((void)(mask), 0ull)
+#endif
 
 /* Slots of the root table that the kit itself uses; tests use those from KIT_FREE to KIT_EMPTY - 1. */
 enum kit_slot {
@@ -40,8 +43,9 @@ bool kit_same(struct kit_count a, struct kit_count b);
 uint64_t kit_region(uint64_t slot);
 /* Start all cores of the machine that root would: APIC IDs 1, 2, ... until one does not come; returns the number online. */
 uint32_t kit_cores(void);
-/* A host domain in `slot`, with this image mapped (data shared); false: the kernel refused. */
+/* A host domain in `slot`, with this image mapped (data shared); false: the kernel refused. `flags`: as of CALL_PD_CREATE. */
 bool kit_domain(uint64_t slot, uint32_t frames, uint32_t objects);
+bool kit_domain_with(uint64_t slot, uint64_t flags, uint32_t frames, uint32_t objects);
 /* Handler `i` (0..KIT_THREADS - 1) of domain `pd` in slot KIT_THREAD + i, entered at portals' entries. */
 bool kit_handler(uint32_t i, uint64_t pd, uint32_t core);
 /* The same as a thread that starts at `entry` with fault portal `events`, priority 0..31. */
