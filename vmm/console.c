@@ -3,7 +3,8 @@
 #include <lib/ring.h>
 
 static struct lock lock;
-static bool claimed;
+static enum console_device owner = CONSOLE_NOBODY;
+static bool prompt[2];
 
 uint32_t console_write(const char *data, uint32_t size)
 {
@@ -39,10 +40,15 @@ bool console_ready(void)
     return used && used <= CONSOLE_IN;
 }
 
-void console_claim(bool uart)
+/* Who wrote last has the input, unless it ended a line while the other is at a prompt: that was a message. */
+void console_wrote(enum console_device device, char last)
 {
-    if (__atomic_exchange_n(&claimed, uart, __ATOMIC_SEQ_CST) && !uart)
-        sm_up(VMM_SM_WORK); /* the other device may have it now */
+    enum console_device other = device == CONSOLE_UART ? CONSOLE_VIRTIO : CONSOLE_UART;
+    enum console_device before = owner;
+    prompt[device] = last != '\n';
+    owner = prompt[device] || !prompt[other] ? device : other;
+    if (owner == CONSOLE_VIRTIO && before == CONSOLE_UART && console_ready())
+        sm_up(VMM_SM_WORK); /* it takes what the other did not read */
 }
 
-bool console_claimed(void) { return __atomic_load_n(&claimed, __ATOMIC_RELAXED); }
+bool console_hears(enum console_device device) { return owner == device || owner == CONSOLE_NOBODY; }

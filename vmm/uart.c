@@ -2,17 +2,14 @@
  * A 16550 at 3F8h without an interrupt line, for early output: the guest polls.
  * "Transmitter empty" follows the space in the console ring.
  *
- * Two devices share what is typed. A driver enables the receive interrupt when a
- * program opens the port. It disables it for good when the last one closes it,
- * and clears the FIFO then; while the kernel prints, it disables it for a
- * moment only.
+ * A driver has the receive interrupt enabled while programs write; the kernel
+ * disables it while it prints its messages, to which nobody answers.
  */
 #include <vmm/devices.h>
 
 enum uart_reg { UART_DATA, UART_IER, UART_IIR, UART_LCR, UART_MCR, UART_LSR, UART_MSR, UART_SCRATCH };
 
 #define IER_RX    0x1u
-#define FCR_CLEAR 0x2u /* the receiver's FIFO */
 #define IER_TX    0x2u
 #define IIR_NONE  0x1u
 #define IIR_TX    0x2u
@@ -29,12 +26,13 @@ static const uint8_t kept[8] = {[UART_IER] = 0x0f, [UART_IIR] = 0xff, [UART_LCR]
 static uint8_t regs[8];
 static uint8_t divisor[2] = {1, 0};
 
-static uint32_t line_status(void) { return (console_space() ? LSR_EMPTY : 0) | (console_ready() ? LSR_READY : 0); }
+static bool has_input(void) { return console_hears(CONSOLE_UART) && console_ready(); }
+static uint32_t line_status(void) { return (console_space() ? LSR_EMPTY : 0) | (has_input() ? LSR_READY : 0); }
 
 static uint32_t interrupt_id(void)
 {
     uint32_t fifo = regs[UART_IIR] & 1 ? IIR_FIFO : 0;
-    if (regs[UART_IER] & IER_RX && console_ready())
+    if (regs[UART_IER] & IER_RX && has_input())
         return fifo | IIR_RX;
     if (regs[UART_IER] & IER_TX && console_space())
         return fifo | IIR_TX;
@@ -53,17 +51,16 @@ static uint32_t modem_status(void)
 static uint32_t receive(void)
 {
     char c = 0;
-    console_read(&c, 1);
+    if (console_hears(CONSOLE_UART))
+        console_read(&c, 1);
     return (uint8_t)c;
 }
 
-/* After a write to register `reg`. */
-static void claim_input(uint32_t reg)
+static void transmit(char c)
 {
+    console_write(&c, 1);
     if (regs[UART_IER] & IER_RX)
-        console_claim(true);
-    else if (reg == UART_IIR && regs[UART_IIR] & FCR_CLEAR)
-        console_claim(false);
+        console_wrote(CONSOLE_UART, c);
 }
 
 uint32_t uart_in(uint32_t port, uint32_t size)
@@ -93,6 +90,5 @@ void uart_out(uint32_t port, uint32_t size, uint32_t value)
     else if (reg != UART_DATA)
         regs[reg] = byte & kept[reg];
     else if (!(regs[UART_MCR] & MCR_LOOP))
-        console_write((const char *)&byte, 1);
-    claim_input(reg);
+        transmit((char)byte);
 }

@@ -13,6 +13,8 @@ static enum vq_result console_transmit(struct virtio_device *d, const struct cha
     while ((size = (uint32_t)chain_read(c, d->progress, text, sizeof text)) > 0) {
         uint32_t sent = console_write(text, size);
         d->progress += sent;
+        if (sent)
+            console_wrote(CONSOLE_VIRTIO, text[sent - 1]);
         if (sent < size)
             return VQ_WAIT;
     }
@@ -20,12 +22,12 @@ static enum vq_result console_transmit(struct virtio_device *d, const struct cha
     return VQ_OK;
 }
 
-/* A driver gives its buffers whether anybody reads or not: who has the UART open comes first. */
+/* A driver gives its buffers whether anybody reads or not. */
 static enum vq_result console_receive(const struct chain *c, uint32_t *written)
 {
     char text[CONSOLE_CHUNK];
     uint32_t room = c->write_size < sizeof text ? (uint32_t)c->write_size : (uint32_t)sizeof text;
-    *written = console_claimed() ? 0 : console_read(text, room);
+    *written = console_hears(CONSOLE_VIRTIO) ? console_read(text, room) : 0;
     chain_write(c, 0, text, *written);
     return *written ? VQ_OK : VQ_WAIT;
 }

@@ -82,8 +82,10 @@ uint32_t console_write(const char *data, uint32_t size);
 uint32_t console_space(void);                     /* bytes that console_write would take */
 uint32_t console_read(char *data, uint32_t size); /* returns bytes read, 0..size */
 bool console_ready(void);                         /* input is waiting */
-/* A program has the UART open: what is typed is for it, and other devices leave it alone. */
-void console_claim(bool uart);
-bool console_claimed(void);
+/* Two devices show what the guest writes, and what is typed is for one of them: that at whose prompt the user sits. */
+enum console_device { CONSOLE_UART, CONSOLE_VIRTIO, CONSOLE_NOBODY };
+/* A program wrote, and `last` was the last byte: one that ends no line is a prompt. */
+void console_wrote(enum console_device device, char last);
+bool console_hears(enum console_device device);
 
 #endif

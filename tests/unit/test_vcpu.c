@@ -356,29 +356,41 @@ static void the_uart_keeps_its_registers(void **state)
     assert_int_equal(uart_in(0x3f8, 4), 0xffffffff);
 }
 
-/* The registers as Linux writes them: a program opens the port, the kernel prints, the program closes it. */
-static void who_has_the_uart_open_has_the_input(void **state)
+static void say(const char *text)
+{
+    for (; *text; text++)
+        uart_out(0x3f8, 1, (uint8_t)*text);
+}
+
+/* What is typed goes to the device with the prompt; else to that which a program wrote to last. */
+static void input_goes_to_the_prompt(void **state)
 {
     (void)state;
-    console_claim(false);
-    uart_out(0x3fa, 1, 7); /* FIFOs on, and cleared */
+    uart_out(0x3fc, 1, 3);
     uart_out(0x3f9, 1, 0);
-    assert_false(console_claimed());
+    console_wrote(CONSOLE_VIRTIO, '\n');
+    assert_true(console_hears(CONSOLE_VIRTIO));
     uart_out(0x3f9, 1, 5);
-    assert_true(console_claimed());
-    uart_out(0x3f9, 1, 0);
-    uart_out(0x3f8, 1, 'x');
-    assert_true(console_claimed());
-    uart_out(0x3f9, 1, 5);
-    uart_out(0x3fa, 1, 7);
-    assert_true(console_claimed());
+    say("login: ");
+    assert_true(console_hears(CONSOLE_UART) && !console_hears(CONSOLE_VIRTIO));
+    console_wrote(CONSOLE_VIRTIO, 'a'); /* a message, in two parts */
+    console_wrote(CONSOLE_VIRTIO, '\n');
+    assert_true(console_hears(CONSOLE_UART));
+    fake.control->in_head = 3;
+    assert_int_equal(uart_in(0x3fd, 1) & 1, 1);
+    say("root\nok\n");
     uint32_t before = fake.bells[VMM_SM_WORK];
+    console_wrote(CONSOLE_VIRTIO, '#');
+    assert_true(console_hears(CONSOLE_VIRTIO));
+    assert_int_equal(fake.bells[VMM_SM_WORK], before + 1);
+    assert_int_equal(uart_in(0x3fd, 1) & 1, 0);
     uart_out(0x3f9, 1, 0);
-    uart_out(0x3fa, 1, 7);
-    assert_false(console_claimed());
-    assert_int_equal(fake.bells[VMM_SM_WORK], before + 1);
-    uart_out(0x3fa, 1, 0);
-    assert_int_equal(fake.bells[VMM_SM_WORK], before + 1);
+    say("a message of the kernel's");
+    assert_true(console_hears(CONSOLE_VIRTIO));
+    uart_out(0x3f9, 1, 5);
+    console_wrote(CONSOLE_VIRTIO, '\n');
+    say("done\n");
+    assert_true(console_hears(CONSOLE_UART));
 }
 
 /* ---- a dedicated VM: its cores have the APIC IDs 5, 2, 33 and 7 -------------------------------------- */
@@ -550,7 +562,7 @@ int main(void)
         TEST(a_halted_processor_wakes_for_what_it_can_hear),
         TEST(root_is_rung_when_it_had_nothing_to_do),
         TEST(the_uart_keeps_its_registers),
-        TEST(who_has_the_uart_open_has_the_input),
+        TEST(input_goes_to_the_prompt),
         TEST_DEDICATED(processors_start_by_their_real_ids),
         TEST_DEDICATED(a_dedicated_processor_waits_for_sipi),
         TEST_DEDICATED(local_vectors_are_the_kernels),
