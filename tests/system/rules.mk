@@ -6,5 +6,11 @@ $(O)/tests/toucher.elf: $(BARE)/virtio.c.o $(BARE)/pci.c.o
 $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf: $(O)/tests/%.elf: $(BARE_COMMON) $(O)/tests/system/%.c.o guest/bare/link.ld
 	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $@ $(filter %.o,$^)
 
-system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf
+# 32-bit code in a file of its own.
+$(O)/tests/lme.elf: tests/system/lme.S
+	@mkdir -p $(O)/tests/system
+	$(CC) -m32 -c $< -o $(O)/tests/system/lme.o
+	ld -m elf_i386 -nostdlib --build-id=none -z noexecstack -Ttext 0x100000 -o $@ $(O)/tests/system/lme.o
+
+system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img
 .PHONY: system-guests
