@@ -12,9 +12,6 @@
 #include <lib/call.h>
 
 #define KIT_THREADS 12u
-#ifndef PD_CORES
-#define PD_CORES(mask) ((void)(mask), 0ull)
-#endif
 
 /* Slots of the root table that the kit itself uses; tests use those from KIT_FREE to KIT_EMPTY - 1. */
 enum kit_slot {

@@ -12,5 +12,12 @@ $(O)/tests/lme.elf: tests/system/lme.S
 	$(CC) -m32 -c $< -o $(O)/tests/system/lme.o
 	ld -m elf_i386 -nostdlib --build-id=none -z noexecstack -Ttext 0x100000 -o $@ $(O)/tests/system/lme.o
 
-system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img
+# The same VMM, with a worker that misbehaves.
+$(O)/tests/system/hostile_vmm.c.o: FLAGS = $(USER_FLAGS)
+$(O)/tests/hostile_vmm.elf: $(filter-out %/main.c.o,$(call objs,vmm)) $(O)/tests/system/hostile_vmm.c.o $(LIB) lib/user.ld
+	ld $(LDFLAGS_T) -T lib/user.ld -o $@ $(filter %.o,$^)
+$(O)/tests/hostile_vmm.img: $(O)/tests/hostile_vmm.elf
+	objcopy -O binary $< $@
+
+system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img
 .PHONY: system-guests
