@@ -12,9 +12,11 @@
 #define MS       1000000ull /* TSC ticks */
 #define ALL                                                                                                                                \
     (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_QUAL | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
-#define WORDS    64u /* of struct exit_state that the kernel fills in */
-#define W(field) (1ull << (__builtin_offsetof(struct exit_state, field) / 8))
-#define REGS     8u
+#define WORDS           64u /* of struct exit_state that the kernel fills in */
+#define W(field)        (1ull << (__builtin_offsetof(struct exit_state, field) / 8))
+#define REGS            8u
+#define GP              (INJECT_EXCEPTION | INJECT_ERROR | 13)
+#define INJECT_SOFTWARE (4u << 8) /* APM2 15.20 */
 
 #define GUEST_CODE_OF(name) extern const uint8_t guest_##name[]
 GUEST_CODE_OF(in8);
@@ -29,20 +31,20 @@ GUEST_CODE_OF(gadgets_end);
 
 enum slot { S_OTHER = G_FREE };
 
-/* The words of struct exit_state that a VMM may see, must see, and may set at an event. */
+/* The words of struct exit_state that a VMM may see, must see, and may set at an event; the one exception it may raise. */
 static const struct row {
     const char *name;
     const uint8_t *code;
     uint32_t event;
-    uint64_t sees, needs, sets;
+    uint64_t sees, needs, sets, raises;
 } rows[] = {
-    {"IN", guest_in8, EVENT_PORT, W(code) | W(info1), W(info1), W(rax)},
-    {"OUT", guest_out32, EVENT_PORT, W(rax) | W(code) | W(info1), W(rax) | W(info1), 0},
-    {"RDMSR", guest_rdmsr, EVENT_MSR, W(rcx) | W(code), W(rcx), W(rax) | W(rdx)},
-    {"WRMSR", guest_wrmsr, EVENT_MSR, W(rax) | W(rcx) | W(rdx) | W(code) | W(info1), W(rax) | W(rcx) | W(rdx) | W(info1), 0},
-    {"VMCALL", guest_vmcall, EVENT_VMCALL, W(code) | W(info1), 0, W(rax)},
-    {"HLT", guest_hlt, EVENT_HLT, W(code) | W(info1), 0, 0},
-    {"recall", guest_recall, EVENT_RECALL, 0, 0, 0},
+    {"IN", guest_in8, EVENT_PORT, W(code) | W(info1), W(info1), W(rax), GP},
+    {"OUT", guest_out32, EVENT_PORT, W(rax) | W(code) | W(info1), W(rax) | W(info1), 0, GP},
+    {"RDMSR", guest_rdmsr, EVENT_MSR, W(rcx) | W(code), W(rcx), W(rax) | W(rdx), GP},
+    {"WRMSR", guest_wrmsr, EVENT_MSR, W(rax) | W(rcx) | W(rdx) | W(code) | W(info1), W(rax) | W(rcx) | W(rdx) | W(info1), 0, GP},
+    {"VMCALL", guest_vmcall, EVENT_VMCALL, W(code) | W(info1), 0, W(rax), 0},
+    {"HLT", guest_hlt, EVENT_HLT, W(code) | W(info1), 0, 0, 0},
+    {"recall", guest_recall, EVENT_RECALL, 0, 0, 0, 0},
 };
 
 /* In the order of the guest's record. */
@@ -52,6 +54,19 @@ static const struct {
 } regs[REGS] = {{"rax", W(rax)}, {"rcx", W(rcx)}, {"rdx", W(rdx)}, {"rbx", W(rbx)},
                 {"rsp", W(rsp)}, {"rbp", W(rbp)}, {"rsi", W(rsi)}, {"rdi", W(rdi)}};
 
+/* What it tries to inject: NMI, exceptions, software and external interrupts. The guest has no handler: one that it gets
+   is its end. */
+static const uint64_t injections[] = {INJECT_NMI | 2,
+                                      INJECT_EXCEPTION | 1,
+                                      INJECT_EXCEPTION | 6,
+                                      INJECT_EXCEPTION | INJECT_ERROR | 8,
+                                      GP,
+                                      INJECT_EXCEPTION | 18,
+                                      INJECT_SOFTWARE | 128,
+                                      64,
+                                      13};
+
+static volatile uint64_t inject;
 static const struct row *volatile now;
 static volatile uint64_t seen[WORDS], times, odd;
 
@@ -61,7 +76,8 @@ static void mark_all(struct exit_state *x)
     for (uint32_t i = 0; i < WORDS; i++)
         word[i] = MARK + i;
     x->rip = SEALED; /* a gadget; it goes on behind the instruction */
-    x->inject = x->intr = 0;
+    x->inject = inject ? INJECT_VALID | inject : 0;
+    x->intr = INTR_PENDING | 64;
 }
 
 /* All groups in, all groups out. */
@@ -140,20 +156,42 @@ static bool sets_no_more(const struct row *r)
     return ok;
 }
 
-static void one(const struct row *r)
+/* A guest's life until its VMM has answered the event. */
+static bool live(const struct row *r, uint64_t injected)
 {
     now = r;
+    inject = injected;
     times = odd = 0;
     bool ok = make(r->code, on_event);
     if (r->event == EVENT_RECALL) {
         ok = ok && wait_done(0, 2) && ec_recall(G_VCPU) == OK && becomes_set(&times);
         guest_shared(0)->arg = 1;
     }
+    return ok;
+}
+
+static bool injects_no_more(const struct row *r)
+{
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < sizeof(injections) / sizeof(injections[0]); i++) {
+        bool may = injections[i] == r->raises;
+        ok = live(r, injections[i]) && is("injected", may ? becomes_set(&odd) : wait_done(0, 1), true);
+        ok = is("its end", odd, may ? 1 + EVENT_SHUTDOWN : 0) && ok;
+        if (!ok)
+            kit_print("     %s: injection %lx\n", r->name, injections[i]);
+        ok = end() && ok;
+    }
+    return ok;
+}
+
+static void one(const struct row *r)
+{
+    bool ok = live(r, 0);
     ok = ok && is("it went on", wait_done(0, 1), true) && is("events", times, 1);
     if (odd)
         kit_print("     %s: then came event %lu\n", r->name, odd - 1);
     ok = sees_no_more(r) && sets_no_more(r) && ok;
-    ok = end() && ok;
+    ok = end() && ok && injects_no_more(r);
     kit_check(r->name, ok);
 }
 
