@@ -8,17 +8,18 @@
 
 #include <stdint.h>
 
-#define PLAN_MAGIC   0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION 3
-#define PLAN_VMS     16
-#define PLAN_DISKS   4
-#define PLAN_VCPUS   8
-#define PLAN_LANS    4
-#define PLAN_MTU     1500 /* of a LAN, bytes: the usual, */
-#define PLAN_MTU_MAX 9000 /* and the largest */
-#define PLAN_DEVICES 4
-#define PLAN_CMDLINE 1024
-#define PLAN_NO_FILE 0xffffffffu
+#define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
+#define PLAN_VERSION        3
+#define PLAN_VMS            16
+#define PLAN_DISKS          4
+#define PLAN_VCPUS          8
+#define PLAN_LANS           4
+#define PLAN_MTU            1500 /* of a LAN, bytes: the usual, */
+#define PLAN_MTU_MAX        9000 /* and the largest */
+#define PLAN_DEVICES        4
+#define PLAN_CMDLINE        2048 /* with its end: what Linux takes */
+#define PLAN_CMDLINE_SEALED 40   /* of those, for what the VMM adds in a sealed VM */
+#define PLAN_NO_FILE        0xffffffffu
 
 enum plan_flag {
     PLAN_BATCH = 1, /* no console input; reset the machine when every VM is off */

@@ -4,6 +4,7 @@
 #ifndef CLI_CHECK_H
 #define CLI_CHECK_H
 
+#include <cli/image.h>
 #include <cli/job.h>
 #include <cli/text.h>
 #include <cli/value.h>
@@ -14,8 +15,9 @@ struct check {
     struct job *job;
     const char *folder; /* the plan's: paths in it start here */
     const char *lan[PLAN_LANS];
-    uint32_t lan_vm[PLAN_LANS]; /* the first on each */
-    uint32_t vm;                /* the one in hand */
+    uint32_t lan_vm[PLAN_LANS];   /* the first on each */
+    struct image image[PLAN_VMS]; /* of each VM's kernel */
+    uint32_t vm;                  /* the one in hand     */
     bool batch;
 };
 
@@ -56,6 +58,9 @@ void check_cores(struct check *check);
    files, and find what kind of kernel each is; false after errors. */
 void check_files(struct check *check);
 bool check_packages(struct check *check);
+
+/* What VMs have finds its places in the machine's RAM (cli/place.c); all sizes are known. */
+void check_places(struct check *check);
 
 /* A disk of the machine at `path` of the plan: a file, ext4:SIZE, or `debian`, the userland as a root file system. */
 void check_image(struct check *check, const char *path, const char *text, const char *owner, struct job_file *file);

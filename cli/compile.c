@@ -194,16 +194,39 @@ static void compile_vm(struct check *check)
     check_files(check);
 }
 
-/* The plan's command line and the words that tell a guest who and where it is. */
-static void compile_cmdline(struct check *check)
+/* Words with which no Linux comes up in a VM. */
+static const struct {
+    const char *word, *unless, *why; /* `unless`: a word that makes it good, NULL: none does */
+} bad_words[] = {
+    {"nox2apic", NULL, "a VM's local APIC is in x2APIC mode only"},
+    {"acpi=off", NULL, "a VM's x2APIC is found by ACPI only"},
+    {"no-kvmclock", "tsc_early_khz=", "Linux learns the TSC's frequency from that clock only"},
+};
+
+/* Does `text` have `word`, as a whole or, if that ends with =, as a beginning of one? */
+static bool has_word(const char *text, const char *word)
 {
-    struct plan *plan = &check->job->plan;
-    struct plan_vm *vm = &plan->vm[check->vm];
-    const char *text = check->text->vms[check->vm].cmdline;
-    char *line;
-    size_t size;
-    FILE *out = open_memstream(&line, &size);
-    fprintf(out, "%s%shairline.name=%s", text ? text : "", text ? " " : "", vm->name);
+    size_t size = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)); at++)
+        if ((at == text || at[-1] == ' ') && (word[size - 1] == '=' || at[size] == 0 || at[size] == ' '))
+            return true;
+    return false;
+}
+
+static void check_words(struct check *check)
+{
+    const struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    const char *text = check->text->vms[check->vm].cmdline ? check->text->vms[check->vm].cmdline : "";
+    for (size_t i = 0; i < sizeof(bad_words) / sizeof(bad_words[0]) && check->image[check->vm].is_linux; i++)
+        if (has_word(text, bad_words[i].word) && !(bad_words[i].unless && (vm->sealed || has_word(text, bad_words[i].unless))))
+            check_error(check, "cmdline", "no Linux comes up here with `%s`: %s; take that word out", bad_words[i].word, bad_words[i].why);
+}
+
+/* The words that tell a guest who and where it is. */
+static void add_words(const struct check *check, const struct plan_vm *vm, FILE *out)
+{
+    const struct plan *plan = &check->job->plan;
+    fprintf(out, "hairline.name=%s", vm->name);
     if (vm->lan)
         fprintf(out, " hairline.ip=10.0.%u.%u/24", vm->lan, check->vm + 1);
     const char *separator = " hairline.peers=";
@@ -218,9 +241,39 @@ static void compile_cmdline(struct check *check)
         fprintf(out, " hairline.iscsi=10.0.2.2:%u", check->job->iscsi_port);
     if (check->batch)
         fputs(" hairline.batch", out);
+}
+
+/* How much of a command line is for the kernel: what follows a word `--` outside quotes is init's (Linux, kernel/params.c). */
+static size_t kernel_part(const char *text)
+{
+    bool quoted = false;
+    size_t i = 0;
+    for (; text[i]; i++) {
+        bool word =
+            !quoted && (i == 0 || text[i - 1] == ' ') && strncmp(text + i, "--", 2) == 0 && (text[i + 2] == 0 || text[i + 2] == ' ');
+        if (word)
+            break;
+        quoted ^= text[i] == '"';
+    }
+    while (i > 0 && text[i - 1] == ' ')
+        i--;
+    return i;
+}
+
+/* The plan's command line, with those words after the last that are the kernel's. */
+static void compile_cmdline(struct check *check)
+{
+    struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    const char *text = check->text->vms[check->vm].cmdline ? check->text->vms[check->vm].cmdline : "";
+    size_t kernels = kernel_part(text), size, most = sizeof(vm->cmdline) - (vm->sealed ? PLAN_CMDLINE_SEALED : 0);
+    char *line;
+    FILE *out = open_memstream(&line, &size);
+    fprintf(out, "%.*s%s", (int)kernels, text, kernels ? " " : "");
+    add_words(check, vm, out);
+    fprintf(out, "%s%s", text[kernels] && text[kernels] != ' ' ? " " : "", text + kernels);
     fclose(out);
-    if (size >= sizeof(vm->cmdline))
-        check_error(check, "cmdline", "the command line has %zu bytes with what the tool adds: keep it below %u", size, PLAN_CMDLINE);
+    if (size >= most)
+        check_error(check, "cmdline", "the command line has %zu bytes with what the tool adds: keep it below %zu", size, most);
     snprintf(vm->cmdline, sizeof(vm->cmdline), "%s", line);
     free(line);
 }
@@ -235,7 +288,25 @@ static uint32_t kernel_objects(const struct job *job, uint32_t vcpus)
     return OBJECTS_DEVICE * devices + OBJECTS_ROOT + OBJECTS_VM * plan->vms + OBJECTS_VCPU * vcpus + OBJECTS_LAN * plan->lans;
 }
 
-/* A VM's initrd and kernel fit into it; all VMs, files and copies fit into the machine. */
+/* The kernel of the VM in hand, where it goes (which is often far above the start, and more than its file), and its
+   initrd above it, as vmm/load.c places them. */
+static void check_fits(struct check *check)
+{
+    const struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    const struct job_file *file = check->job->file;
+    uint64_t initrd = vm->initrd == PLAN_NO_FILE ? 0 : (file[vm->initrd].size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+    uint64_t end = check->image[check->vm].end > file[vm->kernel].size ? check->image[check->vm].end : file[vm->kernel].size;
+    uint64_t enough = (end + PAGE_SIZE + initrd + 2 * MEBI - 1) / (2 * MEBI) * 2;
+    if (end > vm->memory)
+        check_error(check, "kernel", "the kernel reaches up to %lu KiB and does not fit the VM's memory (%lu KiB): raise `memory` to %luM",
+                    (end + 1023) >> 10, vm->memory >> 10, enough);
+    else if (end + initrd > vm->memory)
+        check_error(check, "initrd",
+                    "the initrd (%lu KiB) does not fit the VM's memory (%lu KiB) above the kernel (up to %lu KiB): raise `memory` to %luM",
+                    initrd >> 10, vm->memory >> 10, (end + 1023) >> 10, enough);
+}
+
+/* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine. */
 static void check_sizes(struct check *check)
 {
     struct job *job = check->job;
@@ -243,11 +314,8 @@ static void check_sizes(struct check *check)
     uint32_t vcpus = 0;
     for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
         const struct plan_vm *vm = &job->plan.vm[check->vm];
-        uint64_t kernel = job->file[vm->kernel].size, initrd = vm->initrd == PLAN_NO_FILE ? 0 : job->file[vm->initrd].size;
-        if (kernel + initrd > vm->memory)
-            check_error(check, initrd > kernel ? "initrd" : "kernel",
-                        "the %s (%lu KiB) does not fit the VM's memory (%lu KiB): raise `memory`", initrd > kernel ? "initrd" : "kernel",
-                        (initrd > kernel ? initrd : kernel) >> 10, vm->memory >> 10);
+        check_words(check);
+        check_fits(check);
         for (uint32_t i = 0; i < vm->disks; i++)
             need += vm->disk[i].flags == DISK_VOLATILE ? job->file[vm->disk[i].file].size : 0;
         need += vm->memory + OVERHEAD_VM;
@@ -259,6 +327,8 @@ static void check_sizes(struct check *check)
         source_error_at(&check->source, "machine.memory",
                         "the VMs, their files and Hairline need %lu MiB and the machine has %lu MiB: raise machine.memory or lower a VM's",
                         (need + MEBI - 1) / MEBI, job->memory / MEBI);
+    else
+        check_places(check);
     if (vcpus > MAX_VCPUS)
         source_error_at(&check->source, "vms", "all VMs together have %u vCPUs: take them down to %u", vcpus, MAX_VCPUS);
     uint32_t objects = kernel_objects(job, vcpus);

@@ -16,6 +16,8 @@ static bool open_log(FILE **log, const char *folder, const char *name)
 {
     const char *path = host_text("%s/%s.log", folder, name);
     *log = fopen(path, "we");
+    if (*log)
+        setvbuf(*log, NULL, _IOLBF, 0); /* who follows it sees each line as it comes */
     return *log || host_fail("cannot write %s: %s", path, strerror(errno));
 }
 
@@ -66,10 +68,16 @@ static void hear_hypervisor(struct console *console, const char *text)
         }
     }
     console->ended |= strncmp(text, "end ", 4) == 0;
+    console->refused |= strcmp(text, "nothing was started") == 0;
 }
 
-static void hear_vm(struct console *console, uint32_t vm, const char *text)
+static void hear_vm(struct console *console, uint32_t vm, const char *text, uint64_t ms)
 {
+    struct heard *last = &console->last[vm];
+    if (*text) {
+        free(last->line);
+        *last = (struct heard){strdup(text), ms};
+    }
     const char *mark = strstr(text, CHECKS_MARK);
     struct json_object *group = record_group(record_group(console->report, "vms"), console->job->plan.vm[vm].name);
     if (mark)
@@ -106,7 +114,7 @@ const char *console_heard(struct console *console)
     return console->heard ? console->heard : "";
 }
 
-static void hear_line(struct console *console)
+static void hear_line(struct console *console, uint64_t ms)
 {
     const char *text;
     while (console->used && console->line[console->used - 1] == '\r')
@@ -117,7 +125,7 @@ static void hear_line(struct console *console)
     if (console->log[who])
         fprintf(console->log[who], "%s\n", text);
     if (who < PLAN_VMS)
-        hear_vm(console, who, text);
+        hear_vm(console, who, text, ms);
     else if (text != console->line)
         hear_hypervisor(console, text);
     if (console->ear && who == PLAN_VMS)
@@ -126,11 +134,11 @@ static void hear_line(struct console *console)
     console->spoke = true;
 }
 
-void console_feed(struct console *console, const char *bytes, size_t size)
+void console_feed(struct console *console, const char *bytes, size_t size, uint64_t ms)
 {
     for (size_t i = 0; i < size; i++)
         if (bytes[i] == '\n' || console->used == sizeof(console->line) - 1)
-            hear_line(console);
+            hear_line(console, ms);
         else if (bytes[i] != 0)
             console->line[console->used++] = bytes[i];
 }
@@ -141,13 +149,27 @@ static const char *word(struct json_object *group, const char *key)
     return json_object_object_get_ex(group, key, &value) ? json_object_get_string(value) : "";
 }
 
-static bool vm_failed(const struct console *console, const char *name, bool batch)
+/* Did it end by a triple fault because it wanted a reset? Linux does so with reboot=t, and when its other ways fail; it
+   says so before, at any log level (kernel/reboot.c, kernel/panic.c). */
+static bool wanted_reset(const struct console *console, uint32_t i)
 {
+    static const char *const words[] = {"reboot: Restarting system", "reboot: machine restart", "Rebooting in "};
+    const char *line = console->last[i].line;
+    for (size_t w = 0; line && w < sizeof(words) / sizeof(words[0]); w++)
+        if (strstr(line, words[w]))
+            return true;
+    return false;
+}
+
+static bool vm_failed(const struct console *console, uint32_t i, bool batch)
+{
+    const char *name = console->job->plan.vm[i].name;
     struct json_object *vm = record_group(record_group(console->report, "vms"), name);
     const char *reason = word(vm, "reason"), *checks = word(vm, "checks");
     bool good = !batch && strcmp(word(vm, "state"), "off") != 0;
-    for (size_t i = 0; i < sizeof(good_ends) / sizeof(good_ends[0]); i++)
-        good |= strcmp(reason, good_ends[i]) == 0;
+    for (size_t end = 0; end < sizeof(good_ends) / sizeof(good_ends[0]); end++)
+        good |= strcmp(reason, good_ends[end]) == 0;
+    good |= strcmp(reason, "triple") == 0 && wanted_reset(console, i);
     if (!good)
         host_fail("%s did not end by itself: %s rip=%s cr3=%s %s", name, *reason ? reason : "no record of its end", word(vm, "rip"),
                   word(vm, "cr3"), word(vm, "message"));
@@ -161,12 +183,41 @@ int console_verdict(struct console *console, bool batch)
     const struct plan *plan = &console->job->plan;
     bool failed = console->gave_up || (batch && !console->ended);
     if (console->used)
-        hear_line(console);
+        hear_line(console, 0);
+    if (console->refused)
+        return host_fail("nothing was started: the line before says why"), EXIT_DIED;
     if (failed)
         host_fail("the machine stopped before it was done");
     for (uint32_t i = 0; i < plan->vms; i++)
-        failed |= vm_failed(console, plan->vm[i].name, batch);
+        failed |= vm_failed(console, i, batch);
     return failed ? EXIT_DIED : 0;
+}
+
+static uint64_t sum(struct json_object *group)
+{
+    uint64_t all = 0;
+    json_object_object_foreach(group, key, value)
+    {
+        (void)key;
+        all += (uint64_t)json_object_get_int64(value);
+    }
+    return all;
+}
+
+void console_status(struct console *console, uint64_t ms)
+{
+    for (uint32_t i = 0; i < console->job->plan.vms; i++) {
+        const char *name = console->job->plan.vm[i].name, *known = "", *said = "said nothing";
+        const struct heard *last = &console->last[i];
+        struct json_object *vm = record_group(record_group(console->report, "vms"), name), *exits;
+        bool off = strcmp(word(vm, "state"), "off") == 0;
+        if (json_object_object_get_ex(vm, "exits", &exits)) /* of its last life that ended */
+            known =
+                host_text(": %s, rip=%s, %lu exits, restarts %s", word(vm, "reason"), word(vm, "rip"), sum(exits), word(vm, "restarts"));
+        if (last->line)
+            said = host_text("said last, %lu s ago: %.100s", (ms - last->ms) / 1000, last->line);
+        host_fail("%s %s%s; it %s", name, off && strcmp(word(vm, "next"), "restart") != 0 ? "was off" : "was running", known, said);
+    }
 }
 
 bool console_write(struct console *console, const char *path, int code, uint64_t wall_ms)
@@ -175,6 +226,12 @@ bool console_write(struct console *console, const char *path, int code, uint64_t
     json_object_object_add(console->report, "wall_ms", json_object_new_int64((int64_t)wall_ms));
     record_add_times(console->report);
     record_add_alone(console->report);
+    for (uint32_t i = 0; i < console->job->plan.vms; i++) {
+        struct json_object *vm = record_group(record_group(console->report, "vms"), console->job->plan.vm[i].name);
+        if (console->last[i].line)
+            json_object_object_add(vm, "last_line", json_object_new_string(console->last[i].line));
+        record_complete(vm);
+    }
     return json_object_to_file_ext(path, console->report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE) == 0 ||
            host_fail("cannot write %s: %s", path, strerror(errno));
 }
@@ -184,6 +241,8 @@ void console_close(struct console *console)
     for (uint32_t i = 0; i <= PLAN_VMS; i++)
         if (console->log[i])
             fclose(console->log[i]);
+    for (uint32_t i = 0; i < PLAN_VMS; i++)
+        free(console->last[i].line);
     console_listen(console, false);
     json_object_put(console->report);
 }

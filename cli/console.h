@@ -17,17 +17,22 @@ struct console {
     char line[8192];
     uint32_t used;
     struct json_object *report;
+    struct heard {
+        char *line;  /* its last that is not empty; NULL: none */
+        uint64_t ms; /* of the clock of console_feed         */
+    } last[PLAN_VMS];
     char *heard; /* what the hypervisor said since console_listen(true), a line each; NULL: nobody listens */
     size_t heard_size;
     FILE *ear;
     bool spoke, ended, gave_up;
+    bool refused; /* root has started nothing */
 };
 
 /* `logs`: folder for NAME.log and hairline.log, made if it is not there; NULL: none. */
 bool console_open(struct console *console, const struct job *job, const char *logs);
 
-/* Take the next bytes from the machine. */
-void console_feed(struct console *console, const char *bytes, size_t size);
+/* Take the next bytes from the machine, at `ms`. */
+void console_feed(struct console *console, const char *bytes, size_t size, uint64_t ms);
 
 /* Keep what the hypervisor says, from now on, or no longer; and what it said so far. */
 void console_listen(struct console *console, bool on);
@@ -36,6 +41,9 @@ const char *console_heard(struct console *console);
 /* The exit code of the tool by what the machine said: 0 or EXIT_DIED, and one line on stderr for each reason
    to fail. `batch`: every VM had to end by itself. */
 int console_verdict(struct console *console, bool batch);
+
+/* A line on stderr for each VM: what became of it so far, and what it said last; at `ms`. */
+void console_status(struct console *console, uint64_t ms);
 
 /* Write the report as JSON to `path`, with the tool's exit code and how long the machine ran. */
 bool console_write(struct console *console, const char *path, int code, uint64_t wall_ms);

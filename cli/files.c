@@ -80,13 +80,14 @@ static uint32_t add_plain(struct check *check, const char *key, const char *text
 
 static uint32_t kernel(struct check *check, const char *text)
 {
-    struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    struct image *image = &check->image[check->vm];
     if (is_packaged(text))
         return add_packaged(check, "kernel", text, "vmlinuz");
     uint32_t number = add_plain(check, "kernel", text);
-    const char *wrong = number == PLAN_NO_FILE ? NULL : image_kind(check->job->file[number].path, &vm->kernel_type);
+    const char *wrong = number == PLAN_NO_FILE ? NULL : image_look(check->job->file[number].path, image);
     if (wrong)
-        check_error(check, "kernel", "kernel `%s` %s: name a bzImage, a PVH ELF or a multiboot 1 ELF", text, wrong);
+        check_error(check, "kernel", "kernel `%s` %s", text, wrong);
+    check->job->plan.vm[check->vm].kernel_type = image->kind;
     return number;
 }
 
@@ -193,6 +194,9 @@ bool check_packages(struct check *check)
     bool made = make_packages(job) && measure(&job->iscsi);
     for (uint32_t i = 0; made && i < job->plan.files; i++)
         made = measure(&job->file[i]);
+    for (check->vm = 0; made && check->vm < job->plan.vms; check->vm++)
+        made = !is_packaged(check->text->vms[check->vm].kernel) ||
+               !image_look(job->file[job->plan.vm[check->vm].kernel].path, &check->image[check->vm]);
     if (!made)
         source_error_at(&check->source, "vms", "the packaged kernel could not be fetched: try `sudo apt-get update`, or name a file");
     return made;

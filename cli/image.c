@@ -1,4 +1,5 @@
 #include <cli/image.h>
+#include <cli/host.h>
 #include <abi/plan.h>
 
 #include <elf.h>
@@ -24,7 +25,18 @@ static bool get(const struct bytes *file, uint64_t offset, void *to, uint64_t si
 }
 
 /* Linux/x86 boot protocol: "HdrS" at 202h, the version at 206h, xloadflags (bit 0: 64-bit entry) at 236h. */
-enum { HDRS_AT = 0x202, VERSION_AT = 0x206, XLOADFLAGS_AT = 0x236 };
+enum { SECTS_AT = 0x1f1, HDRS_AT = 0x202, VERSION_AT = 0x206, XLOADFLAGS_AT = 0x236, PREFERRED_AT = 0x258, INIT_SIZE_AT = 0x260 };
+
+/* Kernels that load and then do not run, by a text that is in each: a virtual machine is no PC of every age. */
+static const struct {
+    const char *text;
+    uint8_t class; /* of the ELF file, 0: either */
+    const char *why;
+} unfit[] = {
+    {"Linux version ", ELFCLASS32, "is a 32-bit Linux, which cannot use an x2APIC: name a 64-bit one"},
+    {"Manual reset required ('noreboot' specified)", 0, "is Xen, which needs MTRRs and an IOAPIC: name another kernel"},
+    {"GNU Mach ", 0, "is GNU Mach, which leaves x2APIC mode, and a VM has no other: name another kernel"},
+};
 
 static bool is_bzimage(const struct bytes *file)
 {
@@ -89,57 +101,89 @@ static bool is_pvh32(const struct bytes *file)
     return false;
 }
 
-/* Kernels that load and then do not run, by a text that is in each: a virtual machine is no PC of every age. */
-static const struct {
-    const char *text, *why;
-    unsigned char class; /* of the ELF file, 0: either */
-} unfit[] = {
-    {"Linux version ", "is a 32-bit Linux, which cannot use an x2APIC", ELFCLASS32},
-    {"Manual reset required ('noreboot' specified)", "is Xen, which needs MTRRs and an IOAPIC", 0},
-};
+/* Where a bzImage ends once it has unpacked itself (boot protocol, pref_address and init_size). */
+static uint64_t bzimage_end(const struct bytes *file)
+{
+    uint8_t sectors = file->at[SECTS_AT];
+    uint64_t preferred = 0, size = file->size - 512 * (1ull + (sectors ? sectors : 4));
+    uint32_t init_size = 0;
+    if (!get(file, PREFERRED_AT, &preferred, sizeof(preferred)) || !get(file, INIT_SIZE_AT, &init_size, sizeof(init_size)))
+        return 0;
+    return preferred + (size > file->size || size < init_size ? init_size : size);
+}
 
-static const char *why_unfit(const struct bytes *file, unsigned char class)
+static uint64_t later(uint64_t end, uint32_t type, uint64_t address, uint64_t size)
+{
+    return type == PT_LOAD && address + size > end && address + size >= address ? address + size : end;
+}
+
+static uint64_t elf_end(const struct bytes *file, bool wide)
+{
+    Elf64_Ehdr wide_elf;
+    Elf32_Ehdr elf;
+    Elf64_Phdr wide_segment;
+    Elf32_Phdr segment;
+    uint64_t end = 0;
+    if (!get(file, 0, &wide_elf, sizeof(wide_elf)) || !get(file, 0, &elf, sizeof(elf)))
+        return 0;
+    for (uint32_t i = 0; wide && i < wide_elf.e_phnum; i++)
+        if (get(file, wide_elf.e_phoff + i * sizeof(wide_segment), &wide_segment, sizeof(wide_segment)))
+            end = later(end, wide_segment.p_type, wide_segment.p_paddr, wide_segment.p_memsz);
+    for (uint32_t i = 0; !wide && i < elf.e_phnum; i++)
+        if (get(file, elf.e_phoff + i * sizeof(segment), &segment, sizeof(segment)))
+            end = later(end, segment.p_type, segment.p_paddr, segment.p_memsz);
+    return end;
+}
+
+static bool has_text(const struct bytes *file, const char *text) { return memmem(file->at, file->size, text, strlen(text)) != NULL; }
+
+static const char *why_unfit(const struct bytes *file, uint8_t class)
 {
     for (size_t i = 0; i < sizeof(unfit) / sizeof(unfit[0]); i++)
-        if ((!unfit[i].class || unfit[i].class == class) && memmem(file->at, file->size, unfit[i].text, strlen(unfit[i].text)))
+        if ((!unfit[i].class || unfit[i].class == class) && has_text(file, unfit[i].text))
             return unfit[i].why;
     return NULL;
 }
 
-static const char *kind_of(const struct bytes *file, unsigned *kind)
+static const char *kind_of(const struct bytes *file, struct image *image)
 {
+    static const char more[] = ": name a bzImage, a PVH ELF or a multiboot 1 ELF";
     uint8_t ident[EI_NIDENT] = {0};
-    bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0;
-    const char *wrong = elf ? why_unfit(file, ident[EI_CLASS]) : NULL;
-    if (wrong)
-        return wrong;
-    if (elf && (ident[EI_CLASS] == ELFCLASS64 ? is_pvh64(file) : is_pvh32(file)))
-        *kind = KERNEL_PVH;
+    bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0, wide = ident[EI_CLASS] == ELFCLASS64;
+    const char *why = elf ? why_unfit(file, ident[EI_CLASS]) : NULL;
+    if (why)
+        return why;
+    if (elf && (wide ? is_pvh64(file) : is_pvh32(file)))
+        image->kind = KERNEL_PVH;
     else if (elf && is_multiboot(file))
-        *kind = KERNEL_MULTIBOOT;
+        image->kind = KERNEL_MULTIBOOT;
     else if (elf)
-        return "is an ELF file without a PVH note or a multiboot 1 header";
+        return host_text("is an ELF file without a PVH note or a multiboot 1 header%s", more);
     else if (!is_bzimage(file))
-        return "is not a kernel image";
+        return host_text("is not a kernel image%s", more);
     else if (!has_64bit_entry(file))
-        return "is a bzImage without a 64-bit entry";
+        return "is a bzImage without a 64-bit entry (a 32-bit Linux, or older than 3.8), and a VM's Linux must be a 64-bit one: name "
+               "another";
     else
-        *kind = KERNEL_BZIMAGE;
+        image->kind = KERNEL_BZIMAGE;
+    image->is_linux = elf ? has_text(file, "Linux version ") : true;
+    image->end = elf ? elf_end(file, wide) : bzimage_end(file);
     return NULL;
 }
 
-const char *image_kind(const char *path, unsigned *kind)
+const char *image_look(const char *path, struct image *image)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *image = (struct image){0};
     if (fd < 0 || fstat(fd, &status) != 0)
-        return "cannot be read";
+        return "cannot be read: change its permissions";
     struct bytes file = {.size = (uint64_t)status.st_size};
     file.at = file.size ? mmap(NULL, file.size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
     close(fd);
     if (file.at == MAP_FAILED)
-        return "is not a kernel image";
-    const char *wrong = kind_of(&file, kind);
+        return "cannot be read: name another file";
+    const char *wrong = kind_of(&file, image);
     munmap((void *)(uintptr_t)file.at, file.size);
     return wrong;
 }

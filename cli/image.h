@@ -1,10 +1,19 @@
 /*
- * Which kind of kernel a file is.
+ * What the tool finds out about a kernel image.
  */
 #ifndef CLI_IMAGE_H
 #define CLI_IMAGE_H
 
-/* Looks at the file `path`. Returns NULL and the enum plan_kernel, or why it cannot be booted. */
-const char *image_kind(const char *path, unsigned *kind);
+#include <stdbool.h>
+#include <stdint.h>
+
+struct image {
+    uint32_t kind; /* enum plan_kernel                                               */
+    bool is_linux;
+    uint64_t end; /* of the memory that it takes when it starts, from 0; 0: not known */
+};
+
+/* Look into the kernel image `path`; NULL, or what is wrong with it as a guest, as the end of a sentence. */
+const char *image_look(const char *path, struct image *image);
 
 #endif

@@ -2,6 +2,7 @@
 #include <cli/host.h>
 #include <cli/job.h>
 #include <cli/options.h>
+#include <cli/promise.h>
 #include <cli/value.h>
 
 #include <errno.h>
@@ -37,7 +38,9 @@ int check(const struct options *options)
     static struct job job;
     if (!job_compile(&job, options->plan, false))
         return EXIT_USAGE;
-    printf("%s: %u VMs, %u files: good\n", options->plan, job.plan.vms, job.plan.files);
+    printf("%s: %u VM%s, %u file%s: good\n", options->plan, job.plan.vms, job.plan.vms == 1 ? "" : "s", job.plan.files,
+           job.plan.files == 1 ? "" : "s");
+    promise_print(&job);
     return 0;
 }
 

@@ -101,3 +101,13 @@ void record_add_alone(struct json_object *report)
             json_object_object_add(vm, "left", NULL);
     }
 }
+
+void record_complete(struct json_object *vm)
+{
+    static const char *const keys[] = {"reason", "value",   "rip",     "cr3",     "next",   "pause_ms", "restarts",
+                                       "memory", "time",    "time_us", "first",   "left",   "sha256",   "unclaimed",
+                                       "exits",  "engaged", "alone",   "message", "checks", "last_line"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (!json_object_object_get_ex(vm, keys[i], NULL))
+            json_object_object_add(vm, keys[i], NULL);
+}

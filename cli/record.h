@@ -20,4 +20,7 @@ void record_add_times(struct json_object *report);
    group `alone` has the exits since it left, by cause. */
 void record_add_alone(struct json_object *report);
 
+/* Give the record of a VM each key that it can have: null where nothing is known. */
+void record_complete(struct json_object *vm);
+
 #endif

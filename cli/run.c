@@ -127,7 +127,7 @@ static bool pass_output(struct session *s)
         return size < 0 && errno == EINTR;
     for (ssize_t done = 0, part = 1; done < size && part > 0; done += part)
         part = write(STDOUT_FILENO, bytes + done, (size_t)(size - done));
-    console_feed(&s->console, bytes, (size_t)size);
+    console_feed(&s->console, bytes, (size_t)size, now_ms());
     if (s->console.gave_up && !gave_up)
         end_soon(s);
     return true;
@@ -166,6 +166,7 @@ static int judge(struct session *s, bool ended)
         return 128 + caught;
     if (!ended && !s->quit && !s->console.gave_up) {
         host_fail("time is over: the machine was stopped after %lu s", s->options->timeout);
+        console_status(&s->console, now_ms());
         return EXIT_TIMEOUT;
     }
     if (ended && qemu != 0 && !s->console.spoke) {

@@ -1,4 +1,5 @@
 #include <cli/walk.h>
+#include <cli/host.h>
 
 #include <cyaml/cyaml.h>
 #include <stdio.h>
@@ -25,10 +26,9 @@ static const struct cyaml_schema_field *field(const struct cyaml_schema_field *f
 
 static void unknown_key(struct walk *w, const yaml_node_t *key, const struct cyaml_schema_field *fields)
 {
-    char known[256];
-    size_t used = 0;
-    for (const struct cyaml_schema_field *f = fields; f->key; f++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", f == fields ? "" : ", ", f->key);
+    const char *known = fields->key;
+    for (const struct cyaml_schema_field *f = fields + 1; f[-1].key && f->key; f++)
+        known = host_text("%s, %s", known, f->key);
     source_error(w->source, line(key), "unknown key `%s`; the keys here are %s", text(key), known);
 }
 

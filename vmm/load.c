@@ -4,7 +4,7 @@
 #include <lib/string.h>
 
 #define LOW_END  0x9f000u /* a page of BIOS data is below ROMS, and one at 0 */
-#define CMD_LINE (PLAN_CMDLINE + 60)
+#define CMD_LINE (PLAN_CMDLINE_SEALED + PLAN_CMDLINE)
 _Static_assert(CMD_LINE <= BOOT_SIZE - 0xa000, "the command line fits");
 
 struct vm_boot boot;
@@ -52,11 +52,13 @@ const char *place_boot(const struct elf *e)
 
 static void put_cmdline(void)
 {
+    const char *words = config()->plan.cmdline;
     char *line = guest_memory(BOOT_CMDLINE, CMD_LINE);
-    memcpy(line, config()->plan.cmdline, PLAN_CMDLINE);
-    line[PLAN_CMDLINE - 1] = 0;
+    uint32_t used = 0;
     if (config()->plan.sealed) /* it has no paravirtual clock to tell it; whole MHz, so that the same image measures the same */
-        format(line + strlen(line), 60, " tsc=reliable tsc_early_khz=%lu", (config()->tsc_hz + 500000) / 1000000 * 1000);
+        used = format(line, PLAN_CMDLINE_SEALED, "tsc=reliable tsc_early_khz=%lu ", (config()->tsc_hz + 500000) / 1000000 * 1000);
+    memcpy(line + used, words, PLAN_CMDLINE);
+    line[used + PLAN_CMDLINE - 1] = 0;
 }
 
 /* Flat code and data segments, in 32 and 64 bits, where `boot` says the table is. */

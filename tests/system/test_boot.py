@@ -84,6 +84,15 @@ def test_bare_guests(batch):
     assert {vm["reason"] for vm in run.vms.values()} == {"exit_port"}
 
 
+@pytest.mark.parametrize("image", ["hello", "mboot"])
+def test_longest_command_line(batch, image):
+    """2,047 bytes, of which the last are still there, behind the words of the tool."""
+    end = " -- name=the-end"
+    pad = "x" * (2047 - len(" hairline.name=long hairline.batch" + end))
+    run = batch(guest("long", image, pad + end))
+    assert run.code == 0 and "the-end" in run.logs["long"], run.errors
+
+
 def test_core_0_beside_x87(batch):
     """VMs on core 0, or all of the machine, would die here if the emulator's CPUs were threads: cli/qemu.c, accelerator()."""
     zeros = [guest(f"zero{i}", "smp", vcpus=2, cores=[0]) for i in range(4)]
@@ -111,6 +120,13 @@ def test_iso_boots_by_grub(tmp_path):
     run = rig.Machine(["qemu-system-x86_64", *machine, *quiet, "-cdrom", out / "hairline.iso"], subprocess.DEVNULL, None)
     assert run.finish() == 0
     assert len(re.findall(r"hello from a bare guest", run.text())) == 2 and "hairline| end " in run.text()
+
+
+def test_vm_without_a_place(batch):
+    """The tool believes the plan's memory; root sees what is there, and says what it would take."""
+    run = batch(guest("big", "hello", memory="2560M"), memory="8G", qemu=["-m", "4096M"])
+    assert "hairline| VM big: no contiguous run of 2560 MiB (largest free: 2048 MiB): raise machine.memory" in run.output
+    assert (run.code, run.errors) == (1, "hairline: nothing was started: the line before says why\n")
 
 
 @pytest.mark.parametrize(
