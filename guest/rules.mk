@@ -9,6 +9,12 @@ ISCSI        = $(O)/guest/open-iscsi
 $(O)/kernels/%/vmlinuz: guest/fetch-kernel
 	@mkdir -p $(O)/kernels
 	@guest/fetch-kernel $* $(@D)
+# Those of the tests, pinned; and the newest, asked for each time.
+LOCKED = $(sort $(shell awk '$$1 !~ /^\#/ { print $$1 }' tests/kernels.lock))
+$(LOCKED:%=$(O)/kernels/%/vmlinuz): tests/kernels.lock
+$(O)/kernels/newest/vmlinuz: always
+always:
+.PHONY: always
 $(ISCSI)/iscsistart: guest/fetch-iscsi
 	@mkdir -p $(O)/guest
 	@guest/fetch-iscsi $(@D)
