@@ -15,7 +15,7 @@
 /* A VM's VMM with all that it shares (disks aside), and a LAN's switch: less than this. */
 #define STORE (4 * MEBI)
 #define LAN   (2 * MEBI)
-#define RUNS  (2 + 3 * (PLAN_VMS + PLAN_LANS) * 2)
+#define RUNS  (2 + 2 * PLAN_VMS + PLAN_LANS) /* each piece that is taken splits one */
 
 struct run {
     uint64_t base, end;
