@@ -1,8 +1,33 @@
 /* See rig_iommu.h. */
 #include "rig_iommu.h"
 
-enum vtd { CAP = 0x08, ECAP = 0x10, GCMD = 0x18, GSTS = 0x1c, FSTS = 0x34, IQT = 0x88, IQA = 0x90, RECORD = 0x220 };
-enum amdvi { COMMANDS = 0x08, CONTROL = 0x18, FEATURES = 0x30, COMMAND_TAIL = 0x2008, STATUS = 0x2020 };
+enum vtd {
+    CAP = 0x08,
+    ECAP = 0x10,
+    GCMD = 0x18,
+    GSTS = 0x1c,
+    RTADDR = 0x20,
+    FSTS = 0x34,
+    IQT = 0x88,
+    IQA = 0x90,
+    IRTA = 0xb8,
+    RECORD = 0x220
+};
+enum amdvi {
+    DEVICES = 0x00,
+    COMMANDS = 0x08,
+    EVENTS_BASE = 0x10,
+    CONTROL = 0x18,
+    EXCLUSION = 0x20,
+    FEATURES = 0x30,
+    COMMAND_HEAD = 0x2000,
+    COMMAND_TAIL = 0x2008,
+    EVENT_HEAD = 0x2010,
+    EVENT_TAIL = 0x2018,
+    STATUS = 0x2020
+};
+enum { ENABLE = 1, LOG = 1 << 2, RUN = 1 << 12 };
+enum { STALE_CONTEXTS = 1, STALE_IOTLB = 2, STALE_INTERRUPTS = 4, STALE = 7 };
 #define ONE_SHOT (1u << 30 | 1u << 24)
 
 struct fake fake[FAKES];
@@ -32,6 +57,11 @@ static uint64_t on_read(uint64_t va, unsigned bytes)
 static void take_command(struct fake *f, const uint64_t *command)
 {
     memcpy(f->command[f->commands++ % FAKE_COMMANDS], command, 16);
+    if (kind == IOMMU_VTD)
+        f->stale &= ~((command[0] & 0xf) == 1   ? STALE_CONTEXTS
+                      : (command[0] & 0xf) == 2 ? STALE_IOTLB
+                      : (command[0] & 0xf) == 4 ? STALE_INTERRUPTS
+                                                : 0u);
     if (kind == IOMMU_VTD && (command[0] & 0xf) == 5)
         *(uint32_t *)command[1] = (uint32_t)(command[0] >> 32);
     if (kind == IOMMU_AMDVI && command[0] >> 60 == 1)
@@ -45,25 +75,112 @@ static void take_commands(struct fake *f, uint64_t queue, uint64_t tail)
         take_command(f, (const uint64_t *)(queue + f->head));
 }
 
+/* What the manuals allow: a register by its name, how wide, which bits a write may set. Not here: it does not exist, or is for
+   reading only. VT-d 3.3, 11.4; 48882, 3.4. */
+static const struct row {
+    enum iommu_kind kind;
+    const char *name;
+    uint32_t at, bytes;
+    uint64_t writable;
+} rows[] = {
+    {IOMMU_VTD, "GCMD", GCMD, 4, 0xff800000},
+    {IOMMU_VTD, "RTADDR", RTADDR, 8, 0xffffffffff000},
+    {IOMMU_VTD, "FSTS", FSTS, 4, 0x71},
+    {IOMMU_VTD, "IQT", IQT, 8, 0x7fff0},
+    {IOMMU_VTD, "IQA", IQA, 8, 0xffffffffff007},
+    {IOMMU_VTD, "IRTA", IRTA, 8, 0xffffffffff80f},
+    {IOMMU_VTD, "fault record", RECORD + 8, 8, 1ull << 63},
+    {IOMMU_VTD, "fault record", RECORD + 24, 8, 1ull << 63},
+    {IOMMU_AMDVI, "device table", DEVICES, 8, 0xffffffffff1ff},
+    {IOMMU_AMDVI, "command buffer", COMMANDS, 8, 0x0f0ffffffffff000},
+    {IOMMU_AMDVI, "event log", EVENTS_BASE, 8, 0x0f0ffffffffff000},
+    {IOMMU_AMDVI, "control", CONTROL, 8, ENABLE | LOG | 1 << 10 | RUN | 1 << 17 | 1ull << 50},
+    {IOMMU_AMDVI, "exclusion", EXCLUSION, 8, 0},
+    {IOMMU_AMDVI, "command head", COMMAND_HEAD, 8, 0x7fff0},
+    {IOMMU_AMDVI, "command tail", COMMAND_TAIL, 8, 0x7fff0},
+    {IOMMU_AMDVI, "event head", EVENT_HEAD, 8, 0x7fff0},
+    {IOMMU_AMDVI, "event tail", EVENT_TAIL, 8, 0x7fff0},
+    {IOMMU_AMDVI, "status", STATUS, 8, 1},
+};
+
+/* One command at a time (11.4.4); what it uses is set before, and nothing stale is left in caches (6.5, 6.6). */
+static const char *global_rule(const struct fake *f, uint32_t unit, uint32_t v)
+{
+    uint32_t done = *fake32(unit, GSTS), changed = (v ^ done) & ~ONE_SHOT, once = v & ONE_SHOT;
+    if (__builtin_popcount(changed) + __builtin_popcount(once) != 1)
+        return "one command at a time, with the others as they are (11.4.4)";
+    if (once && ((once >> 30 && !*fake64(unit, RTADDR)) || (once >> 24 & 1 && !*fake64(unit, IRTA))))
+        return "the table is not set yet";
+    if (v & changed & 1u << 26 && (!*fake64(unit, IQA) || *fake64(unit, IQT)))
+        return "the queue is not set, or its tail is not 0 (6.5.2)";
+    if ((v & changed & 1u << 31 && !(done >> 30 & 1)) || (v & changed & 1u << 25 && !(done >> 24 & 1)))
+        return "the unit has not taken its table (11.4.4)";
+    return v & changed & (1u << 31 | 1u << 25) && f->stale ? "caches may hold what was before the table (6.6)" : NULL;
+}
+
+static const char *vtd_rule(const struct fake *f, uint32_t unit, uint32_t reg, uint64_t v)
+{
+    uint32_t done = *fake32(unit, GSTS);
+    if (reg == GCMD)
+        return global_rule(f, unit, (uint32_t)v);
+    if (reg == IQA && done & 1 << 26)
+        return "the queue is in use (11.4.9.4)";
+    return (reg == RTADDR && done >> 31) || (reg == IRTA && done >> 25 & 1) ? "the table is in use" : NULL;
+}
+
+/* Bases, and heads that the unit moves, change while what they are for is off (3.4.2 to 3.4.4, 3.4.16). */
+static const char *amdvi_rule(uint32_t unit, uint32_t reg, uint64_t v)
+{
+    uint64_t on = *fake64(unit, CONTROL);
+    bool commands = reg == COMMANDS || reg == COMMAND_HEAD, events = reg == EVENTS_BASE || reg == EVENT_TAIL;
+    if ((commands && on & RUN) || (events && on & LOG) || (reg == DEVICES && on & ENABLE))
+        return "it is in use";
+    if (reg == STATUS && v & 1 && on & LOG)
+        return "a log that has run over is off before it is cleared (2.5.13)";
+    if (reg == CONTROL && ((v & RUN && *fake64(unit, COMMANDS) >> 56 < 8) || (v & LOG && *fake64(unit, EVENTS_BASE) >> 56 < 8)))
+        return "a ring has 256 entries at least (3.4.2)";
+    return reg == CONTROL && v & ENABLE && !*fake64(unit, DEVICES) ? "there is no device table" : NULL;
+}
+
+const char *fake_rule(uint32_t unit, uint32_t reg, unsigned bytes, uint64_t v)
+{
+    const struct row *r = rows;
+    while (r < rows + COUNT(rows) && (r->kind != kind || r->at != reg || r->bytes != bytes))
+        r++;
+    if (r == rows + COUNT(rows))
+        return "no register of this width is to be written here";
+    if (v & ~r->writable)
+        return "reserved bits are set";
+    return kind == IOMMU_VTD ? vtd_rule(&fake[unit], unit, reg, v) : amdvi_rule(unit, reg, v);
+}
+
+static void on_global(struct fake *f, uint32_t unit, uint32_t v)
+{
+    f->global[f->globals++] = v;
+    f->stale |= v & ONE_SHOT ? STALE : 0;
+    *fake32(unit, GSTS) = v | (*fake32(unit, GSTS) & ONE_SHOT);
+}
+
 static void on_write(uint64_t va, unsigned bytes, uint64_t v)
 {
     uint32_t reg;
     struct fake *f = unit_at(va, &reg);
     uint32_t unit = (uint32_t)(f - fake);
     assert_int_equal(reg % bytes, 0);
+    const char *rule = fake_rule(unit, reg, bytes, v);
+    if (rule)
+        fail_msg("IOMMU register %x, %llx: %s", reg, (unsigned long long)v, rule);
     if (kind == IOMMU_VTD && (reg == RECORD + 8 || reg == RECORD + 24)) {
         *fake64(unit, reg) &= ~v; /* cleared by writing 1 */
         return;
     }
     memcpy(f->regs + reg, &v, bytes);
-    if (kind == IOMMU_VTD && reg == GCMD) {
-        f->global[f->globals++] = (uint32_t)v;
-        *fake32(unit, GSTS) = (uint32_t)v | (*fake32(unit, GSTS) & ONE_SHOT);
-    } else if (kind == IOMMU_VTD && reg == IQT && *fake32(unit, GSTS) & 1 << 26) {
+    if (kind == IOMMU_VTD && reg == GCMD)
+        on_global(f, unit, (uint32_t)v);
+    else if (kind == IOMMU_VTD && reg == IQT && *fake32(unit, GSTS) & 1 << 26)
         take_commands(f, *fake64(unit, IQA), v);
-    } else if (kind == IOMMU_AMDVI && reg == COMMAND_TAIL && *fake64(unit, CONTROL) & 1 << 12) {
+    else if (kind == IOMMU_AMDVI && reg == COMMAND_TAIL && *fake64(unit, CONTROL) & RUN)
         take_commands(f, *fake64(unit, COMMANDS) & 0xffffffffff000, v);
-    }
 }
 
 void fake_reset(uint32_t unit, enum iommu_kind k)

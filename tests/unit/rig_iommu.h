@@ -17,6 +17,7 @@ struct fake {
     uint32_t commands;
     uint32_t global[16], globals; /* VT-d: what was written to GCMD */
     uint32_t head;
+    uint32_t stale; /* VT-d: which caches may hold what was before the tables */
 };
 extern struct fake fake[FAKES];
 
@@ -25,6 +26,8 @@ uint32_t *fake32(uint32_t unit, uint32_t reg);
 
 /* The registers of the unit that will have number `unit` are those of a fresh one that can all that is needed. */
 void fake_reset(uint32_t unit, enum iommu_kind kind);
+/* The rule that a write to a unit's register would break; NULL: none. The kernel's own writes fail the test by it. */
+const char *fake_rule(uint32_t unit, uint32_t reg, unsigned bytes, uint64_t v);
 /* Regions for units' registers in root's table, each in slot unit_slot(). */
 void fake_regions(enum iommu_kind kind);
 uint64_t unit_slot(uint32_t unit);
