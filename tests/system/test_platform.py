@@ -87,19 +87,13 @@ def test_keyboard_goes_to_the_prompt(live):
     assert run.quit() == 0
 
 
-ALL_AGAIN = "for f in /sys/bus/pci/devices/*:0[1-7].0; do echo 1 >$f/remove; done; echo 1 >/sys/bus/pci/rescan; "
-
-
 def test_a_disk_that_is_found_again(live):
-    """Linux gives new addresses to functions that it finds by a rescan; they work there."""
+    """Linux gives new addresses to a function that it finds by a rescan; it works there."""
     run = live(linux("pc", cores=[1], disks=[{"file": "ext4:8M", "mode": "volatile"}]))
-    run.expect(r"^pc\| HAIRLINE-CHECKS: ok")
     run.expect(r"^pc\| A shell on pc")
     run.key("1")
-    run.type("exec </dev/ttyS0 >/dev/ttyS0 2>&1; echo moved $((6 * 7))\n")
-    run.expect(r"^moved 42")
-    for remove in ("echo 1 >/sys/bus/pci/devices/0000:00:03.0/remove; echo 1 >/sys/bus/pci/rescan; ", ALL_AGAIN):
-        run.type(f"cat /dev/vda | md5sum; {remove} cat /dev/vda | md5sum\n")
-        before, after = (run.expect(r"^(\w{32})  -").group(1) for _ in range(2))
-        assert before == after
+    run.type("umount /mnt* /mnt/*; cat /dev/vda | md5sum; echo 1 >/sys/bus/pci/devices/0000:00:03.0/remove\n")
+    before = run.expect(r"^(\w{32})  -").group(1)
+    run.type("echo 1 >/sys/bus/pci/rescan; cat $(ls /dev/vd? | tail -n 1) | md5sum\n")
+    assert run.expect(r"^(\w{32})  -").group(1) == before
     assert run.quit() == 0
