@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 
 import pytest
@@ -34,3 +35,20 @@ def batch(tmp_path):
         return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory), *options, **how)
 
     return start
+
+
+@pytest.fixture
+def tool_with(tmp_path):
+    """tool_with(vmm=IMAGE, ...): the tool in a folder of its own, with other images than those that were built."""
+
+    def make(**other):
+        folder = tmp_path / "build"
+        folder.mkdir()
+        shutil.copy(rig.BUILD / "hairline-tool", folder)
+        (folder / "kernels").symlink_to(rig.BUILD / "kernels")
+        shutil.copy(rig.BUILD / "hairline.elf", folder)
+        for program in ("root", "vmm", "lan"):
+            shutil.copy(other.get(program, rig.BUILD / f"{program}.img"), folder / f"{program}.img")
+        return folder / "hairline-tool"
+
+    return make

@@ -19,5 +19,12 @@ $(O)/tests/hostile_vmm.elf: $(filter-out %/main.c.o,$(call objs,vmm)) $(O)/tests
 $(O)/tests/hostile_vmm.img: $(O)/tests/hostile_vmm.elf
 	objcopy -O binary $< $@
 
-system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img
+system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
 .PHONY: system-guests
+
+# A program in the LAN switch's place.
+$(O)/tests/system/hostile_switch.c.o: FLAGS = $(USER_FLAGS)
+$(O)/tests/hostile_switch.elf: $(O)/tests/system/hostile_switch.c.o $(O)/lan/switch.c.o $(LIB) lib/user.ld
+	ld $(LDFLAGS_T) -T lib/user.ld -o $@ $(filter %.o,$^)
+$(O)/tests/hostile_switch.img: $(O)/tests/hostile_switch.elf
+	objcopy -O binary $< $@

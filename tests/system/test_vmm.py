@@ -1,7 +1,5 @@
 """VMMs that die, and VMs that come and go: root and the others go on, and the kernel gets everything back."""
 
-import shutil
-
 import pytest
 import rig
 from rig import guest, linux
@@ -10,26 +8,20 @@ UD2 = b"\x0f\x0b"
 SPIN = b"\xeb\xfe"
 WAIT = b"\xb8\x02\x00\x00\x00\x0f\x05"  # CALL_PT_REPLY without a caller: for ever
 IMAGE_BASE = 0x400000  # abi/image.h
-IMAGES = ("hairline.elf", "root.img", "vmm.img", "lan.img")
 
 
 @pytest.fixture
-def poisoned(tmp_path):
+def poisoned(tool_with):
     """poisoned(program, function): the tool in a folder of its own, with a root, vmm or lan that faults (or spins)
     where it enters that function."""
 
     def make(program, function, poison=UD2):
-        folder = tmp_path / "build"
-        folder.mkdir()
-        shutil.copy(rig.BUILD / "hairline-tool", folder)
-        (folder / "kernels").symlink_to(rig.BUILD / "kernels")
-        for name in IMAGES:
-            shutil.copy(rig.BUILD / name, folder)
+        tool = tool_with()
         at = rig.symbol(f"{program}.elf", function)[0] - IMAGE_BASE
-        with open(folder / f"{program}.img", "r+b") as image:
+        with open(tool.parent / f"{program}.img", "r+b") as image:
             image.seek(at)
             image.write(poison)
-        return folder / "hairline-tool"
+        return tool
 
     return make
 
