@@ -1,5 +1,7 @@
 """A LAN's MTU: what a guest is told, what passes, and what is lost is counted."""
 
+import re
+
 import rig
 from rig import guest, linux
 
@@ -7,7 +9,8 @@ LARGE = {"name": "l", "mtu": 9000}
 
 
 def shell(run, command):
-    """Its status, as the shell of the focused VM tells it."""
+    """Its status, as the shell of the focused VM tells it; what is typed before its prompt is lost."""
+    run.expect_prompt("alpha:")
     run.type(f"{command}; echo status=$?=\n")
     return int(run.expect(r"status=(\d+)=")[1])
 
@@ -15,9 +18,10 @@ def shell(run, command):
 def pair(live, lan):
     """Two Linux machines with a shell, the first in focus."""
     run = live(linux("alpha", cores=[1], lan=lan), linux("beta", cores=[2], lan=lan), cores=3, memory="2G")
-    for _ in range(2):
-        run.expect(r"^(alpha|beta)\| .*HAIRLINE-CHECKS: (ok|failed)")
+    ready = (r"^alpha\| alpha:/# ", r"^beta\| HAIRLINE-CHECKS: ")  # in any order
+    assert run.wait(lambda: all(any(re.match(words, line) for line in run.lines) for words in ready)), run.lines
     run.key("1")
+    run.expect(r"focus on alpha")
     run.type("\n")
     return run
 
