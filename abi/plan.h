@@ -6,6 +6,7 @@
 #ifndef ABI_PLAN_H
 #define ABI_PLAN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
@@ -20,6 +21,16 @@
 #define PLAN_CMDLINE        2048 /* with its end: what Linux takes */
 #define PLAN_CMDLINE_SEALED 40   /* of those, for what the VMM adds in a sealed VM */
 #define PLAN_NO_FILE        0xffffffffu
+
+/* What a VM gets if its plan does not say; the only ones of a dedicated VM, which has its cores for good. */
+#define PLAN_PRIORITY  8
+#define PLAN_BUDGET_US 10000
+/* Bounds of what it may say. */
+#define PLAN_PRIORITY_MAX 24
+#define PLAN_TIME_MIN_US  100
+#define PLAN_TIME_MAX_US  10000000
+#define PLAN_DEVICE_INDEX 255 /* the last one */
+#define PLAN_SECTOR       512 /* a disk is whole ones */
 
 enum plan_flag {
     PLAN_BATCH = 1, /* no console input; reset the machine when every VM is off */
@@ -77,5 +88,22 @@ struct plan {
     uint32_t vms, lans, files, reserved;
     struct plan_vm vm[PLAN_VMS];
 };
+
+/* The address of VM `vm` (from 0) on LAN `lan`, 0: it is on none: one that is administered locally. */
+static inline uint8_t plan_mac_byte(uint32_t vm, uint32_t lan, uint32_t i)
+{
+    const uint8_t mac[6] = {0x02, 0x68, 0x6c, 0x00, (uint8_t)lan, (uint8_t)(vm + 1)};
+    return mac[i];
+}
+
+/* Does the flat PC have something at this port? Then no VM's exit port can be there. */
+static inline bool plan_port_is_taken(uint32_t port)
+{
+    static const uint16_t own[][2] = {{0x3f8, 0x3ff}, {0x600, 0x602}, {0x610, 0x610}, {0xcf8, 0xcff}, {0xc000, 0xcfff}};
+    for (uint32_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (port >= own[i][0] && port <= own[i][1])
+            return true;
+    return false;
+}
 
 #endif

@@ -17,8 +17,8 @@ enum { KERNEL_OBJECTS = 1023, OBJECTS_ROOT = 41, OBJECTS_VM = 33, OBJECTS_VCPU =
 
 static const struct limit limit_memory = {unit_bytes, 2 * MEBI, GUEST_MSIX, 2 * MEBI, "a size from 2M to 3584M in steps of 2M, like 512M"};
 static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 8"};
-static const struct limit limit_priority = {unit_none, 1, 24, 1, "a number from 1 (low) to 24 (high)"};
-static const struct limit limit_time = {unit_microseconds, 100, 10000000, 1, "a time from 100us to 10s, like 10ms"};
+static const struct limit limit_priority = {unit_none, 1, PLAN_PRIORITY_MAX, 1, "a number from 1 (low) to 24 (high)"};
+static const struct limit limit_time = {unit_microseconds, PLAN_TIME_MIN_US, PLAN_TIME_MAX_US, 1, "a time from 100us to 10s, like 10ms"};
 static const struct limit limit_mtu = {unit_none, PLAN_MTU, PLAN_MTU_MAX, 1, "a number from 1500 to 9000"};
 static const struct limit limit_port = {unit_none, 1, 0xffff, 1, "a port from 1 to 0xffff"};
 
@@ -35,9 +35,6 @@ static const struct {
 } mode_keys[] = {{"devices", MODE_DEDICATED}, {"disengage", MODE_DEDICATED}, {"after", MODE_DEDICATED},
                  {"sealed", MODE_DEDICATED},  {"disks", MODE_SHARED},        {"lan", MODE_SHARED},
                  {"priority", MODE_SHARED},   {"budget", MODE_SHARED},       {"period", MODE_SHARED}};
-
-/* Ports at which the flat PC has something: first, last. */
-static const uint16_t taken_ports[][2] = {{0x3f8, 0x3ff}, {0x600, 0x602}, {0x610, 0x610}, {0xcf8, 0xcff}, {0xc000, 0xcfff}};
 
 void check_error(struct check *check, const char *key, const char *format, ...)
 {
@@ -118,8 +115,8 @@ static void vm_name(struct check *check, const char *name, struct plan_vm *vm)
 
 static void vm_schedule(struct check *check, const struct vm_text *text, struct plan_vm *vm)
 {
-    vm->priority = (uint32_t)check_vm_number(check, "priority", text->priority, &limit_priority, 8);
-    vm->budget_us = (uint32_t)check_vm_number(check, "budget", text->budget, &limit_time, 10000);
+    vm->priority = (uint32_t)check_vm_number(check, "priority", text->priority, &limit_priority, PLAN_PRIORITY);
+    vm->budget_us = (uint32_t)check_vm_number(check, "budget", text->budget, &limit_time, PLAN_BUDGET_US);
     vm->period_us = (uint32_t)check_vm_number(check, "period", text->period, &limit_time, 0);
     if (vm->period_us && vm->budget_us > vm->period_us)
         check_error(check, "budget", "the budget (%u us) is longer than the period (%u us): make it shorter", vm->budget_us, vm->period_us);
@@ -128,9 +125,8 @@ static void vm_schedule(struct check *check, const struct vm_text *text, struct 
 static uint32_t vm_exit_port(struct check *check, const char *text)
 {
     uint32_t port = (uint32_t)check_vm_number(check, "exit_port", text, &limit_port, 0);
-    for (size_t i = 0; i < sizeof(taken_ports) / sizeof(taken_ports[0]); i++)
-        if (port >= taken_ports[i][0] && port <= taken_ports[i][1])
-            check_error(check, "exit_port", "port 0x%x belongs to a device: choose another, like 0xf4", port);
+    if (plan_port_is_taken(port))
+        check_error(check, "exit_port", "port 0x%x belongs to a device: choose another, like 0xf4", port);
     return port;
 }
 
@@ -190,7 +186,8 @@ static void compile_vm(struct check *check)
     vm->after = vm_choice(check, "after", text->after, afters);
     vm->sealed = vm_choice(check, "sealed", text->sealed, bools);
     check_devices(check);
-    memcpy(vm->mac, (uint8_t[]){0x02, 0x68, 0x6c, 0x00, (uint8_t)vm->lan, (uint8_t)(check->vm + 1)}, sizeof(vm->mac));
+    for (uint32_t i = 0; i < sizeof(vm->mac); i++)
+        vm->mac[i] = plan_mac_byte(check->vm, vm->lan, i);
     check_files(check);
 }
 

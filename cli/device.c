@@ -43,7 +43,7 @@ static bool by_class(const char *text, struct plan_device *device)
     const char *slash = strchr(text, '/');
     size_t length = slash ? (size_t)(slash - text) : 0;
     uint64_t index;
-    if (!length || length >= sizeof(class) || !value_parse(slash + 1, unit_none, &index) || index > 255)
+    if (!length || length >= sizeof(class) || !value_parse(slash + 1, unit_none, &index) || index > PLAN_DEVICE_INDEX)
         return false;
     bool virtual = length > 3 && strncmp(slash - 3, "-vf", 3) == 0;
     snprintf(class, sizeof(class), "%.*s", (int)(length - (virtual ? 3 : 0)), text);

@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECTOR 512
-
 static const struct limit limit_ext4 = {unit_bytes, 4 << 20, 1 << 30, 1 << 20, "ext4: and a size from 4M to 1G, like ext4:16M"};
 
 static bool is_packaged(const char *kernel)
@@ -116,8 +114,8 @@ static void disk_file(struct check *check, const char *text, uint32_t i)
         return;
     }
     disk->file = add_plain(check, key, text);
-    if (disk->file != PLAN_NO_FILE && check->job->file[disk->file].size % SECTOR != 0)
-        check_error(check, key, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, SECTOR);
+    if (disk->file != PLAN_NO_FILE && check->job->file[disk->file].size % PLAN_SECTOR != 0)
+        check_error(check, key, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, PLAN_SECTOR);
 }
 
 static void disk_mode(struct check *check, const char *text, uint32_t i)
@@ -136,8 +134,8 @@ void check_image(struct check *check, const char *path, const char *text, const 
         *file = (struct job_file){.kind = FILE_PACKAGED, .path = host_image("kernels/debian/root.ext4")};
     else if (strncmp(text, "ext4:", 5) == 0)
         *file = (struct job_file){.kind = FILE_EXT4, .path = path, .size = check_number(check, path, text + 5, &limit_ext4)};
-    else if (find_plain(check, path, path, text, file) && file->size % SECTOR != 0)
-        source_error_at(&check->source, path, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, SECTOR);
+    else if (find_plain(check, path, path, text, file) && file->size % PLAN_SECTOR != 0)
+        source_error_at(&check->source, path, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, PLAN_SECTOR);
     file->vm = owner;
 }
 

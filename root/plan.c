@@ -1,6 +1,7 @@
 #include <root/console.h>
 #include <root/memory.h>
 #include <root/plan.h>
+#include <abi/utcb.h>
 #include <lib/print.h>
 #include <lib/string.h>
 
@@ -61,14 +62,75 @@ static bool is_taken(const struct plan_vm *vm)
     return false;
 }
 
-static bool is_file(const struct boot_info *info, uint32_t number) { return number < plan.files && plan_file(info, number); }
+/* A text that ends, without control characters. */
+static bool is_text(const char *text, uint32_t size)
+{
+    if (!ends(text, size))
+        return false;
+    for (const char *c = text; *c; c++)
+        if ((uint8_t)*c < ' ' || *c == 0x7f)
+            return false;
+    return true;
+}
+
+/* Bytes of file `number`; 0: there is none. */
+static uint64_t file_size(const struct boot_info *info, uint32_t number)
+{
+    const struct boot_module *file = number < plan.files ? plan_file(info, number) : 0;
+    return file ? file->size : 0;
+}
 
 static bool disks_are_bad(const struct boot_info *info, const struct plan_vm *vm)
 {
     for (uint32_t i = 0; i < vm->disks && i < PLAN_DISKS; i++)
-        if (!is_file(info, vm->disk[i].file) || (vm->disk[i].flags != DISK_READONLY && vm->disk[i].flags != DISK_VOLATILE))
+        if (file_size(info, vm->disk[i].file) == 0 || file_size(info, vm->disk[i].file) % PLAN_SECTOR ||
+            (vm->disk[i].flags != DISK_READONLY && vm->disk[i].flags != DISK_VOLATILE))
             return true;
     return false;
+}
+
+static bool same_device(const struct plan_device *a, const struct plan_device *b)
+{
+    return a->by == b->by && a->rid == b->rid && a->class == b->class && a->index == b->index;
+}
+
+/* `device` is one of `vm`. */
+static bool device_is_bad(const struct plan_vm *vm, const struct plan_device *device)
+{
+    if (device->by == DEVICE_ADDRESS ? device->rid > 0xffff || device->class || device->index
+                                     : device->by > DEVICE_VF || device->rid || device->class > 0xffff || device->index > PLAN_DEVICE_INDEX)
+        return true;
+    for (const struct plan_vm *other = plan.vm; other <= vm; other++)
+        for (const struct plan_device *d = other->device; d < other->device + other->devices && d != device; d++)
+            if (same_device(d, device))
+                return true;
+    return false;
+}
+
+static bool devices_are_bad(const struct plan_vm *vm)
+{
+    if (vm->devices > PLAN_DEVICES)
+        return true;
+    for (uint32_t i = 0; i < vm->devices; i++)
+        if (device_is_bad(vm, &vm->device[i]))
+            return true;
+    return false;
+}
+
+static bool mac_is_bad(const struct plan_vm *vm)
+{
+    for (uint32_t i = 0; i < sizeof(vm->mac); i++)
+        if (vm->mac[i] != plan_mac_byte((uint32_t)(vm - plan.vm), vm->lan, i))
+            return true;
+    return false;
+}
+
+/* The tool's words for times and priority: a dedicated VM's are as if it had said nothing. */
+static bool time_is_bad(const struct plan_vm *vm)
+{
+    if (vm->mode == MODE_DEDICATED)
+        return vm->priority != PLAN_PRIORITY || vm->budget_us != PLAN_BUDGET_US || vm->period_us;
+    return vm->budget_us < PLAN_TIME_MIN_US || vm->budget_us > PLAN_TIME_MAX_US || vm->period_us > PLAN_TIME_MAX_US;
 }
 
 static uint32_t count(uint64_t bits)
@@ -109,21 +171,24 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, const 
         {vm->cores == 0 || vm->cores >> cores, "cores that this machine does not have"},
         {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus), "its cores are not one a vCPU, without core 0"},
         {vm->mode == MODE_DEDICATED && (vm->lan || vm->disks), "a dedicated VM has no LAN and no disks"},
-        {vm->mode == MODE_SHARED && (vm->devices || vm->sealed), "devices and sealed memory need mode dedicated"},
-        {vm->disengage > DISENGAGE_NEVER || vm->after > AFTER_QUIET || vm->devices > PLAN_DEVICES, "bad disengage, after or devices"},
+        {vm->mode == MODE_SHARED && (vm->devices || vm->sealed || vm->disengage || vm->after), "what it has needs mode dedicated"},
+        {vm->disengage > DISENGAGE_NEVER || vm->after > AFTER_QUIET || vm->sealed > 1, "bad disengage, after or sealed"},
+        {devices_are_bad(vm), "bad devices, or one that another VM has"},
         {shares_own_core(vm), "a core of a dedicated VM is another VM's, too"},
-        {vm->priority < 1 || vm->priority > 24, "priority is not 1 .. 24"},
-        {vm->budget_us == 0, "no budget"},
+        {vm->priority < 1 || vm->priority > PLAN_PRIORITY_MAX, "priority is not 1 .. 24"},
+        {time_is_bad(vm), "bad budget or period, or a dedicated VM's own"},
         {vm->period_us && vm->period_us < vm->budget_us, "budget exceeds period"},
         {vm->on_exit > EXIT_RESTART, "unknown on_exit"},
-        {vm->exit_port > 0xffff, "exit port is not a port"},
+        {vm->exit_port > 0xffff || plan_port_is_taken(vm->exit_port), "exit port is not a port, or a device's"},
         {vm->kernel_type > KERNEL_MULTIBOOT, "unknown kernel type"},
-        {!is_file(info, vm->kernel), "kernel is missing"},
-        {vm->initrd != PLAN_NO_FILE && !is_file(info, vm->initrd), "initrd is missing"},
+        {file_size(info, vm->kernel) == 0, "kernel is missing"},
+        {vm->initrd != PLAN_NO_FILE && file_size(info, vm->initrd) == 0, "initrd is missing"},
+        {file_size(info, vm->kernel) + file_size(info, vm->initrd) > vm->memory, "kernel and initrd do not fit its memory"},
         {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
         {vm->lan > plan.lans, "no such LAN"},
         {mtu_is_bad(vm), "its LAN's MTU is not 1500 .. 9000, or another VM's is another"},
-        {!ends(vm->cmdline, sizeof(vm->cmdline)), "command line has no end"},
+        {mac_is_bad(vm), "not the address that it has on its LAN"},
+        {!is_text(vm->cmdline, sizeof(vm->cmdline)), "command line has no end, or control characters"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
@@ -134,6 +199,7 @@ static const char *check_plan(void)
         {plan.magic != PLAN_MAGIC, "not a compiled plan"},
         {plan.version != PLAN_VERSION, "made for another version"},
         {plan.vms > PLAN_VMS || (plan.vms < 1 && !(plan.flags & PLAN_PROBE)), "bad number of VMs"},
+        {plan.flags & ~(uint32_t)(PLAN_BATCH | PLAN_PROBE), "unknown flags"},
         {plan.lans > PLAN_LANS, "too many LANs"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
@@ -149,8 +215,11 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores)
     const char *wrong = check_plan();
     if (wrong)
         console_say("plan: %s", wrong);
-    for (uint32_t i = 0; !wrong && i < plan.vms; i++) {
+    for (uint32_t i = 0, vcpus = 0; !wrong && i < plan.vms; i++) {
         wrong = check_vm(info, cores, &plan.vm[i]);
+        vcpus += plan.vm[i].vcpus;
+        if (!wrong && vcpus > MAX_VCPUS)
+            wrong = "too many vCPUs with those before it";
         if (wrong)
             console_say("plan: VM %u: %s", i + 1, wrong);
     }

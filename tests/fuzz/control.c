@@ -1,0 +1,190 @@
+/*
+ * Control pages as root reads them: the input is what two hostile VMMs write
+ * there, and when root looks. No line of the console is another's than its
+ * speaker's, root's own records have one form whatever a VMM says, and each turn
+ * ends.
+ */
+#include "fuzz.h"
+#include <root/device.h>
+#include <root/fault.h>
+#include <root/lan.h>
+#include <root/report.h>
+#include <root/seal.h>
+#include <root/uart.h>
+#include <root/vm.h>
+#include <lib/string.h>
+
+#include <stdlib.h>
+
+#define VMS       2u
+#define SAID      0x20000u
+#define MILLI     1000000ull /* ticks */
+#define TURN_PUTS 100000u    /* calls of uart_put in a turn, far more than there can be */
+
+uint64_t fuzz_now;
+struct machine machine;
+static struct plan_vm plans[VMS] = {{.name = "evil", .vcpus = 1, .on_exit = EXIT_RESTART}, {.name = "worse", .vcpus = 1}};
+static uint8_t *store[VMS];
+static char said[SAID + 1];
+static uint32_t said_size, puts_left;
+static bool build_fails, has_left;
+static struct vcpu_stat ended;
+static bool faults;
+
+void fuzz_begin(void)
+{
+    for (uint32_t i = 0; i < VMS; i++)
+        store[i] = malloc(sizeof(struct vm_control));
+}
+
+/* ---- the rest of root ------------------------------------------------------- */
+void uart_put(const char *bytes, uint32_t n)
+{
+    fuzz_must(puts_left-- > 0, "a turn ends");
+    n = n < SAID - said_size ? n : SAID - said_size;
+    memcpy(said + said_size, bytes, n);
+    said_size += n;
+}
+uint32_t uart_space(void) { return 65536; }
+void uart_finish(void) {}
+uint64_t clock_ticks(uint64_t ms) { return ms * MILLI; }
+bool store_copy_disks(struct vm *vm) { return vm->life == LIFE_COPYING; }
+bool seal_turn(struct vm *vm, uint64_t now) { return vm && now; }
+bool device_ready(struct vm *vm) { return vm->plan; }
+bool vm_build(struct vm *vm)
+{
+    memset(store[vm->index], 0, sizeof(struct vm_control));
+    vm->failed = build_fails ? "a step" : NULL;
+    return !build_fails;
+}
+bool vm_run(struct vm *vm) { return !vm->failed; }
+void vm_destroy(struct vm *vm) { (void)vm; }
+void vm_drop_vmm(struct vm *vm) { (void)vm; }
+void vm_count(const struct vm *vm, struct end *sums)
+{
+    (void)vm;
+    memset(sums->exits, 1, sizeof(sums->exits));
+    sums->left = 1;
+}
+uint64_t vm_disengage(struct vm *vm) { return vm->index ? BUSY : OK; }
+bool vm_has_left(const struct vm *vm) { return vm && has_left; }
+const struct vcpu_stat *vm_ended(const struct vm *vm) { return vm->life >= LIFE_LEAVING && ended.end_code ? &ended : NULL; }
+bool fault_seen(uint32_t domain, struct fault *f)
+{
+    *f = (struct fault){14, 2, 3, 4};
+    return domain == 0 && faults;
+}
+
+/* ---- what root says --------------------------------------------------------- */
+/* A record of root's about a VM: the message is quoted, and nothing follows it. */
+static void check_record(const char *line, const char *end)
+{
+    const char *message = strstr(line, " message=\"");
+    if (!message || message > end)
+        return;
+    fuzz_must(end[-1] == '"', "a record ends with its message");
+    for (const char *c = message + 10; c < end - 1; c++)
+        fuzz_must(*c != '"' && *c != '\\', "a message does not end its own quotes");
+}
+
+static bool starts(const char *line, const char *with) { return strncmp(line, with, strlen(with)) == 0; }
+
+static void check_said(void)
+{
+    said[said_size] = 0;
+    for (char *line = said, *end; *line; line = end + 1) {
+        end = strchr(line, '\n');
+        if (!end)
+            end = line + strlen(line);
+        for (const char *c = line; c < end; c++)
+            fuzz_must((*c >= ' ' && *c < 0x7f) || *c == '\t', "the console is printable text");
+        bool own = starts(line, "hairline| vm name=") || starts(line, "hairline| # name") || starts(line, "hairline| 1 ") ||
+                   starts(line, "hairline| 2 ");
+        fuzz_must(own || starts(line, "evil| ") || starts(line, "worse| "), "a line begins with its speaker");
+        if (own)
+            check_record(line, end);
+        if (!*end)
+            break;
+    }
+    said_size = 0;
+}
+
+/* ---- what VMMs do ------------------------------------------------------------ */
+static void begin(void)
+{
+    memset(&machine, 0, sizeof(machine));
+    machine.vms = VMS;
+    machine.clock.tsc_hz = 1000 * MILLI;
+    fuzz_now = 1000 * MILLI;
+    plans[0].mode = MODE_SHARED;
+    build_fails = has_left = faults = false;
+    memset(&ended, 0, sizeof(ended));
+    for (uint32_t i = 0; i < VMS; i++) {
+        memset(store[i], 0, sizeof(struct vm_control));
+        machine.vm[i] = (struct vm){.plan = &plans[i], .index = i, .store.base = (uintptr_t)store[i] - ROOT_PHYS};
+        life_start(&machine.vm[i]);
+    }
+}
+
+static void write_control(struct feed *f, uint32_t who)
+{
+    struct vm_control *c = (void *)store[who];
+    uint8_t what = feed_8(f);
+    uint32_t at = c->out_head % CONSOLE_OUT, n = feed_8(f);
+    switch (what % 8) {
+    case 0: c->state = what & 0x80 ? feed_32(f) : what >> 4 & 3; break;
+    case 1: c->reason = feed_8(f) & 1 ? what >> 4 : (uint32_t)feed_value(f); break;
+    case 2: c->out_head = (uint32_t)feed_value(f); break;
+    case 3: c->leave = 1; break;
+    case 4: feed_bytes(f, c->message, sizeof(c->message)); break;
+    case 5: store[who][feed_32(f) % sizeof(*c)] = (uint8_t)n; break;
+    default: /* it says something */
+        n = n < CONSOLE_OUT - at ? n : CONSOLE_OUT - at;
+        feed_bytes(f, c->out + at, n);
+        c->out_head += n;
+    }
+}
+
+static void look(struct feed *f)
+{
+    uint8_t what = feed_8(f);
+    puts_left = TURN_PUTS;
+    fuzz_now += MILLI << what % 16;
+    machine.turn_began = fuzz_now;
+    machine.heavy = false;
+    output_turn(NULL);
+    life_turn(fuzz_now);
+    output_flush(fuzz_now, NULL);
+    if (what & 0x40)
+        report_list();
+}
+
+static void happens(struct feed *f)
+{
+    uint8_t what = feed_8(f);
+    switch (what % 6) {
+    case 0: life_stop(&machine.vm[what >> 7], what & 0x40); break;
+    case 1: build_fails = what & 0x80; break;
+    case 2: has_left = what & 0x80; break;
+    case 3: faults = what & 0x80; break;
+    case 4: plans[0].mode = what & 0x80 ? MODE_DEDICATED : MODE_SHARED; break;
+    default: feed_bytes(f, &ended.end_code, 6 * sizeof(uint64_t));
+    }
+}
+
+void fuzz_one(const uint8_t *data, size_t size)
+{
+    struct feed f = {data, size};
+    begin();
+    while (f.left) {
+        uint8_t what = feed_8(&f);
+        puts_left = TURN_PUTS;
+        if (what < 128)
+            write_control(&f, what & 1);
+        else if (what < 224)
+            look(&f);
+        else
+            happens(&f);
+        check_said();
+    }
+}
