@@ -140,7 +140,7 @@ static void make_guest(uint64_t *s)
     if (storm_random(s) % 8 == 0)
         mr_seal(STORM_MR, g);
     if (storm_random(s) % 2)
-        disengage(g, storm_random(s) & 1, END_PORT, 1, END_PORT);
+        disengage(g, storm_random(s) & 1, END_PORT, 1, 0);
 }
 
 /* ---- single calls ---------------------------------------------------------- */
@@ -181,7 +181,7 @@ static void map(uint64_t *s)
     mr_map(STORM_MR, pd(s), MR_READ | MR_WRITE, va, storm_random(s) % STORM_FRAMES, 1 + storm_random(s) % 8);
 }
 static void unmap(uint64_t *s) { mr_unmap(STORM_MR, storm_random(s) & 1 ? 0 : pd(s)); }
-static void leave(uint64_t *s) { disengage(slot(s), storm_random(s) % 3, END_PORT, 1, END_PORT); }
+static void leave(uint64_t *s) { disengage(slot(s), storm_random(s) % 3, END_PORT, 1, 0); }
 static void seal(uint64_t *s)
 {
     if (storm_random(s) % 16 == 0)
