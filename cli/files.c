@@ -135,7 +135,8 @@ void check_image(struct check *check, const char *path, const char *text, const 
     else if (strncmp(text, "ext4:", 5) == 0)
         *file = (struct job_file){.kind = FILE_EXT4, .path = path, .size = check_number(check, path, text + 5, &limit_ext4)};
     else if (find_plain(check, path, path, text, file) && file->size % PLAN_SECTOR != 0)
-        source_error_at(&check->source, path, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text, PLAN_SECTOR);
+        source_error_at(&check->source, path, "disk `%s` does not end at a sector: make its size a multiple of %u bytes", text,
+                        PLAN_SECTOR);
     file->vm = owner;
 }
 

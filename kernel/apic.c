@@ -70,7 +70,9 @@ void apic_clear(void)
     write(APIC_INITIAL, 0);
     for (enum reg r = APIC_LVT_TIMER; r <= APIC_LVT_ERROR; r++)
         write(r, LVT_MASKED);
-    apic_let_in(); /* what came for the kernel; once disabled the APIC would keep it */
+    apic_let_in();               /* what came for the kernel; once disabled the APIC would keep it */
+    if (!core_owned(cpu_core())) /* a rendezvous was among it, in which the guest died: the core is ordinary again */
+        return;
     write(APIC_DIVIDE, 0);
     write(APIC_SPURIOUS, VECTOR_SPURIOUS);
 }

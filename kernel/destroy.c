@@ -141,7 +141,7 @@ uint64_t pd_destroy(struct pd *self, uint64_t slot)
     if (type == OBJ_MR && (((struct mr *)o)->maps || ((struct mr *)o)->sealed || ((struct mr *)o)->dirty))
         return bad(BUSY, 1);
     mark(o);
-    core_sync(0, unmap()); /* nobody finds, holds, calls or posts what is dead after this, */
+    core_sync(0, unmap()); /* nobody holds, calls or posts what is dead after this, and who finds it (sm.c) lets it go, */
     abort_waiters();
     core_sync(cores_to_purge(), 0); /* nor is it in a queue or an inbox, or locked by a waiter's time-out, after this */
     static const enum object_type order[] = {OBJ_SC, OBJ_PT, OBJ_MP, OBJ_DV, OBJ_EC, OBJ_SM, OBJ_MR, OBJ_PD};

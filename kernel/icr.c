@@ -17,14 +17,15 @@ static bool names(uint32_t to, bool logical, uint32_t id) { return logical ? to 
    No NMI to what waits for SIPI, nor one more to what has not taken the last: no storm of them comes to a core's kernel. */
 static bool listens(const struct ec *to, uint32_t mode)
 {
-    return to->own >= OWN_READY && !to->head.dead && (mode != NMI || (to->state != STATE_HALTED && !(to->hazard & HAZARD_NMI)));
+    return to->own >= OWN_READY && !to->head.dead &&
+           (mode != NMI || (to->state != STATE_HALTED && !to->waits && !(to->hazard & HAZARD_NMI)));
 }
 
 bool icr_write(struct ec *ec, uint64_t icr)
 {
     uint32_t mode = icr >> 8 & 7, vector = icr & 0xff, self = 1u << ec->core, shorthand = icr >> 18 & 3;
     if (mode == STARTUP)
-        ec->pd->sipi = (uint8_t)vector;
+        ec->pd->sipi = (uint16_t)(0x100 | vector);
     if (mode == INIT || mode == STARTUP)
         return ec->own == OWN_LEFT;
     if (mode != NMI && (mode > LOWEST || vector < FIRST_VECTOR))

@@ -141,7 +141,7 @@ static void resume_event(struct ec *ec, const struct utcb *u)
 {
     uint64_t mtd = once(u->mtd);
     if (ec->kind == EC_VCPU)
-        vcpu_load(ec, &u->exit, mtd);
+        mtd = vcpu_load(ec, &u->exit, mtd);
     else
         thread_load(ec, &u->exit, mtd);
     sched_switch(ec);

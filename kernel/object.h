@@ -41,7 +41,7 @@ struct pd {
     struct head head;
     uint8_t kind, ports;                  /* enum pd_kind; threads may use I/O ports */
     uint8_t sealed;                       /* a guest: memory is its own alone, and its VMM a doorman (svm_state.c) */
-    uint8_t sipi;                         /* the page at which it last asked a vCPU to start */
+    uint16_t sipi;                        /* 100h | the page at which it last asked a vCPU to start; 0: it did not yet */
     uint8_t left;                         /* a guest: 1 + enum after since it disengaged, else 0 */
     uint16_t end_port, end_ports;         /* ports that end it, although it left quietly: the first, how many */
     uint16_t end_too;                     /* and one more */
@@ -93,7 +93,8 @@ struct ec {
     uint16_t events;
     volatile uint8_t own; /* enum own; graph lock to begin, then its own core */
     uint8_t event;        /* enum event: what its handler was last called for */
-    uint8_t unused[4];
+    uint8_t waits;        /* of a sealed guest: for a start-up IPI; it runs no instruction before */
+    uint8_t unused[3];
     struct vcpu *vcpu;
     struct utcb *utcb;
     uint64_t utcb_va, sp; /* a handler's stack pointer at each entry       */

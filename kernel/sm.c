@@ -18,14 +18,18 @@ static void append(struct sm *sm, struct ec *ec)
     sm->last = ec;
 }
 
+/* The waiter that runs again, if any. One that is dead is dropped: its core will look for it in no queue that it has left,
+   and after it has answered the rendezvous the slot may be another's. So `dead` is read before it is let go. */
 static struct ec *take_first(struct sm *sm)
 {
-    struct ec *ec = sm->first;
-    if (ec) {
+    for (struct ec *ec; (ec = sm->first);) {
+        bool is_dead = ec->head.dead;
         sm->first = ec->next;
-        ec->sm = 0;
+        __atomic_store_n(&ec->sm, 0, __ATOMIC_RELEASE);
+        if (!is_dead)
+            return ec;
     }
-    return ec;
+    return 0;
 }
 
 /* Make a waiter run again with `status`; it is in no queue any more. */

@@ -225,6 +225,8 @@ static void start(struct ec *ec)
 {
     if (ec->own) {
         apic_clear();
+        if (cpu_core()->current != ec) /* it died meanwhile */
+            return;
         __atomic_store_n(&ec->own, OWN_READY, __ATOMIC_RELEASE);
     }
     ec->vcpu->stat->exits[EVENT_START]++;

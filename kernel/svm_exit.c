@@ -73,7 +73,7 @@ static unsigned classify(struct vmcb *v)
         return rare_event(v->code);
     if (exits[i].length)
         v->next_rip = v->rip + exits[i].length;
-    else if (v->code == EXIT_PORT)
+    else if (v->code == EXIT_PORT && !(v->info1 & PORT_STRING))
         v->next_rip = v->info2;
     return exits[i].event ? exits[i].event : EVENT_OPCODE;
 }
@@ -115,7 +115,7 @@ static bool own_exit(struct ec *ec, struct vmcb *v)
 /* Quiet: reads give ones, writes vanish. Not a string instruction, nor a port that ends the guest. */
 static bool answer_ones(struct ec *ec, struct vmcb *v)
 {
-    enum { IN = 1, STRING = 4, BYTE = 0x10, WORD = 0x20 }; /* APM2 15.10.2 */
+    enum { IN = 1, BYTE = 0x10, WORD = 0x20 }; /* APM2 15.10.2 */
     uint64_t i = v->info1, port = i >> 16 & 0xffff;
     if (v->code == EXIT_MSR) {
         v->rax = i ? v->rax : 0xffffffff;
@@ -123,7 +123,7 @@ static bool answer_ones(struct ec *ec, struct vmcb *v)
         go_on(v, v->rip + 2);
         return true;
     }
-    if (i & STRING || port == ec->pd->end_too || port - ec->pd->end_port < ec->pd->end_ports)
+    if (i & PORT_STRING || port == ec->pd->end_too || port - ec->pd->end_port < ec->pd->end_ports)
         return false;
     if (i & IN)
         v->rax = i & BYTE ? v->rax | 0xff : i & WORD ? v->rax | 0xffff : 0xffffffff;

@@ -36,12 +36,19 @@ enum { A = 1, C = 2, D = 4 }; /* rax, rcx, rdx */
 static const struct operands {
     uint8_t gives[2], gets[2]; /* by bit 0 of EXITINFO1: OUT and RDMSR; IN and WRMSR */
     uint64_t raises;           /* the fault of the instruction, as EVENTINJ (APM2 15.20) */
-} operands[EVENT_COUNT] = {
+} operands[EVENT_COUNT + 1] = {
     [EVENT_PORT] = {{A, 0}, {0, A}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13},
     [EVENT_MSR] = {{C, A | C | D}, {A | D, 0}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13},
     [EVENT_VMCALL] = {{0, 0}, {A, A}, 0},
     [EVENT_OPCODE] = {{0, 0}, {0, 0}, INJECT_VALID | INJECT_EXCEPTION | 6},
+    [EVENT_COUNT] = {{0, 0}, {0, 0}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13}, /* INS, OUTS: memory, no register */
 };
+
+static const struct operands *operands_of(const struct ec *ec)
+{
+    bool string = ec->event == EVENT_PORT && ec->vcpu->vmcb->info1 & PORT_STRING;
+    return &operands[string ? EVENT_COUNT : ec->event];
+}
 
 /* The bits of a register that are an operand. */
 static uint64_t operand_bits(const struct ec *ec)
@@ -57,7 +64,7 @@ static bool names_efer(const struct ec *ec) { return ec->event == EVENT_MSR && (
 static void store_sealed(const struct ec *ec, struct exit_state *x)
 {
     const struct vmcb *v = ec->vcpu->vmcb;
-    uint64_t gives = operands[ec->event].gives[v->info1 & 1], bits = operand_bits(ec);
+    uint64_t gives = operands_of(ec)->gives[v->info1 & 1], bits = operand_bits(ec);
     *x = (struct exit_state){0};
     if (ec->event == EVENT_START || ec->event == EVENT_RECALL)
         return;
@@ -159,7 +166,7 @@ static void finish_msr_write(struct ec *ec, struct vmcb *v, uint64_t mtd)
 
 static void finish_instruction(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
 {
-    uint64_t gets = operands[ec->event].gets[v->info1 & 1], bits = operand_bits(ec);
+    uint64_t gets = operands_of(ec)->gets[v->info1 & 1], bits = operand_bits(ec);
     if (ec->event == EVENT_MSR && v->info1)
         finish_msr_write(ec, v, mtd);
     if (gets & A)
@@ -170,26 +177,29 @@ static void finish_instruction(struct ec *ec, struct vmcb *v, const struct exit_
     v->shadow = 0;
 }
 
-static void load_sealed(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
+static uint64_t load_sealed(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
 {
-    uint64_t raises = ec->event == EVENT_EXCEPTION ? vmcb_exception(v) : operands[ec->event].raises;
-    if (mtd & MTD_SEGS && !ec->vcpu->stat->first) { /* a start-up IPI: the rest of real mode is there since EVENT_START */
+    uint64_t raises = ec->event == EVENT_EXCEPTION ? vmcb_exception(v) : operands_of(ec)->raises;
+    if (ec->waits) { /* for a start-up IPI: the rest of real mode is there since EVENT_START */
+        if (!(mtd & MTD_SEGS) || !ec->pd->sipi)
+            return mtd | MTD_HALT;
         v->seg[SEG_CS].selector = (uint16_t)(ec->pd->sipi << 8);
-        v->seg[SEG_CS].base = (uint64_t)ec->pd->sipi << 12;
-    }
-    if (mtd & MTD_INJECT && raises && once(x->inject) == raises)
+        v->seg[SEG_CS].base = (ec->pd->sipi & 0xffull) << 12;
+        ec->waits = 0;
+    } else if (mtd & MTD_INJECT && raises && once(x->inject) == raises) {
         v->inject = raises;
-    else if (mtd & MTD_RIP && v->next_rip && ec->event != EVENT_RECALL)
+    } else if (mtd & MTD_RIP && v->next_rip && ec->event != EVENT_RECALL) {
         finish_instruction(ec, v, x, mtd);
+    }
+    return mtd;
 }
 
-void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
+uint64_t vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
 {
     struct vmcb *v = ec->vcpu->vmcb;
-    if (ec->pd->sealed && ec->event != EVENT_START) {
-        load_sealed(ec, v, x, mtd);
-        return;
-    }
+    if (ec->pd->sealed && ec->event != EVENT_START)
+        return load_sealed(ec, v, x, mtd);
+    ec->waits = ec->pd->sealed && mtd & MTD_HALT;
     if (mtd & MTD_ACDB)
         v->rax = x->rax, ec->regs.rcx = x->rcx, ec->regs.rdx = x->rdx, ec->regs.rbx = x->rbx;
     if (mtd & MTD_REST)
@@ -221,4 +231,5 @@ void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
     }
     if (mtd & MTD_RARE)
         load_rare(ec, v, x, mtd);
+    return mtd;
 }

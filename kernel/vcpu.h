@@ -44,8 +44,8 @@ void vcpu_recall_local(struct ec *ec);
 void vcpu_exit(struct ec *ec);
 void vcpu_prepare(struct ec *ec);
 
-/* Copy the groups of `mtd` out of and into the vCPU. */
+/* Copy the groups of `mtd` out of and into the vCPU. The latter says what of `mtd` is still to be done. */
 void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd);
-void vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
+uint64_t vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 
 #endif

@@ -89,6 +89,8 @@ enum exit_code {
 };
 #define EXIT_INVALID ~0u /* in 64 bits; an emulator stores 32 */
 
+#define PORT_STRING 4u /* EXITINFO1 of INS and OUTS (APM2 15.10.2) */
+
 /* The exception that ended the guest's run, as EVENTINJ: #DB, #AC with its error code, #MC. */
 static inline uint64_t vmcb_exception(const struct vmcb *v)
 {

@@ -201,12 +201,12 @@ static void watch(struct vm *vm, uint64_t now)
         end_alone(vm, ended);
     } else if (vm->life == LIFE_ALONE) {
         return;
-    } else if (vm->life == LIFE_LEAVING) {
-        watch_leave(vm, now);
     } else if (fault_seen(vm->index, &f)) {
         end_by_fault(vm, &f);
     } else if (state == VM_OFF) {
         end_by_vmm(vm);
+    } else if (vm->life == LIFE_LEAVING) {
+        watch_leave(vm, now);
     } else if (state == VM_RUNNING && vm->life == LIFE_STARTING) {
         vm->life = LIFE_RUNNING;
         vm->due = vm->quiet_since = now;

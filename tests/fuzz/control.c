@@ -50,7 +50,8 @@ void uart_finish(void) {}
 uint64_t clock_ticks(uint64_t ms) { return ms * MILLI; }
 bool store_copy_disks(struct vm *vm) { return vm->life == LIFE_COPYING; }
 bool seal_turn(struct vm *vm, uint64_t now) { return vm && now; }
-bool device_ready(struct vm *vm) { return vm->plan; }
+bool device_ready(const struct vm *vm) { return vm->plan; }
+bool device_stop(const struct vm *vm) { return vm->plan; }
 bool vm_build(struct vm *vm)
 {
     memset(store[vm->index], 0, sizeof(struct vm_control));

@@ -146,6 +146,28 @@ static void a_semaphore_has_no_waiters_at_its_end(void **state)
     assert_false(seen_waiting);
 }
 
+/* A thread that is dying waits on a semaphore that lives: who ups it meanwhile lets it alone, and the up is not lost. */
+static void a_dead_waiter_is_not_woken(void **state)
+{
+    (void)state;
+    uint64_t first_pd, second_pd, bell = make_sm(0), first = make_thread(1, 5, &first_pd), second = make_thread(1, 6, &second_pd);
+    deliver();
+    give(bell, first_pd, BELL, SM_DOWN);
+    give(bell, second_pd, BELL, SM_DOWN);
+    on_core(1);
+    call(object_at(second), CALL_SM_DOWN, BELL, 0);
+    call(object_at(first), CALL_SM_DOWN, BELL, 0);
+    on_core(0);
+    struct ec *dying = object_at(second);
+    dying->head.dead = 1;
+    assert_int_equal(sm_up(root, bell), OK);
+    assert_null(dying->sm);
+    assert_int_equal(dying->inboxed, 0);
+    deliver();
+    assert_ptr_equal(cores[1].current, object_at(first));
+    dying->head.dead = 0;
+}
+
 static void a_dying_space_is_left(void **state)
 {
     (void)state;
@@ -237,6 +259,7 @@ int main(void)
         RIG_TEST(what_rests_ends_unnoticed),
         RIG_TEST(a_dead_threads_utcb_is_flushed),
         RIG_TEST(a_semaphore_has_no_waiters_at_its_end),
+        RIG_TEST(a_dead_waiter_is_not_woken),
         RIG_TEST(a_dying_space_is_left),
         RIG_TEST(a_posted_thread_dies_while_its_core_spins),
         RIG_TEST(a_dead_caller_makes_no_call),

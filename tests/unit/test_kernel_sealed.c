@@ -28,6 +28,8 @@ static const struct row {
     {EXIT_PORT, 0x3f80011, RCX, 0, 0, 0, (RAX & ~0xffull) | 0xef, RDX, GP, true},     /* IN */
     {EXIT_PORT, 0x3f80021, RCX, 0, 0, 0, (RAX & ~0xffffull) | 0xcdef, RDX, GP, true}, /* two */
     {EXIT_PORT, 0x3f80041, RCX, 0, 0, 0, 0x90abcdef, RDX, GP, true},                  /* four: the upper half becomes 0 */
+    {EXIT_PORT, 0x3f80014, RCX, 0, 0, 0, RAX, RDX, GP, false},                        /* OUTS: memory */
+    {EXIT_PORT, 0x3f80015, RCX, 0, 0, 0, RAX, RDX, GP, false},                        /* INS */
     {EXIT_MSR, 0, RCX, 0, 0xc5c6c7c8, 0, 0x90abcdef, 0x90abcdef, GP, true},           /* RDMSR */
     {EXIT_MSR, 1, RCX, 0xa5a6a7a8, 0xc5c6c7c8, 0xd5d6d7d8, RAX, RDX, GP, true},       /* WRMSR */
     {EXIT_VMMCALL, 0, RCX, 0, 0, 0, OWN, RDX, 0, true},                               /* only an answer */
@@ -166,7 +168,7 @@ static void a_recall_shows_and_takes_nothing(void **state)
     assert_memory_equal(&vcpu->regs, &regs, sizeof regs);
 }
 
-/* A processor that never ran begins where its guest said, and nowhere else. */
+/* A processor that waits begins where its guest said, when the guest said it, and not otherwise. */
 static void a_start_is_where_the_guest_said(void **state)
 {
     (void)state;
@@ -175,23 +177,50 @@ static void a_start_is_where_the_guest_said(void **state)
     pd->sealed = 1;
     answer(MTD_HALT);
     assert_null(current());
+    static const uint64_t answers[] = {0, MTD_SEGS, ALL, MTD_RIP | MTD_INJECT};
+    for (unsigned i = 0; i < COUNT(answers); i++) { /* nobody asked yet */
+        assert_int_equal(ec_recall(root, vcpu_slot), OK);
+        settle();
+        assert_event(EVENT_RECALL);
+        demand_all();
+        answer(answers[i] & ~(uint64_t)MTD_HALT);
+        assert_null(current());
+        assert_int_equal(vcpu->state, STATE_HALTED);
+    }
     icr_write(vcpu, 6 << 8 | 0x9a);
-    assert_int_equal(ec_recall(root, vcpu_slot), OK);
-    settle();
-    assert_event(EVENT_RECALL);
-    demand_all();
-    answer(ALL);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(ec_recall(root, vcpu_slot), OK);
+        settle();
+        assert_event(EVENT_RECALL);
+        demand_all();
+        answer(i < 2 ? MTD_RIP : ALL & ~(uint64_t)MTD_HALT);
+        assert_true(i < 2 ? !current() : current() == vcpu);
+    }
     assert_int_equal(vmcb->seg[SEG_CS].selector, 0x9a00);
     assert_int_equal(vmcb->seg[SEG_CS].base, 0x9a000);
     assert_int_equal(vmcb->rip, 0);
     assert_int_equal(vmcb->cr3, 0);
-    assert_int_equal(ec_recall(root, vcpu_slot), OK); /* it has run: no second time */
+    assert_int_equal(ec_recall(root, vcpu_slot), OK); /* it runs: no second time */
     machine.core->attention = 1;
     settle();
     assert_event(EVENT_RECALL);
     icr_write(vcpu, 6 << 8 | 0x55);
     answer(MTD_SEGS);
     assert_int_equal(vmcb->seg[SEG_CS].selector, 0x9a00);
+}
+
+/* A recall before the first state does not let it run either. */
+static void a_recall_before_the_start_starts_nothing(void **state)
+{
+    (void)state;
+    start_vcpu(ALL);
+    ((struct pd *)object_at(guest_pd))->sealed = 1;
+    assert_int_equal(ec_recall(root, vcpu_slot), OK);
+    answer(MTD_HALT);
+    assert_event(EVENT_RECALL);
+    answer(MTD_SEGS);
+    assert_null(current());
+    assert_int_equal(vcpu->state, STATE_HALTED);
 }
 
 /* Who was there first stays: no portal of its table is taken out, and no vCPU comes in. */
@@ -212,6 +241,7 @@ int main(void)
         RIG_TEST(efer_is_what_was_written),
         RIG_TEST(a_recall_shows_and_takes_nothing),
         RIG_TEST(a_start_is_where_the_guest_said),
+        RIG_TEST(a_recall_before_the_start_starts_nothing),
         RIG_TEST(its_domain_is_closed),
     };
     return RIG_RUN(all);
