@@ -9,7 +9,7 @@
 #undef cap_find
 #include <core.h>
 
-enum { KERNEL = 1, A, B, DV, EC, REGION }; /* objects; A and B: any PDs */
+enum { KERNEL = 1, A, B, DV, EC }; /* objects; A and B: any PDs */
 
 static uint16_t object_index(const void *o)
 {
@@ -110,10 +110,8 @@ static void any_state(void)
 {
     for (uint32_t i = A; i <= B; i++) {
         objects[i].head.type = OBJ_PD;
-        objects[i].pd = (struct pd){.kind = any() & 1, .table_pa = any()};
+        objects[i].pd = (struct pd){.kind = any() & 1, .sealed = any() & 1, .table_pa = any()};
     }
-    objects[REGION].head.type = OBJ_MR;
-    objects[REGION].mr.sealed = any() & 1 ? A : any() & 1 ? B : 0;
     vcpu = (struct ec){.core = any() & 1, .pd = &objects[any() & 1 ? A : B].pd};
     function = (struct dv){.head = {.type = OBJ_DV, .owner = any() & 1 ? A : B}, .unit = 1, .slot = 5}; /* a place like any other */
     for (uint32_t i = 0; i < MAX_CORES; i++) {
@@ -159,7 +157,7 @@ void create(void)
     }
     const struct pd *owner = &objects[function.head.owner].pd;
     check(attached && flushed_after && table_now == owner->table_pa && owner->kind == PD_GUEST && given == &function);
-    check(objects[REGION].mr.sealed != function.head.owner);
+    check(!objects[function.head.owner].pd.sealed);
     check(function.rid == (asked & 0xffff) && function.unit == asked >> 16 && function.rid >> 8 < iommus[function.unit].buses);
 }
 

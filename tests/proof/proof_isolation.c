@@ -229,6 +229,7 @@ uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, u
     return OK;
 }
 
+static bool asked;
 void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
 {
     if (pd == kernel_space) {
@@ -238,21 +239,22 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
     if (!watched(pd, va, frames))
         return;
     check(leaf.present && leaf.va == va && leaf.frames == frames); /* as it was mapped */
-    leaf.present = false;
+    leaf.present = asked = false;
     leaf.stale = true;
 }
 
-/* All TLBs that may hold the page; `cores` stands for a host space's users, too. */
+/* All TLBs that may hold the page; `cores` stands for a host space's users, too. Asked before the page is out of the
+   table, it says nothing of who loads the table between the two. */
 uint32_t core_users(const struct pd *pd)
 {
-    check(pd != &objects[leaf.pd].pd || !leaf.present); /* else who loads the table after this has the page */
+    asked |= pd == &objects[leaf.pd].pd;
     return pd->cores;
 }
 
 void core_sync(uint32_t purge, uint32_t flush)
 {
     (void)purge;
-    if (flush & SYNC_HOST && !(objects[leaf.pd].pd.cores & ~flush))
+    if (asked && flush & SYNC_HOST && !(objects[leaf.pd].pd.cores & ~flush))
         leaf.stale = false;
 }
 
