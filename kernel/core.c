@@ -199,13 +199,6 @@ void core_give(struct ec *ec)
     core_sync(0, 0); /* nobody rings with an interrupt after this */
 }
 
-void core_idle(bool interrupts)
-{
-    cpu_core()->outside = 1;
-    cpu_idle(interrupts);
-    core_come_in();
-}
-
 static void answer_doorbell(struct core *c)
 {
     c->doorbell = 0; /* before it looks: what comes later rings again */
@@ -223,7 +216,7 @@ void core_attention(void)
         sched_pick();
         if (c->current || c->attention || c->doorbell)
             return;
-        core_idle(!core_owned(c));
+        cpu_idle(!core_owned(c));
     }
 }
 

@@ -87,8 +87,6 @@ void core_give(struct ec *ec);
 void core_leave_space(struct core *c);
 /* Are this core's interrupts a guest's, or were they one's until now? Any core. */
 static inline bool core_owned(const struct core *c) { return c->owner || c->reclaim; }
-/* Wait for an interrupt, if they are let in, or an NMI. Own core, which runs nothing. */
-void core_idle(bool interrupts);
 /* What entry.S does on each way in, for an interrupt of an idle core. Own core. */
 static inline void core_come_in(void) { __atomic_exchange_n(&cpu_core()->outside, 0, __ATOMIC_SEQ_CST); }
 

@@ -333,6 +333,7 @@ drain_entry:
 /* Idle: rdi = let interrupts in. */
     .globl core_wait
 core_wait:
+    GO_OUT
     cmpb $0, %gs:DOORBELL
     jne core_wait_end
     test %dil, %dil
@@ -341,6 +342,7 @@ core_wait:
 1:  hlt
 core_wait_end:
     cli
+    COME_IN
     ret
 
 /* From the boot stub, on the boot core: rdi = struct boot_info. The stub's stack goes with its page tables. */

@@ -266,7 +266,7 @@ void vcpu_prepare(struct ec *ec)
         return;
     uint8_t hazard = __atomic_fetch_and(&ec->hazard, (uint8_t)(ec->own == OWN_LEFT ? HAZARD_END : ~HAZARD_NMI), __ATOMIC_ACQ_REL);
     if (hazard & HAZARD_END)
-        core_idle(false); /* until the core is taken back */
+        cpu_idle(false); /* until the core is taken back */
     else if (hazard & HAZARD_NMI)
         give_nmi(ec);
     if (cores[ec->core].loaded != ec)

@@ -83,6 +83,8 @@ static void engaged_exit(struct ec *ec, struct vmcb *v)
 {
     unsigned event = classify(v);
     ec->vcpu->stat->exits[event]++;
+    if (event == EVENT_INVALID && !ec->own) /* an emulator may have cleared it: a guest with RFLAGS.IF clear would keep the core for good */
+        v->vintr |= VINTR_MASKING;
     if (event == CAUSE_CPUID)
         answer_cpuid(ec, v);
     else if (event == CAUSE_INTR || event == CAUSE_NMI)
@@ -151,7 +153,7 @@ static void alone_exit(struct ec *ec, struct vmcb *v)
         go_on(v, v->rip + 3);
     } else if (vector == 1 || vector == 17) { /* #DB, #AC with its error code: the guest gets it */
         count[EVENT_EXCEPTION]++;
-        v->inject = vmcb_exception(v);
+        v->inject = vmcb_exception(v, vector);
     } else if (ec->pd->left == 1 + AFTER_QUIET && (v->code == EXIT_PORT || v->code == EXIT_MSR) && answer_ones(ec, v)) {
         count[v->code == EXIT_MSR ? EVENT_MSR : EVENT_PORT]++;
     } else {
@@ -164,8 +166,6 @@ void vcpu_exit(struct ec *ec)
     struct vmcb *v = ec->vcpu->vmcb;
     if ((uint32_t)v->code != EXIT_INVALID) /* then it may not have been obeyed */
         v->tlb_control = 0;
-    else if (!ec->own) /* an emulator may have cleared it: then a guest with RFLAGS.IF clear keeps the core for good */
-        v->vintr |= VINTR_MASKING;
     if (v->code == EXIT_EXCEPTION + 18)
         cpu_wrmsr(MSR_MCG_STATUS, 0); /* seen: with MCIP set the next machine check would reset the machine (APM2 9.3.1) */
     v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1: what was being delivered is delivered again */

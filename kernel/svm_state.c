@@ -179,7 +179,7 @@ static void finish_instruction(struct ec *ec, struct vmcb *v, const struct exit_
 
 static uint64_t load_sealed(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
 {
-    uint64_t raises = ec->event == EVENT_EXCEPTION ? vmcb_exception(v) : operands_of(ec)->raises;
+    uint64_t raises = ec->event == EVENT_EXCEPTION ? vmcb_exception(v, v->code - EXIT_EXCEPTION) : operands_of(ec)->raises;
     if (ec->waits) { /* for a start-up IPI: the rest of real mode is there since EVENT_START */
         if (!(mtd & MTD_SEGS) || !ec->pd->sipi)
             return mtd | MTD_HALT;

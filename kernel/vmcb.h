@@ -91,10 +91,9 @@ enum exit_code {
 
 #define PORT_STRING 4u /* EXITINFO1 of INS and OUTS (APM2 15.10.2) */
 
-/* The exception that ended the guest's run, as EVENTINJ: #DB, #AC with its error code, #MC. */
-static inline uint64_t vmcb_exception(const struct vmcb *v)
+/* The exception `vector` that ended the guest's run, as EVENTINJ: #DB, #AC with its error code, #MC. */
+static inline uint64_t vmcb_exception(const struct vmcb *v, uint64_t vector)
 {
-    uint64_t vector = v->code - EXIT_EXCEPTION;
     return INJECT_VALID | INJECT_EXCEPTION | vector | (vector == 17 ? INJECT_ERROR | v->info1 << 32 : 0);
 }
 

@@ -27,10 +27,14 @@ static inline bool lock_try(struct lock *l, uint32_t self)
     return true;
 }
 
+/* The other side of a dedicated VM's is on another core, and no deadline comes on a core of one's own: it spins there. */
 static inline void lock_take(struct lock *l, uint32_t self)
 {
     for (uint32_t shift = NAP_SHORTEST; !lock_try(l, self); shift -= shift > NAP_LONGEST)
-        sm_down(VMM_SM_NAP, tsc() + (config()->tsc_hz >> shift));
+        if (dedicated())
+            __asm__ volatile("pause");
+        else
+            sm_down(VMM_SM_NAP, tsc() + (config()->tsc_hz >> shift));
 }
 
 /* The worker's try: if it fails, whoever has the lock rings the worker's bell when he gives it back. The note comes

@@ -44,7 +44,11 @@ void machine_zero(void *page)
 }
 void machine_copy(uint64_t *to, const uint64_t *from, uint64_t words) { memcpy(to, from, words * 8); }
 void machine_copy_dr(uint64_t *to, const uint64_t *from) { memcpy(to, from, 4 * sizeof *to); }
-void machine_idle(void) { longjmp(no_work, 1); }
+void machine_idle(void)
+{
+    machine.core->outside = 1; /* entry.S: core_wait */
+    longjmp(no_work, 1);
+}
 void machine_halt(void)
 {
     fail_msg("%s", machine.serial);
@@ -86,7 +90,7 @@ static void ipis_arrive(void)
 void settle(void)
 {
     if (setjmp(no_work))
-        return; /* core_idle() has put it outside */
+        return;
     machine.core->outside = 0;
     for (;;) {
         if (machine.core->attention || machine.core->doorbell)

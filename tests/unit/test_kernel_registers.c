@@ -172,7 +172,9 @@ static void an_apic_goes_to_a_guest_and_comes_back(void **state)
     (void)state;
     on_core(1);
     init_apic();
+    machine.core->reclaim = 1; /* it is a guest's */
     apic_clear();
+    machine.core->reclaim = 0;
     for (uint32_t r = LVT_TIMER; r <= 0x837; r++)
         assert_int_equal(cpu_rdmsr(r), MASKED);
     assert_int_equal(cpu_rdmsr(SVR), VECTOR_SPURIOUS);
