@@ -97,7 +97,7 @@ static void works(void)
 
 /* ---- data elsewhere ------------------------------------------------------------ */
 /* Beyond its memory, where the kernel's is; the IOAPIC; both kinds of IOMMU; where nothing is. */
-static const uint64_t places[] = {GUEST_MEMORY, 0xfec00000, 0xfed80000, 0xfed90000, 1ull << 39};
+static const uint64_t places[] = {GUEST_MEMORY, 0xfec00000, 0xfed40000, 0xfed90000, 1ull << 39};
 #define PLACES (sizeof(places) / sizeof(places[0]))
 
 static void write_to(uint64_t address)

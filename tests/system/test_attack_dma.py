@@ -7,7 +7,7 @@ import time
 import pytest
 import rig
 
-PLACES = (0x800000, 0xFEC00000, 0xFED80000, 0xFED90000, 1 << 39)  # of attack_dma.c
+PLACES = (0x800000, 0xFEC00000, 0xFED40000, 0xFED90000, 1 << 39)  # of attack_dma.c
 FORGED = 0xFEE07FF0  # a message by an entry that is not there, and its number
 ENTRY = 0x3FF
 LOG = 1.5  # seconds: root looks once a second of the machine's time, which is the host's
