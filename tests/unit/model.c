@@ -362,7 +362,8 @@ static void check_svm(const char *what, uint64_t pa)
 
 void machine_vmsave(uint64_t pa) { check_svm("VMSAVE", pa); }
 
-/* What the kernel alone decides of the checks of APM2 15.5.1; a guest's own registers may be anything. */
+/* What the kernel alone decides of the checks of APM2 15.5.1; a guest's own registers and what its VMM injects may be anything:
+   the processor says EXIT_INVALID. */
 void model_vmrun(const struct vmcb *v)
 {
     check_svm("VMRUN", cpu_pa(v));
@@ -374,8 +375,6 @@ void model_vmrun(const struct vmcb *v)
         refuse("VMRUN", cpu_pa(v), "without V_INTR_MASKING the guest's IF holds the host's interrupts (APM2 15.21.1)");
     if ((v->iopm_pa | v->msrpm_pa | v->nested_cr3) & ~PHYSICAL)
         refuse("VMRUN", cpu_pa(v), "a table is no page");
-    if (v->inject & INJECT_VALID && (v->inject >> 8 & 7) == 3 && ((v->inject & 0xff) == 2 || (v->inject & 0xff) > 31))
-        refuse("VMRUN", v->inject, "there is no such exception to inject (APM2 15.20)");
 }
 
 void model_in_service(uint32_t vector) { machine_cpu()->apic[A_ISR + vector / 32] |= 1ull << vector % 32; }
