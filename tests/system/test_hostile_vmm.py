@@ -35,7 +35,7 @@ def make_hostile(tmp_path):
 
 
 def silent(core):
-    """A canary that is alone on its core: it has no VMM any more."""
+    """A canary that is alone on its core: it has no VMM any more. The last core is the LAN switch's."""
     return guest("silent", "canary", "leave=1", mode="dedicated", disengage="guest", cores=[core])
 
 
@@ -50,7 +50,7 @@ def heard_nothing(run):
 @pytest.mark.parametrize("kind", ["end", "ring", "nap"])
 def test_one_right(hostile, kind):
     """One that does one thing without end: the neighbour of its core has what is promised, who is alone hears nothing."""
-    run = hostile(guest("victim", "victim", lan="l"), guest(f"{kind}s", "attack", "test=hlt", lan="l"), silent(3), cores=4, qemu=rig.COUNTED)
+    run = hostile(guest("victim", "victim", lan="l"), guest(f"{kind}s", "attack", "test=hlt", lan="l"), silent(3), cores=5, qemu=rig.COUNTED)
     run.expect(r"^hairline\| vm name=silent state=alone")
     run.expect(r"^victim\| victim: at work")
     beside = rig.pace(run, "victim")
@@ -65,7 +65,7 @@ def test_one_right(hostile, kind):
 def test_all_rights_at_random(hostile):
     """Two that do anything, with lives that end by it; who dies is started again."""
     wild = [guest("wild", "attack", "test=hlt", cores=[1], lan="l", on_exit="restart"), guest("wilder", "smp", cores=[1, 2], vcpus=2, lan="l", on_exit="restart")]
-    run = hostile(guest("victim", "victim", cores=[2], lan="l"), guest("canary", "canary", cores=[0]), *wild, silent(3), cores=4)
+    run = hostile(guest("victim", "victim", cores=[2], lan="l"), guest("canary", "canary", cores=[0]), *wild, silent(3), cores=5)
     run.expect(r"^hairline\| vm name=silent state=alone")
     for i in range(LINES):
         run.expect(r"^victim\| progress")
