@@ -65,7 +65,7 @@ def test_memory_devices_and_exits(live, hostile):
     wild = lan("mixture")
     room = [guest("inside", "canary", lan=wild), guest("with", "canary", cores=[3]), guest("toucher", "toucher", lan=wild, cores=[2])]
     room.append(guest("silent", "canary", "leave=1", cores=[4], mode="dedicated", disengage="guest"))
-    run = live(*room, cores=5, tool=hostile)
+    run = live(*room, cores=6, tool=hostile)
     run.expect(r"^hairline\| vm name=silent state=alone")
     rounds(run, ["inside", "with"], SOME)
     run.expect(r"^toucher\| touched .* frames [1-9]")
