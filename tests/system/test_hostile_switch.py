@@ -63,7 +63,7 @@ def rounds(run, names, count):
 def test_memory_devices_and_exits(live, hostile):
     """Canaries in the LAN, on the switch's core and alone; one takes the frames that come, and touches its devices."""
     wild = lan("mixture")
-    room = [guest("inside", "canary", lan=wild), guest("with", "canary", cores=[3]), guest("toucher", "toucher", lan=wild, cores=[2])]
+    room = [guest("inside", "canary", lan=wild), guest("with", "canary", cores=[5]), guest("toucher", "toucher", lan=wild, cores=[2])]
     room.append(guest("silent", "canary", "leave=1", cores=[4], mode="dedicated", disengage="guest"))
     run = live(*room, cores=6, tool=hostile)
     run.expect(r"^hairline\| vm name=silent state=alone")
