@@ -10,7 +10,7 @@ $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests
 $(O)/tests/lme.elf: tests/system/lme.S
 	@mkdir -p $(O)/tests/system
 	$(CC) -m32 -c $< -o $(O)/tests/system/lme.o
-	ld -m elf_i386 -nostdlib --build-id=none -z noexecstack -Ttext 0x100000 -o $@ $(O)/tests/system/lme.o
+	ld -m elf_i386 -nostdlib --build-id=none -z noexecstack -N -Ttext 0x100000 -o $@ $(O)/tests/system/lme.o
 
 # The same VMM, with a worker that misbehaves.
 $(O)/tests/system/hostile_vmm.c.o: FLAGS = $(USER_FLAGS)
