@@ -52,7 +52,6 @@ def test_one_right(hostile, kind):
     """One that does one thing without end: the neighbour of its core has what is promised, who is alone hears nothing."""
     run = hostile(guest("victim", "victim", lan="l"), guest(f"{kind}s", "attack", "test=hlt", lan="l"), silent(3), cores=5, qemu=rig.COUNTED)
     run.expect(r"^hairline\| vm name=silent state=alone")
-    run.expect(r"^victim\| victim: at work")
     beside = rig.pace(run, "victim")
     heard_nothing(run)
     run.command(f"stop {kind}s")
