@@ -279,10 +279,12 @@ static void compile_cmdline(struct check *check)
 static uint32_t kernel_objects(const struct job *job, uint32_t vcpus)
 {
     const struct plan *plan = &job->plan;
-    uint32_t devices = 0;
-    for (uint32_t i = 0; i < plan->vms; i++)
+    uint32_t devices = 0, starts = 0; /* root's portal for the start of each sealed vCPU */
+    for (uint32_t i = 0; i < plan->vms; i++) {
         devices += plan->vm[i].devices;
-    return OBJECTS_DEVICE * devices + OBJECTS_ROOT + OBJECTS_VM * plan->vms + OBJECTS_VCPU * vcpus + OBJECTS_LAN * plan->lans;
+        starts += plan->vm[i].sealed ? plan->vm[i].vcpus : 0;
+    }
+    return starts + OBJECTS_DEVICE * devices + OBJECTS_ROOT + OBJECTS_VM * plan->vms + OBJECTS_VCPU * vcpus + OBJECTS_LAN * plan->lans;
 }
 
 /* The kernel of the VM in hand, where it goes (which is often far above the start, and more than its file), and its

@@ -103,7 +103,7 @@ static void make_guest(struct vm *vm)
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
     vm_fail(vm, "guest domain",
             pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_CORES(vm_cores(vm)), frames + DEVICE_FRAMES(devices),
-                      4 + 3 * vcpus + DEVICE_OBJECTS(devices)));
+                      4 + (vm->plan->sealed ? 3 : 2) * vcpus + DEVICE_OBJECTS(devices)));
     vm_fail(vm, "RAM in the guest", memory_map(vm->ram.base, vm->ram.size, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
     vm_fail(vm, "chipset's pages", memory_map(chipset, vm->size[PIECE_CHIPSET], pd, MR_READ | MR_WRITE, GUEST_CHIPSET));
     if (!is_dedicated(vm))
