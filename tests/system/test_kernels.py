@@ -4,6 +4,7 @@ They are those of tests/kernels.lock; with --all also the newest that Debian has
 a new Linux does to a machine is to be seen here first.
 """
 
+import os
 import lzma
 import shutil
 import struct
@@ -27,7 +28,8 @@ def locked():
 def packaged(kernel):
     """Its folder, fetched if need be."""
     folder = rig.BUILD / "kernels" / kernel
-    done = subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", folder / "initrd"], capture_output=True, text=True, check=False)
+    target = os.path.relpath(folder / "initrd", rig.SOURCE) if folder.is_relative_to(rig.SOURCE) else folder / "initrd"  # as the Makefile names it
+    done = subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", target], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{kernel} cannot be fetched: {done.stderr}"
     return folder
 
