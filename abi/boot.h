@@ -12,6 +12,20 @@
 #define BOOT_MODULES 44
 
 enum range_kind { RANGE_RAM, RANGE_DEVICE };
+enum boot_flag { BOOT_BATCH = 1 /* the plan's PLAN_BATCH: nobody is there to read the console */ };
+
+/* Codes on port 80h, which a board's POST display, or its management controller, shows: how far the
+   machine has come, or why it stands. */
+#define POST_PORT 0x80
+enum post { POST_STUB = 0xb1, POST_KERNEL, POST_ROOT, POST_VMS, POST_REFUSED = 0xbe, POST_PANIC };
+
+/* Where the loader or firmware shows pixels, the first three bytes of each of which are colours. */
+struct boot_screen {
+    uint64_t base;          /* physical; 0: there is none */
+    uint32_t bytes;         /* of a pixel, 3 or 4 */
+    uint32_t width, height; /* pixels */
+    uint32_t pitch;         /* bytes from one line to the next */
+};
 
 struct boot_range {
     uint64_t base, size; /* bytes, page aligned; never overlaps the kernel */
@@ -30,6 +44,8 @@ struct boot_info {
     uint64_t root_entry;
     uint32_t root_text, root_rodata, root_data; /* pages, in this order        */
     uint32_t ranges, modules, bsp_apic_id;
+    uint32_t flags; /* enum boot_flag */
+    struct boot_screen screen;
     struct boot_range range[BOOT_RANGES];
     struct boot_module module[BOOT_MODULES];
 };

@@ -16,32 +16,34 @@
 #define PAGE_SIZE  4096u
 
 enum call {
-    CALL_NOP,         /* ()                                                    */
-    CALL_PT_CALL,     /* (pt, words)                  call a portal            */
-    CALL_PT_REPLY,    /* (words)                      answer, wait for the next */
-    CALL_SM_UP,       /* (sm)                                                  */
-    CALL_SM_DOWN,     /* (sm, deadline)               deadline in TSC ticks, 0 = none */
-    CALL_EC_RECALL,   /* (ec)                         make a vCPU exit soon    */
-    CALL_PD_CREATE,   /* (dst|payer<<16|sys<<32, kind|flags<<8|cores<<32, frames, objects) */
-    CALL_EC_CREATE,   /* (dst|pd<<16|core<<32|kind<<48, utcb, events, entry, sp) */
-    CALL_SC_CREATE,   /* (dst|sys<<16|ec<<32, priority, budget, period)        */
-    CALL_PT_CREATE,   /* (dst|payer<<16|ec<<32, entry, mtd, id)                */
-    CALL_SM_CREATE,   /* (dst|payer<<16, count)                                */
-    CALL_MR_SPLIT,    /* (dst|payer<<16|mr<<32, frame)                         */
-    CALL_MR_MAP,      /* (mr|pd<<16|perm<<32, va, first frame, frames)         */
-    CALL_MR_UNMAP,    /* (mr|pd<<16)                  pd 0: everywhere         */
-    CALL_DELEGATE,    /* (src pd|slot<<16, dst pd|slot<<16, rights mask)       */
-    CALL_REVOKE,      /* (pd|slot<<16)                empty one slot           */
-    CALL_DESTROY,     /* (slot)                       end the object itself    */
-    CALL_VCPU_CPUID,  /* (vcpu)                       table from the UTCB      */
-    CALL_CORE_START,  /* (sys, APIC ID)                                        */
-    CALL_MR_SEAL,     /* (mr|pd<<16)                  only that guest keeps it */
-    CALL_MR_SCRUB,    /* (mr)                         clean the next part of what a dead guest had sealed */
-    CALL_DISENGAGE,   /* (pd, after|port<<16|ports<<32) the guest PD's exits end in the kernel; those ports always end it */
+    CALL_NOP,        /* ()                                                    */
+    CALL_PT_CALL,    /* (pt, words)                  call a portal            */
+    CALL_PT_REPLY,   /* (words)                      answer, wait for the next */
+    CALL_SM_UP,      /* (sm)                                                  */
+    CALL_SM_DOWN,    /* (sm, deadline)               deadline in TSC ticks, 0 = none */
+    CALL_EC_RECALL,  /* (ec)                         make a vCPU exit soon    */
+    CALL_PD_CREATE,  /* (dst|payer<<16|sys<<32, kind|flags<<8|cores<<32, frames, objects) */
+    CALL_EC_CREATE,  /* (dst|pd<<16|core<<32|kind<<48, utcb, events, entry, sp) */
+    CALL_SC_CREATE,  /* (dst|sys<<16|ec<<32, priority, budget, period)        */
+    CALL_PT_CREATE,  /* (dst|payer<<16|ec<<32, entry, mtd, id)                */
+    CALL_SM_CREATE,  /* (dst|payer<<16, count)                                */
+    CALL_MR_SPLIT,   /* (dst|payer<<16|mr<<32, frame)                         */
+    CALL_MR_MAP,     /* (mr|pd<<16|perm<<32, va, first frame, frames)         */
+    CALL_MR_UNMAP,   /* (mr|pd<<16)                  pd 0: everywhere         */
+    CALL_DELEGATE,   /* (src pd|slot<<16, dst pd|slot<<16, rights mask)       */
+    CALL_REVOKE,     /* (pd|slot<<16)                empty one slot           */
+    CALL_DESTROY,    /* (slot)                       end the object itself    */
+    CALL_VCPU_CPUID, /* (vcpu)                       table from the UTCB      */
+    CALL_CORE_START, /* (sys, APIC ID)                                        */
+    CALL_MR_SEAL,    /* (mr|pd<<16)                  only that guest keeps it */
+    CALL_MR_SCRUB,   /* (mr)                         clean the next part of what a dead guest had
+                        sealed */
+    CALL_DISENGAGE,  /* (pd, after|port<<16|ports<<32) the guest PD's exits end in the kernel; those
+                        ports always end it */
     CALL_IOMMU_START, /* (sys|mr<<16, kind, buses)   value: the unit's number */
     CALL_IOMMU_FAULT, /* (sys, unit)                 value: the oldest thing it blocked */
-    CALL_DV_CREATE,   /* (dst|pd<<16|sys<<32, rid|unit<<16) assign a device function to a guest PD */
-    CALL_DV_IRQ,      /* (dv|ec<<16, index|vector<<16) value: what the function's message must carry */
+    CALL_DV_CREATE, /* (dst|pd<<16|sys<<32, rid|unit<<16) assign a device function to a guest PD */
+    CALL_DV_IRQ, /* (dv|ec<<16, index|vector<<16) value: what the function's message must carry */
     CALL_COUNT
 };
 
@@ -63,7 +65,19 @@ enum status {
 #define STATUS_CODE(s) ((enum status)((s)&0xff))
 #define STATUS_ARG(s)  (((s) >> 8) & 0xff)
 
-enum object_type { OBJ_NONE, OBJ_PD, OBJ_EC, OBJ_SC, OBJ_PT, OBJ_SM, OBJ_MR, OBJ_MP, OBJ_SYS, OBJ_DV };
+enum object_type {
+    OBJ_NONE,
+    OBJ_PD,
+    OBJ_EC,
+    OBJ_SC,
+    OBJ_PT,
+    OBJ_SM,
+    OBJ_MR,
+    OBJ_MP,
+    OBJ_SYS,
+    OBJ_DV,
+    OBJ_COUNT
+};
 
 /* Rights. A copy of a capability has the source's rights AND a mask. */
 enum right {
@@ -107,15 +121,15 @@ enum ec_kind {
     EC_VCPU,    /* in a guest PD                                             */
 };
 
-/* SC_CREATE's budget: the vCPU gets its core for good: no timer, no other SC there; interrupts are the guest's own.
-   Needs SYS_CORE beside SYS_TIME. */
+/* SC_CREATE's budget: the vCPU gets its core for good: no timer, no other SC there; interrupts are
+   the guest's own. Needs SYS_CORE beside SYS_TIME. */
 #define SC_WHOLE_CORE (~0ull)
 
 /* What a disengaged guest's port, MSR and memory accesses outside its own do. */
 enum after { AFTER_STRICT /* end it */, AFTER_QUIET /* read as all ones, vanish when written */ };
 
 enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
-#define MAX_IOMMUS 4
+#define MAX_IOMMUS 8
 #define DV_IRQS    16u /* interrupts of one function: index 0..15 */
 
 #define MAX_CORES          16

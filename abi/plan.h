@@ -10,10 +10,11 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        3
+#define PLAN_VERSION        4
 #define PLAN_VMS            16
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          8
+#define PLAN_MEMORY_MAX     (64ull << 30) /* bytes of a VM */
 #define PLAN_LANS           4
 #define PLAN_MTU            1500 /* of a LAN, bytes: the usual, */
 #define PLAN_MTU_MAX        9000 /* and the largest */
@@ -22,7 +23,8 @@
 #define PLAN_CMDLINE_SEALED 40   /* of those, for what the VMM adds in a sealed VM */
 #define PLAN_NO_FILE        0xffffffffu
 
-/* What a VM gets if its plan does not say; the only ones of a dedicated VM, which has its cores for good. */
+/* What a VM gets if its plan does not say; the only ones of a dedicated VM, which has its cores for
+ * good. */
 #define PLAN_PRIORITY  8
 #define PLAN_BUDGET_US 10000
 /* Bounds of what it may say. */
@@ -33,8 +35,9 @@
 #define PLAN_SECTOR       512 /* a disk is whole ones */
 
 enum plan_flag {
-    PLAN_BATCH = 1, /* no console input; reset the machine when every VM is off */
-    PLAN_PROBE = 2, /* only tell what the machine has, then reset it; may have no VMs */
+    PLAN_BATCH = 1,          /* no console input; reset the machine when every VM is off */
+    PLAN_PROBE = 2,          /* only tell what the machine has, then reset it; may have no VMs */
+    PLAN_SHARE_SIBLINGS = 4, /* two VMs may have threads of one processor core */
 };
 enum plan_mode { MODE_SHARED, MODE_DEDICATED };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
@@ -47,7 +50,8 @@ struct plan_disk {
     uint32_t flags; /* exactly one of enum plan_disk_flag */
 };
 
-/* A PCI function: by address (bus << 8 | device << 3 | function), or the index-th of a class, real or virtual ones. */
+/* A PCI function: by address (bus << 8 | device << 3 | function), or the index-th of a class, real
+ * or virtual ones. */
 enum plan_device_by { DEVICE_ADDRESS, DEVICE_CLASS, DEVICE_VF };
 struct plan_device {
     uint32_t by;    /* enum plan_device_by                                     */
@@ -57,14 +61,14 @@ struct plan_device {
 };
 
 struct plan_vm {
-    char name[32];                 /* [a-z0-9-]+, unique, zero-terminated           */
-    uint32_t mode;                 /* enum plan_mode                                */
-    uint32_t vcpus;                /* 1..PLAN_VCPUS                                 */
-    uint64_t memory;               /* bytes, multiple of 2 MiB                      */
-    uint64_t cores;                /* bit mask of core numbers its vCPUs may share; vCPU i runs on the
-                                      i-th set bit, wrapping around; MODE_DEDICATED: one for each
-                                      vCPU, and nobody else's                       */
-    uint32_t priority;             /* 1..24                                         */
+    char name[32];     /* [a-z0-9-]+, unique, zero-terminated           */
+    uint32_t mode;     /* enum plan_mode                                */
+    uint32_t vcpus;    /* 1..PLAN_VCPUS                                 */
+    uint64_t memory;   /* bytes, multiple of 2 MiB                      */
+    uint64_t cores;    /* bit mask of core numbers its vCPUs may share; vCPU i runs on the
+                          i-th set bit, wrapping around; MODE_DEDICATED: one for each
+                          vCPU, and nobody else's                       */
+    uint32_t priority; /* 1..24                                         */
     uint32_t budget_us, period_us; /* period 0: round robin with time slice `budget_us` */
     uint32_t on_exit;              /* enum plan_on_exit                             */
     uint32_t exit_port;            /* 0: none; else a guest's write there powers it off */
@@ -78,32 +82,25 @@ struct plan_vm {
     uint32_t devices;
     struct plan_device device[PLAN_DEVICES];
     uint8_t mac[6];
-    uint16_t mtu; /* of its LAN, the same for all its VMs: PLAN_MTU..PLAN_MTU_MAX; 0 without a LAN */
+    uint16_t
+        mtu; /* of its LAN, the same for all its VMs: PLAN_MTU..PLAN_MTU_MAX; 0 without a LAN */
     char cmdline[PLAN_CMDLINE];
 };
 
 struct plan {
     uint64_t magic;
     uint32_t version, flags;
-    uint32_t vms, lans, files, reserved;
+    uint32_t vms, lans, files;
+    uint32_t tpm; /* the VM that has the machine's TPM, 1..vms; 0: none */
     struct plan_vm vm[PLAN_VMS];
 };
 
-/* The address of VM `vm` (from 0) on LAN `lan`, 0: it is on none: one that is administered locally. */
+/* The address of VM `vm` (from 0) on LAN `lan`, 0: it is on none: one that is administered locally.
+ */
 static inline uint8_t plan_mac_byte(uint32_t vm, uint32_t lan, uint32_t i)
 {
     const uint8_t mac[6] = {0x02, 0x68, 0x6c, 0x00, (uint8_t)lan, (uint8_t)(vm + 1)};
     return mac[i];
-}
-
-/* Does the flat PC have something at this port? Then no VM's exit port can be there. */
-static inline bool plan_port_is_taken(uint32_t port)
-{
-    static const uint16_t own[][2] = {{0x3f8, 0x3ff}, {0x600, 0x602}, {0x610, 0x610}, {0xcf8, 0xcff}, {0xc000, 0xcfff}};
-    for (uint32_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-        if (port >= own[i][0] && port <= own[i][1])
-            return true;
-    return false;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #define ABI_VM_H
 
 #include <abi/plan.h>
+#include <abi/utcb.h>
 
 /* ---- slots of a VMM's capability table, filled by root -------------------- */
 enum vmm_slot {
@@ -15,49 +16,82 @@ enum vmm_slot {
     VMM_SM_WORK,      /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
     VMM_SM_LAN,       /* SM_UP: tell the LAN switch (if the VM has a LAN)     */
     VMM_SM_NAP,       /* SM_DOWN, count 0, nobody ups it: to sleep on         */
-    VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is on (16 slots) */
+    VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is
+                         on (16 slots) */
     VMM_HANDLER = 32, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
     VMM_DV = 40,      /* + device: DV_IRQ                                     */
     VMM_VCPU = 48,    /* + vCPU: EC_RECALL | EC_SETUP                         */
     VMM_PCI = 64,     /* + core: portal of root for configuration writes, see below (16 slots) */
     VMM_FREE = 80,    /* from here on the VMM's own                           */
 };
-/* In the guest PD the portals of vCPU i are in slots GUEST_EVENTS(i) + event. */
-#define GUEST_EVENTS(i) (16u * ((i) + 1u))
+_Static_assert(VMM_SM_NAP < VMM_FAULT && VMM_FAULT + MAX_CORES <= VMM_HANDLER &&
+                   VMM_HANDLER + PLAN_VCPUS <= VMM_DV && VMM_DV + PLAN_DEVICES <= VMM_VCPU &&
+                   VMM_VCPU + PLAN_VCPUS <= VMM_PCI && VMM_PCI + MAX_CORES <= VMM_FREE,
+               "each slot is one thing's");
+/* The portals of vCPU i are in slots GUEST_EVENTS(i) + event of the guest PD. */
+#define EVENT_STRIDE    16u
+#define GUEST_EVENTS(i) (EVENT_STRIDE * ((i) + 1u))
+_Static_assert(EVENT_COUNT <= EVENT_STRIDE, "the portals of a vCPU fit");
+_Static_assert(GUEST_EVENTS(PLAN_VCPUS) <= CAP_SLOTS, "and those of all");
 
 /* ---- addresses in a VMM's space ------------------------------------------- */
-#define VMM_CONFIG       0x10000000ull                     /* struct vm_config, read-only             */
-#define VMM_CONTROL      0x10010000ull                     /* struct vm_control, shared with root     */
-#define VMM_UTCB         0x10200000ull                     /* the worker's UTCB                       */
-#define VMM_HUTCB(i)     (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
-#define VMM_STACKS       0x10300000ull                     /* worker's stack, then handlers'; VMM_STACK bytes each */
-#define VMM_STACK        0x4000ull
-#define VMM_STACK_TOP(i) (VMM_STACKS + VMM_STACK * ((i) + 1ull)) /* i = 0: worker, 1 + v: handler v */
-#define VMM_FILES        0x4000000000ull                         /* kernel, initrd and disks, at vm_config's addresses */
-#define VMM_RAM          0x8000000000ull                         /* guest-physical 0, read-write, all of it */
-#define VMM_MSIX         0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory BARs */
-#define VMM_MSIX_PAGES   16u           /* one per PCI device */
-#define VMM_LANPORT      0x10800000ull /* LAN_PORT_BYTES, shared with the switch */
-#define GUEST_MSIX       0xe0000000ull
-/* The registers of an AMD chipset (FCH), which Linux touches when it sees the processor, without asking whether they are
-   there: RAM that starts as zeros. */
+#define VMM_CONFIG   0x10000000ull                     /* struct vm_config, read-only             */
+#define VMM_CONTROL  0x10010000ull                     /* struct vm_control, shared with root     */
+#define VMM_UTCB     0x10200000ull                     /* the worker's UTCB                       */
+#define VMM_HUTCB(i) (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
+#define VMM_STACKS   0x10300000ull /* worker's stack, then handlers'; VMM_STACK bytes each */
+#define VMM_STACK    0x4000ull
+#define VMM_STACK_TOP(i)                                                                           \
+    (VMM_STACKS + VMM_STACK * ((i) + 1ull)) /* i = 0: worker, 1 + v: handler v */
+#define VMM_FILES 0x4000000000ull           /* kernel, initrd and disks, at vm_config's addresses */
+#define VMM_RAM   0x8000000000ull /* guest-physical 0, read-write: RAM as the guest has it */
+#define VMM_MSIX                                                                                   \
+    0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory     \
+                     BARs */
+#define VMM_MSIX_PAGES 16u           /* one per PCI slot */
+#define VMM_LANPORT    0x10800000ull /* LAN_PORT_BYTES, shared with the switch */
+#define GUEST_MSIX     0xe0000000ull
+/* RAM begins at 0. What would not end below GUEST_MSIX goes on at GUEST_HIGH, and its lower part
+   ends at GUEST_LOW, so that both can have pages of 1 GiB. */
+#define GUEST_LOW  0xc0000000ull
+#define GUEST_HIGH 0x100000000ull
+/* Bytes of `memory` that are below GUEST_HIGH. */
+static inline uint64_t guest_low(uint64_t memory)
+{
+    return memory <= GUEST_MSIX ? memory : GUEST_LOW;
+}
+/* The registers of an AMD chipset (FCH), which Linux touches when it sees the processor, without
+   asking whether they are there: RAM that starts as zeros. */
 #define GUEST_CHIPSET       0xfed80000ull
 #define GUEST_CHIPSET_PAGES 2u
-/* Devices of its own: device i's configuration page (PCIe ECAM, read-only; the guest's SR-IOV virtual functions have
-   none), and the page of registers with its MSI-X table. */
+/* Devices of its own: device i's configuration page (PCIe ECAM, read-only; the guest's SR-IOV
+   virtual functions have none), and the page of registers with its MSI-X table. */
 #define VMM_ECAM(i)  (0x10420000ull + 0x1000ull * (i))
 #define VMM_TABLE(i) (0x10430000ull + 0x1000ull * (i))
-/* Memory BARs of devices are mapped in the guest from here up to GUEST_DEVICES_END, but for the page with the MSI-X
-   table: there the guest has page VMM_MSIX_PAGES - 1 - i of VMM_MSIX, RAM that the VMM keeps the table in step with. */
+/* Memory BARs of devices are mapped in the guest from here up to GUEST_DEVICES_END, but for the
+   page with the MSI-X table: there the guest has page DEVICE_MSIX_PAGE(i) of VMM_MSIX, RAM that the
+   VMM keeps the table in step with. */
 #define GUEST_DEVICES     0xe1000000ull
 #define GUEST_DEVICES_END 0xf0000000ull
+/* Where they are on the guest's PCI bus 0, and which page of VMM_MSIX they have: the VMM's own have
+ * the page of their slot. */
+#define GUEST_DEVICE_SLOT   8u /* + device */
+#define DEVICE_MSIX_PAGE(i) (VMM_MSIX_PAGES - 1 - (i))
+_Static_assert(GUEST_DEVICE_SLOT + PLAN_DEVICES <= VMM_MSIX_PAGES, "a page a slot");
+
+/* The machine's TPM, which one VM may have: the page of its locality 0, at the same address in the
+   guest (TCG PC Client Platform TPM Profile 6.3). Its command response buffer's control area. */
+#define TPM_PAGE    0xfed40000ul
+#define TPM_CONTROL 0xfed40040ul
+#define TPM_CRB     7u /* start method of ACPI's TPM2 table (TCG ACPI 8): by the buffer itself */
 
 struct vm_file {
     uint64_t address, size; /* bytes; address in the VMM's space, page aligned, 0: none */
 };
 
 struct vm_bar {
-    uint32_t address, size, flags; /* guest-physical, bytes (0: none); flags: bits 3..0 as in the register */
+    uint32_t address, size,
+        flags; /* guest-physical, bytes (0: none); flags: bits 3..0 as in the register */
 };
 /* A PCI function of the VM's own, as root found it. */
 struct vm_device {
@@ -73,17 +107,21 @@ struct vm_device {
     uint32_t vf_bar_size[6]; /* bytes of one virtual function's; 0: none */
 };
 
-/* A call to VMM_PCI: word 0 device, 1 offset, 2 size (1, 2, 4), 3 value. Root writes what it lets pass, no answer. */
+/* A call to VMM_PCI: word 0 device, 1 offset, 2 size (1, 2, 4), 3 value. Root writes what it lets
+ * pass, no answer. */
 
-/* Registers with which a guest starts; long_mode 0: 32-bit protected mode without paging. `gdt`: where its table is. */
+/* Registers with which a guest starts; long_mode 0: 32-bit protected mode without paging. `gdt`:
+ * where its table is. */
 struct vm_boot {
     uint64_t long_mode, rip, rax, rbx, rsi, cr3, gdt;
 };
 
 struct vm_config {
     struct plan_vm plan;
-    uint32_t load;           /* 1: fill the RAM of a sealed VM, set vm_control.boot and no more; else such a VM's VMM has no RAM */
+    uint32_t load; /* 1: fill the RAM of a sealed VM, set vm_control.boot and no more; else such a
+                      VM's VMM has no RAM */
     struct vm_boot boot;     /* of a sealed VM, from its loader */
+    uint32_t tpm, reserved;  /* 1: it has the machine's TPM */
     uint32_t iommu, devices; /* enum iommu_kind */
     struct vm_device device[PLAN_DEVICES];
     uint32_t apic_id[PLAN_VCPUS];          /* MODE_DEDICATED: of each vCPU's core */
@@ -91,17 +129,21 @@ struct vm_config {
     uint64_t worker_budget, worker_period; /* TSC ticks: what the worker has of its core */
     uint64_t wall_ns;                      /* UTC, ns since 1970, at TSC = wall_tsc */
     uint64_t wall_tsc;
-    struct vm_file kernel, initrd, disk[PLAN_DISKS]; /* volatile disks: writable, already a private copy */
+    struct vm_file kernel, initrd,
+        disk[PLAN_DISKS]; /* volatile disks: writable, already a private copy */
 };
 
-/* ---- ports of the flat PC that root knows, too: what a disengaged guest writes there is no fault ------- */
+/* ---- ports of the flat PC that root knows, too: what a disengaged guest writes there is no fault
+ * ------- */
 enum {
     PORT_SLEEP = 0x600, /* ACPI 4.8.3.7: SLEEP_S5 powers off */
     PORT_STATUS,
-    PORT_RESET,        /* RESET_NOW resets */
-    PORT_MODE = 0x610, /* read: 1: dedicated, and its VMM is there; 0: shared. Write 1: the VMM may leave */
+    PORT_RESET, /* RESET_NOW resets */
+    PORT_MODE =
+        0x610, /* read: 1: dedicated, and its VMM is there; 0: shared. Write 1: the VMM may leave */
 };
-/* eax: enum plan_mode, and the bytes "HairlineHair" in ebx, ecx, edx: the guest has a VMM, or it is a shared one. */
+/* eax: enum plan_mode, and the bytes "HairlineHair" in ebx, ecx, edx: the guest has a VMM, or it is
+ * a shared one. */
 #define CPUID_HAIRLINE 0x4000001fu
 #define SLEEP_S5       0x34u
 #define RESET_NOW      6u
@@ -123,9 +165,9 @@ enum vm_reason {
     REASON_LOADER,    /* the kernel image could not be loaded                */
     REASON_VMM,       /* its VMM died (set by root); value = vector          */
     REASON_STOPPED,   /* by the operator (set by root)                       */
-    REASON_PORT,      /* disengaged: touched a port; value = info1 (APM2 15.10.2) */
+    REASON_PORT,      /* disengaged: touched a port; value = its number           */
     REASON_MSR,       /* disengaged: touched an MSR; value = its number                          */
-    REASON_FAULT,     /* disengaged: #MC, impossible exit; value = code      */
+    REASON_FAULT,     /* disengaged: #MC, impossible exit; value = the processor's code */
     REASON_COUNT
 };
 
@@ -148,10 +190,13 @@ struct vm_control {
 #define VM_CONTROL_PAGES 5u
 _Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its pages");
 
-/* ---- LAN: two rings of frames for each port, laid out by the LAN's MTU (lan/lan_ring.h) -------------------- */
-#define LAN_SLOTS      64u                            /* of a ring, power of two                                         */
-#define LAN_FRAME(mtu) ((mtu) + 36u)                  /* largest frame, bytes: the MTU, an Ethernet header, tags, spare  */
-#define LAN_SLOT(mtu)  ((LAN_FRAME(mtu) + 15u) & ~7u) /* bytes from one struct lan_frame to the next     */
+/* ---- LAN: two rings of frames for each port, laid out by the LAN's MTU (lan/lan_ring.h)
+ * -------------------- */
+#define LAN_SLOTS 64u /* of a ring, power of two                                         */
+#define LAN_FRAME(mtu)                                                                             \
+    ((mtu) + 36u) /* largest frame, bytes: the MTU, an Ethernet header, tags, spare  */
+#define LAN_SLOT(mtu)                                                                              \
+    ((LAN_FRAME(mtu) + 15u) & ~7u) /* bytes from one struct lan_frame to the next     */
 
 struct lan_frame {
     uint32_t size; /* bytes, 14..LAN_FRAME */
@@ -161,11 +206,13 @@ struct lan_frame {
 struct lan_ring {
     volatile uint32_t head; /* writer */
     uint32_t pad0;
-    volatile uint64_t unsent; /* writer: frames that it could not put here: of an impossible size, or the ring was full */
+    volatile uint64_t unsent; /* writer: frames that it could not put here: of an impossible size,
+                                 or the ring was full */
     uint32_t pad1[12];
     volatile uint32_t tail; /* reader */
     uint32_t pad2;
-    volatile uint64_t unread; /* reader: frames that it took and threw away: of an impossible size or sender, or no room for it */
+    volatile uint64_t unread; /* reader: frames that it took and threw away: of an impossible size
+                                 or sender, or no room for it */
     uint32_t pad3[12];
     uint8_t slots[]; /* LAN_SLOTS of LAN_SLOT(mtu) bytes */
 };
@@ -180,6 +227,9 @@ enum lan_slot {
     LAN_FAULT = 12,   /* as VMM_FAULT                          */
     LAN_SM_PORT = 32, /* + port: SM_UP, that VMM's bell        */
 };
+_Static_assert(LAN_SM_NAP < LAN_FAULT && LAN_FAULT + MAX_CORES <= LAN_SM_PORT &&
+                   LAN_SM_PORT + PLAN_VMS <= CAP_SLOTS,
+               "each slot is one thing's");
 #define LAN_CONFIG      0x10000000ull /* struct lan_config, read-only */
 #define LAN_UTCB        0x10001000ull
 #define LAN_STACK_TOP   0x10010000ull /* one VMM_STACK below */

@@ -1,5 +1,6 @@
 #include <cpu.h>
 #include "boot.h"
+#include "uefi/handover.h"
 
 #define MULTIBOOT1 0x2badb002u
 #define MULTIBOOT2 0x36d76289u
@@ -23,8 +24,12 @@ static const struct {
     {COM1 + 4, 0x03},  /* DTR and RTS                         */
 };
 
-/* In a page of the kernel's data: the kernel maps it into root. Root looks for the ACPI tables itself. */
-__attribute__((section(".boot_info"), aligned(PAGE_SIZE))) struct boot_info boot_info = {.magic = BOOT_MAGIC};
+/* In a page of the kernel's data: the kernel maps it into root. Root looks for the ACPI tables
+ * itself. */
+__attribute__((section(".boot_info"), aligned(PAGE_SIZE))) struct boot_info boot_info = {
+    .magic = BOOT_MAGIC};
+/* The kernel's data, too: it reads it whenever root starts a core. */
+__attribute__((section(".boot_left"))) uint8_t core_ap_page;
 
 static void set_up_legacy(void)
 {
@@ -38,26 +43,31 @@ static void read_loader(uint32_t magic, uint32_t info)
         boot_multiboot1(info);
     else if (magic == MULTIBOOT2)
         boot_multiboot2(info);
+    else if (magic == UEFI_MAGIC)
+        boot_uefi(info);
     else
         boot_refuse(SENTENCE("the loader speaks neither multiboot 1 nor 2", "use another loader"));
 }
 
-/* Only after the loader's information has been read: it may lie there. Volatile: no call of memcpy. */
+/* Copy the trampoline for other cores to its page. After the loader's information has been read,
+ * because that may lie there. Volatile: the compiler must not make it a call of memcpy. */
 static void place_trampoline(void)
 {
-    volatile char *to = (volatile char *)(KERNEL_BASE + AP_PAGE * PAGE_SIZE);
+    volatile char *to = (volatile char *)(KERNEL_BASE + core_ap_page * PAGE_SIZE);
     for (uint64_t i = 0; i < (uint64_t)ap_end - (uint64_t)ap_start; i++)
         to[i] = ap_start[i];
 }
 
 void boot_main(uint32_t magic, uint32_t info)
 {
+    cpu_outb(POST_PORT, POST_STUB);
     set_up_legacy();
     boot_pci_silence();
-    boot_processor_check();
-    read_loader(magic, info);
+    read_loader(magic, info); /* early: only then can a refusal be seen on the screen */
     boot_memory_finish();
     boot_module_finish();
+    boot_processor_check();
     place_trampoline();
+    cpu_outb(POST_PORT, POST_KERNEL);
     kernel_main(&boot_info);
 }

@@ -1,4 +1,5 @@
 #include <abi/image.h>
+#include <abi/plan.h>
 #include "boot.h"
 
 #define NAME_MAX sizeof boot_info.module[0].name
@@ -34,18 +35,34 @@ static bool in_ram(const struct boot_module *m)
         if (r->kind == RANGE_RAM && m->base >= r->base && m->base + m->size <= r->base + r->size)
             return true;
     }
-    return !m->size; /* the address of an empty one means nothing */
+    return !m->size; /* an empty module's address means nothing */
 }
 
-static bool is_root(const char *name) { return name[0] == 'r' && name[1] == 'o' && name[2] == 'o' && name[3] == 't' && !name[4]; }
+static bool is_named(const struct boot_module *m, const char *name)
+{
+    unsigned i = 0;
+    while (name[i] && m->name[i] == name[i])
+        i++;
+    return m->name[i] == name[i];
+}
+
+/* Of the plan only one flag is for the stub and the kernel; root checks all of it. */
+static void note_plan(const struct boot_module *m)
+{
+    const struct plan *plan = boot_at(m->base);
+    if (m->size >= sizeof *plan && plan->magic == PLAN_MAGIC && plan->flags & PLAN_BATCH)
+        boot_info.flags |= BOOT_BATCH;
+}
 
 static void set_root(const struct boot_module *m)
 {
     const struct image_header *h = boot_at(m->base);
     uint64_t pages = (m->size + PAGE_SIZE - 1) / PAGE_SIZE;
-    if (m->size < sizeof *h || h->magic != IMAGE_MAGIC || (uint64_t)h->text + h->rodata + h->data > pages ||
+    if (m->size < sizeof *h || h->magic != IMAGE_MAGIC ||
+        (uint64_t)h->text + h->rodata + h->data > pages ||
         h->entry - IMAGE_BASE >= (uint64_t)h->text * PAGE_SIZE)
-        boot_refuse(SENTENCE("the boot module named root is not a program image", "build it again"));
+        boot_refuse(
+            SENTENCE("the boot module named root is not a program image", "build it again"));
     boot_info.root_base = m->base;
     boot_info.root_entry = h->entry;
     boot_info.root_text = h->text;
@@ -55,10 +72,14 @@ static void set_root(const struct boot_module *m)
 
 void boot_module_finish(void)
 {
-    for (const struct boot_module *m = boot_info.module; m < boot_info.module + boot_info.modules; m++) {
+    for (const struct boot_module *m = boot_info.module; m < boot_info.module + boot_info.modules;
+         m++) {
         if (!in_ram(m))
-            boot_refuse(SENTENCE("a boot module lies outside the RAM of the memory map", "use another loader"));
-        if (is_root(m->name))
+            boot_refuse(SENTENCE("a boot module lies outside the RAM of the memory map",
+                                 "use another loader"));
+        if (is_named(m, "plan"))
+            note_plan(m);
+        if (is_named(m, "root"))
             set_root(m);
     }
     if (!boot_info.root_base)

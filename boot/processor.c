@@ -1,21 +1,76 @@
 #include <cpu.h>
+#include <vmcs.h>
 #include "boot.h"
 
-#define VM_CR        0xc0010114u /* APM2 15.30.1 */
-#define VM_CR_SVMDIS 0x10u
-#define ADVICE       "enable it in the firmware or use another machine"
+#define VM_CR                 0xc0010114u /* APM2 15.30.1 */
+#define VM_CR_SVMDIS          0x10u
+#define MSR_ARCH_CAPABILITIES 0x10au
+#define ADVICE                "enable it in the firmware or use another machine"
+#define COUNT(a)              (sizeof(a) / sizeof((a)[0]))
+#define SPECULATES(error)                                                                          \
+    SENTENCE("this processor does not say that it is free of " error,                              \
+             "Hairline does nothing about that yet, so use another machine")
 
-/* start.S has seen long mode and NX. The rest, each needing the ones before it (APM3 appendix E). */
-static const struct need {
+/* start.S has seen long mode and NX. The rest, each needing the ones before it (APM3 appendix E).
+ */
+struct need {
     uint32_t leaf, reg, bit; /* reg: 0..3 for eax, ebx, ecx, edx */
     const char *missing;
-} needs[] = {
-    {0x80000001, 2, 2, SENTENCE("this processor has no AMD virtualization (SVM)", ADVICE)},
-    {0x8000000a, 3, 0, SENTENCE("this processor has no nested paging (NPT)", ADVICE)},
+};
+
+static const struct need both[] = {
     {0x80000001, 3, 26, SENTENCE("this processor has no 1 GiB pages", ADVICE)},
     {0x80000001, 3, 27, SENTENCE("this processor has no RDTSCP", ADVICE)},
     {0x00000001, 2, 28, SENTENCE("this processor has no AVX", ADVICE)},
-    {0x00000001, 2, 21, SENTENCE("this processor has no x2APIC", ADVICE)},
+};
+static const struct need amd[] = {
+    {0x80000001, 2, 2, SENTENCE("this processor has no AMD virtualization (SVM)", ADVICE)},
+    {0x8000000a, 3, 0, SENTENCE("this processor has no nested paging (NPT)", ADVICE)},
+};
+static const struct need intel[] = {
+    {0x00000001, 2, 5, SENTENCE("this processor has no Intel virtualization (VMX)", ADVICE)},
+};
+
+/* VMX: controls that must be allowed to be 1 (SDM3 A.3), each needing the ones before it. */
+static const struct {
+    uint32_t msr;
+    uint64_t bits;
+    const char *missing;
+} vmx[] = {
+    {MSR_VMX_PRIMARY, (uint64_t)PRIMARY_SECONDARY << 32,
+     SENTENCE("this processor has no secondary VMX controls", ADVICE)},
+    {MSR_VMX_SECONDARY, (uint64_t)SECONDARY_EPT << 32,
+     SENTENCE("this processor has no nested paging (EPT)", ADVICE)},
+    {MSR_VMX_SECONDARY, (uint64_t)SECONDARY_UNRESTRICTED << 32,
+     SENTENCE("this processor has no unrestricted guests", ADVICE)},
+    {MSR_VMX_EPT, 1ull << 6 | 1ull << 14 | 1ull << 16 | 1ull << 17 | 1ull << 20 | 1ull << 26,
+     SENTENCE("this processor's EPT lacks large pages, write-back tables or INVEPT", ADVICE)},
+    {MSR_VMX_PIN, (uint64_t)(PIN_INTR | PIN_NMI | PIN_VIRTUAL_NMIS) << 32,
+     SENTENCE("this processor has no virtual NMIs", ADVICE)},
+    {MSR_VMX_PRIMARY,
+     (uint64_t)(PRIMARY_INTR_WINDOW | PRIMARY_NMI_WINDOW | PRIMARY_TSC_OFFSET | PRIMARY_HLT |
+                PRIMARY_MWAIT | PRIMARY_MONITOR | PRIMARY_RDPMC | PRIMARY_CR8 | PRIMARY_PORTS |
+                PRIMARY_MSR_BITMAP)
+         << 32,
+     SENTENCE("this processor's VMX cannot intercept what it must", ADVICE)},
+    {MSR_VMX_SECONDARY, (uint64_t)SECONDARY_RDTSCP << 32,
+     SENTENCE("this processor's VMX has no RDTSCP", ADVICE)},
+    {MSR_VMX_EXIT, (uint64_t)EXIT_CONTROLS << 32,
+     SENTENCE("this processor's VMX does not switch PAT and EFER at exits", ADVICE)},
+    {MSR_VMX_ENTRY, (uint64_t)(ENTRY_CONTROLS | ENTRY_LONG_MODE) << 32,
+     SENTENCE("this processor's VMX does not switch PAT and EFER at entries", ADVICE)},
+};
+
+/* Errors of speculation about which the kernel does nothing (docs/threat-model.md): the bits of
+   IA32_ARCH_CAPABILITIES (SDM4) by which a processor says that it is without. Who is told that
+   another one flushes L1 (SKIP_L1DFL_VMENTRY) still has Meltdown, so that does not do. */
+static const struct {
+    uint64_t free;
+    const char *missing;
+} speculation[] = {
+    {1u << 0, SPECULATES("Meltdown and L1TF")},
+    {1u << 5, SPECULATES("MDS")},
+    {1u << 6, SPECULATES("iTLB multihit")},
 };
 
 static bool has(const struct need *n)
@@ -25,12 +80,58 @@ static bool has(const struct need *n)
     return cpu_cpuid(n->leaf & 0x80000000u, 0).eax >= n->leaf && (value[n->reg] >> n->bit & 1);
 }
 
-void boot_processor_check(void)
+static void check(const struct need *needs, unsigned count)
 {
-    for (unsigned i = 0; i < sizeof needs / sizeof needs[0]; i++)
+    for (unsigned i = 0; i < count; i++)
         if (!has(&needs[i]))
             boot_refuse(needs[i].missing);
+}
+
+static void check_amd(void)
+{
+    check(amd, COUNT(amd));
     if (cpu_rdmsr(VM_CR) & VM_CR_SVMDIS)
         boot_refuse(SENTENCE("the firmware has locked AMD virtualization (SVM) off", ADVICE));
-    boot_info.bsp_apic_id = cpu_cpuid(0xb, 0).edx;
+}
+
+/* An emulator does not speculate. It must say so itself: Bochs does, at its port for debugging, if
+   the machine's description turns that on (port_e9_hack); where nothing answers, ones are read.
+   Below a hypervisor there is a real processor, whatever the port reads. */
+static bool emulated(void)
+{
+    enum { BOCHS = 0xe9 };
+    return !(cpu_cpuid(1, 0).ecx >> 31) && cpu_inb(BOCHS) == BOCHS;
+}
+
+static void check_speculation(void)
+{
+    static const struct need capabilities = {7, 3, 29, 0};
+    uint64_t says = has(&capabilities) ? cpu_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
+    for (unsigned i = 0; i < COUNT(speculation); i++)
+        if (!(says & speculation[i].free))
+            boot_refuse(speculation[i].missing);
+}
+
+static void check_intel(void)
+{
+    enum { LOCKED = 1, OUTSIDE_SMX = 4 }; /* SDM3 23.7 */
+    check(intel, COUNT(intel));
+    if ((cpu_rdmsr(MSR_FEATURE_CONTROL) & (LOCKED | OUTSIDE_SMX)) == LOCKED)
+        boot_refuse(SENTENCE("the firmware has locked Intel virtualization (VMX) off", ADVICE));
+    for (unsigned i = 0; i < COUNT(vmx); i++)
+        if (~cpu_rdmsr(vmx[i].msr) & vmx[i].bits)
+            boot_refuse(vmx[i].missing);
+    if (!emulated())
+        check_speculation();
+}
+
+void boot_processor_check(void)
+{
+    if (cpu_cpuid(0, 0).ecx == CPUID_INTEL)
+        check_intel();
+    else
+        check_amd();
+    check(both, COUNT(both));
+    bool x2apic = cpu_cpuid(1, 0).ecx >> 21 & 1; /* leaf 0Bh is there, then (APM3) */
+    boot_info.bsp_apic_id = x2apic ? cpu_cpuid(0xb, 0).edx : cpu_cpuid(1, 0).ebx >> 24;
 }

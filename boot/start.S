@@ -11,7 +11,7 @@
 #define MULTIBOOT1 0x1badb002
 #define MULTIBOOT1_FLAGS 3 /* page-aligned modules; memory map */
 #define MULTIBOOT2 0xe85250d6
-#define MULTIBOOT2_SIZE 32
+#define MULTIBOOT2_SIZE 56
 
 #define CODE32 0x08
 #define CODE64 0x10
@@ -31,6 +31,8 @@
     .long MULTIBOOT2, 0, MULTIBOOT2_SIZE, 0x100000000 - MULTIBOOT2 - MULTIBOOT2_SIZE
     .word 6, 0 /* page-aligned modules */
     .long 8
+    .word 5, 1 /* a screen, if there is one (3.1.10), of any size, with 32 bits a pixel */
+    .long 20, 0, 0, 32, 0
     .word 0, 0 /* end of tags */
     .long 8
 
@@ -73,7 +75,7 @@ ap_protected:
     xor %edi, %edi
     jmp enter_long_mode
 
-/* esi (rsi) = sentence: polled to COM1, then stop. Its bytes mean the same in 32-bit and 64-bit mode. */
+/* esi = sentence: polled to COM1, then stop. */
 refuse:
     mov $0x3fd, %edx
     in %dx, %al
@@ -90,12 +92,9 @@ stop:
     hlt
     jmp stop
 
-/* The link addresses of all C code are within reach of a direct branch: KERNEL_BASE is 2 GiB below 0. */
+/* The link addresses of all C code are within reach of a direct branch: KERNEL_BASE is 2 GiB
+   below 0. */
     .code64
-    .globl boot_refuse
-boot_refuse:
-    mov %rdi, %rsi
-    jmp refuse
 
 long_mode:
     test %edi, %edi
@@ -105,7 +104,8 @@ long_mode:
     call boot_main
 
 no_long_mode: .asciz "hairline: this processor has no long mode; use another machine\r\n"
-no_nx: .asciz "hairline: this processor has no no-execute pages (NX); enable them in the firmware or use another machine\r\n"
+no_nx: .ascii "hairline: this processor has no no-execute pages (NX); "
+    .asciz "enable them in the firmware or use another machine\r\n"
 
     .balign 8
     .globl boot_gdt
@@ -118,12 +118,14 @@ boot_gdtr:
 /* The first 4 GiB one to one, and its first GiB at KERNEL_BASE. All cores start on these tables. */
     .section .boot32.tables, "aw"
     .balign 4096
+    .globl boot_pml4
 boot_pml4:
     .quad boot_pdpt + TABLE
     .fill 510, 8, 0
     .quad boot_pdpt + TABLE
 boot_pdpt:
-    .quad boot_pd + TABLE, boot_pd + 0x1000 + TABLE, boot_pd + 0x2000 + TABLE, boot_pd + 0x3000 + TABLE
+    .quad boot_pd + TABLE, boot_pd + 0x1000 + TABLE
+    .quad boot_pd + 0x2000 + TABLE, boot_pd + 0x3000 + TABLE
     .fill 506, 8, 0
     .quad boot_pd + TABLE, 0
 boot_pd:

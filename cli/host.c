@@ -1,5 +1,6 @@
 #include <cli/host.h>
 
+#include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -12,12 +13,12 @@
 
 extern char **environ;
 
-/* The folder `levels` above the tool's own file. */
+/* Set `folder` to the folder `levels` above the tool's own file. */
 static void tool_folder(char folder[PATH_MAX], int levels)
 {
     ssize_t size = readlink("/proc/self/exe", folder, PATH_MAX - 1);
     folder[size > 0 ? size : 0] = 0;
-    while (levels-- > 0) {
+    for (; levels > 0; levels--) {
         char *slash = strrchr(folder, '/');
         if (slash)
             *slash = 0;
@@ -67,13 +68,27 @@ bool host_fail(const char *format, ...)
 
 char *const *host_argv(const char *const argv[]) { return (char *const *)(uintptr_t)argv; }
 
-int host_run(const char *const argv[])
+static int spawn_and_wait(const char *const argv[], const posix_spawn_file_actions_t *actions)
 {
     pid_t pid;
     int status;
-    if (posix_spawnp(&pid, argv[0], NULL, NULL, host_argv(argv), environ) != 0 || waitpid(pid, &status, 0) != pid)
+    if (posix_spawnp(&pid, argv[0], actions, NULL, host_argv(argv), environ) != 0 ||
+        waitpid(pid, &status, 0) != pid)
         return 127;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 127;
+}
+
+int host_run(const char *const argv[]) { return spawn_and_wait(argv, NULL); }
+
+int host_run_into(const char *log, const char *const argv[])
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    int code = spawn_and_wait(argv, &actions);
+    posix_spawn_file_actions_destroy(&actions);
+    return code;
 }
 
 const char *host_text(const char *format, ...)

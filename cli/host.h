@@ -10,8 +10,8 @@
 /* Exit codes of the tool. */
 enum { EXIT_DIED = 1, EXIT_USAGE = 2, EXIT_TIMEOUT = 124 };
 
-/* The folder of the built images (the tool's own), `name` in it, or in the source tree ($HAIRLINE_HOME, by
-   default the folder around that). */
+/* The folder of the built images (the tool's own), `name` in it, or in the source tree
+   ($HAIRLINE_HOME, by default the folder around that). */
 const char *host_images(void);
 const char *host_image(const char *name);
 const char *host_source(const char *name);
@@ -19,11 +19,14 @@ const char *host_source(const char *name);
 /* One line on stderr, starting "hairline: ". */
 void host_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same. Returns false, for `return host_fail(...)`. */
+/* The same, for a failure. Always false, which is what the caller returns. */
 bool host_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Run a program and wait; its exit code, 127 when it could not be started. */
 int host_run(const char *const argv[]);
+
+/* The same, with its output at the end of the file `log`. */
+int host_run_into(const char *log, const char *const argv[]);
 
 /* host_run's argv for functions that take it unqualified, as exec does; they do not write to it. */
 char *const *host_argv(const char *const argv[]);

@@ -16,7 +16,8 @@
 
 enum file_kind {
     FILE_PLAIN,    /* the user's                                           */
-    FILE_PACKAGED, /* made by guest/rules.mk: a packaged kernel, its initrd or its root file system */
+    FILE_PACKAGED, /* made by guest/rules.mk: a packaged kernel, its initrd or its root file system
+                    */
     FILE_EXT4,     /* a fresh ext4 image with a README that names the VM   */
 };
 
@@ -42,23 +43,27 @@ struct job {
     uint32_t cores;
     uint64_t memory; /* of the machine, bytes */
     enum iommu_kind iommu;
+    bool uefi; /* it boots by UEFI firmware, else by the emulator's own loader */
     uint32_t devices;
     struct job_device device[JOB_DEVICES];
     struct job_file iscsi; /* the disk of the target beside the machine; path NULL: none */
     uint16_t iscsi_port;   /* on the host; set by the caller, 0: the usual one           */
 };
 
-/* Check the plan in file `name` and compile it; false after one line on stderr for each error.
-   `batch`: its VMs are told to end by themselves. Packaged kernels are fetched if they are not there. */
-bool job_compile(struct job *job, const char *name, bool batch);
+/* Check the plan in file `name` and compile it (cli/plan/check.c); false after one line on stderr
+   for each error. `batch`: its VMs are told to end by themselves. Packaged kernels are fetched if
+   they are not there. */
+bool check_plan(struct job *job, const char *name, bool batch);
 
 /* Only the machine of that plan. */
-bool job_machine(struct job *job, const char *name);
+bool check_plans_machine(struct job *job, const char *name);
 
-/* The disks of the machine's devices, d0, d1, ..., and a private copy of the iSCSI disk, `iscsi`. */
-bool job_stage_devices(const struct job *job, const char *folder);
+/* The disks of the machine's devices (cli/image/build.c): d0, d1, ..., and a private copy of the
+ * iSCSI disk, `iscsi`. */
+bool build_stage_devices(const struct job *job, const char *folder);
 
-/* Fill `folder` with hairline.elf, the images, plan.bin and f0..fn: copies, or links for a run on this machine. */
-bool job_stage(const struct job *job, const char *folder, bool copy);
+/* Fill `folder` (cli/image/build.c) with hairline.elf, the images, plan.bin and f0..fn: copies, or
+ * links for a run on this machine. */
+bool build_stage(const struct job *job, const char *folder, bool copy);
 
 #endif

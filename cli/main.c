@@ -1,18 +1,206 @@
-#include <cli/help.h>
 #include <cli/host.h>
-#include <cli/job.h>
 #include <cli/options.h>
-#include <cli/promise.h>
-#include <cli/value.h>
+#include <cli/plan/source.h>
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define VERSION "0.1"
+
+static const char help_all[] =
+    "hairline - virtual machines on a razor-thin hypervisor, in an emulated machine\n"
+    "\n"
+    "  hairline run [PLAN]        start the VMs of a plan (default: examples/pair.yaml)\n"
+    "  hairline check PLAN        check a plan; --help explains every key of a plan\n"
+    "  hairline build PLAN        write all that boots a plan: a folder, a file for UEFI, a stick\n"
+    "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
+    "  hairline probe --here      say what Hairline would find on this machine\n"
+    "  hairline stop|start|restart VM, list\n"
+    "                             command a run that another terminal has\n"
+    "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
+    "  hairline bench             measure, in instructions; --vendor intel\n"
+    "  hairline COMMAND --help    more about one command\n"
+    "  hairline --version\n";
+
+static const char help_run[] =
+    "hairline run [PLAN] [--batch] [--timeout S] [--logs DIR] [--json FILE] [--vendor V]\n"
+    "             [--firmware uefi] [-- ARGS]\n"
+    "\n"
+    "Starts the VMs of PLAN (default: examples/pair.yaml) in an emulated machine and shows\n"
+    "their consoles, each line marked by its VM. Ctrl-] is the escape key: h lists the keys,\n"
+    "1..9 focus a VM (what you type goes to it), s shows the status table, q quits.\n"
+    "\n"
+    "  --batch       take no input; the guests are told to power off after their checks\n"
+    "                (`hairline.batch` on their command lines), and the run ends with them\n"
+    "  --timeout S   stop after S seconds\n"
+    "  --logs DIR    write each VM's console to DIR/NAME.log, Hairline's own to DIR/hairline.log\n"
+    "  --json FILE   write what became of each VM and of the kernel's memory\n"
+    "  --vendor V    whose processor the machine has: amd, in QEMU (default), or intel, in Bochs,\n"
+    "                which is slower; that machine has no IOMMU, no devices, at most 8 cores\n"
+    "  --firmware uefi  boot the way of a real machine: the file of `hairline build --efi`, "
+    "signed\n"
+    "                with a key made for this run, by UEFI firmware with Secure Boot on and a TPM\n"
+    "  -- ARGS       more arguments for QEMU (Bochs), as they are\n"
+    "\n"
+    "Exit codes: 0 all VMs ended by themselves and no guest's check failed, 1 one died or a check\n"
+    "failed, 2 a bad plan or usage (nothing was started), 124 time-out.\n"
+    "HAIRLINE_QEMU names another QEMU than qemu-system-x86_64.\n";
+
+static const char help_check[] =
+    "hairline check PLAN\n"
+    "\n"
+    "Checks a plan: if it is good one line, and one for each VM with the time it is promised; "
+    "else\n"
+    "FILE:LINE: what is wrong, for each error, and exit code 2.\n"
+    "\n"
+    "A plan is YAML. Sizes: 512K, 512M, 4G. Times: 500us, 10ms, 1s. Paths start at the plan's "
+    "folder.\n"
+    "\n"
+    "machine:              the emulated machine (may be left out)\n"
+    "  cores: 4            1 to 16\n"
+    "  memory: 4G\n"
+    "  iommu: intel        or amd, or none (default); devices can be assigned only with one\n"
+    "  firmware: uefi      boot by UEFI, as --firmware uefi does; or bios (default)\n"
+    "  share_siblings: true  two VMs may have the two threads of a processor core; else refused\n"
+    "  devices:            at most 8, each on a root port of its own (behind amd: on bus 0)\n"
+    "    - igb: {forward: [8080:80]}  an Intel 82576 with SR-IOV, on QEMU's user network; ports of "
+    "the\n"
+    "                      host may lead to 10.0.2.15, or as 8080:10.0.2.20:80 to another address\n"
+    "    - nvme: ext4:16M  an NVMe controller with an image as disk; what is written to it is "
+    "lost\n"
+    "  iscsi: debian       an iSCSI target on the host, LUN 1 of iqn.2026-01.hairline:disk: an "
+    "image,\n"
+    "                      ext4:SIZE, or `debian`, the userland as a root file system; a fresh "
+    "copy each\n"
+    "                      run; dedicated VMs get hairline.iscsi=ADDRESS:PORT on their command "
+    "lines\n"
+    "vms:                  1 to 16\n"
+    "  - name: alpha       a-z, 0-9 and -; must be there\n"
+    "    mode: shared      cores are time-shared, devices are virtual (default); or dedicated: "
+    "cores and\n"
+    "                      devices of its own, and a hypervisor that leaves\n"
+    "    kernel: debian    bzImage, PVH ELF or multiboot 1 ELF; or the packaged kernel of this\n"
+    "                      distribution: debian, debian-cloud, debian-backports; must be there.\n"
+    "                      A VM's local APIC is in x2APIC mode only, and Linux must read the TSC's "
+    "frequency\n"
+    "                      from the KVM clock: no 32-bit Linux, no nox2apic, acpi=off or "
+    "no-kvmclock\n"
+    "    initrd: debian    a file; or `debian`, a busybox userland for a packaged kernel that "
+    "checks\n"
+    "                      its disks and its LAN; or `debian-net`, the same for dedicated VMs\n"
+    "    cmdline: quiet    at most 2047 bytes with what the tool adds (before a word `--`): "
+    "hairline.name=NAME,\n"
+    "                      on a LAN hairline.ip=10.0.LAN.VM/24 and hairline.peers=NAME:IP,..., and "
+    "hairline.batch\n"
+    "                      under --batch\n"
+    "    memory: 512M      2M to 64G, in steps of 2M; must be there\n"
+    "    vcpus: 2          1 to 8 (default 1)\n"
+    "    cores: [1, 2]     those of the machine that the vCPUs may use, one after the other "
+    "(default: all but\n"
+    "                      0, which is root's: with a VM on it QEMU emulates the cores by turns)\n"
+    "                      in a dedicated VM one for each vCPU, not 0; or how many (default: "
+    "vcpus)\n"
+    "    priority: 8       1 (low) to 24 (high), default 8\n"
+    "    budget: 10ms      time slice; with a period: the time each vCPU gets in every period\n"
+    "    period: 50ms      default: none, the VMs of one priority take turns; a guest is not told "
+    "of the\n"
+    "                      time that others take (its steal time stays 0)\n"
+    "    disks:            0 to 4, /dev/vda and on\n"
+    "      - file: a.img   an image; or ext4:SIZE, a fresh ext4 with a README that names the VM\n"
+    "        mode: volatile  writes go to a copy in memory; or read-only (default)\n"
+    "    lan: office       VMs that name the same LAN reach each other (at most 4 LANs); or, for "
+    "larger\n"
+    "                      frames, {name: office, mtu: 9000}: 1500 (default) to 9000, the same for "
+    "all\n"
+    "  dedicated VMs have no disks, LAN, priority, budget and period, but\n"
+    "    devices:          at most 4 PCI functions, each given to one VM\n"
+    "      - 01:00.0       by address; or CLASS/INDEX or CLASS-vf/INDEX (virtual functions), CLASS "
+    "being\n"
+    "                      network, nvme, sata, usb or like 0x0200\n"
+    "    disengage: auto   once it has needed nothing for 10 s; or guest: when it asks; or never\n"
+    "    after: strict     what a forbidden access then does: ends it; or quiet: nothing\n"
+    "    sealed: true      nobody else can read or change its memory (default: false)\n"
+    "  and all have\n"
+    "    tpm: true         the machine's TPM; only one VM has it (default: false)\n"
+    "    on_exit: off      or restart\n"
+    "    exit_port: 0xf4   a write to this port powers the VM off; the value is in the JSON\n"
+    "\n"
+    "What a VM is promised of a core: from the highest priority down, what those above leave even "
+    "if they take\n"
+    "all they may (budget in each period; all, without a period), divided among the vCPUs of its "
+    "priority there\n"
+    "in proportion to their slices (budgets). On core 0 root comes first, and nothing is promised. "
+    "On a core with\n"
+    "workers of VMMs (each on that of its VM's first vCPU) or LAN switches (on the last cores that "
+    "no VM has\n"
+    "for itself), those have half of it together, one priority above the VM that they serve. What "
+    "somebody does\n"
+    "not use, the others get. A dedicated VM has all of its cores. Steal time is not shown to "
+    "guests.\n";
+
+static const char help_build[] =
+    "hairline build PLAN [-o DIR [--iso]] [--efi FILE] [--usb FILE] [--sign KEY CERT] [--batch]\n"
+    "\n"
+    "  -o DIR        write all that boots the plan to a folder: hairline.elf, root.img, vmm.img, "
+    "lan.img,\n"
+    "                plan.bin and the plan's files f0, f1, ...; multiboot loaders take "
+    "hairline.elf "
+    "with the\n"
+    "                others as modules whose strings end in root, vmm, lan, plan, f0, f1, ...\n"
+    "  --efi FILE    write one file with all of that, which UEFI firmware starts by itself: as "
+    "EFI/BOOT/BOOTX64.EFI\n"
+    "                of a FAT volume, or as a boot option. The same bytes for the same plan\n"
+    "  --usb FILE    write an image for a stick or a disc, which boots by UEFI (that file) and by "
+    "BIOS (GRUB)\n"
+    "  --iso         the same as DIR/hairline.iso\n"
+    "  --sign KEY CERT  sign the file, for Secure Boot: PEM files of an RSA key and its "
+    "certificate\n"
+    "  --batch       compile the plan as `hairline run --batch` does\n"
+    "\n"
+    "With a file for UEFI it shows what the TPM's PCRs 4 and 11 will hold once firmware has "
+    "started "
+    "it.\n";
+
+static const char help_probe[] =
+    "hairline probe [PLAN] [--json FILE] [--plan FILE] [--timeout S] [-- ARGS]\n"
+    "\n"
+    "Boots the machine of PLAN (default: 4 cores, an Intel IOMMU, an 82576 and an NVMe "
+    "controller), starts\n"
+    "no VM, and shows its cores, memory, IOMMUs and PCI functions: which IOMMU serves each, "
+    "whether a\n"
+    "dedicated VM can have it, and why not.\n"
+    "\n"
+    "  --json FILE   write all that, too\n"
+    "  --plan FILE   write a plan to start from: a dedicated VM for each function that can be "
+    "assigned\n"
+    "  --timeout S   stop after S seconds (default: 60)\n"
+    "  -- ARGS       more arguments for QEMU, as they are, like -device ...\n"
+    "\n"
+    "Exit codes: 0 all was told, 1 the machine gave up, 2 usage or QEMU's refusal, 124 time-out.\n"
+    "\n"
+    "hairline probe --here [--root DIR] [--json FILE] [--plan FILE]\n"
+    "\n"
+    "Starts nothing, but looks at the machine on which it runs, as its Linux shows it (to root "
+    "more "
+    "than to\n"
+    "others), and says of each thing that Hairline has to do with: fits; without, if Hairline "
+    "starts "
+    "but\n"
+    "something cannot be had or used; missing, if it does not start; unknown.\n"
+    "\n"
+    "  --root DIR    look at the files below DIR instead: a recorded machine\n"
+    "  --json FILE   write the lines, too\n"
+    "  --plan FILE   write a plan to start from; FILE must not be there yet\n"
+    "\n"
+    "Exit codes: 0 nothing is missing, 1 something is, or could not be looked at, 2 usage.\n";
+
+static const char help_control[] =
+    "hairline stop VM, hairline start VM, hairline restart VM, hairline list\n"
+    "\n"
+    "Command what `hairline run` runs in another terminal of the same user, as if it were typed "
+    "there;\n"
+    "`stop` and `restart` return when the VM has ended. Not for runs with --batch.\n";
 
 struct command {
     const char *name;
@@ -22,48 +210,60 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"run", "btljh", help_run, run},         {"check", "h", help_check, check},    {"build", "boih", help_build, build},
-    {"probe", "jtph", help_probe, probe},    {"stop", "h", help_control, control}, {"start", "h", help_control, control},
+    {"run", "btljvfh", help_run, run},       {"check", "h", help_check, check},
+    {"build", "boieush", help_build, build}, {"probe", "jtpHrh", help_probe, probe},
+    {"stop", "h", help_control, control},    {"start", "h", help_control, control},
     {"restart", "h", help_control, control}, {"list", "h", help_control, control},
 };
 
 static const struct option long_options[] = {
-    {"batch", no_argument, NULL, 'b'},      {"timeout", required_argument, NULL, 't'}, {"logs", required_argument, NULL, 'l'},
-    {"json", required_argument, NULL, 'j'}, {"output", required_argument, NULL, 'o'},  {"iso", no_argument, NULL, 'i'},
-    {"plan", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    {"batch", no_argument, NULL, 'b'},          {"timeout", required_argument, NULL, 't'},
+    {"logs", required_argument, NULL, 'l'},     {"json", required_argument, NULL, 'j'},
+    {"output", required_argument, NULL, 'o'},   {"iso", no_argument, NULL, 'i'},
+    {"firmware", required_argument, NULL, 'f'}, {"efi", required_argument, NULL, 'e'},
+    {"usb", required_argument, NULL, 'u'},      {"sign", required_argument, NULL, 's'},
+    {"plan", required_argument, NULL, 'p'},     {"vendor", required_argument, NULL, 'v'},
+    {"here", no_argument, NULL, 'H'},           {"root", required_argument, NULL, 'r'},
+    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 };
 
-int check(const struct options *options)
+static bool set_timeout(struct options *options, const char *text)
 {
-    static struct job job;
-    if (!job_compile(&job, options->plan, false))
-        return EXIT_USAGE;
-    printf("%s: %u VM%s, %u file%s: good\n", options->plan, job.plan.vms, job.plan.vms == 1 ? "" : "s", job.plan.files,
-           job.plan.files == 1 ? "" : "s");
-    promise_print(&job);
-    return 0;
+    bool is_number = source_number(text, unit_none, &options->timeout);
+    if (is_number && options->timeout > 0 && options->timeout < 1000000)
+        return true;
+    return host_fail("`%s` is not a number of seconds from 1 to 999999", text);
 }
 
-int build(const struct options *options)
+static bool set_firmware(struct options *options, const char *text)
 {
-    static struct job job;
-    if (!options->output) {
-        host_fail("build: -o DIR is missing");
-        return EXIT_USAGE;
-    }
-    if (!job_compile(&job, options->plan, options->batch))
-        return EXIT_USAGE;
-    if (mkdir(options->output, 0777) != 0 && errno != EEXIST) {
-        host_fail("cannot make the folder %s: %s", options->output, strerror(errno));
-        return EXIT_USAGE;
-    }
-    if (!job_stage(&job, options->output, true))
-        return EXIT_USAGE;
-    const char *mkiso[] = {host_source("scripts/mkiso"), options->output, host_text("%s/hairline.iso", options->output), NULL};
-    return options->iso && host_run(mkiso) != 0 ? EXIT_USAGE : 0;
+    bool uefi = strcmp(text, "uefi") == 0;
+    options->firmware = uefi ? FIRMWARE_UEFI : FIRMWARE_BIOS;
+    if (uefi || strcmp(text, "bios") == 0)
+        return true;
+    return host_fail("`%s` is no firmware: write uefi, or bios (the default)", text);
 }
 
-static bool set_option(struct options *options, int letter)
+/* The only option of two words. */
+static bool set_signer(struct options *options, char *const cert)
+{
+    options->key = optarg;
+    options->cert = cert;
+    optind++;
+    if (!cert)
+        return host_fail("--sign takes two files: --sign KEY.pem CERT.pem");
+    return true;
+}
+
+static bool set_vendor(struct options *options, const char *text)
+{
+    options->intel = strcmp(text, "intel") == 0;
+    if (options->intel || strcmp(text, "amd") == 0)
+        return true;
+    return host_fail("`%s` is no vendor: write amd (QEMU, the default) or intel (Bochs)", text);
+}
+
+static bool set_option(struct options *options, int letter, char *const argv[])
 {
     switch (letter) {
     case 'b': options->batch = true; return true;
@@ -72,28 +272,40 @@ static bool set_option(struct options *options, int letter)
     case 'p':
     case 'o': options->output = optarg; return true;
     case 'i': options->iso = true; return true;
+    case 'e': options->efi = optarg; return true;
+    case 'u': options->usb = optarg; return true;
+    case 'f': return set_firmware(options, optarg);
+    case 's': return set_signer(options, argv[optind]);
     case 'h': options->help = true; return true;
-    case 't':
-        return (value_parse(optarg, unit_none, &options->timeout) && options->timeout > 0 && options->timeout < 1000000) ||
-               host_fail("`%s` is not a number of seconds from 1 to 999999", optarg);
+    case 'H': options->here = true; return true;
+    case 'r': options->root = optarg; return true;
+    case 'v': return set_vendor(options, optarg);
+    case 't': return set_timeout(options, optarg);
     default: return false;
     }
 }
 
 static bool parse(struct options *options, const struct command *command, int argc, char *argv[])
 {
-    for (int letter; (letter = getopt_long(argc, argv, "o:h", long_options, NULL)) != -1;) {
+    for (;;) {
+        int letter = getopt_long(argc, argv, "o:h", long_options, NULL);
+        if (letter == -1)
+            break;
         if (letter != '?' && !strchr(command->letters, letter))
-            return host_fail("%s does not take this option; `hairline %s --help` shows those it takes", command->name, command->name);
-        if (!set_option(options, letter))
+            return host_fail(
+                "%s does not take this option; `hairline %s --help` shows those it takes",
+                command->name, command->name);
+        if (!set_option(options, letter, argv))
             return false;
     }
     if (optind < argc)
         options->plan = argv[optind++];
-    return optind >= argc || host_fail("%s takes one name, and `%s` is too much", command->name, argv[optind]);
+    if (optind < argc)
+        return host_fail("%s takes one name, and `%s` is too much", command->name, argv[optind]);
+    return true;
 }
 
-/* The arguments up to `--`; those behind it are left for QEMU. */
+/* How many arguments are before `--`; `*rest`: those behind it, which are QEMU's. */
 static int own_arguments(int argc, char *argv[], char *const **rest)
 {
     for (int i = 0; i < argc; i++)
@@ -116,6 +328,12 @@ static int start(const struct command *command, int argc, char *argv[])
     if (options.help) {
         fputs(command->help, stdout);
         return 0;
+    }
+    if (options.here)
+        return here_probe(&options);
+    if (options.root) {
+        host_fail("probe: --root goes with --here");
+        return EXIT_USAGE;
     }
     if (!options.plan && command->start == run)
         options.plan = host_source("examples/pair.yaml");

@@ -10,7 +10,12 @@
 struct options {
     const char *verb;                        /* the command itself */
     const char *plan, *logs, *json, *output; /* output: build's folder, probe's plan */
+    const char *efi, *usb, *key, *cert;      /* build: the file for UEFI, an image, what signs */
     bool batch, iso, help;
+    enum { FIRMWARE_OF_PLAN, FIRMWARE_BIOS, FIRMWARE_UEFI } firmware;
+    bool intel;        /* the machine is Intel's, else AMD's */
+    bool here;         /* probe: the machine that this runs on */
+    const char *root;  /* probe: whose files are looked at; NULL: that machine's */
     uint64_t timeout;  /* seconds, 0: none */
     char *const *args; /* what follows `--`, ended by NULL */
 };
@@ -20,6 +25,7 @@ int run(const struct options *options);
 int build(const struct options *options);
 int check(const struct options *options);
 int probe(const struct options *options);
-int control(const struct options *options); /* stop, start, restart, list: `plan` is the VM */
+int here_probe(const struct options *options); /* probe --here */
+int control(const struct options *options);    /* stop, start, restart, list: `plan` is the VM */
 
 #endif

@@ -1,8 +1,15 @@
 # The host tool.
 cli: $(O)/hairline-tool
 
-CLI = $(call objs,cli)
+# What root makes of the tables of IOMMUs, the tool makes of them, too.
+CLI = $(call objs,cli) $(O)/cli/scope.o
+$(O)/cli/scope.o: root/hardware/scope.c
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -c $< -o $@
 $(O)/cli/%.o: CC = $(HOSTCC)
 $(O)/cli/%.o: FLAGS = $(WARN) -O2 -g -D_GNU_SOURCE -ffile-prefix-map=$(CURDIR)=. -I. -MMD -MP
-$(O)/hairline-tool: $(CLI)
-	$(HOSTCC) -Wl,--build-id=none -o $@ $(CLI) -lcyaml -lyaml -ljson-c
+$(O)/cli/sha256.o: lib/sha256.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -c $< -o $@
+$(O)/hairline-tool: $(CLI) $(O)/cli/sha256.o
+	$(HOSTCC) -Wl,--build-id=none -o $@ $(CLI) $(O)/cli/sha256.o -lcyaml -lyaml -ljson-c -lutil

@@ -6,8 +6,9 @@
  *   idle  sleeps IDLE_SECONDS
  *   mix   gzip and sha256sum of DATA_BYTES of text, then EXECS times fork and exec
  *   work  the same, touched pages, and short sleeps
- * Lines: bench name=NAME ticks=N, in TSC ticks; boot: since power-on. With `alone=` of a dedicated VM, the VMM is
- * asked to leave first, and what `work` took is written to the exit port: there is nobody else to tell.
+ * Lines: bench name=NAME ticks=N, in TSC ticks; boot: since power-on. With `alone=` of a dedicated
+ * VM, the VMM is asked to leave first, and what `work` took is written to the exit port: there is
+ * nobody else to tell.
  */
 #include <fcntl.h>
 #include <cpuid.h>
@@ -105,7 +106,8 @@ static void leave(void)
 static void touch(void)
 {
     for (int i = 0; i < TOUCHES; i++) {
-        char *page = mmap(NULL, TOUCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char *page =
+            mmap(NULL, TOUCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         for (uint32_t at = 0; at < TOUCH_BYTES; at += 4096)
             *(volatile char *)(page + at) = 1;
         munmap(page, TOUCH_BYTES);

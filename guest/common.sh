@@ -42,6 +42,13 @@ who_am_i() {
     hostname "${name:=guest}"
 }
 
+tell_pcrs() { # what the machine's TPM has of its boot, if this VM has that
+    for pcr in 4 11; do
+        file=/sys/class/tpm/tpm0/pcr-sha256/$pcr
+        [ ! -r $file ] || echo "PCR $pcr sha256 $(tr A-F a-f <$file)"
+    done
+}
+
 load() { # load LIST: the modules of /modules/LIST
     while read -r module; do
         insmod "/modules/$module" 2>/dev/null # crc32c-intel refuses some processors

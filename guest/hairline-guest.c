@@ -2,8 +2,8 @@
  * hairline-guest mode | leave: how this machine runs, and the word that a
  * dedicated one is settled. A static program for any Linux guest.
  *   mode   prints shared, dedicated (it has a VMM) or disengaged (its VMM has left)
- *   leave  has the VMM leave, if the plan says `disengage: guest` or `auto`; returns when it is gone. Needs root
- * Exit codes: 0 done, 1 cannot, 2 bad usage.
+ *   leave  has the VMM leave, if the plan says `disengage: guest` or `auto`; returns when it is
+ * gone. Needs root Exit codes: 0 done, 1 cannot, 2 bad usage.
  */
 #include <abi/vm.h>
 #include <cpuid.h>
@@ -21,7 +21,8 @@
 #define NOT_OURS    (-1)
 #define DISENGAGED  (MODE_DEDICATED + 1)
 
-static const char *const names[] = {[MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated", [DISENGAGED] = "disengaged"};
+static const char *const names[] = {
+    [MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated", [DISENGAGED] = "disengaged"};
 
 static int fail(const char *why)
 {
@@ -41,7 +42,8 @@ static bool named_by_hairline(void)
     return strstr(line, NAME_OPTION) != NULL;
 }
 
-/* enum plan_mode, DISENGAGED or NOT_OURS. The leaf is the VMM's: where it is gone, so is the VMM. */
+/* enum plan_mode, DISENGAGED or NOT_OURS. The leaf is the VMM's: where it is gone, so is the VMM.
+ */
 static int mode(void)
 {
     unsigned eax, signature[3];

@@ -1,17 +1,17 @@
 /*
- * System calls: from registers to the rooms. IPC and semaphores come first and
- * take no lock; all that changes the object graph runs under the graph lock.
+ * System calls: from registers to the function of the object concerned. Calls of
+ * portals and semaphores, and the recall, take no lock but a semaphore's own. All
+ * other calls run under the graph lock.
  */
-#include <alone.h>
 #include <cap.h>
-#include <check.h>
 #include <core.h>
 #include <dv.h>
 #include <ec.h>
-#include <ipc.h>
+#include <iommu.h>
+#include <pt.h>
 #include <mr.h>
 #include <pd.h>
-#include <sched.h>
+#include <sc.h>
 #include <sm.h>
 #include <vcpu.h>
 
@@ -33,7 +33,7 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
     case CALL_VCPU_CPUID: return vcpu_set_cpuid(self, a[0]);
     case CALL_MR_SEAL: return mr_seal(pd, a[0]);
     case CALL_MR_SCRUB: return mr_scrub(pd, a[0]);
-    case CALL_DISENGAGE: return alone_disengage(pd, a[0], a[1]);
+    case CALL_DISENGAGE: return pd_disengage(pd, a[0], a[1]);
     case CALL_CORE_START: return core_start(pd, a[0], a[1]);
     case CALL_IOMMU_START: return iommu_start(pd, a[0], a[1], a[2], value);
     case CALL_IOMMU_FAULT: return iommu_fault(pd, a[0], a[1], value);
@@ -43,18 +43,20 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
     }
 }
 
-/* entry.S calls these two on this core's stack with interrupts off; CALL_PT_REPLY goes to ipc_reply(). */
+/* entry.S calls these two on this core's stack with interrupts off; CALL_PT_REPLY goes to
+ * pt_reply(). */
 uint64_t call_fast(uint64_t a1, uint64_t a2, uint64_t call);
 void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t call);
 
-/* The status counts if the caller goes on (entry.S); one that waits gets its own when it is woken. */
+/* The status is the caller's if it goes on at once (entry.S); a caller that waits gets its status
+ * when it is woken. */
 uint64_t call_fast(uint64_t a1, uint64_t a2, uint64_t call)
 {
     if (call == CALL_NOP)
         return OK;
     struct ec *self = cpu_core()->current;
     if (call == CALL_PT_CALL)
-        return ipc_call(self, a1, a2);
+        return pt_call(self, a1, a2);
     if (call == CALL_SM_UP)
         return sm_up(self->pd, a1);
     if (call == CALL_SM_DOWN)
@@ -67,11 +69,13 @@ void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5,
     const uint64_t a[5] = {a1, a2, a3, a4, a5};
     struct ec *self = cpu_core()->current;
     uint64_t gen = self->head.gen;
-    graph_lock();
-    if (self->head.gen == gen && !self->head.dead) { /* it may have died while it waited for the lock, and its slot may be another's */
+    core_lock_graph();
+    /* The caller may have died while it waited for the lock, and its slot may be another object's
+     * by now. */
+    if (self->head.gen == gen && !self->head.dead) {
         self->regs.rdx = 0;
         self->regs.rax = graph_call(self, call, a, &self->regs.rdx);
         check_graph(call);
     }
-    graph_unlock();
+    core_unlock_graph();
 }

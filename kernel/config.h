@@ -5,7 +5,9 @@
 #include <abi/utcb.h>
 
 #define KERNEL_BASE 0xffffffff80000000ull /* physical 0 in the kernel's window */
-#define USER_END    0x00007ffffffff000ull /* first address that is never user's: the last canonical page is left out */
+#define USER_END                                                                                   \
+    0x00007ffffffff000ull /* first address that is never user's: the last canonical page is left   \
+                             out */
 
 #ifndef POOL_FRAMES
 #define POOL_FRAMES 4096u /* 16 MiB: all memory the kernel ever uses beside its image */
@@ -25,10 +27,17 @@
 #define SCRUB_FRAMES 64u
 /* Behind it, in the same page table: the registers of IOMMUs. */
 #define IOMMU_WINDOW (SCRUB_WINDOW + SCRUB_FRAMES * PAGE_SIZE)
-
-#define AP_PAGE 0x8u /* physical page 0x8000: the boot stub put the APs' trampoline there */
+/* At that table's end: the local APIC's registers, where there is no x2APIC mode (APM2 16.3.1). */
+#define APIC_WINDOW 0xffffffffbffff000ull
+#define APIC_FRAME  0xfee00ull
 
 enum vector { VECTOR_TIMER = 0xf0, VECTOR_IPI = 0xf1, VECTOR_SPURIOUS = 0xff };
-enum selector { SEL_KERNEL_CODE = 0x08, SEL_KERNEL_DATA = 0x10, SEL_USER_DATA = 0x1b, SEL_USER_CODE = 0x23, SEL_TSS = 0x28 };
+enum selector {
+    SEL_KERNEL_CODE = 0x08,
+    SEL_KERNEL_DATA = 0x10,
+    SEL_USER_DATA = 0x1b,
+    SEL_USER_CODE = 0x23,
+    SEL_TSS = 0x28
+};
 
 #endif

@@ -1,61 +1,75 @@
 /* Cores: coming up, the graph lock, rendezvous, the inbox. */
 #include <apic.h>
 #include <cap.h>
-#include <dv.h>
+#include <iommu.h>
 #include <sched.h>
 #include <vcpu.h>
 
 struct core cores[MAX_CORES];
-volatile uint32_t core_count;
-static uint32_t sync_purge; /* what the rendezvous under way asks for */
-static uint32_t sync_flush;
-static uint32_t cores_asked = 1; /* started, online or not; graph lock */
-
+SHARED uint32_t core_count;
+/* The masks of the rendezvous that is under way (core_sync). They are written under the graph lock,
+   before each core's sync_wanted, whose release and acquire publish them. */
+static uint32_t sync_purge, sync_flush;
 static struct {
-    uint8_t byte[PAGE_SIZE];
-} stacks[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
-uint64_t core_starting = (uint64_t)(stacks + 1); /* entry.S: the stack of the core that starts; at first the boot core's */
-static uint32_t tickets, served;                 /* of the graph lock: first come, first served */
+    uint32_t number, apic_id;
+} asked; /* the core started last, which is on its way while no other has that number; graph lock */
+
+static uint8_t stacks[MAX_CORES][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+/* Read by entry.S: the stack of the core that starts; at first the boot core's */
+uint64_t core_starting = (uint64_t)(stacks + 1);
+/* The graph lock, a ticket lock: waiters are served in order */
+static uint32_t tickets, served;
 static uint64_t idt[512], drain_idt[512];
 
 extern const uint8_t trap_stubs[], nmi_entry[], drain_entry[], syscall_entry[];
 void core_first_resume(void) __attribute__((noreturn));
 void core_main_ap(void) __attribute__((noreturn));
 
-_Static_assert(__builtin_offsetof(struct core, attention) == 48 && __builtin_offsetof(struct core, doorbell) == 49, "entry.S");
-_Static_assert(__builtin_offsetof(struct core, outside) == 50, "entry.S");
-_Static_assert(__builtin_offsetof(struct ec, regs) == 16 && __builtin_offsetof(struct regs, rsp) == 136, "entry.S");
-_Static_assert(CALL_PT_REPLY == 2 && CALL_PD_CREATE == 6 && STATE_READY == 2 && __builtin_offsetof(struct ec, state) == 172, "entry.S");
-_Static_assert(WAY_SYSRET == 0 && WAY_IRET == 1 && WAY_GUEST == 2, "entry.S");
-_Static_assert(__builtin_offsetof(struct ec, vmcb_pa) == 160 && __builtin_offsetof(struct ec, way) == 171, "entry.S");
-
-void graph_lock(void)
+/* A waiter takes part in rendezvous while it spins. Otherwise it would wait for the holder, which
+   waits in core_sync() for the waiter's core: a deadlock. */
+void core_lock_graph(void)
 {
     uint32_t mine = __atomic_fetch_add(&tickets, 1, __ATOMIC_RELAXED);
     while (__atomic_load_n(&served, __ATOMIC_ACQUIRE) != mine) {
         core_sync_poll();
         cpu_relax();
     }
+    check_lock(true);
 }
 
-void graph_unlock(void) { __atomic_store_n(&served, served + 1, __ATOMIC_RELEASE); }
+void core_unlock_graph(void)
+{
+    check_lock(false);
+    __atomic_store_n(&served, served + 1, __ATOMIC_RELEASE);
+}
 
-/* No interrupts for threads of this core while it is a vCPU's own: those that come are the guest's. */
-static void quiet_threads(const struct core *c, bool quiet)
+/* Threads of a core that a vCPU has for itself run with interrupts off: the interrupts that arrive
+   there are the guest's. Graph lock, before the core has an owner; or on the core itself, after its
+   owner is dead. */
+static void mask_threads(const struct core *c, bool quiet)
 {
     for (uint32_t i = 1; i < OBJECTS; i++) {
         struct ec *ec = &objects[i].ec;
         if (ec->head.type == OBJ_EC && ec->core == c->number)
-            ec->regs.rflags = quiet ? ec->regs.rflags & ~(uint64_t)RFLAGS_IF : ec->regs.rflags | RFLAGS_IF;
+            ec->regs.rflags =
+                quiet ? ec->regs.rflags & ~(uint64_t)RFLAGS_IF : ec->regs.rflags | RFLAGS_IF;
     }
 }
 
-static void load_idt(const uint64_t *table) { cpu_lidt(&(struct descriptor_pointer){sizeof idt - 1, (uint64_t)table}); }
+static void load_idt(const uint64_t *table)
+{
+    cpu_lidt(&(struct descriptor_pointer){sizeof idt - 1, (uint64_t)table});
+}
 
-/* Back from a guest that is no more: the local APIC as it was. What the guest left in service is ended, what waits
-   goes to a table of its own: the vectors that a guest sends itself reach down to 16, where the kernel's exceptions are. */
+/*
+ * The local APIC becomes the kernel's again, after the vCPU that had the core is dead and in no
+ * queue. Own core. Interrupts in service are ended (apic_drain). Interrupts that are pending are
+ * let in once, through drain_idt, whose gates only end them: a guest can send itself vectors from
+ * 16 up, and the kernel's own table has exceptions there.
+ */
 static void reclaim(struct core *c)
 {
+    check_that(is_own_core(c->number) && interrupts_off());
     apic_drain();
     apic_init(c);
     load_idt(drain_idt);
@@ -63,7 +77,7 @@ static void reclaim(struct core *c)
     load_idt(idt);
     c->reclaim = 0;
     c->armed = 0;
-    quiet_threads(c, false);
+    mask_threads(c, false);
 }
 
 void core_leave_space(struct core *c)
@@ -72,7 +86,9 @@ void core_leave_space(struct core *c)
     cpu_set_cr3(c->cr3);
 }
 
-/* Drop all that may be going away: posted and queued ECs, the host space, TLB entries of host and guest. */
+/* This core's part in a rendezvous. It drops every reference that it keeps beyond one entry into
+   the kernel: the posted ECs (inbox), the vCPU whose FPU state is loaded, the host space with its
+   TLB entries; `purge`: the dead ones in its queues. */
 static void let_go(struct core *c)
 {
     core_take_inbox();
@@ -84,7 +100,7 @@ static void let_go(struct core *c)
         if (c->reclaim)
             reclaim(c);
     }
-    c->attention = 1; /* whoever goes on gets its space again */
+    c->attention = 1; /* core_attention() picks who goes on, and loads its space */
 }
 
 void core_sync_poll(void)
@@ -97,26 +113,38 @@ void core_sync_poll(void)
     __atomic_store_n(&c->sync_done, wanted, __ATOMIC_RELEASE);
 }
 
-/* An interrupt would be the guest's where the core is a vCPU's own. */
+/* Make core `c` enter the kernel: by an interrupt; by an NMI where interrupts are the guest's. Any
+ * core. */
 static void ring(struct core *c)
 {
     bool owned = core_owned(c);
     if (owned)
-        __atomic_store_n(&c->doorbell, 1, __ATOMIC_SEQ_CST); /* it is to be seen before the NMI comes */
+        /* Lost wake-up: it is visible before the NMI is sent. */
+        __atomic_store_n(&c->doorbell, 1, __ATOMIC_SEQ_CST);
     apic_send(c->apic_id, owned ? SEND_NMI : VECTOR_IPI);
 }
 
 uint32_t core_users(const struct pd *pd)
 {
+    check_that(has_graph_lock());
     uint32_t mask = pd->cores;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the table was written before a core's use of it is looked at */
+    /* TLB shootdown: the caller's writes to the table come before this load of cr3. A core that
+       loads the table later therefore walks the new entries; one that loaded it earlier is in the
+       mask. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < core_count; i++)
-        mask |= (uint32_t)(cores[i].cr3 == pd->table_pa) << i;
+        mask |= (uint32_t)(once(cores[i].cr3) == pd->table_pa) << i;
     return mask;
 }
 
-/* Rings again now and then: an NMI that comes after a core looked at its doorbell on the way to a thread is noted,
-   but answered only when the thread enters the kernel, and a thread of such a core has no interrupts. */
+/*
+ * Wait until core `c` has answered. One that was not `called` may also just leave the kernel.
+ *
+ * Lost wake-up: the NMI can arrive after the core checked its doorbell and before its SYSRET. The
+ * handler then finds the kernel interrupted and changes nothing, and the core goes on to a thread
+ * that runs with interrupts off: nothing would bring it back. So the caller rings again after every
+ * PATIENCE turns; an NMI in user mode enters the kernel.
+ */
 static void await(struct core *c, bool called)
 {
     enum { PATIENCE = 4096 };
@@ -130,20 +158,24 @@ static void await(struct core *c, bool called)
         if (called)
             ring(c);
         if (n > 1u << 20 && cpu_tsc() > limit)
-            kernel_panic("a core does not answer: its number", c->number, 0);
+            panic("a core does not answer: its number", c->number, 0);
     }
 }
 
 void core_sync(uint32_t purge, uint32_t flush)
 {
+    check_that(has_graph_lock());
     uint32_t self = cpu_core()->number, called = purge | flush, waiting = 0;
     sync_purge = purge;
     sync_flush = flush;
     if (flush & SYNC_HOST)
-        iommu_flush();                       /* before a core drops the interrupts that it still has */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* what is dead is marked before this core looks who is outside */
+        iommu_flush(true); /* before cores drop pending interrupts: no device adds one then */
+    /* The caller's marks (`dead`, unmapped entries) are visible before `outside` is read. It pairs
+       with COME_IN of entry.inc: a core that is seen outside reads the marks when it comes in; any
+       other is waited for. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < core_count; i++) {
-        if (i == self || (!(called >> i & 1) && cores[i].outside))
+        if (i == self || (!(called >> i & 1) && once(cores[i].outside)))
             continue;
         waiting |= 1u << i;
         __atomic_fetch_add(&cores[i].sync_wanted, 1, __ATOMIC_RELEASE);
@@ -164,7 +196,8 @@ void core_post(struct ec *ec)
     struct ec *head = __atomic_load_n(&c->inbox, __ATOMIC_RELAXED);
     do
         ec->inbox_next = head;
-    while (!__atomic_compare_exchange_n(&c->inbox, &head, ec, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    while (!__atomic_compare_exchange_n(&c->inbox, &head, ec, false, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED));
     ring(c);
 }
 
@@ -177,7 +210,8 @@ void core_take_inbox(void)
         __atomic_store_n(&ec->inboxed, 0, __ATOMIC_SEQ_CST);
         if (ec->head.dead)
             continue;
-        if (__atomic_exchange_n(&ec->woken, 0, __ATOMIC_ACQ_REL) || (ec->state == STATE_HALTED && ec->hazard & HAZARDS_WAKE))
+        if (__atomic_exchange_n(&ec->woken, 0, __ATOMIC_ACQ_REL) ||
+            (ec->state == STATE_HALTED && ec->hazard & HAZARDS_WAKE))
             sched_wake(ec);
     }
 }
@@ -193,15 +227,18 @@ bool core_busy(uint8_t number)
 void core_give(struct ec *ec)
 {
     struct core *c = &cores[ec->core];
-    quiet_threads(c, true);
-    vcpu_own(ec);
+    check_that(has_graph_lock() && !ec->head.dead);
+    mask_threads(c, true);
+    vcpu_take_core(ec);
     c->owner = ec;
-    core_sync(0, 0); /* nobody rings with an interrupt after this */
+    /* Afterwards a core that read `owner` as empty has sent its interrupt; others send NMIs. */
+    core_sync(0, 0);
 }
 
 static void answer_doorbell(struct core *c)
 {
-    c->doorbell = 0; /* before it looks: what comes later rings again */
+    /* Before the inbox is read: a post that comes after the reading sets it again. */
+    c->doorbell = 0;
     core_take_inbox();
     core_sync_poll();
 }
@@ -209,6 +246,7 @@ static void answer_doorbell(struct core *c)
 void core_attention(void)
 {
     struct core *c = cpu_core();
+    check_that(interrupts_off());
     for (;;) {
         c->attention = 0;
         if (c->doorbell)
@@ -223,7 +261,8 @@ void core_attention(void)
 static void set_gate(uint64_t *table, unsigned vector, const uint8_t *handler, uint64_t ist)
 {
     uint64_t a = (uint64_t)handler;
-    table[2 * vector] = (a & 0xffff) | SEL_KERNEL_CODE << 16 | ist << 32 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48; /* APM2 4.8.4 */
+    table[2 * vector] = (a & 0xffff) | SEL_KERNEL_CODE << 16 | ist << 32 | 0x8eull << 40 |
+                        (a >> 16 & 0xffff) << 48; /* APM2 4.8.4 */
     table[2 * vector + 1] = a >> 32;
 }
 
@@ -231,11 +270,17 @@ static void init_idt(void)
 {
     enum { NMI = 2, DOUBLE_FAULT = 8, MACHINE_CHECK = 18 };
     for (unsigned v = 0; v < 256; v++)
-        set_gate(idt, v, trap_stubs + 16 * v, v == DOUBLE_FAULT || v == MACHINE_CHECK ? IST_FATAL : 0);
+        set_gate(idt, v, trap_stubs + TRAP_STUB * v,
+                 v == DOUBLE_FAULT || v == MACHINE_CHECK ? IST_FATAL : 0);
     set_gate(idt, NMI, nmi_entry, IST_NMI);
     for (unsigned v = 0; v < 256; v++)
         set_gate(drain_idt, v, drain_entry, 0);
     set_gate(drain_idt, NMI, nmi_entry, IST_NMI);
+}
+
+void core_set_gdt(const struct core *c)
+{
+    cpu_lgdt(&(struct descriptor_pointer){sizeof c->gdt - 1, (uint64_t)c->gdt});
 }
 
 static void init_tables(struct core *c)
@@ -244,36 +289,50 @@ static void init_tables(struct core *c)
     c->tss.rsp[0] = c->stack_top;
     c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + 32);
     c->tss.ist[IST_FATAL - 1] = (uint64_t)(c->fatal_stack + 128);
-    c->tss.iomap = sizeof c->tss;   /* no I/O bitmap: ports go by IOPL, all or none */
+    c->tss.iomap = sizeof c->tss;   /* no I/O bitmap: IOPL opens all ports to a thread, or none */
     c->gdt[1] = 0x00209b0000000000; /* kernel code; the order is SYSRET's (APM2 6.1.1) */
     c->gdt[2] = 0x0000930000000000;
     c->gdt[3] = 0x0000f30000000000; /* user data */
     c->gdt[4] = 0x0020fb0000000000; /* user code */
-    c->gdt[5] = (sizeof c->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+    c->gdt[5] =
+        (sizeof c->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
     c->gdt[6] = tss >> 32;
-    cpu_lgdt(&(struct descriptor_pointer){sizeof c->gdt - 1, (uint64_t)c->gdt});
+    core_set_gdt(c);
     load_idt(idt);
     cpu_reload_segments();
     cpu_ltr(SEL_TSS);
 }
 
-static void init_registers(struct core *c)
+void core_set_syscall(void)
 {
-    uint32_t ebx = cpu_cpuid(7, 0).ebx, ecx = cpu_cpuid(7, 0).ecx, model = cpu_cpuid(1, 0).eax;
-    bool zen = (model & 0x0ff00f00) == 0x00800f00 && !(cpu_cpuid(1, 0).ecx >> 31); /* family 17h; below a hypervisor it is that one's */
-    cpu_set_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_TS | CR0_PE);     /* TS: user mode has no FPU at all */
-    cpu_set_cr4(CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXSAVE | (ebx & 1 << 7 ? CR4_SMEP : 0) | (ebx & 1 << 20 ? CR4_SMAP : 0) |
-                (ecx & 1 << 2 ? CR4_UMIP : 0));
-    cpu_wrmsr(MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME);
-    if (zen) /* LFENCE waits; from Zen 2 on, vector registers do not leak (AMD-SB-7008). Later processors need neither. */
-        cpu_wrmsr(MSR_DE_CFG, cpu_rdmsr(MSR_DE_CFG) | 1 << 1 | (uint64_t)((model >> 16 & 15) > 2) << 9);
-    cpu_wrmsr(MSR_PAT, PAT_RESET); /* PTE_UNCACHED rests on it */
-    cpu_wrmsr(MSR_TSC_AUX, 0);     /* guests read it */
-    cpu_wrmsr(MSR_GS_BASE, (uint64_t)c);
     cpu_wrmsr(MSR_KGS_BASE, 0);
     cpu_wrmsr(MSR_STAR, (uint64_t)(SEL_USER_DATA - 8) << 48 | (uint64_t)SEL_KERNEL_CODE << 32);
     cpu_wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
     cpu_wrmsr(MSR_SFMASK, RFLAGS_IF | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_NT | RFLAGS_IOPL);
+}
+
+uint64_t core_idt(void) { return (uint64_t)idt; }
+
+static void init_registers(struct core *c)
+{
+    uint32_t ebx = cpu_cpuid(7, 0).ebx, ecx = cpu_cpuid(7, 0).ecx, model = cpu_cpuid(1, 0).eax;
+    /* Family 17h; and no hypervisor below, to which MSR_DE_CFG would belong. */
+    bool zen = (model & 0x0ff00f00) == 0x00800f00 && !(cpu_cpuid(1, 0).ecx >> 31);
+    cpu_set_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_TS |
+                CR0_PE); /* TS: threads have no FPU */
+    cpu_set_cr4(CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXSAVE |
+                (ebx & 1 << 7 ? CR4_SMEP : 0) | (ebx & 1 << 20 ? CR4_SMAP : 0) |
+                (ecx & 1 << 2 ? CR4_UMIP : 0));
+    cpu_wrmsr(MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
+    /* Spectre v1: bit 1, LFENCE waits. Zenbleed (AMD-SB-7008): bit 9, Zen 2 and later. Later
+     * families need neither. */
+    if (zen)
+        cpu_wrmsr(MSR_DE_CFG,
+                  cpu_rdmsr(MSR_DE_CFG) | 1 << 1 | (uint64_t)((model >> 16 & 15) > 2) << 9);
+    cpu_wrmsr(MSR_PAT, PAT_RESET); /* leaves name entries of it (ptab.c) */
+    cpu_wrmsr(MSR_TSC_AUX, 0);     /* guests read it */
+    cpu_wrmsr(MSR_GS_BASE, (uint64_t)c);
+    core_set_syscall();
 }
 
 void core_init(struct core *c, uint32_t number, const struct pd *space)
@@ -293,9 +352,9 @@ void core_init(struct core *c, uint32_t number, const struct pd *space)
     vcpu_core_init(c);
     c->since = cpu_tsc();
     c->attention = 1;
-    stat.core[number].apic_id = c->apic_id;
+    counters.core[number].apic_id = c->apic_id;
     __atomic_store_n(&core_count, number + 1, __ATOMIC_RELEASE);
-    __atomic_store_n(&stat.core[number].online, 1, __ATOMIC_RELEASE); /* root goes on from here */
+    __atomic_store_n(&counters.core[number].online, 1, __ATOMIC_RELEASE); /* root waits for this */
 }
 
 void core_main_ap(void)
@@ -310,17 +369,27 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id)
     uint64_t s = cap_find(self, sys, OBJ_SYS, SYS_CORE, 1, &o);
     if (s)
         return s;
-    if (apic_id >= 1u << 20)
+    if (apic_id >= (apic_x2 ? 1u << 20 : 255))
         return bad(BAD_ARG, 2);
     for (uint32_t i = 0; i < core_count; i++)
         if (cores[i].apic_id == apic_id)
             return bad(BUSY, 2);
     if (core_count == MAX_CORES)
         return NO_MEMORY;
-    if (cores_asked != core_count) /* the last one is still on its way: it has this stack and number */
-        return BUSY;
-    cores_asked++;
-    core_starting = (uint64_t)(stacks + core_count + 1);
-    apic_start((uint32_t)apic_id, AP_PAGE);
+    if (asked.number == core_count) {
+        if (core_starting && asked.apic_id == apic_id) {
+            apic_send(asked.apic_id, SEND_STARTUP | core_ap_page);
+            return OK;
+        }
+        /* Two cores on one stack: the core given up might come at any time, so it is the exchange
+           that decides whether it has its stack (entry.S, core_entry_ap) or never gets it. */
+        if (!__atomic_exchange_n(&core_starting, 0, __ATOMIC_ACQ_REL))
+            return BUSY;
+        apic_send(asked.apic_id, SEND_INIT);
+    }
+    asked.number = core_count;
+    asked.apic_id = (uint32_t)apic_id;
+    __atomic_store_n(&core_starting, (uint64_t)(stacks + core_count + 1), __ATOMIC_RELEASE);
+    apic_send(asked.apic_id, SEND_INIT);
     return OK;
 }

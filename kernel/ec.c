@@ -5,11 +5,13 @@
 #include <ptab.h>
 #include <vcpu.h>
 
-uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va, uint64_t entry, uint64_t sp, struct ec **out)
+uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t utcb_va,
+                       uint64_t entry, uint64_t sp, struct ec **out)
 {
     struct ec *ec = object_new(OBJ_EC, pd);
     struct utcb *utcb = ec ? frame_new(pd) : 0;
-    uint64_t s = utcb ? ptab_map(pd, utcb_va, cpu_pa(utcb) >> PAGE_SHIFT, 1, PTE_USER | PTE_WRITE | PTE_NX) : (uint64_t)NO_MEMORY;
+    uint64_t s = utcb ? ptab_map(pd, utcb_va, cpu_pa(utcb) >> PAGE_SHIFT, 1, MR_READ | MR_WRITE)
+                      : (uint64_t)NO_MEMORY;
     if (s) {
         if (utcb)
             frame_free(utcb);
@@ -20,6 +22,7 @@ uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t 
     ec->kind = (uint8_t)kind;
     ec->core = core;
     ec->pd = pd;
+    ec->way = WAY_SYSRET;
     ec->state = kind == EC_HANDLER ? STATE_IDLE : STATE_NEW;
     ec->utcb = utcb;
     ec->utcb_va = utcb_va;
@@ -27,45 +30,43 @@ uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t 
     ec->regs.rip = entry;
     ec->regs.rsp = sp;
     ec->regs.rsi = utcb_va;
-    ec->regs.rflags = RFLAGS_FIXED | (cores[core].owner ? 0 : RFLAGS_IF) | (pd->ports ? RFLAGS_IOPL : 0);
+    ec->regs.rflags =
+        RFLAGS_FIXED | (cores[core].owner ? 0 : RFLAGS_IF) | (pd->ports ? RFLAGS_IOPL : 0);
     *out = ec;
     return OK;
 }
 
-static bool user_address(uint64_t va) { return va < USER_END; }
-
-uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events, uint64_t entry, uint64_t sp, uint64_t *value)
+uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events, uint64_t entry,
+                   uint64_t sp, uint64_t *value)
 {
     void *o;
     uint64_t core = who >> 32 & 0xffff, kind = who >> 48;
-    uint64_t s = cap_vacant(self, who & 0xffff, 1);
-    if (s == OK)
-        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &o);
+    uint64_t s = cap_prepare(self, who, &o);
     if (s)
         return s;
     struct pd *pd = o;
-    if (core >= core_count || !(pd->allowed >> core & 1) || kind > EC_VCPU || (kind == EC_VCPU) != (pd->kind == PD_GUEST))
+    if (core >= core_count || !(pd->allowed >> core & 1) || kind > EC_VCPU ||
+        (kind == EC_VCPU) != (pd->kind == PD_GUEST))
         return bad(BAD_ARG, 1);
-    if (pd->left || pd->sealed) /* what it has is nobody else's to look at */
+    if (pd->disengaged || pd->sealed) /* what it has is nobody else's to look at */
         return bad(BUSY, 1);
-    if (kind == EC_VCPU ? utcb != 0 : utcb & (PAGE_SIZE - 1) || !user_address(utcb))
+    if (kind == EC_VCPU ? utcb != 0 : utcb & (PAGE_SIZE - 1) || utcb >= USER_END)
         return bad(BAD_ARG, 2);
     if (events > CAP_SLOTS - EVENT_COUNT)
         return bad(BAD_ARG, 3);
-    if (!user_address(entry))
+    if (entry >= USER_END)
         return bad(BAD_ARG, 4);
-    if (!user_address(sp))
+    if (sp >= USER_END)
         return bad(BAD_ARG, 5);
     struct ec *ec = 0;
     if (kind != EC_VCPU)
         s = ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp, &ec);
-    else if (!(ec = vcpu_new(pd, (uint8_t)core, value)))
-        s = NO_MEMORY;
-    if (s)
-        return s;
+    else
+        ec = vcpu_new(pd, (uint8_t)core, value);
+    if (!ec)
+        return s ? s : (uint64_t)NO_MEMORY;
     ec->events = (uint16_t)events;
-    cap_set(self, who & 0xffff, ec, RIGHT_ALL);
-    return OK;
+    return cap_hand_out(self, who, ec);
 }
 
 uint64_t ec_recall(struct pd *self, uint64_t slot)

@@ -1,71 +1,23 @@
 /*
- * The ways into the kernel and back: SYSCALL, interrupts and exceptions, #VMEXIT.
+ * The ways into the kernel and back: SYSCALL, interrupts and exceptions. The world
+ * switch is the vendor's: svm_switch.S.
  *
  * Every entry saves the current EC's registers in the EC itself, takes this
  * core's one stack from its top, and calls C. C may make another EC current.
  * The way back (`resume`) starts from nothing but the current EC.
  * Interrupts are off in the kernel but for irq windows and the idle loop.
  */
-#define SELF      0
-#define CURRENT   8
-#define STACK     16
-#define SCRATCH   24
-#define LOADED    32
-#define HOST_VMCB 40
-#define ATTENTION 48 /* and DOORBELL: one word */
-#define DOORBELL  49
-#define OUTSIDE   50
-
-#define EC_VMCB 160
-#define EC_HAZARD 168
-#define EC_WAY 171
-#define EC_STATE 172
-
-#define WAY_SYSRET 0
-#define WAY_IRET   1 /* above it: a vCPU */
-#define CALL_PT_REPLY 2
-#define CALL_PD_CREATE 6
-#define STATE_READY 2
-#define KERNEL_CODE 0x08
-#define KERNEL_DATA 0x10
-#define USER_DATA 0x1b
-#define USER_CODE 0x23
+/* Made from offsets.c: CORE_field, EC_field, EC_register, and constants by their name. */
+#include <kernel/offsets.inc>
+#include <kernel/entry.inc>
 
     .text
     .code64
 
-/* Where struct ec has them: EC_rax and so on. */
-    .set at, 16
-    .irp r, rax, rcx, rdx, rbx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags, rsp
-    .set EC_\r, at
-    .set at, at + 8
-    .endr
-
-/* All general registers but rax, and rdi where it is saved, of the EC in \ec or rbx. */
-    .macro save_all ec
-    .irp r, rbx, rcx, rdx, rsi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
-    mov %\r, EC_\r(\ec)
-    .endr
-    .endm
-
-    .macro load_all
-    .irp r, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rbx
-    mov EC_\r(%rbx), %\r
-    .endr
-    .endm
-
-/*
- * In and out of the kernel, for who waits until this core holds no pointer (core_sync). Locked: what this core reads
- * from now on is read after others can see that it is inside; else it could find an object that was marked dead
- * before they looked. The way out needs no more than the order that stores have anyway.
- */
-#define COME_IN lock andb $0, %gs:OUTSIDE
-#define GO_OUT  movb $1, %gs:OUTSIDE
-
 /*
  * SYSCALL (APM2 6.1.1): rax = call, rcx = user rip, r11 = user rflags; IF, DF,
- * TF, AC, NT are cleared by SFMASK. When the caller itself goes on at once, its
- * kept registers are still in place: C has preserved them.
+ * TF, AC, NT are cleared by SFMASK. If the caller itself goes on at once, rbx, rbp
+ * and r12..r15 still hold its values: C preserves them.
  */
     .globl syscall_entry
 syscall_entry:
@@ -73,27 +25,27 @@ syscall_entry:
     COME_IN
     cmp $CALL_PT_REPLY, %rax
     je reply_entry
-    mov %rsp, %gs:SCRATCH
-    mov %gs:CURRENT, %rsp
+    mov %rsp, %gs:CORE_scratch
+    mov %gs:CORE_current, %rsp
     .irp r, rbx, rbp, r12, r13, r14, r15
     mov %\r, EC_\r(%rsp)
     .endr
     mov %rcx, EC_rip(%rsp)
     mov %r11, EC_rflags(%rsp)
-    mov %gs:SCRATCH, %rcx
+    mov %gs:CORE_scratch, %rcx
     mov %rcx, EC_rsp(%rsp)
-    movb $WAY_SYSRET, EC_WAY(%rsp)
+    movb $WAY_SYSRET, EC_way(%rsp)
     cmp $CALL_PD_CREATE, %rax
     jae graph_entry
     mov %rsp, %rcx
-    mov %gs:STACK, %rsp
+    mov %gs:CORE_stack_top, %rsp
     push %rcx
     mov %rax, %rdx
     call call_fast
     pop %rcx
-    cmpw $0, %gs:ATTENTION
+    cmpw $0, %gs:CORE_attention
     jne keep_result
-    cmp %rcx, %gs:CURRENT
+    cmp %rcx, %gs:CORE_current
     jne resume
     GO_OUT
     mov EC_rflags(%rcx), %r11
@@ -108,16 +60,17 @@ syscall_entry:
     swapgs
     sysretq
 
-/* Somebody else may run first. A caller that waits gets its status when it is woken. */
+/* Another EC may run first, so the status goes into the caller's saved rax. A caller that waits
+   gets its status from whoever wakes it. */
 keep_result:
-    cmpb $STATE_READY, EC_STATE(%rcx)
+    cmpb $STATE_READY, EC_state(%rcx)
     jne resume
     mov %rax, EC_rax(%rcx)
     jmp resume
 
-/* The object calls take all arguments and store their result themselves. */
+/* Calls under the graph lock. call_graph() puts its results into the caller's saved registers. */
 graph_entry:
-    mov %gs:STACK, %rsp
+    mov %gs:CORE_stack_top, %rsp
     mov %r10, %rcx
     mov %rax, %r9
     call call_graph
@@ -125,12 +78,12 @@ graph_entry:
 /* Go on with the current EC. The stack is empty. */
     .globl resume
 resume:
-    cmpw $0, %gs:ATTENTION
+    cmpw $0, %gs:CORE_attention /* `attention` and `doorbell`, two bytes, at once */
     jne attention
-    mov %gs:CURRENT, %rbx
-    cmpb $WAY_IRET, EC_WAY(%rbx)
-    je return_full
-    ja enter_guest
+    mov %gs:CORE_current, %rbx
+    cmpb $WAY_SYSRET, EC_way(%rbx)
+    ja svm_enter
+    jb rare_way
 return_short:
     GO_OUT
     mov EC_rip(%rbx), %rcx
@@ -148,73 +101,40 @@ attention:
     call core_attention
     jmp resume
 
-/* CALL_PT_REPLY: the handler starts anew at its next call, so nothing of it is kept. */
+rare_way:
+    cmpb $WAY_IRET, EC_way(%rbx)
+    je return_full
+    jmp vmx_enter
+
+/* CALL_PT_REPLY. No register of the handler is saved: its next call begins at the portal's
+   entry. */
 reply_entry:
-    mov %gs:STACK, %rsp
+    mov %gs:CORE_stack_top, %rsp
     mov %rdi, %rsi
-    mov %gs:CURRENT, %rdi
-    call ipc_reply
+    mov %gs:CORE_current, %rdi
+    call pt_reply
     jmp resume
 
 return_full:
     GO_OUT
-    pushq $USER_DATA
+    pushq $SEL_USER_DATA
     pushq EC_rsp(%rbx)
     pushq EC_rflags(%rbx)
-    pushq $USER_CODE
+    pushq $SEL_USER_CODE
     pushq EC_rip(%rbx)
     mov EC_rax(%rbx), %rax
     load_all
     swapgs
     iretq
 
-/* VMRUN (APM2 15.5). GIF is off from CLGI, so that an NMI that comes after the look at the doorbell ends the
-   guest's run (APM2 15.17), until after the host's own state is back; IF is on so that interrupts end the guest's run (APM2 15.21.1). The
-   guest's FS..SYSENTER group travels by VMSAVE/VMLOAD, its rax by the VMCB. */
-enter_guest:
-    clgi
-    cmpb $0, %gs:DOORBELL
-    jne not_yet
-    cmpb $0, EC_HAZARD(%rbx)
-    jne prepare_guest
-    cmp %rbx, %gs:LOADED
-    jne prepare_guest
-    GO_OUT
-    pushq %gs:HOST_VMCB
-    push %rbx
-    mov EC_VMCB(%rbx), %rax
-    sti
-    vmload %rax
-    load_all
-    vmrun %rax
-    vmsave %rax
-    mov %rdi, %rax
-    pop %rdi
-    mov %rax, EC_rdi(%rdi)
-    save_all %rdi
-    pop %rax
-    vmload %rax
-    COME_IN
-    cli
-    stgi
-    call vcpu_exit
-    jmp resume
-
-prepare_guest:
-    stgi
-    mov %rbx, %rdi
-    call vcpu_prepare
-not_yet:
-    stgi
-    jmp resume
-
-/* Interrupts and exceptions: one 16-byte stub a vector leaves (vector, error code) on the stack. */
+/* Interrupts and exceptions: one stub of TRAP_STUB bytes for each vector. It leaves the vector and
+   the error code on the stack. */
     .globl trap_stubs
-    .balign 16
+    .balign TRAP_STUB
 trap_stubs:
     .set vector, 0
     .rept 256
-    .balign 16
+    .balign TRAP_STUB
     .if vector != 8 && (vector < 10 || vector > 14) && vector != 17 && vector != 21
     pushq $0
     .endif
@@ -229,11 +149,11 @@ trap_common:
     jz trap_from_kernel
     swapgs
     COME_IN
-    mov %rax, %gs:SCRATCH
-    mov %gs:CURRENT, %rax
+    mov %rax, %gs:CORE_scratch
+    mov %gs:CORE_current, %rax
     mov %rdi, EC_rdi(%rax)
     save_all %rax
-    mov %gs:SCRATCH, %rcx
+    mov %gs:CORE_scratch, %rcx
     mov %rcx, EC_rax(%rax)
     mov 16(%rsp), %rcx
     mov %rcx, EC_rip(%rax)
@@ -241,81 +161,76 @@ trap_common:
     mov %rcx, EC_rflags(%rax)
     mov 40(%rsp), %rcx
     mov %rcx, EC_rsp(%rax)
-    movb $WAY_IRET, EC_WAY(%rax)
+    movb $WAY_IRET, EC_way(%rax)
     mov (%rsp), %rdi
     mov 8(%rsp), %rsi
     cld
-    mov %gs:STACK, %rsp
+    mov %gs:CORE_stack_top, %rsp
     call trap_user
     jmp resume
 
-/* An irq window, the idle loop, or a fault of the kernel itself (which does not come back). */
+/* From kernel mode: an interrupt in cpu_irq_window() or cpu_idle; or an exception, which is a bug
+   of the kernel, and of which trap_kernel() does not return. */
 trap_from_kernel:
-    push %rax
-    push %rcx
-    push %rdx
-    push %rsi
-    push %rdi
-    push %r8
-    push %r9
-    push %r10
-    push %r11
+    .irp r, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
+    push %\r
+    .endr
     mov 72(%rsp), %rdi
     mov 80(%rsp), %rsi
     mov 88(%rsp), %rdx
     cld
     call trap_kernel
-    pop %r11
-    pop %r10
-    pop %r9
-    pop %r8
-    pop %rdi
-    pop %rsi
-    pop %rdx
-    pop %rcx
-    pop %rax
+    .irp r, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax
+    pop %\r
+    .endr
     add $16, %rsp
     iretq
 
 /*
- * NMI, on a stack of its own: whoever sent it has said why, at the doorbell or in a vCPU's hazards. In the kernel there
- * is no more to it, but that a core that was about to wait does not. From user mode it becomes vector 2 on the kernel's
- * stack, by an IRET: until one is executed no other NMI comes (APM2 8.1.4). Stack: rip, cs, rflags, rsp, ss.
+ * NMI, on a stack of its own. Before it was sent, the doorbell or a hazard of a vCPU was set.
+ * In the kernel: return, since the ways out of the kernel check both. Lost wake-up: in cpu_idle
+ * the NMI can come between that check and HLT, and the core would sleep; so rip goes to the end of
+ * cpu_idle. (In resume it can come after the check, too: await() in core.c rings again.)
+ * From user mode: continue as vector 2 on the kernel's stack. An IRET leads there, because no
+ * further NMI comes before one is executed (APM2 8.1.4). Stack: rip, cs, rflags, rsp, ss.
  */
     .globl nmi_entry
 nmi_entry:
     testb $3, 8(%rsp)
     jnz nmi_from_user
-    cmpq $core_wait, (%rsp)
+    cmpq $cpu_idle, (%rsp)
     jb 1f
-    cmpq $core_wait_end, (%rsp)
+    cmpq $cpu_idle_end, (%rsp)
     jae 1f
-    movq $core_wait_end, (%rsp)
-1:  iretq
+    movq $cpu_idle_end, (%rsp)
+1:  cmpq $vmx_window, (%rsp)
+    jb 2f
+    cmpq $vmx_window_end, (%rsp)
+    jae 2f
+    movq $vmx_not_yet, (%rsp)
+2:  iretq
 
 nmi_from_user:
     swapgs
-    mov %rax, %gs:SCRATCH
+    mov %rax, %gs:CORE_scratch
     mov %rsp, %rax
-    mov %gs:STACK, %rsp
-    pushq 32(%rax)
-    pushq 24(%rax)
-    pushq 16(%rax)
-    pushq 8(%rax)
-    pushq (%rax)
+    mov %gs:CORE_stack_top, %rsp
+    .irp at, 32, 24, 16, 8, 0
+    pushq \at(%rax)
+    .endr
     pushq $0
     pushq $2
     mov %rsp, %rax
-    pushq $KERNEL_DATA
+    pushq $SEL_KERNEL_DATA
     push %rax
     pushfq
-    pushq $KERNEL_CODE
+    pushq $SEL_KERNEL_CODE
     pushq $trap_common
-    mov %gs:SCRATCH, %rax
+    mov %gs:CORE_scratch, %rax
     swapgs
     iretq
 
-/* What a guest left waiting at a core that is taken back: it is ended. */
+/* Gate of drain_idt (core.c, reclaim): end an interrupt that a dead guest left pending. */
     .globl drain_entry
 drain_entry:
     push %rax
@@ -330,37 +245,46 @@ drain_entry:
     pop %rax
     iretq
 
-/* Idle: rdi = let interrupts in. */
-    .globl core_wait
-core_wait:
+/* Idle until an interrupt or NMI. rdi: let interrupts in. nmi_entry looks for rip between the two
+   labels. */
+    .globl cpu_idle
+cpu_idle:
     GO_OUT
-    cmpb $0, %gs:DOORBELL
-    jne core_wait_end
+    cmpb $0, %gs:CORE_doorbell
+    jne cpu_idle_end
     test %dil, %dil
     jz 1f
     sti
 1:  hlt
-core_wait_end:
+cpu_idle_end:
     cli
     COME_IN
     ret
 
-/* From the boot stub, on the boot core: rdi = struct boot_info. The stub's stack goes with its page tables. */
+/* From the boot stub, on the boot core: rdi = struct boot_info. The stub's stack goes with
+   its page tables. */
     .globl kernel_main
 kernel_main:
     mov core_starting(%rip), %rsp
-    call kernel_start
+    call init_kernel
 
-/* The boot stub's trampoline brings an AP here: 64-bit mode, boot page tables, no stack. */
+/* The boot stub's trampoline brings an AP here: 64-bit mode, boot page tables, no stack. It takes
+   the one that is there for it. There is none if it was given up meanwhile (core_start). */
     .globl core_entry_ap
 core_entry_ap:
-    mov core_starting(%rip), %rsp
+    xor %esp, %esp
+    xchg %rsp, core_starting(%rip)
+    test %rsp, %rsp
+    jz given_up
     call core_main_ap
+given_up:
+    hlt
+    jmp given_up
 
 /* Leave the boot stack for good: rdi = this core. */
     .globl core_first_resume
 core_first_resume:
-    mov %gs:STACK, %rsp
+    mov %gs:CORE_stack_top, %rsp
     jmp resume
 
     .section .note.GNU-stack,"",@progbits

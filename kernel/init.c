@@ -6,11 +6,11 @@
 #include <pd.h>
 #include <ptab.h>
 #include <sched.h>
-#include <vcpu.h>
+#include <virt.h>
 #include <abi/boot.h>
 #include <abi/image.h>
 
-void kernel_start(const struct boot_info *info) __attribute__((noreturn));
+void init_kernel(const struct boot_info *info) __attribute__((noreturn));
 void core_first_resume(void) __attribute__((noreturn));
 
 extern uint8_t image_start[], kernel_data_end[];
@@ -18,29 +18,32 @@ extern uint8_t image_start[], kernel_data_end[];
 static void must(bool ok, const char *what)
 {
     if (!ok)
-        kernel_panic(what, 0, 0);
+        panic(what, 0, 0);
 }
 
-static void map_into_root(struct pd *root, uint64_t va, uint64_t pa, uint64_t frames, uint64_t bits)
+static void map_into_root(struct pd *root, uint64_t va, uint64_t pa, uint64_t frames,
+                          unsigned rights)
 {
-    must(!ptab_map(root, va, pa >> PAGE_SHIFT, frames, bits | PTE_USER), "root's image cannot be mapped");
+    must(!ptab_map(root, va, pa >> PAGE_SHIFT, frames, rights), "root's image cannot be mapped");
 }
 
 static void map_root_image(struct pd *root, const struct boot_info *info)
 {
     uint64_t text = info->root_text, rodata = info->root_rodata, at = info->root_base;
-    map_into_root(root, IMAGE_BASE, at, text, 0);
-    map_into_root(root, IMAGE_BASE + text * PAGE_SIZE, at + text * PAGE_SIZE, rodata, PTE_NX);
-    map_into_root(root, IMAGE_BASE + (text + rodata) * PAGE_SIZE, at + (text + rodata) * PAGE_SIZE, info->root_data, PTE_NX | PTE_WRITE);
-    map_into_root(root, ROOT_INFO, cpu_pa(info), 1, PTE_NX);
+    map_into_root(root, IMAGE_BASE, at, text, MR_READ | MR_EXEC);
+    map_into_root(root, IMAGE_BASE + text * PAGE_SIZE, at + text * PAGE_SIZE, rodata, MR_READ);
+    map_into_root(root, IMAGE_BASE + (text + rodata) * PAGE_SIZE, at + (text + rodata) * PAGE_SIZE,
+                  info->root_data, MR_READ | MR_WRITE);
+    map_into_root(root, ROOT_INFO, cpu_pa(info), 1, MR_READ);
 }
 
 /* All memory that is not the kernel's, and the counters' page, read-only. */
 static void give_regions(struct pd *root, const struct boot_info *info)
 {
-    struct mr *counters = mr_new(root, cpu_pa(&stat) >> PAGE_SHIFT, (sizeof stat + PAGE_SIZE - 1) / PAGE_SIZE, RANGE_RAM);
-    must(counters, "no memory for regions");
-    cap_set(root, SLOT_ROOT_STAT, counters, MR_READ);
+    struct mr *region = mr_new(root, cpu_pa(&counters) >> PAGE_SHIFT,
+                               (sizeof counters + PAGE_SIZE - 1) / PAGE_SIZE, RANGE_RAM);
+    must(region, "no memory for regions");
+    cap_set(root, SLOT_ROOT_STAT, region, MR_READ);
     for (uint32_t i = 0; i < info->ranges && i < BOOT_RANGES; i++) {
         const struct boot_range *r = &info->range[i];
         struct mr *mr = mr_new(root, r->base >> PAGE_SHIFT, r->size >> PAGE_SHIFT, r->kind);
@@ -51,20 +54,22 @@ static void give_regions(struct pd *root, const struct boot_info *info)
 
 static void make_root(const struct boot_info *info)
 {
-    struct pd *root = pd_new(kernel_space, PD_HOST, true, kernel_space->frames_left, kernel_space->objects_left - 1);
+    struct pd *root = pd_new(kernel_space, PD_HOST, true, kernel_space->frames_left,
+                             kernel_space->objects_left - 1);
     must(root, "no memory for root");
     map_root_image(root, info);
     give_regions(root, info);
     struct object *sys = object_new(OBJ_SYS, root);
     struct ec *ec = 0;
-    must(sys && !ec_new_thread(root, 0, EC_THREAD, ROOT_UTCB, info->root_entry, 0, &ec), "no memory for root");
+    must(sys && !ec_new_thread(root, 0, EC_THREAD, ROOT_UTCB, info->root_entry, 0, &ec),
+         "no memory for root");
     cap_set(root, SLOT_ROOT_PD, root, RIGHT_ALL & ~RIGHT_DESTROY);
     cap_set(root, SLOT_ROOT_SYS, sys, SYS_TIME | SYS_CORE | SYS_PORTS | SYS_GUEST | SYS_DEVICE);
     cap_set(root, SLOT_ROOT_EC, ec, EC_BIND);
     struct sc *sc = object_new(OBJ_SC, root);
     must(sc, "no memory for root");
     sc->priority = PRIORITIES - 2;
-    sc->budget = sc->left = 10000000;
+    sc->budget = sc->remaining = 10000000;
     sc->time = &sc->spent;
     sc->home = sc->ec = ec;
     ec->sc = sc;
@@ -72,13 +77,13 @@ static void make_root(const struct boot_info *info)
     sched_wake(ec);
 }
 
-void kernel_start(const struct boot_info *info)
+void init_kernel(const struct boot_info *info)
 {
-    pool_init();
+    frame_init();
     pd_make_kernel_space();
+    virt_init();
     core_init(&cores[0], 0, kernel_space);
-    vcpu_init();
-    stat.image_bytes = (uint32_t)(kernel_data_end - image_start);
+    counters.image_bytes = (uint32_t)(kernel_data_end - image_start);
     make_root(info);
     core_first_resume();
 }

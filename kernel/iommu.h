@@ -16,7 +16,7 @@ struct iommu {
     uint64_t done; /* the unit writes `asked` here when it is done with all commands before */
     uint64_t asked;
     uint64_t regs;        /* where its registers are mapped                        */
-    uint64_t *functions;  /* its table of functions, by bus or requester ID        */
+    uint64_t *functions;  /* VT-d: its root table. AMD units have one for all      */
     uint64_t (*queue)[2]; /* of commands                                           */
     uint64_t *interrupts; /* IOMMU_FUNCTIONS times the same number of entries      */
     uint32_t buses;       /* [0, buses) are behind it, as far as root says         */
@@ -26,26 +26,51 @@ struct iommu {
     struct dv *dv[IOMMU_FUNCTIONS];
 };
 
-/* Has it all that is needed, and is it off? Changes nothing. */
+extern struct iommu iommus[MAX_IOMMUS]; /* [0, iommu_units) have been started */
+extern uint32_t iommu_units;
+
+/* The calls; see docs/abi.md. The value goes to *value. Each checks everything before it changes
+   anything. */
+/* Needs SYS_DEVICE, and MR_READ and MR_WRITE to the unit's registers, which nobody else has mapped.
+   Afterwards all DMA and all interrupts of the functions behind the unit are blocked. */
+uint64_t iommu_start(struct pd *self, uint64_t who, uint64_t kind, uint64_t buses, uint64_t *value);
+/* Needs SYS_DEVICE. */
+uint64_t iommu_fault(struct pd *self, uint64_t sys, uint64_t unit, uint64_t *value);
+
+/* Every unit drops the translations, table entries and interrupts that it has read, and finishes
+ * the accesses under way. `tables`: more was changed than interrupts; slow where a unit does not
+ * look into caches, so not for what a VMM may ask for at will. */
+void iommu_flush(bool tables);
+/* `table` and `irte` of the function's unit: as vtd_attach() and vtd_irte() below. */
+void iommu_attach(const struct dv *dv, uint64_t table);
+uint64_t iommu_irte(const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector);
+
+/* ---- the two kinds ---------------------------------------------------------- */
+/* Has it all that is needed? Changes nothing. */
 bool vtd_able(struct iommu *u);
 bool amdvi_able(struct iommu *u);
 
-/* Frames of the tables for `buses`; then to use them (one run, zeroed): from there on all is blocked. */
+/* Frames of the tables, for `buses` or all; then to use them (one run, zeroed): from there on all
+ * is blocked. */
 uint32_t vtd_frames(uint32_t buses);
-uint32_t amdvi_frames(uint32_t buses);
+uint32_t amdvi_frames(void);
 void vtd_enable(struct iommu *u, void *frames);
 void amdvi_enable(struct iommu *u, void *frames);
 
-/* The function translates through the page table at physical address `table`; 0: all is blocked. A flush follows. */
+/* The function translates through the page table at physical address `table`; 0: all is blocked. A
+ * flush follows. */
 void vtd_attach(struct iommu *u, const struct dv *dv, uint64_t table);
 void amdvi_attach(struct iommu *u, const struct dv *dv, uint64_t table);
 
-/* Interrupt `index` goes to `vector` of the core with that APIC ID; vector 0: nowhere. What its message must carry. A flush follows. */
-uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector);
-uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector);
+/* Interrupt `index` goes to `vector` of the core with that APIC ID; vector 0: nowhere. What its
+ * message must carry. A flush follows. */
+uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id,
+                  uint32_t vector);
+uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id,
+                    uint32_t vector);
 
 /* Forget all that was read from tables, and let accesses under way end. Waits for it. */
-void vtd_flush(struct iommu *u);
+void vtd_flush(struct iommu *u, bool tables);
 void amdvi_flush(struct iommu *u);
 
 /* The oldest fault, as CALL_IOMMU_FAULT tells it; 0: none. */

@@ -1,4 +1,5 @@
-/* Memory regions. An MP is one mapping: it belongs to the PD it is in and hangs in its region's list. */
+/* Memory regions. An MP is one mapping: it belongs to the PD it is in and hangs in its region's
+ * list. */
 #include <cap.h>
 #include <core.h>
 #include <mr.h>
@@ -20,9 +21,7 @@ struct mr *mr_new(struct pd *payer, uint64_t first, uint64_t frames, uint32_t ki
 uint64_t mr_split(struct pd *self, uint64_t who, uint64_t frame)
 {
     void *payer, *o;
-    uint64_t s = cap_vacant(self, who & 0xffff, 1);
-    if (s == OK)
-        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &payer);
+    uint64_t s = cap_prepare(self, who, &payer);
     if (s == OK)
         s = cap_find(self, who >> 32, OBJ_MR, MR_SPLIT, 1, &o);
     if (s)
@@ -30,21 +29,17 @@ uint64_t mr_split(struct pd *self, uint64_t who, uint64_t frame)
     struct mr *mr = o;
     if (mr->maps || mr->sealed || mr->dirty)
         return bad(BUSY, 1);
+    /* mutant: split-bounds */
     if (frame == 0 || frame >= mr->frames)
         return bad(BAD_ARG, 2);
     struct mr *rest = mr_new(payer, mr->first + frame, mr->frames - frame, mr->kind);
     if (!rest)
         return NO_MEMORY;
+    /* mutant: split-rest */
     mr->frames = frame;
     unsigned rights = cap_slot(self, who >> 32)->rights;
     cap_set(self, who & 0xffff, rest, rights);
     return OK;
-}
-
-/* In a guest's table every leaf is a user page: NPT walks count as user accesses (APM2 15.25.5). */
-static uint64_t leaf_bits(const struct mr *mr, uint64_t perm)
-{
-    return PTE_USER | (perm & MR_WRITE ? PTE_WRITE : 0) | (perm & MR_EXEC ? 0 : PTE_NX) | (mr->kind == RANGE_DEVICE ? PTE_UNCACHED : 0);
 }
 
 uint64_t mr_map(struct pd *self, uint64_t who, uint64_t va, uint64_t first, uint64_t frames)
@@ -53,6 +48,7 @@ uint64_t mr_map(struct pd *self, uint64_t who, uint64_t va, uint64_t first, uint
     uint64_t perm = who >> 32;
     if (!(perm & MR_READ) || (perm & ~(uint64_t)(MR_READ | MR_WRITE | MR_EXEC)))
         return bad(BAD_ARG, 1);
+    /* mutant: map-rights */
     uint64_t s = cap_find(self, who & 0xffff, OBJ_MR, (unsigned)perm, 1, &o);
     if (s == OK)
         s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_MAP, 1, &space);
@@ -60,21 +56,27 @@ uint64_t mr_map(struct pd *self, uint64_t who, uint64_t va, uint64_t first, uint
         return s;
     struct mr *mr = o;
     struct pd *pd = space;
+    /* mutant: map-sealed */
     if (mr->sealed || mr->dirty)
         return bad(BUSY, 1);
     if (first >= mr->frames)
         return bad(BAD_ARG, 3);
+    /* mutant: map-range */
     if (frames == 0 || frames > mr->frames - first || frames > MAX_FRAMES_PER_MAP)
         return bad(BAD_ARG, 4);
+    /* mutant: map-end */
     if (va & (PAGE_SIZE - 1) || va >= USER_END || frames << PAGE_SHIFT > USER_END - va)
         return bad(BAD_ARG, 2);
     struct mp *mp = object_new(OBJ_MP, pd);
     if (!mp)
         return NO_MEMORY;
-    s = ptab_map(pd, va, mr->first + first, frames, leaf_bits(mr, perm));
+    s = ptab_map(pd, va, mr->first + first, frames,
+                 (unsigned)perm | (mr->kind == RANGE_DEVICE ? PTAB_DEVICE : 0));
     if (s) {
         object_free(mp);
-        return s == BAD_ARG ? bad(BAD_ARG, 4) : s == BUSY ? bad(BUSY, 2) : s;
+        if (s == BAD_ARG)
+            return bad(BAD_ARG, 4);
+        return s == BUSY ? bad(BUSY, 2) : s;
     }
     mp->mr = mr;
     mp->va = va;
@@ -98,9 +100,12 @@ uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep)
     for (struct mp *mp = mr->maps, *next; mp; mp = next) {
         next = mp->next;
         struct pd *owner = &objects[mp->head.owner].pd;
+        /* mutant: unmap-whose */
         if (mp->head.dead || (pd && owner != pd) || owner == keep)
             continue;
+        /* mutant: unmap-table */
         ptab_unmap(owner, mp->va, mp->frames);
+        /* mutant: unmap-flush */
         flush |= SYNC_HOST | core_users(owner);
         mr_unlink(mp);
         object_free(mp);
@@ -139,6 +144,7 @@ uint64_t mr_seal(struct pd *self, uint64_t who)
         return bad(BUSY, 1);
     mr->sealed = object_index(pd);
     ((struct pd *)pd)->sealed = 1;
+    /* mutant: seal-unmap */
     uint32_t flush = mr_unmap_all(mr, 0, pd);
     if (flush)
         core_sync(0, flush);
@@ -166,13 +172,16 @@ uint64_t mr_scrub(struct pd *self, uint64_t slot)
     struct mr *mr = o;
     if (mr->sealed)
         return bad(BUSY, 1);
-    uint64_t clean = mr->dirty > SCRUB_FRAMES ? mr->dirty - SCRUB_FRAMES : 0, frames = mr->dirty - clean;
+    uint64_t clean = mr->dirty > SCRUB_FRAMES ? mr->dirty - SCRUB_FRAMES : 0,
+             frames = mr->dirty - clean;
     if (!frames)
         return OK;
-    if (ptab_map(kernel_space, SCRUB_WINDOW, mr->first + clean, frames, PTE_WRITE | PTE_NX))
+    /* mutant: scrub-window */
+    if (ptab_map(kernel_space, SCRUB_WINDOW, mr->first + clean, frames, MR_READ | MR_WRITE))
         return NO_MEMORY;
     cpu_set_cr3(cpu_core()->cr3); /* what this core may have guessed of the window */
     for (uint64_t at = SCRUB_WINDOW; at < SCRUB_WINDOW + frames * PAGE_SIZE; at += PAGE_SIZE)
+        /* mutant: scrub-zero */
         cpu_zero_page((void *)at);
     ptab_unmap(kernel_space, SCRUB_WINDOW, frames);
     cpu_set_cr3(cpu_core()->cr3);

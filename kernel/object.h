@@ -6,18 +6,25 @@
  * Lock: the graph lock (core.h) guards the table, owners, quotas, MR and MP
  * lists, page tables and capability tables against writers. IPC, exits and
  * scheduling read them without a lock: a slot is freed only after core_sync()
- * has seen every core outside the kernel (destroy.c).
+ * has seen every core outside the kernel (pd_destroy.c).
  */
 #ifndef KERNEL_OBJECT_H
 #define KERNEL_OBJECT_H
 
+#include <check.h>
 #include <config.h>
 #include <cpu.h>
 
 #define WARN_UNUSED __attribute__((warn_unused_result))
+/* A function beside a frequent path, which else would save registers for it (decision 44). */
+#define RARE __attribute__((noinline, cold))
 
 /* Memory that user mode may change at any time is read once, whatever the compiler would like. */
 #define once(lvalue) (*(const volatile __typeof__(lvalue) *)&(lvalue))
+
+/* A field that other cores write; core.h has the table. Each access is one load or store. It is by
+   an __atomic function where its order matters. */
+#define SHARED volatile
 
 struct head {
     uint8_t type;   /* enum object_type; OBJ_NONE: free */
@@ -39,31 +46,54 @@ struct timer {
 
 struct pd {
     struct head head;
-    uint8_t kind, ports;                  /* enum pd_kind; threads may use I/O ports */
-    uint8_t sealed;                       /* a guest: memory is its own alone, and its VMM a doorman (svm_state.c) */
-    uint16_t sipi;                        /* 100h | the page at which it last asked a vCPU to start; 0: it did not yet */
-    uint8_t left;                         /* a guest: 1 + enum after since it disengaged, else 0 */
-    uint16_t end_port, end_ports;         /* ports that end it, although it left quietly: the first, how many */
-    uint16_t end_too;                     /* and one more */
-    uint32_t cores;                       /* a guest: where it has vCPUs, a bit each */
-    uint32_t allowed;                     /* the cores that its ECs may be on, a bit each */
+    uint8_t kind, ports; /* enum pd_kind; threads may use I/O ports */
+    uint8_t sealed;      /* a guest: memory is its own alone, its VMM a doorman (vcpu_state.h) */
+    SHARED uint16_t
+        sipi; /* 100h | the page at which it last asked a vCPU to start; 0: it did not yet */
+    uint8_t disengaged; /* a guest without a VMM: 1 + enum after; else 0 */
+    uint16_t end_port,
+        end_ports;    /* ports that end it, although it left quietly: the first, how many */
+    uint16_t end_too; /* and one more */
+    uint32_t cores;   /* a guest: where it has vCPUs, a bit each */
+    uint32_t allowed; /* the cores that its ECs may be on, a bit each */
     uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */
     uint32_t tables;                      /* frames that are page tables below the top one */
-    uint64_t hole[4];                     /* a guest whose table is closed: what is where nothing was, by level */
-    uint64_t *table;                      /* level-4 table: host space or nested space */
+    uint64_t hole[4]; /* a guest whose table is closed: what is where nothing was, by level */
+    uint64_t *table;  /* level-4 table: host space or nested space */
     uint64_t table_pa;
     struct cap *caps; /* CAP_SLOTS of them, one frame */
 };
 
-/* General registers of a thread or a vCPU; entry.S knows the offsets. */
+/* General registers of a thread or a vCPU; entry.S has the offsets by offsets.c. */
 struct regs {
     uint64_t rax, rcx, rdx, rbx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
-    uint64_t rip, rflags, rsp; /* a vCPU's are in its VMCB, as is rax */
+    uint64_t rip, rflags, rsp; /* a vCPU's are in its control block, as is rax */
 };
 
+/*
+ * What an EC waits for. CALL_EC_CREATE sets the first state: IDLE for a handler, else NEW. Every
+ * later change is by the EC's own core.
+ *
+ *   NEW ------ CALL_SC_CREATE ---------------------------------> READY
+ *   READY ---- CALL_SM_DOWN -----------------------------------> BLOCKED
+ *   BLOCKED -- CALL_SM_UP, time-out, end of semaphore or SC ---> READY
+ *   READY ---- CALL_PT_CALL, exit, fault ----------------------> CALLING
+ *   CALLING -- reply; of a call also: end of handler or SC ----> READY
+ *   CALLING -- reply with MTD_HALT, of a vCPU -----------------> HALTED
+ *   HALTED --- recall, timer, CALL_SC_CREATE ------------------> READY
+ *   READY ---- exit or fault that no handler takes ------------> STOPPED
+ *   CALLING -- reply with MTD_KILL; of an exit or fault
+ *              also: end of its handler -----------------------> STOPPED
+ *
+ * A handler, whose time is its caller's:
+ *
+ *   IDLE ----- call or event of one of its portals ------------> READY
+ *   READY ---- CALL_PT_REPLY ----------------------------------> IDLE
+ *   READY, BLOCKED, CALLING -- end of the time that it has ----> IDLE
+ */
 enum ec_state {
-    STATE_NEW,     /* a thread or vCPU without a scheduling context */
+    STATE_NEW,     /* a thread or vCPU that has had no scheduling context yet */
     STATE_IDLE,    /* a handler nobody is calling                   */
     STATE_READY,   /* runs when its SC is picked                    */
     STATE_CALLING, /* waits for a handler's reply                   */
@@ -71,30 +101,55 @@ enum ec_state {
     STATE_HALTED,  /* a vCPU that waits for a recall                */
     STATE_STOPPED, /* never runs again                              */
 };
-enum hazard { /* what a vCPU must do before it runs guest code */
-              HAZARD_START = 1,
-              HAZARD_RECALL = 2,
-              HAZARD_LEAVE = 4,
-              HAZARD_NMI = 8,
-              HAZARD_END = 16, /* for good: its guest has ended */
+/* What a vCPU must do before it runs guest code, the lowest bit first. */
+enum hazard {
+    HAZARD_START = 1,  /* ask its VMM for its first state */
+    HAZARD_RECALL = 2, /* call its VMM                    */
+    HAZARD_LEAVE = 4,  /* go on without a VMM             */
+    HAZARD_NMI = 8,    /* take an NMI of a sibling's      */
+    HAZARD_END = 16,   /* nothing, for good: its guest has ended */
 };
-#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL)    /* a halted vCPU runs again for these */
-enum way { WAY_SYSRET, WAY_IRET, WAY_GUEST };          /* how entry.S goes back to an EC: IRET restores all registers */
-enum own { OWN_NONE, OWN_GIVEN, OWN_READY, OWN_LEFT }; /* a vCPU's core: shared; its own; and its APIC, too; and it has no VMM */
-enum call_kind { BY_CALL, BY_EVENT };                  /* why an EC is STATE_CALLING */
+#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL) /* a halted vCPU runs again for these */
+
+/* How entry.S goes back to an EC: in this order, with which one compare finds the frequent two. */
+enum way {
+    WAY_VMX,    /* a vCPU: by vmx_enter       */
+    WAY_IRET,   /* with all its registers     */
+    WAY_SYSRET, /* behind its system call     */
+    WAY_SVM,    /* a vCPU: by svm_enter       */
+};
+
+/*
+ * Whose the core of a vCPU is. A mode is never left but for the next one:
+ *
+ *   CORE_SHARED ------ CALL_SC_CREATE, SC_WHOLE_CORE -----> CORE_GIVEN
+ *   CORE_GIVEN ------- its first entry: HAZARD_START -----> CORE_OWNED
+ *   CORE_OWNED ------- CALL_DISENGAGE: HAZARD_LEAVE ------> CORE_DISENGAGED
+ *
+ * and ends with the vCPU, whose core is an ordinary one again (core.c, reclaim).
+ */
+enum core_mode {
+    CORE_SHARED,     /* others run there, too; interrupts are the kernel's            */
+    CORE_GIVEN,      /* nobody else runs there                                        */
+    CORE_OWNED,      /* interrupts and the local APIC are the guest's                 */
+    CORE_DISENGAGED, /* and there is no VMM: the kernel answers or ends what exits    */
+};
+enum call_kind { BY_CALL, BY_EVENT }; /* why an EC is STATE_CALLING */
 
 struct ec {
     struct head head;
     struct regs regs;
-    uint64_t vmcb_pa;        /* entry.S: where VMRUN goes                     */
-    volatile uint8_t hazard; /* set by any core, taken by its own           */
-    uint8_t kind, core, way, state, call, woken;
-    volatile uint8_t inboxed;
+    uint64_t vmcb_pa;      /* its control block's frame: for VMRUN, VMPTRLD     */
+    SHARED uint8_t hazard; /* set by any core, taken by its own           */
+    SHARED uint8_t woken, inboxed;
+    uint8_t kind, core, way, state, call;
     uint16_t events;
-    volatile uint8_t own; /* enum own; graph lock to begin, then its own core */
-    uint8_t event;        /* enum event: what its handler was last called for */
-    uint8_t waits;        /* of a sealed guest: for a start-up IPI; it runs no instruction before */
-    uint8_t unused[3];
+    SHARED uint8_t core_mode; /* graph lock to begin, then its own core */
+    uint8_t event;            /* enum event: what its handler was last called for */
+    uint8_t waits;    /* of a sealed guest: for a start-up IPI; it runs no instruction before */
+    uint8_t nmi_kept; /* an NMI came while its guest was in an NMI's handler: one more after
+                         that's IRET */
+    uint8_t unused[2];
     struct vcpu *vcpu;
     struct utcb *utcb;
     uint64_t utcb_va, sp; /* a handler's stack pointer at each entry       */
@@ -111,9 +166,9 @@ struct ec {
 struct sc {
     struct head head;
     uint8_t core, priority, queued;
-    struct ec *home, *ec;                     /* the EC it was made for; the end of the donation chain */
-    uint64_t budget, period, left, replenish; /* TSC ticks */
-    uint64_t *time, spent;                    /* where its running time is counted: a vCPU's in the counters' page */
+    struct ec *home, *ec; /* the EC it was made for; the end of the donation chain */
+    uint64_t budget, period, remaining, replenish; /* TSC ticks */
+    uint64_t *time, spent; /* where its running time is counted: a vCPU's in the counters' page */
     struct sc *next, *prev;
     struct timer timer;
 };
@@ -128,7 +183,7 @@ struct pt {
 
 struct sm {
     struct head head;
-    volatile uint32_t lock; /* guards count and queue; any core; never held over a wait */
+    SHARED uint32_t lock; /* guards count and queue; any core; never held over a wait */
     uint64_t count;
     struct ec *first, *last;
 };
@@ -138,7 +193,7 @@ struct mr {
     uint64_t first, frames; /* host frames [first, first + frames) */
     uint32_t kind;          /* enum range_kind                     */
     uint16_t sealed;        /* index of the guest PD that alone may have it; 0: none */
-    uint64_t dirty;         /* the first frames of so many are to be cleaned before anybody maps them */
+    uint64_t dirty; /* the first frames of so many are to be cleaned before anybody maps them */
     struct mp *maps;
 };
 
@@ -169,19 +224,23 @@ struct object {
         struct mr mr;
         struct mp mp;
         struct dv dv;
-        uint8_t size[384];
+        uint8_t size[320]; /* of the largest, an EC, up to whole cache lines */
     };
 } __attribute__((aligned(64)));
 
-_Static_assert(sizeof(struct object) == 384, "an object slot is 384 bytes");
+_Static_assert(sizeof(struct object) == 320, "an object slot is 320 bytes");
 
 extern struct object objects[OBJECTS];
-extern struct kernel_stat stat; /* page aligned: root reads it */
-/* What goes in the CALL_DESTROY under way, by index. Graph lock to write; the cores that it has purge read it. */
+extern struct kernel_stat counters; /* page aligned: root reads it */
+/* What goes in the CALL_DESTROY under way, by index. Graph lock to write; the cores that it has
+ * purge read it. */
 extern uint16_t dead[OBJECTS];
 extern uint32_t dead_count;
 
-static inline uint16_t object_index(const void *o) { return (uint16_t)((const struct object *)o - objects); }
+static inline uint16_t object_index(const void *o)
+{
+    return (uint16_t)((const struct object *)o - objects);
+}
 
 /* A new object paid by `payer`; NULL when its quota or the table is used up. Graph lock. */
 void *object_new(enum object_type type, struct pd *payer);

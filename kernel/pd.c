@@ -5,33 +5,36 @@
 
 struct pd *kernel_space;
 
-extern uint8_t kernel_text[], kernel_text_end[], kernel_rodata[], kernel_rodata_end[], kernel_data[], kernel_end[];
+extern uint8_t kernel_text[], kernel_text_end[], kernel_rodata[], kernel_rodata_end[],
+    kernel_data[], kernel_end[];
 
-static void map_kernel(const uint8_t *from, const uint8_t *to, uint64_t bits)
+static void map_kernel(const uint8_t *from, const uint8_t *to, unsigned rights)
 {
     uint64_t frames = ((uint64_t)to - (uint64_t)from + PAGE_SIZE - 1) >> PAGE_SHIFT;
-    if (ptab_map(kernel_space, (uint64_t)from, cpu_pa(from) >> PAGE_SHIFT, frames, bits))
+    if (ptab_map(kernel_space, (uint64_t)from, cpu_pa(from) >> PAGE_SHIFT, frames, rights))
         __builtin_trap();
 }
 
 void pd_make_kernel_space(void)
 {
     kernel_space = &objects[1].pd;
-    stat.objects = OBJECTS - 1;
-    stat.objects_free = OBJECTS - 2;
-    *kernel_space =
-        (struct pd){.head = {.type = OBJ_PD, .gen = 1}, .frames_left = POOL_FRAMES, .objects_left = OBJECTS - 2, .allowed = ~0u};
+    counters.objects = OBJECTS - 1;
+    counters.objects_free = OBJECTS - 2;
+    *kernel_space = (struct pd){.head = {.type = OBJ_PD, .gen = 1},
+                                .frames_left = POOL_FRAMES,
+                                .objects_left = OBJECTS - 2,
+                                .allowed = ~0u};
     kernel_space->table = frame_new(kernel_space);
     kernel_space->table_pa = cpu_pa(kernel_space->table);
-    map_kernel(kernel_text, kernel_text_end, 0);
-    map_kernel(kernel_rodata, kernel_rodata_end, PTE_NX);
-    map_kernel(kernel_data, kernel_end, PTE_NX | PTE_WRITE);
-    if (ptab_map(kernel_space, SCRUB_WINDOW, 0, 1, PTE_NX)) /* its tables are here for good */
-        __builtin_trap();
-    ptab_unmap(kernel_space, SCRUB_WINDOW, 1);
+    map_kernel(kernel_text, kernel_text_end, MR_READ | MR_EXEC);
+    map_kernel(kernel_rodata, kernel_rodata_end, MR_READ);
+    map_kernel(kernel_data, kernel_end, MR_READ | MR_WRITE);
+    if (ptab_map(kernel_space, APIC_WINDOW, APIC_FRAME, 1, MR_READ | MR_WRITE | PTAB_DEVICE))
+        __builtin_trap(); /* and so the tables of the other windows are there for good */
 }
 
-struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t frames, uint32_t objects_quota)
+struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t frames,
+                  uint32_t objects_quota)
 {
     if (frames < 2 || frames > owner->frames_left || objects_quota >= owner->objects_left)
         return 0;
@@ -48,34 +51,35 @@ struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t fram
     pd->caps = frame_new(pd);
     pd->table = frame_new(pd);
     pd->table_pa = cpu_pa(pd->table);
+    /* mutant: pd-kernel */
     if (kind == PD_HOST)
         pd->table[TABLE_ENTRIES - 1] = kernel_space->table[TABLE_ENTRIES - 1];
     return pd;
 }
 
-uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames, uint64_t objects_quota)
+uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames,
+                   uint64_t objects_quota)
 {
     void *owner, *sys;
     uint64_t flags = kind >> 8 & 0xffffff, cores = kind >> 32;
     kind &= 0xff;
-    uint64_t s = cap_vacant(self, who & 0xffff, 1);
-    if (s == OK)
-        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &owner);
+    uint64_t s = cap_prepare(self, who, &owner);
     unsigned need = (flags & PD_PORTS ? SYS_PORTS : 0) | (kind == PD_GUEST ? SYS_GUEST : 0);
     if (s == OK && need)
         s = cap_find(self, who >> 32, OBJ_SYS, need, 1, &sys);
     if (s)
         return s;
-    if (kind > PD_GUEST || flags & ~(uint64_t)PD_PORTS || (kind == PD_GUEST && flags) || cores & ~(uint64_t)((struct pd *)owner)->allowed)
+    if (kind > PD_GUEST || flags & ~(uint64_t)PD_PORTS || (kind == PD_GUEST && flags) ||
+        cores & ~(uint64_t)((struct pd *)owner)->allowed)
         return bad(BAD_ARG, 2);
     if (frames < 2 || frames > POOL_FRAMES)
         return bad(BAD_ARG, 3);
     if (objects_quota >= OBJECTS)
         return bad(BAD_ARG, 4);
-    struct pd *pd = pd_new(owner, (enum pd_kind)kind, flags & PD_PORTS, (uint32_t)frames, (uint32_t)objects_quota);
+    struct pd *pd = pd_new(owner, (enum pd_kind)kind, flags & PD_PORTS, (uint32_t)frames,
+                           (uint32_t)objects_quota);
     if (!pd)
         return NO_MEMORY;
     pd->allowed = cores ? (uint32_t)cores : pd->allowed;
-    cap_set(self, who & 0xffff, pd, RIGHT_ALL);
-    return OK;
+    return cap_hand_out(self, who, pd);
 }

@@ -1,9 +1,12 @@
 /* Scheduling contexts: time as an object. */
+#include <apic.h>
 #include <cap.h>
+#include <sc.h>
 #include <sched.h>
 #include <vcpu.h>
 
-uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t budget, uint64_t period)
+uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t budget,
+                   uint64_t period)
 {
     void *sys, *o;
     bool whole = budget == SC_WHOLE_CORE;
@@ -21,7 +24,7 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
         return bad(BUSY, 1);
     if (priority >= PRIORITIES)
         return bad(BAD_ARG, 2);
-    if (whole ? ec->kind != EC_VCPU : budget == 0 || budget >= 1ull << 60)
+    if (whole ? ec->kind != EC_VCPU || !apic_x2 : budget == 0 || budget >= 1ull << 60)
         return bad(BAD_ARG, 3);
     if (period && (period < budget || period >= 1ull << 60))
         return bad(BAD_ARG, 4);
@@ -32,19 +35,13 @@ uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t bu
         return NO_MEMORY;
     sc->core = ec->core;
     sc->priority = (uint8_t)priority;
-    sc->budget = sc->left = budget;
+    sc->budget = sc->remaining = budget;
     sc->period = period;
-    sc->time = ec->kind == EC_VCPU ? &ec->vcpu->stat->time : &sc->spent;
+    sc->time = ec->kind == EC_VCPU ? &ec->vcpu->counters->time : &sc->spent;
     sc->home = sc->ec = ec;
-    cap_set(self, who & 0xffff, sc, RIGHT_ALL);
     ec->sc = sc;
     if (whole)
         core_give(ec);
-    if (ec->core == cpu_core()->number) {
-        sched_wake(ec);
-    } else {
-        ec->woken = 1;
-        core_post(ec);
-    }
-    return OK;
+    sched_wake_anywhere(ec);
+    return cap_hand_out(self, who, sc);
 }

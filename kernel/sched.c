@@ -4,18 +4,17 @@
 #include <sm.h>
 #include <vcpu.h>
 
-static struct sc *sc_of_timer(struct timer *t) { return (struct sc *)((uint8_t *)t - __builtin_offsetof(struct sc, timer)); }
-static struct ec *ec_of_timer(struct timer *t) { return (struct ec *)((uint8_t *)t - __builtin_offsetof(struct ec, timer)); }
-/* Timers sit in SCs and ECs; the slot they lie in says which. */
-static struct head *timer_owner(struct timer *t)
+/* The SC or EC in which the timer lies. */
+static struct object *timer_owner(const struct timer *t)
 {
-    return &objects[(uint64_t)((uint8_t *)t - (uint8_t *)objects) / sizeof(struct object)].head;
+    return &objects[((uint64_t)t - (uint64_t)objects) / sizeof(struct object)];
 }
 
-void timer_set(struct timer *t, uint64_t deadline)
+void sched_timer_set(struct timer *t, uint64_t deadline)
 {
-    timer_clear(t);
+    sched_timer_clear(t);
     struct timer **p = &cpu_core()->timers;
+    /* mutant: timer-order */
     while (*p && (*p)->deadline <= deadline)
         p = &(*p)->next;
     *t = (struct timer){deadline, *p};
@@ -23,7 +22,7 @@ void timer_set(struct timer *t, uint64_t deadline)
     sched_arm();
 }
 
-void timer_clear(struct timer *t)
+void sched_timer_clear(struct timer *t)
 {
     if (!t->deadline)
         return;
@@ -57,60 +56,65 @@ static void dequeue(struct sc *sc)
         *head = sc->next == sc ? 0 : sc->next;
     if (!*head)
         c->ready_mask &= ~(1u << sc->priority);
+    /* mutant: ready-unlink */
     sc->next->prev = sc->prev;
     sc->prev->next = sc->next;
     sc->queued = 0;
 }
 
-/* Charge the time since the last look to the running SC. A slice that is used up is filled again
-   at once (period 0) and goes to the end of its priority, or waits for its period to end. */
+/* Charge the time since the last call to the running SC. When its slice is used up: without a
+   period it gets a new slice and goes to the end of its priority's list; with one it leaves the
+   list until the period ends. */
 static void account(uint64_t now)
 {
     struct core *c = cpu_core();
     uint64_t used = now - c->since;
     c->since = now;
     if (!c->sc) {
-        stat.core[c->number].idle += used;
+        counters.core[c->number].idle += used;
         return;
     }
     struct sc *sc = c->sc;
     *sc->time += used;
-    if (sc->left > used) {
-        sc->left -= used;
+    if (sc->remaining > used) {
+        sc->remaining -= used;
         return;
     }
-    sc->left = sc->period ? 0 : sc->budget;
+    sc->remaining = sc->period ? 0 : sc->budget;
     c->attention = 1;
     if (!sc->queued)
         return;
     dequeue(sc);
     if (!sc->period || now >= sc->replenish) {
-        sc->left = sc->budget;
+        sc->remaining = sc->budget;
         sc->replenish = now + sc->period;
         enqueue(sc);
     } else {
-        timer_set(&sc->timer, sc->replenish);
+        sched_timer_set(&sc->timer, sc->replenish);
     }
 }
 
-/* To become ready costs a limited SC what its core spends on that beside it: an interrupt, two switches, the timer. Who
-   is thrown out for it pays them in time, and would get nothing done beside one that naps all the time. */
+/* Charged to an SC with a period each time that it becomes ready: about what its core spends on the
+   interrupt, two switches and the timer. Without it the SC that is preempted would pay: one that
+   sleeps and wakes all the time could stop it. */
 #define WAKE_COST 4000u /* TSC ticks */
 
 void sched_add(struct sc *sc)
 {
     struct core *c = cpu_core();
+    check_that(is_own_core(sc->core));
     if (sc->queued || sc->timer.deadline)
         return;
     uint64_t now = cpu_tsc();
-    if (sc->period && now >= sc->replenish) { /* once a period it is free: a budget may be smaller than the cost */
-        sc->left = sc->budget;
+    if (sc->period &&
+        now >= sc->replenish) { /* free once a period: a budget may be smaller than the cost */
+        sc->remaining = sc->budget;
         sc->replenish = now + sc->period;
     } else if (sc->period) {
-        sc->left -= sc->left < WAKE_COST ? sc->left : WAKE_COST;
+        sc->remaining -= sc->remaining < WAKE_COST ? sc->remaining : WAKE_COST;
     }
-    if (sc->left == 0) {
-        timer_set(&sc->timer, sc->replenish);
+    if (sc->remaining == 0) {
+        sched_timer_set(&sc->timer, sc->replenish);
         return;
     }
     enqueue(sc);
@@ -120,20 +124,36 @@ void sched_add(struct sc *sc)
         sched_arm();
 }
 
-/* A post from another core may come late: the EC was given up meanwhile (sched_purge) and may wait for something else. */
+/* May a post wake `ec`? A post of another core can arrive after sched_purge() took the EC out of
+   what it waited for. By then it may wait for something else: a reply, or another semaphore. Such a
+   post must not wake it. */
 static bool may_wake(const struct ec *ec)
 {
-    return ec->state == STATE_BLOCKED ? !ec->sm : ec->state == STATE_NEW || ec->state == STATE_READY || ec->state == STATE_HALTED;
+    return ec->state == STATE_BLOCKED
+               ? !ec->sm
+               : ec->state == STATE_NEW || ec->state == STATE_READY || ec->state == STATE_HALTED;
 }
 
 void sched_wake(struct ec *ec)
 {
+    check_that(is_own_core(ec->core));
     if (!may_wake(ec))
         return;
-    timer_clear(&ec->timer);
+    sched_timer_clear(&ec->timer);
     ec->state = STATE_READY;
     if (ec->sc)
         sched_add(ec->sc);
+}
+
+void sched_wake_anywhere(struct ec *ec)
+{
+    if (ec->core == cpu_core()->number) {
+        sched_wake(ec);
+        return;
+    }
+    /* Before the post: core_take_inbox() wakes only an EC in which it finds this set */
+    ec->woken = 1;
+    core_post(ec);
 }
 
 void sched_block(void)
@@ -150,6 +170,7 @@ void sched_block(void)
 void sched_switch(struct ec *ec)
 {
     struct core *c = cpu_core();
+    check_that(is_own_core(ec->core));
     c->current = ec;
     if (c->sc)
         c->sc->ec = ec;
@@ -159,7 +180,8 @@ void sched_switch(struct ec *ec)
     }
 }
 
-/* The end of the slice matters only if somebody waits for it or the budget is a limit. */
+/* Does the end of the slice need the timer? Only if another SC has the same priority, or the budget
+ * is a limit. */
 static bool slice_matters(const struct sc *sc) { return sc->period || sc->next != sc; }
 
 void sched_arm(void)
@@ -169,7 +191,7 @@ void sched_arm(void)
         return;
     uint64_t at = c->timers ? c->timers->deadline : 0;
     if (c->sc && c->sc->queued && slice_matters(c->sc)) {
-        uint64_t end = c->since + c->sc->left;
+        uint64_t end = c->since + c->sc->remaining;
         at = at && at < end ? at : end;
     }
     if (at != c->armed) {
@@ -191,15 +213,15 @@ void sched_pick(void)
 
 static void expire(struct timer *t)
 {
-    struct head *o = timer_owner(t);
-    timer_clear(t);
-    if (o->type == OBJ_SC) {
-        if (sc_of_timer(t)->ec->state == STATE_READY) /* it may have blocked when its budget was used up */
-            sched_add(sc_of_timer(t));
-    } else if (ec_of_timer(t)->kind == EC_VCPU)
-        vcpu_recall_local(ec_of_timer(t));
+    struct object *o = timer_owner(t);
+    sched_timer_clear(t);
+    if (o->head.type == OBJ_SC) {
+        if (o->sc.ec->state == STATE_READY) /* it may have blocked when its budget was used up */
+            sched_add(&o->sc);
+    } else if (o->ec.kind == EC_VCPU)
+        vcpu_recall_local(&o->ec);
     else
-        sm_timeout(ec_of_timer(t));
+        sm_timeout(&o->ec);
 }
 
 void sched_tick(void)
@@ -213,18 +235,25 @@ void sched_tick(void)
     sched_arm();
 }
 
-/* A handler whose call is over, whatever it did: it waits for its next caller. */
-static void reset_handler(struct ec *ec)
+/* The living EC `ec` loses the SC that it ran on. A handler goes back to waiting for a caller; a
+   thread that waited in a call or on a semaphore goes on with ABORTED once it has time again. */
+static void lose_time(struct ec *ec)
 {
-    timer_clear(&ec->timer);
+    check_that(is_own_core(ec->core) && !ec->head.dead);
+    sched_timer_clear(&ec->timer);
     sm_leave(ec);
     ec->sc = 0;
     ec->caller = 0;
-    if (ec->state != STATE_STOPPED)
+    if (ec->kind == EC_HANDLER && ec->state != STATE_STOPPED) {
         ec->state = STATE_IDLE;
+    } else if (ec->state == STATE_CALLING || ec->state == STATE_BLOCKED) {
+        ec->state = STATE_READY;
+        ec->regs.rax = ABORTED;
+    }
 }
 
-/* The living EC nearest to the SC's home whose handler is dead; NULL: the chain is whole. */
+/* Where a chain of calls breaks: the living EC nearest to the SC's home that waits for a dead
+   handler; NULL: no handler in it is dead. */
 static struct ec *chain_cut(const struct sc *sc)
 {
     struct ec *cut = 0;
@@ -234,8 +263,9 @@ static struct ec *chain_cut(const struct sc *sc)
     return cut;
 }
 
-/* A handler in a living SC's chain died: its caller gets ABORTED and the time back, and what the handler
-   had called is off. A vCPU or a faulting thread stops: there is nobody left to say how it goes on. */
+/* A handler in the call chain of a living SC died. Its caller gets ABORTED and the SC; the handlers
+   that the dead one had called in turn lose it. A vCPU or a faulting thread at the cut stops: only
+   its handler could have set its state. */
 static void purge_chain(struct sc *sc)
 {
     struct ec *cut = chain_cut(sc);
@@ -244,7 +274,7 @@ static void purge_chain(struct sc *sc)
     for (struct ec *ec = sc->ec, *caller; ec != cut; ec = caller) {
         caller = ec->caller;
         if (!ec->head.dead)
-            reset_handler(ec);
+            lose_time(ec);
     }
     sc->ec = cut;
     cut->regs.rax = ABORTED;
@@ -258,22 +288,6 @@ static void purge_chain(struct sc *sc)
     }
 }
 
-/* `ec` lives on, without the time that it ran on. */
-static void lose_time(struct ec *ec)
-{
-    if (ec->kind == EC_HANDLER) {
-        reset_handler(ec);
-        return;
-    }
-    timer_clear(&ec->timer);
-    sm_leave(ec);
-    ec->sc = 0;
-    if (ec->state == STATE_CALLING || ec->state == STATE_BLOCKED) {
-        ec->state = STATE_READY;
-        ec->regs.rax = ABORTED;
-    }
-}
-
 static void purge_sc(struct core *c, struct sc *sc)
 {
     for (struct ec *ec = sc->ec, *caller; ec; ec = caller) {
@@ -281,7 +295,7 @@ static void purge_sc(struct core *c, struct sc *sc)
         if (!ec->head.dead)
             lose_time(ec);
     }
-    timer_clear(&sc->timer);
+    sched_timer_clear(&sc->timer);
     if (sc->queued)
         dequeue(sc);
     if (c->sc == sc)
@@ -290,7 +304,7 @@ static void purge_sc(struct core *c, struct sc *sc)
 
 static void purge_ec(struct ec *ec)
 {
-    timer_clear(&ec->timer);
+    sched_timer_clear(&ec->timer);
     sm_leave(ec);
     if (ec->sc && !ec->sc->head.dead)
         purge_chain(ec->sc);
@@ -308,7 +322,8 @@ void sched_purge(void)
             purge_ec(&o->ec);
     }
     if (c->owner && c->owner->head.dead) {
-        c->reclaim = 1; /* until its interrupts are the kernel's again it is rung by NMI */
+        /* Before `owner` is cleared: until reclaim(), others must ring by NMI (core_owned). */
+        c->reclaim = 1;
         c->owner = 0;
     }
     c->current = 0;

@@ -7,12 +7,12 @@
 
 #include <core.h>
 
-/* CALL_SC_CREATE. Graph lock. */
-uint64_t sc_create(struct pd *self, uint64_t who, uint64_t priority, uint64_t budget, uint64_t period);
-
-/* `ec` (of this core) becomes ready on its SC: taken from a semaphore's queue, recalled, or given an SC. */
+/* `ec` (of this core) becomes ready on its SC: taken from a semaphore's queue, recalled, or given
+ * an SC. */
 void sched_wake(struct ec *ec);
-/* A new SC that another core made: ready it. Own core. */
+/* The same for an EC of any core, which its own core readies. Any core. */
+void sched_wake_anywhere(struct ec *ec);
+/* Make an SC ready, or if its budget is used up, have its timer do so. Own core. */
 void sched_add(struct sc *sc);
 /* The current EC stops running; its SC leaves the queue. */
 void sched_block(void);
@@ -22,12 +22,12 @@ void sched_pick(void);
 void sched_switch(struct ec *ec);
 /* The local timer fired. */
 void sched_tick(void);
-/* Take what is dead (destroy.c) out of this core's queues. */
+/* Take what is dead (pd_destroy.c) out of this core's queues. */
 void sched_purge(void);
 
 /* `t` fires at `deadline` (TSC, not 0). */
-void timer_set(struct timer *t, uint64_t deadline);
-void timer_clear(struct timer *t);
+void sched_timer_set(struct timer *t, uint64_t deadline);
+void sched_timer_clear(struct timer *t);
 /* Set the hardware for the earliest of timers and the end of the slice. */
 void sched_arm(void);
 

@@ -1,10 +1,12 @@
-/* Semaphores. Lock: sm->lock, over a few instructions, interrupts off; it nests inside nothing but the graph lock. */
+/* Semaphores. Lock: sm->lock, over a few instructions, interrupts off; it nests inside nothing but
+ * the graph lock. */
 #include <cap.h>
 #include <sched.h>
 #include <sm.h>
 
 static void lock(struct sm *sm)
 {
+    check_that(interrupts_off());
     while (__atomic_exchange_n(&sm->lock, 1, __ATOMIC_ACQUIRE))
         cpu_relax();
 }
@@ -14,15 +16,20 @@ static void append(struct sm *sm, struct ec *ec)
 {
     ec->sm = sm;
     ec->next = 0;
-    *(sm->first ? &sm->last->next : &sm->first) = ec;
+    if (sm->first)
+        sm->last->next = ec;
+    else
+        sm->first = ec;
     sm->last = ec;
 }
 
-/* The waiter that runs again, if any. One that is dead is dropped: its core will look for it in no queue that it has left,
-   and after it has answered the rendezvous the slot may be another's. So `dead` is read before it is let go. */
+/* Take out the first living waiter, if any. Dead ones before it are dropped. The order of the two
+   accesses: once `ec->sm` is cleared, the waiter's core (sched_purge) no longer takes this lock for
+   it, answers the rendezvous, and the slot can become another object. So `dead` is read before
+   `ec->sm` is cleared. */
 static struct ec *take_first(struct sm *sm)
 {
-    for (struct ec *ec; (ec = sm->first);) {
+    for (struct ec *ec = sm->first; ec; ec = sm->first) {
         bool is_dead = ec->head.dead;
         sm->first = ec->next;
         __atomic_store_n(&ec->sm, 0, __ATOMIC_RELEASE);
@@ -36,28 +43,20 @@ static struct ec *take_first(struct sm *sm)
 static void wake(struct ec *ec, uint64_t status)
 {
     ec->regs.rax = status;
-    if (ec->core == cpu_core()->number) {
-        sched_wake(ec);
-        return;
-    }
-    ec->woken = 1;
-    core_post(ec);
+    sched_wake_anywhere(ec);
 }
 
 uint64_t sm_create(struct pd *self, uint64_t who, uint64_t count)
 {
     void *payer;
-    uint64_t s = cap_vacant(self, who & 0xffff, 1);
-    if (s == OK)
-        s = cap_find(self, who >> 16 & 0xffff, OBJ_PD, PD_CREATE, 1, &payer);
+    uint64_t s = cap_prepare(self, who, &payer);
     if (s)
         return s;
     struct sm *sm = object_new(OBJ_SM, payer);
     if (!sm)
         return NO_MEMORY;
     sm->count = count;
-    cap_set(self, who & 0xffff, sm, RIGHT_ALL);
-    return OK;
+    return cap_hand_out(self, who, sm);
 }
 
 uint64_t sm_up(struct pd *self, uint64_t slot)
@@ -83,6 +82,7 @@ uint64_t sm_down(struct ec *self, uint64_t slot, uint64_t deadline)
     uint64_t s = cap_find(self->pd, slot, OBJ_SM, SM_DOWN, 1, &o);
     if (s)
         return s;
+    check_that(self == cpu_core()->current);
     struct sm *sm = o;
     lock(sm);
     if (sm->count)
@@ -97,7 +97,7 @@ uint64_t sm_down(struct ec *self, uint64_t slot, uint64_t deadline)
     if (self->state != STATE_BLOCKED)
         return s;
     if (deadline)
-        timer_set(&self->timer, deadline);
+        sched_timer_set(&self->timer, deadline);
     sched_block();
     return OK;
 }
@@ -133,7 +133,7 @@ void sm_timeout(struct ec *ec)
 void sm_abort(struct sm *sm)
 {
     lock(sm);
-    for (struct ec *ec; (ec = take_first(sm));)
+    for (struct ec *ec = take_first(sm); ec; ec = take_first(sm))
         wake(ec, ABORTED);
     unlock(sm);
 }

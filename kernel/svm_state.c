@@ -1,17 +1,24 @@
 /*
- * A vCPU's state as its VMM sees it: groups of registers copied out of the VMCB
- * at an exit and into it at the reply. Own core.
+ * AMD SVM: a vCPU's state, copied in groups of registers out of the VMCB at an exit
+ * and into it at the reply. Own core.
  */
 #include <apic.h>
 #include <core.h>
-#include <sched.h>
-#include <vcpu.h>
-#include <vmcb.h>
+#include <svm.h>
 
-#define MTD_RARE (uint64_t)(MTD_CONTROL | MTD_SEGS | MTD_SYSCALL)
+/* Groups that no frequent exit has to do with. */
+#define RARE_IN  (uint64_t)(MTD_REST | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL)
+#define RARE_OUT (RARE_IN | MTD_FLAGS | MTD_EFER | MTD_CR8 | MTD_TSC | MTD_APIC)
 
-static void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_state *x, uint64_t mtd)
+uint64_t svm_efer(const struct ec *ec) { return ec->vcpu->vmcb->efer & ~(uint64_t)EFER_SVME; }
+
+static RARE void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_state *x,
+                            uint64_t mtd)
 {
+    if (mtd & MTD_REST)
+        cpu_copy_words(&x->rsi, &ec->regs.rsi, 11);
+    if (mtd & MTD_TIMER)
+        x->deadline = ec->timer.deadline;
     if (mtd & MTD_CONTROL) {
         x->cr0 = v->cr0, x->cr2 = v->cr2, x->cr3 = v->cr3, x->cr4 = v->cr4;
         x->xcr0 = ec->vcpu->xcr0, x->dr6 = v->dr6, x->dr7 = v->dr7;
@@ -21,93 +28,84 @@ static void store_rare(const struct ec *ec, const struct vmcb *v, struct exit_st
         x->cpl = v->cpl;
     }
     if (mtd & MTD_SYSCALL) {
-        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask, x->kernel_gs = v->kernel_gs;
-        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp, x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
+        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask,
+        x->kernel_gs = v->kernel_gs;
+        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp,
+        x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
     }
 }
 
-/*
- * A sealed guest's VMM is a doorman. It sees what an instruction gives to the platform, says what the instruction gets,
- * or that it faults, and has no other hand in the registers: who has those has the memory, by any load or store that
- * the guest's own code holds. How a vCPU starts is said by the portal that was there before the VMM.
- */
-enum { A = 1, C = 2, D = 4 }; /* rax, rcx, rdx */
+_Static_assert((int)EXIT_READ == PORT_IN && (int)EXIT_STRING == PORT_STRING, "svm_info");
 
-static const struct operands {
-    uint8_t gives[2], gets[2]; /* by bit 0 of EXITINFO1: OUT and RDMSR; IN and WRMSR */
-    uint64_t raises;           /* the fault of the instruction, as EVENTINJ (APM2 15.20) */
-} operands[EVENT_COUNT + 1] = {
-    [EVENT_PORT] = {{A, 0}, {0, A}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13},
-    [EVENT_MSR] = {{C, A | C | D}, {A | D, 0}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13},
-    [EVENT_VMCALL] = {{0, 0}, {A, A}, 0},
-    [EVENT_OPCODE] = {{0, 0}, {0, 0}, INJECT_VALID | INJECT_EXCEPTION | 6},
-    [EVENT_COUNT] = {{0, 0}, {0, 0}, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13}, /* INS, OUTS: memory, no register */
-};
-
-static const struct operands *operands_of(const struct ec *ec)
+static inline void store_info(const struct ec *ec, const struct vmcb *v, unsigned event,
+                              struct exit_info *info)
 {
-    bool string = ec->event == EVENT_PORT && ec->vcpu->vmcb->info1 & PORT_STRING;
-    return &operands[string ? EVENT_COUNT : ec->event];
-}
-
-/* The bits of a register that are an operand. */
-static uint64_t operand_bits(const struct ec *ec)
-{
-    uint64_t size = ec->vcpu->vmcb->info1 >> 4 & 7; /* APM2 15.10.2 */
-    if (ec->event == EVENT_VMCALL)
-        return ~0ull;
-    return ec->event == EVENT_PORT && size < 4 ? (1u << 8 * size) - 1 : 0xffffffff;
-}
-
-static bool names_efer(const struct ec *ec) { return ec->event == EVENT_MSR && (uint32_t)ec->regs.rcx == MSR_EFER; }
-
-static void store_sealed(const struct ec *ec, struct exit_state *x)
-{
-    const struct vmcb *v = ec->vcpu->vmcb;
-    uint64_t gives = operands_of(ec)->gives[v->info1 & 1], bits = operand_bits(ec);
-    *x = (struct exit_state){0};
-    if (ec->event == EVENT_START || ec->event == EVENT_RECALL)
-        return;
-    x->code = v->code, x->info1 = v->info1;
-    x->info2 = ec->event == EVENT_MEMORY ? v->info2 : 0; /* of a port it is where the guest goes on */
-    x->efer = names_efer(ec) ? v->efer & ~(uint64_t)EFER_SVME : 0;
-    x->rax = gives & A ? v->rax & bits : 0;
-    x->rcx = gives & C ? ec->regs.rcx & bits : 0;
-    x->rdx = gives & D ? ec->regs.rdx & bits : 0;
-}
-
-void vcpu_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
-{
-    const struct vmcb *v = ec->vcpu->vmcb;
-    if (ec->pd->sealed) {
-        store_sealed(ec, x);
-        return;
+    uint64_t i = v->info1;
+    if (event == EVENT_PORT) { /* APM2 15.10.2 */
+        info->number = (uint16_t)(i >> 16);
+        info->size = i >> 4 & 7;
+        info->flags = (uint8_t)((i & (PORT_IN | PORT_STRING)) | (i & PORT_IN ? 0 : EXIT_WRITE));
+    } else if (event == EVENT_MSR) { /* APM2 15.11 */
+        info->number = (uint32_t)ec->regs.rcx;
+        info->flags = i & 1 ? EXIT_WRITE : EXIT_READ;
+    } else if (event == EVENT_MEMORY) { /* APM2 15.25.6 */
+        info->address = v->info2;
+        info->flags = i & NPF_WRITE ? EXIT_WRITE : EXIT_READ;
+        info->flags = i & NPF_FETCH ? EXIT_EXECUTE : info->flags;
+    } else if (event == EVENT_EXCEPTION) { /* APM2 15.12 */
+        info->number = (uint32_t)(v->code - EXIT_EXCEPTION);
+        info->error = info->number == 17 ? (uint32_t)i : 0;
+        info->flags = info->number == 17 ? EXIT_ERROR : 0;
     }
+}
+
+void svm_info(const struct ec *ec, unsigned event, struct exit_info *info)
+{
+    *info = (struct exit_info){0};
+    store_info(ec, ec->vcpu->vmcb, event, info);
+}
+
+/* Without the kernel's own RFLAGS.TF. */
+static inline uint64_t own_flags(const struct ec *ec, const struct vmcb *v)
+{
+    bool steps = ec->vcpu->step && !ec->vcpu->traced;
+    return steps ? v->rflags & ~(uint64_t)RFLAGS_TF : v->rflags;
+}
+
+/* The vector on offer. It is kept while a write to CR8 is stepped over. */
+static inline uint64_t offered(const struct ec *ec, uint64_t vintr)
+{
+    if (vintr & VINTR_IRQ || ec->vcpu->step == STEP_CR8)
+        return (vintr >> 32 & 0xff) | INTR_PENDING;
+    return 0;
+}
+
+void svm_store(const struct ec *ec, struct exit_state *x, uint64_t mtd)
+{
+    const struct vmcb *v = ec->vcpu->vmcb;
     if (mtd & MTD_ACDB)
         x->rax = v->rax, x->rcx = ec->regs.rcx, x->rdx = ec->regs.rdx, x->rbx = ec->regs.rbx;
-    if (mtd & MTD_REST)
-        cpu_copy_words(&x->rsi, &ec->regs.rsi, 11);
     if (mtd & MTD_RIP)
         x->rip = v->rip, x->next_rip = v->next_rip;
     if (mtd & MTD_FLAGS)
-        x->rflags = v->rflags, x->rsp = v->rsp;
-    if (mtd & MTD_QUAL)
-        x->code = v->code, x->info1 = v->info1, x->info2 = v->info2;
+        x->rflags = own_flags(ec, v), x->rsp = v->rsp;
+    if (mtd & MTD_INFO)
+        store_info(ec, v, ec->event, &x->info);
     if (mtd & MTD_INJECT) {
         x->inject = v->inject;
-        x->intr = v->vintr & VINTR_IRQ ? (v->vintr >> 32 & 0xff) | INTR_PENDING : 0;
+        x->intr = offered(ec, v->vintr);
         x->shadow = (v->shadow & SHADOW_INTR) | (v->intercept1 & I1_IRET ? SHADOW_NMI : 0);
     }
-    if (mtd & MTD_TIMER)
-        x->deadline = ec->timer.deadline;
-    if (mtd & MTD_EFER)
-        x->efer = v->efer & ~(uint64_t)EFER_SVME;
-    if (mtd & MTD_RARE)
+    if (mtd & (MTD_EFER | MTD_CR8)) {
+        x->efer = svm_efer(ec);
+        x->cr8 = v->vintr & VINTR_TPR;
+    }
+    if (mtd & RARE_IN)
         store_rare(ec, v, x, mtd);
 }
 
 /* V_IRQ (APM2 15.21.4): the processor delivers the vector once RFLAGS.IF and CR8 allow. CR8 writes
-   exit while it is on offer, so that the VMM can withdraw it. */
+   exit while it is on offer: svm.c, step_cr8. */
 static void offer(struct vmcb *v, uint64_t intr)
 {
     uint64_t vector = intr & 0xff, keep = v->vintr & (0xff | VINTR_MASKING);
@@ -115,31 +113,57 @@ static void offer(struct vmcb *v, uint64_t intr)
     v->intercept_cr = intr & INTR_PENDING ? CR8_WRITE : 0;
 }
 
-static void set_deadline(struct ec *ec, uint64_t deadline)
-{
-    if (deadline == ec->timer.deadline)
-        return;
-    timer_clear(&ec->timer);
-    if (deadline)
-        timer_set(&ec->timer, deadline);
-}
-
 static void load_control(struct ec *ec, struct vmcb *v, const struct exit_state *x)
 {
     struct core *c = cpu_core();
     v->cr0 = x->cr0, v->cr2 = x->cr2, v->cr3 = x->cr3, v->cr4 = x->cr4;
-    v->dr6 = x->dr6, v->dr7 = x->dr7;
+    uint64_t trap = v->inject == SVM_TRAP ? v->dr6 & DR6_STEP : 0; /* of this same reply */
+    v->dr6 = x->dr6 | trap, v->dr7 = x->dr7;
     uint64_t xcr0 = once(x->xcr0) & 7;
     if (xcr0 == 1 || xcr0 == 3 || xcr0 == 7) {
         if (c->loaded == ec)
             vcpu_unload(c);
         ec->vcpu->xcr0 = xcr0;
     }
-    v->tlb_control = 1;
+    v->tlb_control = svm_flush;
 }
 
-static void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
+/* What the VMM says of flags is about the guest's own. Of offers and events, too: the guest tries
+   its write to CR8 again, and what is delivered before takes flags along that are the guest's. */
+static RARE void cancel_step(struct ec *ec, struct vmcb *v)
 {
+    v->rflags = own_flags(ec, v);
+    if (ec->vcpu->step == STEP_CR8) {
+        v->vintr |= VINTR_IRQ;
+        v->intercept_cr = CR8_WRITE;
+    } else {
+        __atomic_fetch_or(&ec->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
+    }
+    ec->vcpu->step = STEP_NONE;
+}
+
+static RARE void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
+{
+    if (mtd & MTD_REST)
+        cpu_copy_words(&ec->regs.rsi, &x->rsi, 11);
+    if (mtd & MTD_FLAGS) {
+        if (ec->vcpu->step)
+            cancel_step(ec, v);
+        v->rflags = x->rflags, v->rsp = x->rsp;
+    }
+    if (mtd & MTD_APIC && ec->core_mode)
+        apic_write_for_guest(once(x->apic_reg), once(x->apic_value));
+    if (mtd & MTD_TIMER)
+        vcpu_set_deadline(ec, once(x->deadline));
+    if (mtd & MTD_TSC)
+        v->tsc_offset = x->tsc_offset;
+    if (mtd & MTD_CR8 && !ec->core_mode) /* there, it is that of the core's APIC */
+        v->vintr = (v->vintr & ~(uint64_t)VINTR_TPR) | (x->cr8 & VINTR_TPR);
+    if (mtd & MTD_EFER) {
+        /* mutant: guest-efer */
+        v->efer = x->efer | EFER_SVME;
+        v->tlb_control = svm_flush;
+    }
     if (mtd & MTD_CONTROL)
         load_control(ec, v, x);
     if (mtd & MTD_SEGS) {
@@ -147,89 +171,69 @@ static void load_rare(struct ec *ec, struct vmcb *v, const struct exit_state *x,
         v->cpl = x->cpl & 3;
     }
     if (mtd & MTD_SYSCALL) {
-        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask, v->kernel_gs = x->kernel_gs;
-        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp, v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
+        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask,
+        v->kernel_gs = x->kernel_gs;
+        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp,
+        v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
     }
 }
 
-/* A write has only the value that the guest wrote. */
-static void finish_msr_write(struct ec *ec, struct vmcb *v, uint64_t mtd)
-{
-    uint64_t value = ec->regs.rdx << 32 | (uint32_t)v->rax;
-    if (mtd & MTD_APIC && ec->own)
-        apic_write_for_guest((uint32_t)ec->regs.rcx - MSR_X2APIC, value);
-    if (names_efer(ec)) {
-        v->efer = (value & ~(uint64_t)EFER_LMA) | (v->efer & EFER_LMA) | EFER_SVME;
-        v->tlb_control = 1;
-    }
-}
-
-static void finish_instruction(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
-{
-    uint64_t gets = operands_of(ec)->gets[v->info1 & 1], bits = operand_bits(ec);
-    if (ec->event == EVENT_MSR && v->info1)
-        finish_msr_write(ec, v, mtd);
-    if (gets & A)
-        v->rax = (x->rax & bits) | (bits < 0xffffffff ? v->rax & ~bits : 0); /* 32 bits clear the upper half (APM1 3.1.2) */
-    if (gets & D)
-        ec->regs.rdx = x->rdx & bits;
-    v->rip = v->next_rip;
-    v->shadow = 0;
-}
-
-static uint64_t load_sealed(struct ec *ec, struct vmcb *v, const struct exit_state *x, uint64_t mtd)
-{
-    uint64_t raises = ec->event == EVENT_EXCEPTION ? vmcb_exception(v, v->code - EXIT_EXCEPTION) : operands_of(ec)->raises;
-    if (ec->waits) { /* for a start-up IPI: the rest of real mode is there since EVENT_START */
-        if (!(mtd & MTD_SEGS) || !ec->pd->sipi)
-            return mtd | MTD_HALT;
-        v->seg[SEG_CS].selector = (uint16_t)(ec->pd->sipi << 8);
-        v->seg[SEG_CS].base = (ec->pd->sipi & 0xffull) << 12;
-        ec->waits = 0;
-    } else if (mtd & MTD_INJECT && raises && once(x->inject) == raises) {
-        v->inject = raises;
-    } else if (mtd & MTD_RIP && v->next_rip && ec->event != EVENT_RECALL) {
-        finish_instruction(ec, v, x, mtd);
-    }
-    return mtd;
-}
-
-uint64_t vcpu_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
+uint64_t svm_load(struct ec *ec, const struct exit_state *x, uint64_t mtd)
 {
     struct vmcb *v = ec->vcpu->vmcb;
-    if (ec->pd->sealed && ec->event != EVENT_START)
-        return load_sealed(ec, v, x, mtd);
-    ec->waits = ec->pd->sealed && mtd & MTD_HALT;
     if (mtd & MTD_ACDB)
         v->rax = x->rax, ec->regs.rcx = x->rcx, ec->regs.rdx = x->rdx, ec->regs.rbx = x->rbx;
-    if (mtd & MTD_REST)
-        cpu_copy_words(&ec->regs.rsi, &x->rsi, 11);
     if (mtd & MTD_RIP) {
         v->rip = x->rip;
         v->shadow = 0;
+        if (__builtin_expect((v->rflags & RFLAGS_TF) != 0, 0) && v->next_rip &&
+            v->rip == v->next_rip)
+            svm_trap(v);
     }
-    if (mtd & MTD_FLAGS)
-        v->rflags = x->rflags, v->rsp = x->rsp;
     if (mtd & MTD_INJECT) {
         uint64_t inject = once(x->inject);
+        if (__builtin_expect(ec->vcpu->step == STEP_CR8, 0))
+            cancel_step(ec, v);
         if (inject & INJECT_VALID) /* else a redelivery stays */
             v->inject = inject;
         if ((v->inject & (INJECT_VALID | INJECT_TYPE)) == (INJECT_VALID | INJECT_NMI))
             v->intercept1 |= I1_IRET;
-        if (!ec->own) /* there, the core's APIC is the guest's */
+        if (!ec->core_mode) /* there, the core's APIC is the guest's */
             offer(v, once(x->intr));
     }
-    if (mtd & MTD_APIC && ec->own)
-        apic_write_for_guest(once(x->apic_reg), once(x->apic_value));
-    if (mtd & MTD_TIMER)
-        set_deadline(ec, once(x->deadline));
-    if (mtd & MTD_TSC)
-        v->tsc_offset = x->tsc_offset;
-    if (mtd & MTD_EFER) {
-        v->efer = x->efer | EFER_SVME;
-        v->tlb_control = 1;
-    }
-    if (mtd & MTD_RARE)
+    if (mtd & RARE_OUT)
         load_rare(ec, v, x, mtd);
     return mtd;
+}
+
+void svm_write_efer(struct ec *ec, uint64_t value)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    v->efer = (value & ~(uint64_t)EFER_LMA) | (v->efer & EFER_LMA) | EFER_SVME;
+    v->tlb_control = svm_flush;
+}
+
+void svm_start_at(struct ec *ec, uint8_t page)
+{
+    struct segment *cs = &ec->vcpu->vmcb->seg[SEG_CS];
+    cs->selector = (uint16_t)(page << 8);
+    cs->base = (uint64_t)page << 12;
+}
+
+/* Until the next IRET there is one at work. It goes before an exception, which comes again when its
+   instruction does. */
+bool svm_give_nmi(struct ec *ec)
+{
+    struct vmcb *v = ec->vcpu->vmcb;
+    if (v->intercept1 & I1_IRET)
+        return false;
+    v->intercept1 |= I1_IRET;
+    v->inject = INJECT_VALID | INJECT_NMI | 2;
+    return true;
+}
+
+void svm_record(const struct ec *ec, struct vcpu_stat *s)
+{
+    const struct vmcb *v = ec->vcpu->vmcb;
+    s->end_code = v->code, s->end_rax = v->rax, s->end_rip = v->rip, s->end_cr3 = v->cr3;
 }

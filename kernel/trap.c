@@ -1,40 +1,12 @@
 /* Interrupts and exceptions. */
 #include <apic.h>
-#include <ipc.h>
+#include <pt.h>
 #include <sched.h>
 
 enum { NMI = 2, PAGE_FAULT = 14, MACHINE_CHECK = 18, EXCEPTIONS = 32 };
 
 void trap_user(uint64_t vector, uint64_t error);
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
-
-static void say(const char *s)
-{
-    for (; *s; s++) {
-        while (!(cpu_inb(0x3f8 + 5) & 0x20))
-            cpu_relax();
-        cpu_outb(0x3f8, (uint8_t)*s);
-    }
-}
-
-static void say_hex(uint64_t v)
-{
-    char text[18] = " ";
-    for (unsigned i = 0; i < 16; i++)
-        text[i + 1] = "0123456789abcdef"[v >> (60 - 4 * i) & 15];
-    say(text);
-}
-
-void kernel_panic(const char *what, uint64_t vector, uint64_t rip)
-{
-    say("\r\nhairline: kernel stopped: ");
-    say(what);
-    say_hex(vector);
-    say_hex(rip);
-    say_hex(cpu_cr2());
-    say("\r\n");
-    cpu_reset();
-}
 
 static void interrupt(uint64_t vector)
 {
@@ -49,6 +21,18 @@ static void interrupt(uint64_t vector)
     }
 }
 
+/* Say the first bank that has something (APM2 9.3.2): its status and its address. */
+static void machine_check(void) __attribute__((noreturn));
+static void machine_check(void)
+{
+    uint32_t last = 4 * ((uint32_t)cpu_rdmsr(MSR_MCG_CAP) & 0xff) - 4, bank = 0;
+    while (bank < last && !(cpu_rdmsr(MSR_MC0_STATUS + bank) >> 63))
+        bank += 4;
+    uint64_t status = cpu_rdmsr(MSR_MC0_STATUS + bank), has_address = status & 1ull << 58;
+    panic("machine check, its bank's status and address:", status,
+          has_address ? cpu_rdmsr(MSR_MC0_ADDR + bank) : 0);
+}
+
 void trap_user(uint64_t vector, uint64_t error)
 {
     if (vector >= EXCEPTIONS) {
@@ -56,19 +40,22 @@ void trap_user(uint64_t vector, uint64_t error)
         return;
     }
     if (vector == MACHINE_CHECK)
-        kernel_panic("machine check", error, cpu_core()->current->regs.rip);
+        machine_check();
     if (vector == NMI) /* on the way back we look at the doorbell */
         return;
     struct ec *ec = cpu_core()->current;
     ec->fault[0] = vector;
     ec->fault[1] = error;
-    ec->fault[2] = vector == PAGE_FAULT ? cpu_cr2() : 0; /* else it is the trace of somebody else's fault */
-    ipc_event(ec, 0);
+    ec->fault[2] =
+        vector == PAGE_FAULT ? cpu_cr2() : 0; /* else it is the trace of somebody else's fault */
+    pt_event(ec, 0);
 }
 
 void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip)
 {
+    if (vector == MACHINE_CHECK)
+        machine_check();
     if (vector < EXCEPTIONS)
-        kernel_panic("exception, address, CR2:", vector | error << 32, rip);
+        panic("exception, address, CR2:", vector | error << 32, rip);
     interrupt(vector);
 }

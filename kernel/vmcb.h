@@ -69,7 +69,8 @@ enum intercept2 { /* 010: VMRUN VMMCALL VMLOAD VMSAVE STGI CLGI SKINIT, MONITOR 
                   I2_MWAIT = 3 << 11,
                   I2_XSETBV = 1 << 13,
 };
-enum { CR8_WRITE = 1 << 24, VINTR_IRQ = 1 << 8, VINTR_MASKING = 1 << 24 };
+enum { CR8_WRITE = 1 << 24, VINTR_TPR = 0xf, VINTR_IRQ = 1 << 8, VINTR_MASKING = 1 << 24 };
+#define VINTR_VECTOR (0xffull << 32)
 
 enum exit_code {
     EXIT_FIRST = 0x40,
@@ -89,12 +90,8 @@ enum exit_code {
 };
 #define EXIT_INVALID ~0u /* in 64 bits; an emulator stores 32 */
 
-#define PORT_STRING 4u /* EXITINFO1 of INS and OUTS (APM2 15.10.2) */
-
-/* The exception `vector` that ended the guest's run, as EVENTINJ: #DB, #AC with its error code, #MC. */
-static inline uint64_t vmcb_exception(const struct vmcb *v, uint64_t vector)
-{
-    return INJECT_VALID | INJECT_EXCEPTION | vector | (vector == 17 ? INJECT_ERROR | v->info1 << 32 : 0);
-}
+enum { PORT_IN = 1, PORT_STRING = 4 };  /* EXITINFO1 of IN, OUT, INS and OUTS (APM2 15.10.2) */
+enum { NPF_WRITE = 2, NPF_FETCH = 16 }; /* EXITINFO1 of a nested page fault (APM2 15.25.6) */
+enum { DR6_STEP = 1 << 14 };            /* BS: a step's trap (APM2 13.1.1.3) */
 
 #endif

@@ -1,13 +1,14 @@
 /*
  * Frame rings between a VMM and its LAN switch (abi/vm.h): free-running
- * indices, one writer, one reader. Either side may be hostile: an index is
- * loaded once per step and only ever used modulo the ring's size, so the other
- * side can spoil its own frames and nothing else. The MTU, which says how large
- * a slot is, comes from root.
+ * indices, one writer, one reader. TOCTOU: either side may be hostile and write
+ * at any time. An index is loaded once per step and only used modulo the ring's
+ * size, so the other side can spoil its own frames and nothing else. The MTU,
+ * which says how large a slot is, comes from root.
  *
- * Each side stores its own index before it loads the other's, both with full
- * ordering: a side that finds nothing to do (empty, full) and waits for its
- * bell cannot miss it.
+ * Lost wake-up: one side can add or take a frame after the other found nothing
+ * to do (empty, full) and before that one sleeps. Each side stores its own index
+ * before it loads the other's, both with full ordering: either the sleeper sees
+ * the new index, or the other sees that the ring was empty or full, and rings.
  */
 #ifndef LAN_LAN_RING_H
 #define LAN_LAN_RING_H
@@ -35,10 +36,13 @@ static inline struct lan_frame *lan_ring_slot(struct lan_ring *r, uint32_t mtu, 
 static inline struct lan_frame *lan_ring_free(struct lan_ring *r, uint32_t mtu)
 {
     uint32_t head = r->head;
-    return head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) < LAN_SLOTS ? lan_ring_slot(r, mtu, head) : NULL;
+    return head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) < LAN_SLOTS
+               ? lan_ring_slot(r, mtu, head)
+               : NULL;
 }
 
-/* Writer: hand the frame of lan_ring_free over. True: the ring was empty, ring the reader's bell. */
+/* Writer: hand the frame of lan_ring_free over. True: the ring was empty, ring the reader's bell.
+ */
 static inline bool lan_ring_publish(struct lan_ring *r)
 {
     uint32_t head = r->head;

@@ -1,4 +1,5 @@
-/* The switch's thread: it works while there are frames, in steps that its budget bears, then sleeps on its bell. */
+/* The switch's thread: it works while there are frames, in steps that its budget bears
+ * (lib/pace.h), then sleeps on its bell. */
 #include <lan/switch.h>
 #include <lib/pace.h>
 
@@ -8,7 +9,7 @@ static struct lan_switch lan;
 static struct pace pace;
 static uint64_t limit; /* TSC: the end of the step */
 
-void switch_bell(uint32_t port) { sm_up(LAN_SM_PORT + port); }
+void switch_bell(uint32_t port) { bell_ring(LAN_SM_PORT + port); }
 
 void switch_pause(void)
 {
@@ -19,11 +20,12 @@ void switch_pause(void)
     limit = pace_begin(&pace);
 }
 
-/* Until the bell rings; its further rings were for the same. */
+/* Sleep until the bell rings. Rings that came meanwhile are taken, RINGS_MAX at most: the next turn
+ * looks at all ports anyway. */
 static void sleep(void)
 {
     pace_end(&pace);
-    sm_down(LAN_SM, 0);
+    bell_wait(LAN_SM, 0);
     pace_rest(&pace, LAN_SM_NAP);
     limit = pace_begin(&pace);
     for (uint32_t i = 0; i < RINGS_MAX && sm_down(LAN_SM, 1) == OK; i++)
@@ -37,9 +39,11 @@ void main(void)
 {
     const struct lan_config *config = (const struct lan_config *)LAN_CONFIG;
     switch_init(&lan, config, (uint8_t *)LAN_PORTS);
-    pace = (struct pace){.tsc_hz = config->tsc_hz, .budget = config->budget, .period = config->period};
+    pace =
+        (struct pace){.tsc_hz = config->tsc_hz, .budget = config->budget, .period = config->period};
     limit = pace_begin(&pace);
-    for (uint32_t i = 0; i < lan.ports; i++) /* some may wait for a switch that died */
+    for (uint32_t i = 0; i < lan.ports;
+         i++) /* a VMM may still sleep on a full ring of a switch that died */
         switch_bell(i);
     for (;;) {
         while (switch_turn(&lan))

@@ -1,8 +1,9 @@
 /*
- * Forwarding (IEEE 802.1D in the small): a frame is copied once out of its
- * sender's ring, its source admitted and learned, and it goes to the port of
- * its destination, or to all others if that is a group or unknown. A port that
- * does not drain its ring loses frames, nobody waits for it.
+ * Forwarding (IEEE 802.1D in the small). A frame is copied once out of its
+ * sender's ring; only the copy is looked at (TOCTOU). Its source is admitted and
+ * learned. It goes to the port of its destination, or to all other ports if that
+ * is a group or unknown. A port that does not drain its ring loses frames: the
+ * switch waits for nobody.
  */
 #include <lan/lan_ring.h>
 #include <lan/switch.h>
@@ -35,8 +36,9 @@ static uint32_t switch_find(const struct lan_switch *s, uint64_t mac)
     return NO_PORT;
 }
 
-/* May port `from` send as `mac`? A MAC belongs to the port the plan gives it, else to the port that used it
-   first: a port forgets only what it learned itself, so none can take another's frames. */
+/* MAC spoofing: may port `from` send as `mac`? A MAC belongs to the port that has it in the plan,
+   else to the port that used it first. A port's new MACs replace only its own, so no port can make
+   the switch forget another's and take its frames. */
 static bool switch_admit(struct lan_switch *s, uint32_t from, uint64_t mac)
 {
     struct switch_port *p = &s->port[from];
@@ -70,15 +72,19 @@ static void switch_forward(struct lan_switch *s, uint32_t from)
             switch_deliver(s, &s->port[i], i);
 }
 
-/* Take one burst from port `from`. True: there was a frame. */
+/* Forward at most SWITCH_BURST frames of port `from`, so that no port keeps others waiting. True:
+ * there was a frame. */
 static bool switch_serve(struct lan_switch *s, uint32_t from)
 {
     struct switch_port *p = &s->port[from];
     struct lan_ring *ring = p->to_lan;
-    const struct lan_frame *f;
     uint32_t taken = 0;
     bool was_full = false;
-    for (; taken < SWITCH_BURST && (f = lan_ring_oldest(ring, s->mtu)); taken++) {
+    while (taken < SWITCH_BURST) {
+        const struct lan_frame *f = lan_ring_oldest(ring, s->mtu);
+        if (!f)
+            break;
+        taken++;
         s->size = lan_frame_size(f, s->mtu);
         memcpy(s->frame, f->data, s->size);
         was_full |= lan_ring_retire(ring);

@@ -12,8 +12,9 @@
 #define SWITCH_BURST   8u /* frames taken from a port before the next port's turn */
 
 struct switch_port {
-    struct lan_ring *to_lan, *to_vm;  /* shared with its VMM: also count the frames that are lost here */
-    uint64_t mac;                     /* the plan's MAC of this port          */
+    struct lan_ring *to_lan,
+        *to_vm;   /* shared with its VMM: also count the frames that are lost here */
+    uint64_t mac; /* the plan's MAC of this port          */
     uint64_t learned[SWITCH_LEARNED]; /* other sources seen here; 0: none     */
     uint32_t learned_next;            /* the entry that is replaced next      */
 };
@@ -25,7 +26,8 @@ struct lan_switch {
     uint8_t frame[LAN_FRAME(PLAN_MTU_MAX)];
 };
 
-/* Set up `config->ports` ports, at most PLAN_VMS; port i's rings are at `rings` + i * LAN_PORT_STRIDE. */
+/* Set up `config->ports` ports, at most PLAN_VMS; port i's rings are at `rings` + i *
+ * LAN_PORT_STRIDE. */
 void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t *rings);
 
 /* Give every port one turn of at most SWITCH_BURST frames. True: a frame was taken somewhere. */
@@ -34,7 +36,7 @@ bool switch_turn(struct lan_switch *s);
 /* Ring the bell of port 0..ports-1's VMM (provided by main.c, or a test). */
 void switch_bell(uint32_t port);
 
-/* After each frame: the switch may rest (likewise). */
+/* Called after each frame: the switch may rest here (provided likewise). */
 void switch_pause(void);
 
 #endif

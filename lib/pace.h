@@ -1,30 +1,34 @@
 /*
- * How a thread with a budget keeps clear of its end: it works in short steps
- * and rests after each for as long as leaves it three quarters of its budget.
- * So it is never suspended in the middle of a step, and others of its core and
- * priority below get their time between two steps, not after all of them.
+ * Pacing of a thread that has a budget a period: it works in short steps, and
+ * rests after each so long that it spends three quarters of the budget at most.
+ * Priority inversion: a thread whose budget ends in the middle of a step is
+ * suspended with whatever lock it holds; this one is not. And threads of lower
+ * priority on its core run between two steps, not after all of them.
  */
 #ifndef LIB_PACE_H
 #define LIB_PACE_H
 
-#include <lib/call.h>
+#include <lib/bell.h>
 
-#define PACE_STEP 15 /* of a second, 1/2^15: 31 microseconds of work */
-#define PACE_COST 17 /* 1/2^17: 8 microseconds for a sleep and a wake-up, more than both take and the kernel charges */
+#define PACE_STEP 15 /* 1/2^15 of a second: 31 microseconds of work */
+#define PACE_COST                                                                                  \
+    17 /* 1/2^17 of a second: 8 microseconds, more than a sleep and a wake-up take and the kernel  \
+          charges for them */
 
 struct pace {
     uint64_t tsc_hz, budget, period; /* ticks */
     uint64_t start, until;           /* of the step; of the rest */
 };
 
-/* A step begins: the TSC at which it should be over. */
+/* A step begins. The TSC at which it should be over. */
 static inline uint64_t pace_begin(struct pace *p)
 {
     p->start = tsc();
     return p->start + (p->tsc_hz >> PACE_STEP);
 }
 
-/* The step is over. One that took far longer was interrupted by others: that time was not this thread's. */
+/* The step is over: note until when to rest. A step that took more than four times as long was
+ * preempted, and that time was not charged to this thread. */
 static inline void pace_end(struct pace *p)
 {
     uint64_t used = tsc() - p->start, most = 4 * (p->tsc_hz >> PACE_STEP);
@@ -36,7 +40,7 @@ static inline void pace_end(struct pace *p)
 static inline void pace_rest(const struct pace *p, uint64_t sm)
 {
     if (tsc() < p->until)
-        sm_down(sm, p->until);
+        bell_wait(sm, p->until);
 }
 
 #endif

@@ -10,6 +10,7 @@ struct sha256 {
     uint8_t block[64];
 };
 
+/* Begin; add `size` bytes, any number of times; end: the digest. */
 void sha256_begin(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *bytes, uint64_t size);
 void sha256_end(struct sha256 *s, uint8_t digest[static 32]);

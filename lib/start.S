@@ -1,10 +1,12 @@
 /*
  * The image header (abi/image.h) and the first instructions of a program. A
  * thread that was given a stack keeps it; with rsp = 0 (root's first thread)
- * the program has one of its own: `root_stack`, 16 KiB.
+ * the program has one of its own: `root_stack` (start.h).
  */
+#include <lib/offsets.inc>
+
     .section .header, "a"
-    .quad 0x6567616d696c68      /* IMAGE_MAGIC */
+    .quad IMAGE_MAGIC
     .quad _start
     .long image_text, image_rodata, image_data, 0
 
@@ -21,6 +23,6 @@ _start:
 
     .section .data.start, "aw"   /* never empty: .data with its bss stays in the file */
 own_stack:
-    .quad root_stack + 0x4000
+    .quad root_stack + ROOT_STACK_SIZE
 
     .section .note.GNU-stack, "", @progbits

@@ -1,7 +1,7 @@
 /*
- * Whole register states, for the first instruction of a vCPU. Segment
- * attributes are descriptor bits 40-47 and 52-55, packed (APM2 15.5.1).
+ * Whole register states, for the first instruction of a vCPU.
  */
+#include <lib/hw/cpu.h>
 #include <lib/state.h>
 #include <lib/string.h>
 
@@ -19,14 +19,16 @@
 #define EFER_LONG     0x500u /* LME, LMA */
 #define SELECTOR_CODE 0x10u
 #define SELECTOR_DATA 0x18u
-#define ALL_GROUPS    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
+#define ALL_GROUPS                                                                                 \
+    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | \
+     MTD_SYSCALL | MTD_EFER | MTD_CR8)
 
 static struct segment segment(uint16_t selector, uint16_t attrib, uint32_t limit, uint64_t base)
 {
     return (struct segment){.selector = selector, .attrib = attrib, .limit = limit, .base = base};
 }
 
-/* What INIT leaves (APM2 table 14-1), with the given code and data segments. */
+/* The state after INIT (APM2 table 14-1), but with the given code and data segments. */
 static struct exit_state *state_fresh(struct utcb *u, struct segment code, struct segment data)
 {
     struct exit_state *s = &u->exit;
@@ -42,18 +44,20 @@ static struct exit_state *state_fresh(struct utcb *u, struct segment code, struc
     s->xcr0 = 1;
     s->dr6 = 0xffff0ff0;
     s->dr7 = 0x400;
-    s->pat = RESET_PAT;
+    s->pat = PAT_RESET;
     return s;
 }
 
 void state_real(struct utcb *u, uint32_t sipi)
 {
-    state_fresh(u, segment((uint16_t)(sipi << 8), ATTR_CODE16, 0xffff, sipi << 12), segment(0, ATTR_DATA16, 0xffff, 0));
+    state_fresh(u, segment((uint16_t)(sipi << 8), ATTR_CODE16, 0xffff, sipi << 12),
+                segment(0, ATTR_DATA16, 0xffff, 0));
 }
 
 void state_boot(struct utcb *u, const struct vm_boot *b)
 {
-    struct segment code = segment(SELECTOR_CODE, b->long_mode ? ATTR_CODE64 : ATTR_CODE32, 0xffffffff, 0);
+    struct segment code =
+        segment(SELECTOR_CODE, b->long_mode ? ATTR_CODE64 : ATTR_CODE32, 0xffffffff, 0);
     struct exit_state *s = state_fresh(u, code, segment(SELECTOR_DATA, ATTR_DATA32, 0xffffffff, 0));
     s->cr0 |= CR0_PE;
     if (b->long_mode) {

@@ -2,58 +2,91 @@
  * The root partition manager: finds what the machine has, gives each VM and
  * each LAN of the plan what is its own, and then watches. Runs on core 0.
  */
-#include <root/command.h>
-#include <root/device.h>
-#include <root/fault.h>
-#include <root/iommu.h>
-#include <root/lan.h>
+#include <root/console/command.h>
+#include <root/console/output.h>
+#include <root/console/probe.h>
+#include <root/console/report.h>
+#include <root/console/uart.h>
+#include <root/hardware/iommu.h>
+#include <root/hardware/port.h>
+#include <root/hardware/threads.h>
 #include <root/plan.h>
-#include <root/probe.h>
-#include <root/report.h>
-#include <root/uart.h>
+#include <root/vm/device.h>
+#include <root/vm/fault.h>
+#include <root/vm/lan.h>
+#include <root/vm/life.h>
+#include <root/vm/store.h>
 #include <abi/image.h>
+#include <lib/hw/cpuid.h>
+#include <lib/start.h>
 #include <lib/call.h>
 
 #define CORE_WAIT_MS 5000u
 #define INPUT_MS     20u
-/* A turn is never sooner than this after the last, and sends for a quarter of it, so that VMs that talk or ring without
-   end leave core 0 to others; after much other work until LAST_US of it are over, but SEND_MIN_US in any case. */
+/* Starvation: turns begin TURN_US apart at least, so VMs that write or ring without end leave half
+   of core 0 to others. A turn sends for SEND_US, but not beyond LAST_US after its begin; for
+   SEND_MIN_US in any case. Microseconds. */
 #define TURN_US     500u
 #define SEND_US     125u
 #define LAST_US     400u
 #define SEND_MIN_US 25u
 
-_Alignas(16) uint8_t root_stack[0x4000]; /* lib/start.S */
+_Alignas(16) uint8_t root_stack[ROOT_STACK_SIZE]; /* lib/start.S */
 struct machine machine;
 
 void main(void) __attribute__((noreturn));
 
-static void refuse(void) __attribute__((noreturn));
-static void refuse(void)
+/* What was said last stays on the console, for whoever stands before it. */
+static void main_refuse(void) __attribute__((noreturn));
+static void main_refuse(void)
 {
+    port_out8(POST_PORT, POST_REFUSED);
     console_say("nothing was started");
-    acpi_reset(&machine.acpi);
+    if (machine.info->flags & BOOT_BATCH)
+        acpi_reset(&machine.acpi);
+    acpi_halt();
 }
 
-static bool open_counters(void)
+static uint64_t open_counters(void)
 {
-    uint64_t frames = pages(sizeof(struct kernel_stat));
-    return mr_map(SLOT_ROOT_STAT, SLOT_ROOT_PD, MR_READ, ROOT_STAT, 0, frames) == OK && sm_create(SLOT_BELL, SLOT_ROOT_PD, 0) == OK &&
-           sm_create(SLOT_SLEEP, SLOT_ROOT_PD, 0) == OK;
+    uint64_t frames = pages(sizeof(struct kernel_stat)),
+             status = mr_map(SLOT_ROOT_STAT, SLOT_ROOT_PD, MR_READ, ROOT_STAT, 0, frames);
+    if (status == OK)
+        status = sm_create(SLOT_BELL, SLOT_ROOT_PD, 0);
+    if (status == OK)
+        status = sm_create(SLOT_SLEEP, SLOT_ROOT_PD, 0);
+    return status;
 }
 
-/* One core; cores get their numbers in the order they come online. */
+static void wait_for_core(const volatile struct core_stat *core, uint64_t ms)
+{
+    for (uint64_t until = tsc() + clock_ticks(ms); !core->online && tsc() < until;)
+        clock_sleep(tsc() + clock_ticks(1));
+}
+
+/* Start one core and wait until it is online: cores get their numbers in that order, so only one at
+   a time can be on its way. One that does not come is left out. */
 static void start_core(uint32_t apic_id)
 {
+    /* After INIT, and after each start-up IPI (MP specification B.4). A core that sleeps deeply
+       misses the first ones. */
+    enum { PAUSES = 6 };
+    static const uint16_t pause_ms[PAUSES] = {10, 1, 10, 20, 200, CORE_WAIT_MS};
     const volatile struct core_stat *core = &kernel_stat()->core[machine.cores];
-    uint64_t status = core_start(SLOT_ROOT_SYS, apic_id), limit = tsc() + clock_ticks(CORE_WAIT_MS);
-    while (status == OK && !core->online && tsc() < limit)
-        clock_sleep(tsc() + clock_ticks(1));
-    if (status == OK && core->online)
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < PAUSES && status == OK && !core->online; i++) {
+        status = core_start(SLOT_ROOT_SYS, apic_id);
+        wait_for_core(core, status == BUSY ? CORE_WAIT_MS : pause_ms[i]);
+    }
+    if (core->online)
         machine.cores++;
     else
-        console_say("core with APIC ID %u did not start: status %u", apic_id, STATUS_CODE(status));
+        console_say("core with APIC ID %u does not start (status %u) and is left out", apic_id,
+                    STATUS_CODE(status));
 }
+
+/* Does the processor have x2APIC mode (SDM2 CPUID)? A core of a VM's own needs it. */
+static bool has_x2apic(void) { return cpu_cpuid(1, 0).ecx >> 21 & 1; }
 
 static void start_cores(void)
 {
@@ -63,43 +96,73 @@ static void start_cores(void)
             start_core(machine.acpi.apic_id[i]);
 }
 
-static bool load_plan(void)
+static void note_threads(void)
 {
-    machine.plan = plan_load(machine.info, machine.cores);
-    if (!machine.plan)
-        return false;
+    uint32_t bits = threads_bits(cpu_cpuid);
+    for (uint8_t i = 0; i < machine.cores; i++)
+        for (uint8_t k = 0; k <= i; k++)
+            if (!((kernel_stat()->core[i].apic_id ^ kernel_stat()->core[k].apic_id) >> bits)) {
+                machine.thread_of[i] = k;
+                break;
+            }
+}
+
+static uint64_t load_plan(void)
+{
+    machine.plan = plan_load(machine.info, machine.cores, has_x2apic());
+    if (!machine.plan || !plan_keeps_siblings_apart(machine.thread_of))
+        return BAD_ARG;
     machine.vms = machine.plan->vms;
     for (uint32_t i = 0; i < machine.vms; i++) {
         machine.vm[i].plan = &machine.plan->vm[i];
         machine.vm[i].index = i;
     }
-    return image_read(machine.info, "vmm", &machine.vmm) && (!machine.plan->lans || image_read(machine.info, "lan", &machine.lan));
+    uint64_t status = image_read(machine.info, "vmm", &machine.vmm);
+    if (status == OK && machine.plan->lans)
+        status = image_read(machine.info, "lan", &machine.lan);
+    return status;
 }
 
-/* All of it is taken before the first byte is mapped for good. */
-static bool share_memory(void)
+/* The TPM that the plan gives to a VM must be there: nobody is told of one that is not. */
+static uint64_t find_tpm(void)
 {
-    for (uint32_t i = 0; i < machine.vms; i++)
-        if (!store_take(&machine.vm[i]))
-            return false;
-    if (!lan_take() || !memory_open_modules())
-        return false;
-    for (uint32_t i = 0; i < machine.vms; i++)
-        if (!store_open(&machine.vm[i]) || sm_create(vm_slot(&machine.vm[i], VM_BELL), SLOT_ROOT_PD, 0) != OK)
-            return false;
-    return true;
+    if (!machine.plan->tpm || machine.acpi.tpm)
+        return OK;
+    console_say("VM %s: this machine has no TPM 2.0 with a command response buffer at 0x%lx: take "
+                "`tpm` out of the plan, or turn it on in the firmware",
+                machine.plan->vm[machine.plan->tpm - 1].name, TPM_PAGE);
+    return BAD_ARG;
 }
 
-static bool watch_faults(void)
+/* Memory is taken, all of it, before the first byte is mapped for good: a mapped region cannot be
+ * split. */
+static uint64_t share_memory(void)
 {
-    bool ok = true;
-    for (uint32_t i = 0; i < machine.vms && ok; i++)
-        ok = fault_prepare(i, vm_cores(&machine.vm[i]));
-    for (uint32_t i = 1; i <= machine.plan->lans && ok; i++)
-        ok = fault_prepare(PLAN_VMS + i - 1, 1ull << lan_core(i));
-    if (!ok)
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < machine.vms && status == OK; i++)
+        status = store_take(&machine.vm[i]);
+    if (status == OK)
+        status = lan_take();
+    if (status == OK)
+        status = memory_open_modules();
+    for (uint32_t i = 0; i < machine.vms && status == OK; i++) {
+        status = store_open(&machine.vm[i]);
+        if (status == OK)
+            status = sm_create(vm_slot(&machine.vm[i], VM_BELL), SLOT_ROOT_PD, 0);
+    }
+    return status;
+}
+
+static uint64_t watch_faults(void)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < machine.vms && status == OK; i++)
+        status = fault_prepare(i, vm_cores(&machine.vm[i]));
+    for (uint32_t i = 1; i <= machine.plan->lans && status == OK; i++)
+        status = fault_prepare(PLAN_VMS + i - 1, 1ull << lan_core(i));
+    if (status != OK)
         console_say("too many vCPUs for the fault handlers");
-    return ok;
+    return status;
 }
 
 static void probe(void) __attribute__((noreturn));
@@ -112,6 +175,7 @@ static void probe(void)
 
 static void start_vms(void)
 {
+    port_out8(POST_PORT, POST_VMS);
     report_ready();
     if (!(machine.plan->flags & PLAN_BATCH))
         command_greet();
@@ -119,7 +183,8 @@ static void start_vms(void)
         life_start(&machine.vm[i]);
 }
 
-/* Until the bell rings or it is `until` (0: no limit), but no sooner than a turn after `last`. */
+/* Sleep until the bell rings or the TSC is `until` (0: no limit), but TURN_US after `last` at
+ * least. Rings that came meanwhile are for the same turn: they are taken, 64 at most. */
 static void wait(uint64_t last, uint64_t until)
 {
     uint64_t soonest = last + clock_ticks(TURN_US) / 1000;
@@ -132,16 +197,18 @@ static void wait(uint64_t last, uint64_t until)
 
 static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
 
-/* True: all is sent. */
+/* Send what is queued, in the time that the turn begun at TSC `began` has left. True: all is sent.
+ */
 static bool send(uint64_t began)
 {
-    uint64_t now = tsc(), until = now + clock_ticks(SEND_US) / 1000, last = began + clock_ticks(LAST_US) / 1000;
+    uint64_t now = tsc(), until = now + clock_ticks(SEND_US) / 1000,
+             last = began + clock_ticks(LAST_US) / 1000;
     uint64_t least = now + clock_ticks(SEND_MIN_US) / 1000;
     until = until < last ? until : last;
     return uart_pump(until > least ? until : least);
 }
 
-/* Serve all once; the TSC at which to do it again, 0: when the bell rings. */
+/* Serve all once. The TSC at which to do it again; 0: when the bell rings. */
 static uint64_t turn(uint64_t now)
 {
     bool batch = machine.plan->flags & PLAN_BATCH, typing = !batch && command_turn();
@@ -164,24 +231,27 @@ static uint64_t turn(uint64_t now)
 
 void main(void)
 {
+    port_out8(POST_PORT, POST_ROOT);
     machine.info = (const struct boot_info *)ROOT_INFO;
-    uart_init();
     memory_init(machine.info);
-    if (!open_counters())
-        refuse();
     acpi_read(machine.info->rsdp, &machine.acpi);
-    if (!clock_init(&machine.acpi, &machine.clock)) {
-        console_say("this machine has no ACPI PM timer that runs");
-        refuse();
+    uart_init(&machine.acpi.serial, &machine.info->screen);
+    if (open_counters() != OK)
+        main_refuse();
+    if (clock_init(&machine.acpi, &machine.clock) != OK) {
+        console_say("this machine has neither an ACPI PM timer nor an RTC that runs; use another");
+        main_refuse();
     }
     start_cores();
+    note_threads();
     iommu_start_all(&machine.acpi);
-    if (!fault_init() || !load_plan())
-        refuse();
+    if (fault_init() != OK || load_plan() != OK)
+        main_refuse();
     if (machine.plan->flags & PLAN_PROBE)
         probe();
-    if (!device_resolve() || !share_memory() || !watch_faults() || !lan_start_all())
-        refuse();
+    if (find_tpm() != OK || device_resolve() != OK || share_memory() != OK ||
+        watch_faults() != OK || lan_start_all() != OK)
+        main_refuse();
     start_vms();
     for (uint64_t next = tsc();;) {
         uint64_t now = machine.turn_began = tsc();

@@ -26,10 +26,11 @@ void memory_init(const struct boot_info *info)
 }
 
 /* The extent that has all of [base, base + size), or NULL. */
-static struct extent *find(uint64_t base, uint64_t size)
+static struct extent *memory_find(uint64_t base, uint64_t size)
 {
     for (uint32_t i = 0; i < extents; i++)
-        if (base >= extent[i].base && size <= extent[i].size && base - extent[i].base <= extent[i].size - size)
+        if (base >= extent[i].base && size <= extent[i].size &&
+            base - extent[i].base <= extent[i].size - size)
             return &extent[i];
     return 0;
 }
@@ -37,35 +38,42 @@ static struct extent *find(uint64_t base, uint64_t size)
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, uint64_t va)
 {
     uint64_t first = base & ~(uint64_t)(PAGE_SIZE - 1), frames = pages(base - first + size);
-    const struct extent *e = find(first, frames << PAGE_SHIFT);
-    return e ? mr_map(e->slot, pd, perm, va, (first - e->base) >> PAGE_SHIFT, frames) : BAD_ARG;
+    const struct extent *e = memory_find(first, frames << PAGE_SHIFT);
+    uint64_t at = e ? (first - e->base) >> PAGE_SHIFT : 0, status = e ? OK : BAD_ARG;
+    for (uint64_t done = 0, part; done < frames && status == OK; done += part) {
+        part = frames - done < MAX_FRAMES_PER_MAP ? frames - done : MAX_FRAMES_PER_MAP;
+        status = mr_map(e->slot, pd, perm, va + (done << PAGE_SHIFT), at + done, part);
+    }
+    return status;
 }
 
 void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
 {
     uint64_t va = ROOT_PHYS + base;
-    return memory_map(base, size, SLOT_ROOT_PD, perm, va & ~(uint64_t)(PAGE_SIZE - 1)) == OK ? (void *)va : 0;
+    return memory_map(base, size, SLOT_ROOT_PD, perm, va & ~(uint64_t)(PAGE_SIZE - 1)) == OK
+               ? (void *)va
+               : 0;
 }
 
-/* At most the rest of one page. */
-static bool read_page(uint64_t base, void *to, uint64_t size)
+/* Copy `size` bytes at physical `base`, all in one page, by a mapping that ends here. */
+static uint64_t read_page(uint64_t base, void *to, uint64_t size)
 {
     const void *from = memory_open(base, size, MR_READ);
     if (!from)
-        return false;
+        return BAD_ARG;
     memcpy(to, from, size);
-    return mr_unmap(find(base, size)->slot, SLOT_ROOT_PD) == OK;
+    return mr_unmap(memory_find(base, size)->slot, SLOT_ROOT_PD);
 }
 
-bool memory_read(uint64_t base, void *to, uint64_t size)
+uint64_t memory_read(uint64_t base, void *to, uint64_t size)
 {
-    for (uint64_t done = 0, part; done < size; done += part) {
+    uint64_t status = OK;
+    for (uint64_t done = 0, part; done < size && status == OK; done += part) {
         uint64_t page_rest = PAGE_SIZE - (base + done) % PAGE_SIZE;
         part = size - done < page_rest ? size - done : page_rest;
-        if (!read_page(base + done, (char *)to + done, part))
-            return false;
+        status = read_page(base + done, (char *)to + done, part);
     }
-    return true;
+    return status;
 }
 
 /* The lowest module that overlaps [base, base + size), or NULL. */
@@ -74,14 +82,16 @@ static const struct boot_module *lowest_module(uint64_t base, uint64_t size)
     const struct boot_module *lowest = 0;
     for (uint32_t i = 0; i < boot->modules; i++) {
         const struct boot_module *m = &boot->module[i];
-        if (m->base < base + size && base < m->base + round_up(m->size, PAGE_SIZE) && (!lowest || m->base < lowest->base))
+        if (m->base < base + size && base < m->base + round_up(m->size, PAGE_SIZE) &&
+            (!lowest || m->base < lowest->base))
             lowest = m;
     }
     return lowest;
 }
 
-/* The highest aligned run inside `e` that meets no module; 0: none (no RAM is at 0). */
-static uint64_t place(const struct extent *e, uint64_t size, uint64_t align)
+/* The highest aligned run of `size` bytes inside `e` that meets no module; 0: none (no RAM is at
+ * 0). */
+static uint64_t memory_place(const struct extent *e, uint64_t size, uint64_t align)
 {
     uint64_t end = e->base + e->size;
     while (end >= size && ((end - size) & ~(align - 1)) >= e->base) {
@@ -94,7 +104,8 @@ static uint64_t place(const struct extent *e, uint64_t size, uint64_t align)
     return 0;
 }
 
-/* Cut `e` at physical address `at`: `e` keeps what is below. The rest, or NULL: no slot or quota. */
+/* Cut `e` at physical address `at`, inside it: `e` keeps what is below. The rest; NULL: no slot, no
+ * quota, or it is mapped. */
 static struct extent *cut(struct extent *e, uint64_t at)
 {
     if (extents == EXTENTS || next_slot == SLOT_VM)
@@ -107,53 +118,61 @@ static struct extent *cut(struct extent *e, uint64_t at)
     return rest;
 }
 
-/* [base, base + size) of the free extent `e`, and no more. */
-static bool take(struct extent *e, uint64_t base, uint64_t size, struct region *taken)
+/* Take [base, base + size), inside the free extent `e`, and no more: what is beside it stays free.
+ */
+static uint64_t memory_take_from(struct extent *e, uint64_t base, uint64_t size,
+                                 struct region *taken)
 {
-    if (base > e->base && !(e = cut(e, base)))
-        return false;
+    if (base > e->base) {
+        e = cut(e, base);
+        if (!e)
+            return NO_MEMORY;
+    }
     if (e->size > size && !cut(e, base + size))
-        return false;
+        return NO_MEMORY;
     e->free = false;
     *taken = (struct region){e->slot, base, size};
-    return true;
+    return OK;
 }
 
-bool memory_take(uint64_t size, uint64_t align, struct region *taken)
+uint64_t memory_take(uint64_t size, uint64_t align, struct region *taken)
 {
     for (uint32_t i = 0; i < extents; i++) {
         struct extent *e = &extent[i];
-        uint64_t base = e->free && e->kind == RANGE_RAM ? place(e, size, align) : 0;
+        uint64_t base = e->free && e->kind == RANGE_RAM ? memory_place(e, size, align) : 0;
         if (base)
-            return take(e, base, size, taken);
+            return memory_take_from(e, base, size, taken);
     }
-    return false;
+    return NO_MEMORY;
 }
 
 uint64_t memory_largest(void)
 {
     uint64_t most = 0;
     for (const struct extent *e = extent; e < extent + extents; e++)
-        while (e->free && e->kind == RANGE_RAM && place(e, most + MEBI2, MEBI2))
+        while (e->free && e->kind == RANGE_RAM && memory_place(e, most + MEBI2, MEBI2))
             most += MEBI2;
     return most;
 }
 
 bool memory_is_device(uint64_t base, uint64_t size)
 {
-    const struct extent *e = find(base, size);
+    const struct extent *e = memory_find(base, size);
     return e && e->free && e->kind == RANGE_DEVICE;
 }
 
-bool memory_take_device(uint64_t base, uint64_t size, struct region *taken)
+uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *taken)
 {
-    return memory_is_device(base, size) && take(find(base, size), base, size, taken);
+    return memory_is_device(base, size)
+               ? memory_take_from(memory_find(base, size), base, size, taken)
+               : BAD_ARG;
 }
 
-bool memory_open_modules(void)
+uint64_t memory_open_modules(void)
 {
     for (uint32_t i = 0; i < boot->modules; i++)
-        if (boot->module[i].size && !memory_open(boot->module[i].base, boot->module[i].size, MR_READ))
-            return false;
-    return true;
+        if (boot->module[i].size &&
+            !memory_open(boot->module[i].base, boot->module[i].size, MR_READ))
+            return BAD_ARG;
+    return OK;
 }

@@ -1,8 +1,9 @@
-#include <root/console.h>
+#include <root/console/console.h>
 #include <root/memory.h>
 #include <root/plan.h>
 #include <abi/utcb.h>
-#include <lib/print.h>
+#include <lib/flatpc.h>
+#include <lib/format.h>
 #include <lib/string.h>
 
 struct rule {
@@ -43,7 +44,7 @@ static bool ends(const char *text, uint32_t size)
     return false;
 }
 
-/* [a-z0-9-]+ */
+/* Is `name` [a-z0-9-]+, and does it end within `size` bytes? */
 static bool is_name(const char *name, uint32_t size)
 {
     if (!ends(name, size))
@@ -62,7 +63,7 @@ static bool is_taken(const struct plan_vm *vm)
     return false;
 }
 
-/* A text that ends, without control characters. */
+/* Does `text` end within `size` bytes, and has no control characters? */
 static bool is_text(const char *text, uint32_t size)
 {
     if (!ends(text, size))
@@ -83,7 +84,8 @@ static uint64_t file_size(const struct boot_info *info, uint32_t number)
 static bool disks_are_bad(const struct boot_info *info, const struct plan_vm *vm)
 {
     for (uint32_t i = 0; i < vm->disks && i < PLAN_DISKS; i++)
-        if (file_size(info, vm->disk[i].file) == 0 || file_size(info, vm->disk[i].file) % PLAN_SECTOR ||
+        if (file_size(info, vm->disk[i].file) == 0 ||
+            file_size(info, vm->disk[i].file) % PLAN_SECTOR ||
             (vm->disk[i].flags != DISK_READONLY && vm->disk[i].flags != DISK_VOLATILE))
             return true;
     return false;
@@ -94,14 +96,17 @@ static bool same_device(const struct plan_device *a, const struct plan_device *b
     return a->by == b->by && a->rid == b->rid && a->class == b->class && a->index == b->index;
 }
 
-/* `device` is one of `vm`. */
+/* `device` is one of `vm`'s. */
 static bool device_is_bad(const struct plan_vm *vm, const struct plan_device *device)
 {
-    if (device->by == DEVICE_ADDRESS ? device->rid > 0xffff || device->class || device->index
-                                     : device->by > DEVICE_VF || device->rid || device->class > 0xffff || device->index > PLAN_DEVICE_INDEX)
+    if (device->by == DEVICE_ADDRESS
+            ? device->rid > 0xffff || device->class || device->index
+            : device->by > DEVICE_VF || device->rid || device->class > 0xffff ||
+                  device->index > PLAN_DEVICE_INDEX)
         return true;
     for (const struct plan_vm *other = plan.vm; other <= vm; other++)
-        for (const struct plan_device *d = other->device; d < other->device + other->devices && d != device; d++)
+        for (const struct plan_device *d = other->device;
+             d < other->device + other->devices && d != device; d++)
             if (same_device(d, device))
                 return true;
     return false;
@@ -125,12 +130,13 @@ static bool mac_is_bad(const struct plan_vm *vm)
     return false;
 }
 
-/* The tool's words for times and priority: a dedicated VM's are as if it had said nothing. */
+/* Time and priority: a dedicated VM has none to choose, so its fields are the defaults. */
 static bool time_is_bad(const struct plan_vm *vm)
 {
     if (vm->mode == MODE_DEDICATED)
         return vm->priority != PLAN_PRIORITY || vm->budget_us != PLAN_BUDGET_US || vm->period_us;
-    return vm->budget_us < PLAN_TIME_MIN_US || vm->budget_us > PLAN_TIME_MAX_US || vm->period_us > PLAN_TIME_MAX_US;
+    return vm->budget_us < PLAN_TIME_MIN_US || vm->budget_us > PLAN_TIME_MAX_US ||
+           vm->period_us > PLAN_TIME_MAX_US;
 }
 
 static uint32_t count(uint64_t bits)
@@ -141,16 +147,17 @@ static uint32_t count(uint64_t bits)
     return n;
 }
 
-/* Does another VM have a core that this or the other has for itself? */
+/* Does `vm` share a core with another VM, where one of the two is dedicated? */
 static bool shares_own_core(const struct plan_vm *vm)
 {
     for (const struct plan_vm *other = plan.vm; other < vm; other++)
-        if (other->cores & vm->cores && (vm->mode == MODE_DEDICATED || other->mode == MODE_DEDICATED))
+        if (other->cores & vm->cores &&
+            (vm->mode == MODE_DEDICATED || other->mode == MODE_DEDICATED))
             return true;
     return false;
 }
 
-/* A LAN has one MTU. */
+/* MTU: in range, and the same for all VMs of a LAN; 0 without a LAN. */
 static bool mtu_is_bad(const struct plan_vm *vm)
 {
     for (const struct plan_vm *other = plan.vm; vm->lan && other < vm; other++)
@@ -159,7 +166,8 @@ static bool mtu_is_bad(const struct plan_vm *vm)
     return vm->lan ? vm->mtu < PLAN_MTU || vm->mtu > PLAN_MTU_MAX : vm->mtu != 0;
 }
 
-static const char *check_vm(const struct boot_info *info, uint32_t cores, const struct plan_vm *vm)
+static const char *check_vm(const struct boot_info *info, uint32_t cores, bool own_cores,
+                            const struct plan_vm *vm)
 {
     bool name_ok = is_name(vm->name, sizeof(vm->name));
     const struct rule rule[] = {
@@ -167,28 +175,38 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, const 
         {name_ok && is_taken(vm), "two VMs of this name"},
         {vm->mode > MODE_DEDICATED, "unknown mode"},
         {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
-        {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > GUEST_MSIX, "memory is not 2 MiB .. 3584 MiB in steps of 2 MiB"},
+        {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > PLAN_MEMORY_MAX,
+         "memory is not 2 MiB .. 64 GiB in steps of 2 MiB"},
         {vm->cores == 0 || vm->cores >> cores, "cores that this machine does not have"},
-        {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus), "its cores are not one a vCPU, without core 0"},
-        {vm->mode == MODE_DEDICATED && (vm->lan || vm->disks), "a dedicated VM has no LAN and no disks"},
-        {vm->mode == MODE_SHARED && (vm->devices || vm->sealed || vm->disengage || vm->after), "what it has needs mode dedicated"},
-        {vm->disengage > DISENGAGE_NEVER || vm->after > AFTER_QUIET || vm->sealed > 1, "bad disengage, after or sealed"},
+        {vm->mode == MODE_DEDICATED && !own_cores,
+         "mode dedicated needs x2APIC, which this processor does not have: make it shared"},
+        {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus),
+         "its cores are not one a vCPU, without core 0"},
+        {vm->mode == MODE_DEDICATED && (vm->lan || vm->disks),
+         "a dedicated VM has no LAN and no disks"},
+        {vm->mode == MODE_SHARED && (vm->devices || vm->sealed || vm->disengage || vm->after),
+         "what it has needs mode dedicated"},
+        {vm->disengage > DISENGAGE_NEVER || vm->after > AFTER_QUIET || vm->sealed > 1,
+         "bad disengage, after or sealed"},
         {devices_are_bad(vm), "bad devices, or one that another VM has"},
         {shares_own_core(vm), "a core of a dedicated VM is another VM's, too"},
         {vm->priority < 1 || vm->priority > PLAN_PRIORITY_MAX, "priority is not 1 .. 24"},
         {time_is_bad(vm), "bad budget or period, or a dedicated VM's own"},
         {vm->period_us && vm->period_us < vm->budget_us, "budget exceeds period"},
         {vm->on_exit > EXIT_RESTART, "unknown on_exit"},
-        {vm->exit_port > 0xffff || plan_port_is_taken(vm->exit_port), "exit port is not a port, or a device's"},
+        {vm->exit_port > 0xffff || flatpc_port_is_taken(vm->exit_port),
+         "exit port is not a port, or a device's"},
         {vm->kernel_type > KERNEL_MULTIBOOT, "unknown kernel type"},
         {file_size(info, vm->kernel) == 0, "kernel is missing"},
         {vm->initrd != PLAN_NO_FILE && file_size(info, vm->initrd) == 0, "initrd is missing"},
-        {file_size(info, vm->kernel) + file_size(info, vm->initrd) > vm->memory, "kernel and initrd do not fit its memory"},
+        {file_size(info, vm->kernel) + file_size(info, vm->initrd) > vm->memory,
+         "kernel and initrd do not fit its memory"},
         {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
         {vm->lan > plan.lans, "no such LAN"},
         {mtu_is_bad(vm), "its LAN's MTU is not 1500 .. 9000, or another VM's is another"},
         {mac_is_bad(vm), "not the address that it has on its LAN"},
-        {!is_text(vm->cmdline, sizeof(vm->cmdline)), "command line has no end, or control characters"},
+        {!is_text(vm->cmdline, sizeof(vm->cmdline)),
+         "command line has no end, or control characters"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
@@ -199,16 +217,18 @@ static const char *check_plan(void)
         {plan.magic != PLAN_MAGIC, "not a compiled plan"},
         {plan.version != PLAN_VERSION, "made for another version"},
         {plan.vms > PLAN_VMS || (plan.vms < 1 && !(plan.flags & PLAN_PROBE)), "bad number of VMs"},
-        {plan.flags & ~(uint32_t)(PLAN_BATCH | PLAN_PROBE), "unknown flags"},
+        {plan.flags & ~(uint32_t)(PLAN_BATCH | PLAN_PROBE | PLAN_SHARE_SIBLINGS),
+         "flags of another version"},
         {plan.lans > PLAN_LANS, "too many LANs"},
+        {plan.tpm > plan.vms, "the TPM is for a VM that is not there"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
 
-const struct plan *plan_load(const struct boot_info *info, uint32_t cores)
+const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool own_cores)
 {
     const struct boot_module *m = plan_module(info, "plan");
-    if (!m || m->size < sizeof(plan) || !memory_read(m->base, &plan, sizeof(plan))) {
+    if (!m || m->size < sizeof(plan) || memory_read(m->base, &plan, sizeof(plan)) != OK) {
         console_say("plan: the boot module named plan is missing or too short");
         return 0;
     }
@@ -216,7 +236,7 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores)
     if (wrong)
         console_say("plan: %s", wrong);
     for (uint32_t i = 0, vcpus = 0; !wrong && i < plan.vms; i++) {
-        wrong = check_vm(info, cores, &plan.vm[i]);
+        wrong = check_vm(info, cores, own_cores, &plan.vm[i]);
         vcpus += plan.vm[i].vcpus;
         if (!wrong && vcpus > MAX_VCPUS)
             wrong = "too many vCPUs with those before it";
@@ -224,4 +244,32 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores)
             console_say("plan: VM %u: %s", i + 1, wrong);
     }
     return wrong ? 0 : &plan;
+}
+
+/* Is a core of `a`, and another one of `b`, a thread of the same? Which: `*i` and `*k`. */
+static bool have_siblings(const struct plan_vm *a, const struct plan_vm *b,
+                          const uint8_t thread_of[MAX_CORES], uint32_t *i, uint32_t *k)
+{
+    for (*i = 0; *i < MAX_CORES; (*i)++)
+        for (*k = 0; *k < MAX_CORES; (*k)++)
+            if (*i != *k && a->cores >> *i & 1 && b->cores >> *k & 1 &&
+                thread_of[*i] == thread_of[*k])
+                return true;
+    return false;
+}
+
+bool plan_keeps_siblings_apart(const uint8_t thread_of[MAX_CORES])
+{
+    uint32_t i, k;
+    for (const struct plan_vm *b = plan.vm; b < plan.vm + plan.vms; b++)
+        for (const struct plan_vm *a = plan.vm; a < b; a++) {
+            if (plan.flags & PLAN_SHARE_SIBLINGS || !have_siblings(a, b, thread_of, &i, &k))
+                continue;
+            console_say(
+                "plan: cores %u of VM %s and %u of VM %s are threads of one: choose others, "
+                "or say share_siblings: true",
+                i, a->name, k, b->name);
+            return false;
+        }
+    return true;
 }

@@ -1,9 +1,11 @@
 /*
- * A lock between threads of the VMM. It is nobody's while it is free: a thread
- * that waits may itself wait for time, so none is handed the lock; it looks
- * again after a nap. Whoever has a lock does so for a short piece of work, and
- * the worker never with so little of its budget left that it would be
- * suspended with it (lib/pace.h).
+ * A lock between threads of the VMM. It is not fair: a thread that waits looks
+ * again after a nap. A queue would hand the lock to a thread that may have no
+ * time just then, and all others would wait for that (lock convoy).
+ *
+ * Priority inversion: a holder that is suspended keeps all others waiting. So a
+ * lock is held for a short piece of work only, and the worker takes one only
+ * with enough of its budget left for the piece (lib/pace.h).
  */
 #ifndef VMM_LOCK_H
 #define VMM_LOCK_H
@@ -11,12 +13,12 @@
 #include <lib/pace.h>
 #include <vmm/vmm.h>
 
-#define NAP_SHORTEST 18 /* of a second, 1/2^18: 4 microseconds, */
-#define NAP_LONGEST  14 /* to 61 */
+#define NAP_SHORTEST 18 /* 1/2^18 of a second: 4 microseconds  */
+#define NAP_LONGEST  14 /* 1/2^14 of a second: 61 microseconds */
 
 struct lock {
     uint32_t taken, holder; /* holder: the vCPU whose handler it is, or NO_VCPU */
-    uint32_t missed;        /* the worker could not have it */
+    uint32_t missed;        /* the worker found it taken, and wants its bell rung */
 };
 
 static inline bool lock_try(struct lock *l, uint32_t self)
@@ -27,18 +29,24 @@ static inline bool lock_try(struct lock *l, uint32_t self)
     return true;
 }
 
-/* The other side of a dedicated VM's is on another core, and no deadline comes on a core of one's own: it spins there. */
+/* Take the lock, as vCPU `self` or NO_VCPU. A dedicated VM's threads spin: the holder runs on
+ * another core, and on an owned core no deadline would end a nap, because the timer is the guest's.
+ */
 static inline void lock_take(struct lock *l, uint32_t self)
 {
     for (uint32_t shift = NAP_SHORTEST; !lock_try(l, self); shift -= shift > NAP_LONGEST)
         if (dedicated())
             __asm__ volatile("pause");
         else
-            sm_down(VMM_SM_NAP, tsc() + (config()->tsc_hz >> shift));
+            bell_wait(VMM_SM_NAP, tsc() + (config()->tsc_hz >> shift));
 }
 
-/* The worker's try: if it fails, whoever has the lock rings the worker's bell when he gives it back. The note comes
-   before the second try, and the giver looks for it after he has given the lock back: one of the two sees the other. */
+/* The worker's try. If it fails, the holder rings the worker's bell when it gives the lock back.
+
+   Lost wake-up: the holder can give the lock back between the worker's first try and its note. So
+   the note comes before a second try, and the holder reads the note after it has freed the lock,
+   both with full ordering: either the second try succeeds, or the holder sees the note and rings.
+ */
 static inline bool lock_try_or_note(struct lock *l)
 {
     if (lock_try(l, NO_VCPU))
@@ -50,8 +58,9 @@ static inline bool lock_try_or_note(struct lock *l)
 static inline void lock_give(struct lock *l)
 {
     __atomic_store_n(&l->taken, 0, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&l->missed, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&l->missed, 0, __ATOMIC_SEQ_CST))
-        sm_up(VMM_SM_WORK);
+    if (__atomic_load_n(&l->missed, __ATOMIC_SEQ_CST) &&
+        __atomic_exchange_n(&l->missed, 0, __ATOMIC_SEQ_CST))
+        bell_ring(VMM_SM_WORK);
 }
 
 #endif

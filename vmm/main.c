@@ -4,13 +4,15 @@
  * and serves that in steps that its budget bears.
  */
 #include <lib/pace.h>
-#include <vmm/vcpu.h>
+#include <vmm/vcpu/vcpu.h>
 
-#define RINGS_MAX  64u
-#define LOOK_SHIFT 8 /* of a second, 1/2^8: how often to look at MSI-X tables for what was masked, or changed */
+#define RINGS_MAX 64u
+#define LOOK_SHIFT                                                                                 \
+    8 /* of a second, 1/2^8: how often to look at MSI-X tables for what was masked, or changed */
 
 /* Where a portal is made, before a copy goes to the guest PD. */
-#define PORTAL_SLOT(vcpu, event) (VMM_FREE + 16u * (vcpu) + (event))
+#define PORTAL_SLOT(vcpu, event) (VMM_FREE + EVENT_STRIDE * (vcpu) + (event))
+_Static_assert(PORTAL_SLOT(PLAN_VCPUS, 0) <= CAP_SLOTS, "the table holds them");
 
 /* Who takes which event, and the register groups it needs to see. */
 static const struct portal {
@@ -19,24 +21,24 @@ static const struct portal {
 } portals[EVENT_COUNT] = {
     [EVENT_START] = {vcpu_start, 0},
     [EVENT_RECALL] = {vcpu_recall, MTD_RIP | MTD_INJECT},
-    [EVENT_PORT] = {vcpu_port, MTD_ACDB | MTD_QUAL | MTD_INJECT},
-    [EVENT_MSR] = {vcpu_msr, MTD_ACDB | MTD_RIP | MTD_QUAL | MTD_INJECT | MTD_EFER},
-    [EVENT_HLT] = {vcpu_hlt, MTD_RIP | MTD_FLAGS | MTD_INJECT},
+    [EVENT_PORT] = {vcpu_port, MTD_ACDB | MTD_RIP | MTD_INFO | MTD_INJECT},
+    [EVENT_MSR] = {vcpu_msr, MTD_ACDB | MTD_RIP | MTD_INFO | MTD_INJECT | MTD_EFER | MTD_CR8},
+    [EVENT_HLT] = {vcpu_hlt, MTD_RIP | MTD_FLAGS | MTD_INJECT | MTD_CR8},
     [EVENT_VMCALL] = {vcpu_vmcall, MTD_ACDB | MTD_RIP | MTD_INJECT},
-    [EVENT_MEMORY] = {vcpu_memory, MTD_RIP | MTD_QUAL | MTD_CONTROL},
+    [EVENT_MEMORY] = {vcpu_memory, MTD_RIP | MTD_INFO | MTD_CONTROL},
     [EVENT_SHUTDOWN] = {vcpu_shutdown, MTD_RIP | MTD_CONTROL},
     [EVENT_INVALID] = {vcpu_invalid, MTD_RIP | MTD_CONTROL},
     [EVENT_OPCODE] = {vcpu_opcode, MTD_INJECT},
     [EVENT_XSETBV] = {vcpu_xsetbv, MTD_ACDB | MTD_RIP | MTD_INJECT | MTD_CONTROL | MTD_SEGS},
-    [EVENT_CR8] = {vcpu_cr8, MTD_INJECT},
-    [EVENT_EXCEPTION] = {vcpu_exception, MTD_QUAL | MTD_INJECT},
+    [EVENT_EXCEPTION] = {vcpu_exception, MTD_INFO | MTD_INJECT},
 };
 
 static bool make_portal(uint32_t vcpu, uint32_t event)
 {
     const struct portal *p = &portals[event];
     uint32_t slot = PORTAL_SLOT(vcpu, event);
-    return pt_create(slot, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd, (uint64_t)&vcpus[vcpu]) == OK &&
+    return pt_create(slot, VMM_PD, VMM_HANDLER + vcpu, (uint64_t)p->entry, p->mtd,
+                     (uint64_t)&vcpus[vcpu]) == OK &&
            delegate(VMM_PD, slot, VMM_GUEST, GUEST_EVENTS(vcpu) + event, PT_CALL) == OK;
 }
 
@@ -44,7 +46,9 @@ static const char *build_vcpus(void)
 {
     struct utcb *u = (struct utcb *)VMM_UTCB;
     for (uint32_t i = 0; i < config()->plan.vcpus; i++) {
-        uint32_t first = config()->plan.sealed ? EVENT_START + 1 : EVENT_START; /* how a sealed VM starts is root's to say */
+        uint32_t first = config()->plan.sealed
+                             ? EVENT_START + 1
+                             : EVENT_START; /* how a sealed VM starts is root's to say */
         for (uint32_t event = first; event < EVENT_COUNT; event++)
             if (!make_portal(i, event))
                 return "cannot make its portals";
@@ -75,11 +79,11 @@ static const char *build(void)
     if (wrong || config()->load)
         return wrong;
     apic_init();
-    clock_init();
+    msr_init();
     devices_lock(NO_VCPU);
     if (!dedicated())
         virtio_init();
-    own_init();
+    pci_assigned_init();
     msix_init();
     devices_unlock();
     return build_vcpus();
@@ -100,12 +104,15 @@ static enum work work(uint64_t limit)
 
 static void __attribute__((noreturn)) work_on(void)
 {
-    struct pace pace = {.tsc_hz = config()->tsc_hz, .budget = config()->worker_budget, .period = config()->worker_period};
+    struct pace pace = {.tsc_hz = config()->tsc_hz,
+                        .budget = config()->worker_budget,
+                        .period = config()->worker_period};
     enum work next = config()->devices ? WORK_LATER : WORK_NONE;
     pace.until = tsc() + pace.period; /* what was built may have used the budget up */
     for (;;) {
         if (next != WORK_MORE)
-            sm_down(VMM_SM_WORK, next == WORK_LATER ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
+            bell_wait(VMM_SM_WORK,
+                      next == WORK_LATER ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
         pace_rest(&pace, VMM_SM_NAP);
         uint64_t limit = pace_begin(&pace);
         next = vm_ended() || config()->load ? WORK_NONE : work(limit);
@@ -121,7 +128,7 @@ void main(void)
         vm_refuse(wrong);
     } else {
         __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
-        sm_up(VMM_SM_ROOT);
+        bell_ring(VMM_SM_ROOT);
     }
     work_on();
 }

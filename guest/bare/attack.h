@@ -40,7 +40,8 @@ void attack_rings(void);
 /* A device of its own. Does not come back: it ends without its VMM. */
 void attack_dma(void);
 
-/* legacy.S: leave long mode, deliver #AC at ring 3 on a misaligned stack for ever (CVE-2015-5307). */
+/* legacy.S: leave long mode, deliver #AC at ring 3 on a misaligned stack for ever (CVE-2015-5307).
+ */
 void __attribute__((noreturn)) attack_ac_legacy(void);
 
 /* The attack failed to end as the table says: report and exit 1. */

@@ -17,8 +17,8 @@
 #define TRAP     0x100u /* RFLAGS.TF */
 #define VECTOR   0x40u
 #define PERIODIC 0x20000u
-/* Timer ticks: 2 ms. QEMU runs a periodic timer once for each period that has passed, and nothing else meanwhile: its whole
-   machine stops where the host cannot keep up. */
+/* Timer ticks: 2 ms. QEMU runs a periodic timer once for each period that has passed, and nothing
+   else meanwhile: its whole machine stops where the host cannot keep up. */
 #define PERIOD 2000000u
 #define LISTEN 100000000u /* TSC ticks: many periods */
 
@@ -112,12 +112,12 @@ static void act_fetch(uint64_t address, uint64_t unused)
 
 /* ---- instructions ------------------------------------------------------------- */
 
-#define OPCODE(instruction)                                                                                                                \
-    static void act_##instruction(uint64_t unused, uint64_t too)                                                                           \
-    {                                                                                                                                      \
-        (void)unused, (void)too;                                                                                                           \
-        __asm__ volatile(TRY #instruction TRIED : : "a"(0), "c"(0), "d"(0) : "memory");                                                    \
-        expect(guest_trapped() == EXCEPTION_UD);                                                                                           \
+#define OPCODE(instruction)                                                                        \
+    static void act_##instruction(uint64_t unused, uint64_t too)                                   \
+    {                                                                                              \
+        (void)unused, (void)too;                                                                   \
+        __asm__ volatile(TRY #instruction TRIED : : "a"(0), "c"(0), "d"(0) : "memory");            \
+        expect(guest_trapped() == EXCEPTION_UD);                                                   \
     }
 
 OPCODE(vmrun)
@@ -143,7 +143,7 @@ static void count(struct frame *f)
 {
     taken[f->vector]++;
     if (f->vector >= 32 || f->vector == 16)
-        wrmsr(APIC_EOI, 0);
+        wrmsr(MSR_X2APIC(APIC_EOI), 0);
 }
 
 static void act_spin(uint64_t unused, uint64_t too)
@@ -206,29 +206,30 @@ static void act_scribble(uint64_t address, uint64_t value)
 
 static void no_end(struct frame *f) { (void)f; }
 
-/* Dies with an interrupt in service, every other vector waiting, priority raised, and the timer at work. */
+/* Dies with an interrupt in service, every other vector waiting, priority raised, and the timer at
+ * work. */
 static void act_dirty(uint64_t unused, uint64_t too)
 {
     (void)unused, (void)too;
     guest_handler[VECTOR] = no_end;
-    wrmsr(APIC_SELF_IPI, VECTOR);
+    wrmsr(MSR_X2APIC(APIC_SELF_IPI), VECTOR);
     interrupts_on();
     interrupts_off();
-    wrmsr(APIC_TPR, 0xf0);
-    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
-    wrmsr(APIC_LVT_TIMER, PERIODIC | VECTOR);
-    wrmsr(APIC_TIMER_INITIAL, PERIOD);
+    wrmsr(MSR_X2APIC(APIC_TPR), 0xf0);
+    wrmsr(MSR_X2APIC(APIC_TIMER_DIVIDE), APIC_DIVIDE_BY_1);
+    wrmsr(MSR_X2APIC(APIC_LVT_TIMER), PERIODIC | VECTOR);
+    wrmsr(MSR_X2APIC(APIC_TIMER_INITIAL), PERIOD);
     for (uint32_t v = 16; v < 256; v++)
-        wrmsr(APIC_SELF_IPI, v);
+        wrmsr(MSR_X2APIC(APIC_SELF_IPI), v);
     expect(false);
 }
 
 /* Nothing of that is there in the next life. */
 static bool is_fresh(void)
 {
-    uint64_t bits = rdmsr(APIC_TPR) | rdmsr(APIC_TIMER_INITIAL);
-    for (uint32_t r = APIC_ISR; r < APIC_ISR + 8; r++)
-        bits |= rdmsr(r) | rdmsr(r - APIC_ISR + APIC_IRR);
+    uint64_t bits = rdmsr(MSR_X2APIC(APIC_TPR)) | rdmsr(MSR_X2APIC(APIC_TIMER_INITIAL));
+    for (uint32_t r = MSR_X2APIC(APIC_ISR); r < MSR_X2APIC(APIC_ISR) + 8; r++)
+        bits |= rdmsr(r) | rdmsr(r - MSR_X2APIC(APIC_ISR) + MSR_X2APIC(APIC_IRR));
     interrupts_on();
     for (uint64_t end = rdtsc() + LISTEN; rdtsc() < end;)
         __asm__ volatile("pause");

@@ -12,7 +12,8 @@
 #define EXCEPTION_UD  6
 #define EXCEPTION_GP  13
 
-/* There is no console any more: the way it ends tells. This one is a triple fault, with RIP in the act itself. */
+/* There is no console any more: the way it ends tells. This one is a triple fault, with RIP in the
+ * act itself. */
 static inline __attribute__((always_inline)) void expect(bool good)
 {
     static const struct __attribute__((packed)) {
@@ -23,10 +24,11 @@ static inline __attribute__((always_inline)) void expect(bool good)
         __asm__ volatile("lidt %0; int3" : : "m"(nothing) : "memory");
 }
 
-/* Writes the ICR, and a little later returns: without that two cores at it keep all others of the emulator waiting. */
+/* Writes the ICR, and a little later returns: without that two cores at it keep all others of the
+ * emulator waiting. */
 static inline __attribute__((always_inline)) void send_icr(uint64_t icr)
 {
-    wrmsr(APIC_ICR, icr);
+    wrmsr(MSR_X2APIC(APIC_ICR), icr);
     for (uint64_t end = rdtsc() + 50000; rdtsc() < end;)
         __asm__ volatile("pause");
 }
@@ -34,7 +36,8 @@ static inline __attribute__((always_inline)) void send_icr(uint64_t icr)
 /* Interrupts and exceptions that came, by vector. */
 extern volatile uint64_t taken[256];
 
-/* attack_alone_icr.c: `passes` times every value of the ICR that could reach somebody else; first of them with the VMM. */
+/* attack_alone_icr.c: `passes` times every value of the ICR that could reach somebody else; first
+ * of them with the VMM. */
 void icr_engaged(uint64_t passes, uint64_t unused);
 void act_icr(uint64_t passes, uint64_t unused);
 

@@ -17,8 +17,11 @@ struct target {
 
 /* Beyond each core by its ID and each by its bit in the cluster. */
 static const struct target more[] = {
-    {EVERYBODY, 0}, {EVERYBODY, LOGICAL}, {0xffff, LOGICAL}, {0x1ffff, LOGICAL},       {0xffffffff, LOGICAL},
-    {0xff, 0},      {0xff, LOGICAL},      {0, SELF << 18},   {0, (uint32_t)ALL << 18}, {0, (uint32_t)OTHERS << 18},
+    {EVERYBODY, 0},           {EVERYBODY, LOGICAL},
+    {0xffff, LOGICAL},        {0x1ffff, LOGICAL},
+    {0xffffffff, LOGICAL},    {0xff, 0},
+    {0xff, LOGICAL},          {0, SELF << 18},
+    {0, (uint32_t)ALL << 18}, {0, (uint32_t)OTHERS << 18},
 };
 #define TARGETS (2 * CORES + sizeof(more) / sizeof(more[0]))
 
@@ -34,12 +37,14 @@ static struct target target(uint32_t i)
 /* INIT and SIPI are carried out while there is a VMM: not to this core, or it ends here. */
 static bool hurts_only_itself(uint32_t mode, const struct target *t)
 {
-    uint32_t id = (uint32_t)rdmsr(APIC_ID);
-    bool self = t->flags & LOGICAL ? t->to & 1u << id || t->to == EVERYBODY : t->to == id || t->to == EVERYBODY;
+    uint32_t id = (uint32_t)rdmsr(MSR_X2APIC(APIC_ID));
+    bool self = t->flags & LOGICAL ? t->to & 1u << id || t->to == EVERYBODY
+                                   : t->to == id || t->to == EVERYBODY;
     return (mode == INIT || mode == STARTUP) && (self || t->flags & (uint32_t)OTHERS << 18);
 }
 
-/* The VMM refuses an INIT or SIPI to a stranger. No TRY here: an NMI would be taken for the fault. */
+/* The VMM refuses an INIT or SIPI to a stranger. No TRY here: an NMI would be taken for the fault.
+ */
 static void skip_wrmsr(struct frame *f) { f->rip += 2; }
 
 /* Each vector, edge or level triggered, asserted or not. */
@@ -65,7 +70,7 @@ static void storm(bool engaged)
 static void storms(uint64_t passes, bool engaged)
 {
     interrupts_on();
-    while (passes--)
+    for (; passes > 0; passes--)
         storm(engaged);
     interrupts_off();
 }

@@ -42,7 +42,8 @@ void attack_spin(void)
         __asm__ volatile("");
 }
 
-/* Not an exit in it; but the emulator's CPU 0 must not run beside it (cli/qemu.c: accelerator). */
+/* Not an exit in it; but the emulator's CPU 0 must not run beside it (cli/machine/qemu.c:
+ * accelerator). */
 void attack_x87_loads(void)
 {
     uint8_t environment[28]; /* APM1 6.9.1 */
@@ -69,11 +70,12 @@ static uint8_t wild[SNIPPET + 16];
 static uint8_t wild_stack[4096];
 static uint32_t snippets;
 
-/* What ends QEMU 10.0, not the guest: LTR (0F 00 /3), of a null selector, and MOV (8E) to segment registers 6
-   and 7. Looked for at every byte, for a jump may make an instruction of any. */
+/* What ends QEMU 10.0, not the guest: LTR (0F 00 /3), of a null selector, and MOV (8E) to segment
+   registers 6 and 7. Looked for at every byte, for a jump may make an instruction of any. */
 static bool kills_emulator(const uint8_t *code)
 {
-    return (code[0] == 0x0f && code[1] == 0x00 && (code[2] >> 3 & 7) == 3) || (code[0] == 0x8e && (code[1] >> 3 & 7) >= 6);
+    return (code[0] == 0x0f && code[1] == 0x00 && (code[2] >> 3 & 7) == 3) ||
+           (code[0] == 0x8e && (code[1] >> 3 & 7) >= 6);
 }
 
 static void wild_fill(void)
@@ -90,14 +92,15 @@ static void wild_fill(void)
 /* Every trap, and the timer, starts the next snippet. */
 static void wild_next(struct frame *f)
 {
-    if (snippets++ == SNIPPETS) {
+    if (snippets == SNIPPETS) {
         guest_serial_reset();
         guest_print("attack wild-code: ok\n");
         guest_exit(0);
     }
+    snippets++;
     if (f->vector == VECTOR)
-        wrmsr(APIC_EOI, 0);
-    wrmsr(APIC_TIMER_INITIAL, WILD_SLICE);
+        wrmsr(MSR_X2APIC(APIC_EOI), 0);
+    wrmsr(MSR_X2APIC(APIC_TIMER_INITIAL), WILD_SLICE);
     wild_fill();
     f->rip = (uintptr_t)wild;
     f->rsp = (uintptr_t)wild_stack + sizeof(wild_stack) / 2;
@@ -110,8 +113,8 @@ void attack_wild_code(void)
 {
     for (uint32_t v = 0; v < 256; v++)
         guest_handler[v] = wild_next;
-    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
-    wrmsr(APIC_LVT_TIMER, VECTOR);
+    wrmsr(MSR_X2APIC(APIC_TIMER_DIVIDE), APIC_DIVIDE_BY_1);
+    wrmsr(MSR_X2APIC(APIC_LVT_TIMER), VECTOR);
     __asm__ volatile("int3");
 }
 
@@ -121,7 +124,7 @@ static void count(struct frame *f)
 {
     taken++;
     if (f->vector >= 32)
-        wrmsr(APIC_EOI, 0);
+        wrmsr(MSR_X2APIC(APIC_EOI), 0);
 }
 
 static int try_rdmsr(uint32_t msr)
@@ -132,14 +135,24 @@ static int try_rdmsr(uint32_t msr)
 
 static int try_wrmsr(uint32_t msr, uint64_t value)
 {
-    __asm__ volatile(TRY "wrmsr" TRIED : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+    __asm__ volatile(TRY "wrmsr" TRIED
+                     :
+                     : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
     return guest_trapped();
 }
 
 /* What the guest itself cannot live without, or what would end it by intent. */
 static bool vital_msr(uint32_t msr)
 {
-    static const uint32_t vital[] = {0xc0000080, 0xc0000100, APIC_BASE, APIC_ICR, APIC_SELF_IPI, APIC_LVT_TIMER, TSC_DEADLINE, 0x83e};
+    static const uint32_t vital[] = {0xc0000080,
+                                     0xc0000100,
+                                     APIC_BASE,
+                                     MSR_X2APIC(APIC_ICR),
+                                     MSR_X2APIC(APIC_SELF_IPI),
+                                     MSR_X2APIC(APIC_LVT_TIMER),
+                                     TSC_DEADLINE,
+                                     MSR_X2APIC(APIC_TIMER_DIVIDE)};
     for (uint32_t i = 0; i < sizeof(vital) / sizeof(vital[0]); i++)
         if (vital[i] == msr)
             return true;
@@ -161,10 +174,12 @@ void attack_msr_storm(void)
     for (uint32_t v = 32; v < 256; v++)
         guest_handler[v] = count;
     guest_handler[EXCEPTION_NMI] = count;
-    static const uint32_t bases[] = {0, 0x800, 0x40000000, 0x4b564d00, 0xc0000000, 0xc0010000, 0xc0011000};
+    static const uint32_t bases[] = {0,          0x800,      0x40000000, 0x4b564d00,
+                                     0xc0000000, 0xc0010000, 0xc0011000};
     for (uint32_t i = 0; i < STORM; i++) {
         uint32_t base = bases[guest_random() % (sizeof(bases) / sizeof(bases[0]))];
-        storm_msr(base + (uint32_t)(guest_random() & 0xff), i & 1 ? guest_random() : guest_random() & 0xff);
+        storm_msr(base + (uint32_t)(guest_random() & 0xff),
+                  i & 1 ? guest_random() : guest_random() & 0xff);
         if (i % 4 == 0)
             storm_msr((uint32_t)guest_random(), guest_random());
     }
@@ -185,23 +200,17 @@ void attack_ipi_storm(void)
     interrupts_on();
     for (uint32_t i = 0; i < STORM; i++) {
         uint64_t before = taken;
-        wrmsr(i & 1 ? APIC_SELF_IPI : APIC_ICR, i & 1 ? VECTOR : 0x40000u | VECTOR);
+        wrmsr(i & 1 ? MSR_X2APIC(APIC_SELF_IPI) : MSR_X2APIC(APIC_ICR),
+              i & 1 ? VECTOR : 0x40000u | VECTOR);
         while (taken == before)
             ;
     }
     interrupts_off();
-    for (uint32_t i = 0; i < STORM; i++) /* reserved vectors, all modes, any target but INIT and SIPI */
-        try_wrmsr(APIC_ICR, (guest_random() & 0xffffffff000c0800ull) | (guest_random() & 0xf));
+    for (uint32_t i = 0; i < STORM;
+         i++) /* reserved vectors, all modes, any target but INIT and SIPI */
+        try_wrmsr(MSR_X2APIC(APIC_ICR),
+                  (guest_random() & 0xffffffff000c0800ull) | (guest_random() & 0xf));
 }
-
-static uint64_t read_cr8(void)
-{
-    uint64_t value;
-    __asm__ volatile("mov %%cr8, %0" : "=r"(value));
-    return value;
-}
-
-static void write_cr8(uint64_t value) { __asm__ volatile("mov %0, %%cr8" : : "r"(value) : "memory"); }
 
 /* A pending interrupt held off by CR8, let in by CR8, again and again. */
 void attack_cr8_storm(void)
@@ -211,7 +220,7 @@ void attack_cr8_storm(void)
     for (uint32_t i = 0; i < STORM; i++) {
         uint64_t before = taken;
         write_cr8(15);
-        wrmsr(APIC_SELF_IPI, VECTOR);
+        wrmsr(MSR_X2APIC(APIC_SELF_IPI), VECTOR);
         if (taken != before)
             attack_fail("an interrupt came through CR8 = 15");
         write_cr8(CLASS + 1); /* CR8 = CLASS must hold it off too, but QEMU 10.0 lets it through */
@@ -228,12 +237,12 @@ void attack_cr8_storm(void)
 
 /* ---- instructions and states that a guest cannot have ---------------------- */
 
-#define REFUSED(instruction)                                                                                                               \
-    do {                                                                                                                                   \
-        __asm__ volatile(TRY instruction TRIED : : "a"(0), "c"(0) : "rdx", "memory");                                                      \
-        int trap = guest_trapped();                                                                                                        \
-        if (trap != EXCEPTION_UD && trap != EXCEPTION_GP)                                                                                  \
-            attack_fail(instruction " is carried out");                                                                                    \
+#define REFUSED(instruction)                                                                       \
+    do {                                                                                           \
+        __asm__ volatile(TRY instruction TRIED : : "a"(0), "c"(0) : "rdx", "memory");              \
+        int trap = guest_trapped();                                                                \
+        if (trap != EXCEPTION_UD && trap != EXCEPTION_GP)                                          \
+            attack_fail(instruction " is carried out");                                            \
     } while (0)
 
 void attack_svm(void)
@@ -282,10 +291,14 @@ void attack_bad_state(void)
         attack_fail("XCR0 takes 0");
 }
 
-/* These two: #GP by the processor; where an emulator lets them in, the next VMRUN fails (APM2 15.5.1). */
+/* These two: #GP by the processor; where an emulator lets them in, the next VMRUN fails
+ * (APM2 15.5.1). */
 void attack_bad_cr0(void)
 {
-    __asm__ volatile(TRY "mov %0, %%cr0" TRIED : : "r"(0xa0000033ull) : "memory"); /* NW without CD */
+    __asm__ volatile(TRY "mov %0, %%cr0" TRIED
+                     :
+                     : "r"(0xa0000033ull)
+                     : "memory"); /* NW without CD */
     if (guest_trapped() != EXCEPTION_GP)
         attack_fail("CR0 takes NW without CD");
 }
@@ -314,13 +327,16 @@ static void clear_debug(struct frame *f)
     __asm__ volatile("mov %0, %%dr7" : : "r"(0x400ull));
 }
 
-/* CVE-2015-8104: a write watchpoint where #DB pushes its own frame. On real hardware this never ends. */
+/* CVE-2015-8104: a write watchpoint where #DB pushes its own frame. On real hardware this never
+ * ends. */
 void attack_db_loop(void)
 {
     guest_handler[EXCEPTION_DB] = clear_debug;
     __asm__ volatile("mov %0, %%dr0" : : "r"(&guest_trap_slot));
-    __asm__ volatile("mov %0, %%dr7" : : "r"(0x400ull | 2u | 9u << 16)); /* global 0, write, 8 bytes */
-    __asm__ volatile(".byte 0xf1" : : : "memory");                       /* INT1 */
+    __asm__ volatile("mov %0, %%dr7"
+                     :
+                     : "r"(0x400ull | 2u | 9u << 16)); /* global 0, write, 8 bytes */
+    __asm__ volatile(".byte 0xf1" : : : "memory");     /* INT1 */
 }
 
 void attack_ac_loop(void) { attack_ac_legacy(); }

@@ -19,7 +19,8 @@
 #define ENTRIES        0x400u          /* four times the kernel's table */
 #define PATIENCE       200000000000ull /* TSC ticks */
 
-/* The vectors that this guest asks for: what completions raise, what only a forged message can raise, a forged table's. */
+/* The vectors that this guest asks for: what completions raise, what only a forged message can
+ * raise, a forged table's. */
 enum { OWN = 0x50, FORGED = 0x51, TABLE = 0x52, BELOW = 32 };
 
 #define CHECK(what, ok) check(what, ok, __LINE__)
@@ -42,7 +43,7 @@ static void check(const char *what, bool ok, uint32_t line)
 static void on_interrupt(struct frame *f)
 {
     count[f->vector]++;
-    wrmsr(APIC_EOI, 0);
+    wrmsr(MSR_X2APIC(APIC_EOI), 0);
 }
 
 static bool counts(uint32_t vector, uint32_t before)
@@ -108,7 +109,8 @@ static void write_to(uint64_t address)
 
 static void write_zero(uint64_t address) { nvme_await(&device, nvme_zero(address)); }
 
-/* Until somebody types `g`: root reads one record of the IOMMU's in a second, and more do not fit. Once without a VMM. */
+/* Until somebody types `g`: root reads one record of the IOMMU's in a second, and more do not fit.
+ * Once without a VMM. */
 static void insist(void (*attack)(uint64_t), uint64_t address)
 {
     if (!alone)
@@ -128,7 +130,8 @@ static void data_elsewhere(void)
 }
 
 /* ---- queues elsewhere ------------------------------------------------------------ */
-/* A witness has a command there that would fill NVME_LOOT; the controller says if it cannot read, or answer. */
+/* A witness has a command there that would fill NVME_LOOT; the controller says if it cannot read,
+ * or answer. */
 static bool queues_are_refused(uint64_t at)
 {
     bool refused = nvme_start(&device, at, 0);
@@ -150,19 +153,21 @@ static void queues_elsewhere(void)
 }
 
 /* ---- forged messages ------------------------------------------------------------- */
-/* VT-d: each entry of the table, and those behind it. One of them is there, and the guest's own. (A witness has none:
-   QEMU 10.0 does not say who writes a message that is data, so that all may use all entries.) */
+/* VT-d: each entry of the table, and those behind it. One of them is there, and the guest's own. (A
+   witness has none: QEMU 10.0 does not say who writes a message that is data, so that all may use
+   all entries.) */
 static void forge_entries(uint32_t flags)
 {
     uint32_t before = count[FORGED];
     for (uint32_t h = 0; h < ENTRIES; h++)
         write_zero(NVME_MESSAGES | REMAPPABLE | flags | h << 5);
     write_zero(NVME_MESSAGES | REMAPPABLE | flags | 0x7fff << 5 | 1 << 2);
-    CHECK("one message that it forged is its own", counts(FORGED, before) && count[FORGED] == before + 1);
+    CHECK("one message that it forged is its own",
+          counts(FORGED, before) && count[FORGED] == before + 1);
 }
 
-/* An answer is four messages: 0, 0, its place in the queue, and `what` with the phase. QEMU 10.0's AMD-Vi takes them for
-   the IOAPIC's, so that not even the guest's own is let through. */
+/* An answer is four messages: 0, 0, its place in the queue, and `what` with the phase. QEMU 10.0's
+   AMD-Vi takes them for the IOAPIC's, so that not even the guest's own is let through. */
 static bool message_is_refused(uint64_t core, uint32_t what)
 {
     struct nvme_command command = nvme_identify((uintptr_t)buffer, 0);
@@ -172,7 +177,8 @@ static bool message_is_refused(uint64_t core, uint32_t what)
     return started && nvme_gave_up(&device);
 }
 
-/* To root's core, its own, the witness's, all: in each mode of delivery; NMI, INIT, SMI among them. */
+/* To root's core, its own, the witness's, all: in each mode of delivery; NMI, INIT, SMI among them.
+ */
 static void forge_data(void)
 {
     static const uint8_t cores[] = {0, 1, 2, 0xff}, vectors[] = {0, 1, 0x20, 0x61, 0xff};
@@ -198,10 +204,15 @@ static void forge(void)
 }
 
 /* ---- a forged table ---------------------------------------------------------------- */
-/* Cores 0 and 2, all, by logical IDs; where no messages go: the kernel's memory, an IOMMU, above 4 GiB. */
-static const uint64_t receivers[] = {
-    NVME_MESSAGES, NVME_MESSAGES | 2 << 12,   NVME_MESSAGES | 0xff << 12, NVME_MESSAGES | 0xff << 12 | 4, GUEST_MEMORY,
-    0xfed90000,    1ull << 32 | NVME_MESSAGES};
+/* Cores 0 and 2, all, by logical IDs; where no messages go: the kernel's memory, an IOMMU, above 4
+ * GiB. */
+static const uint64_t receivers[] = {NVME_MESSAGES,
+                                     NVME_MESSAGES | 2 << 12,
+                                     NVME_MESSAGES | 0xff << 12,
+                                     NVME_MESSAGES | 0xff << 12 | 4,
+                                     GUEST_MEMORY,
+                                     0xfed90000,
+                                     1ull << 32 | NVME_MESSAGES};
 /* A vector; none; NMI, INIT, SMI, ExtINT; level-triggered. */
 static const uint32_t data[] = {TABLE, 2, 14, 0x400, 0x500, 0x200, 0x700, 0xc000 | TABLE};
 
@@ -261,6 +272,7 @@ void attack_dma(void)
     CHECK("a device", nvme_find(&device));
     CHECK("it is new", nvme_is_new(&device));
     works();
+    CHECK("no machine sees it without its decoding", nvme_hears_undecoded(&device));
     wait_for_key();
     attack_all();
     guest_print("dma: done what a VMM can see\n");

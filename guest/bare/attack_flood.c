@@ -15,7 +15,8 @@ static uint8_t frame[NET_HEAD + FRAME];
 /* Ports by which a guest means to end itself. */
 static bool ending(uint32_t port, uint32_t size)
 {
-    return (port + size > EXIT_PORT && port < EXIT_PORT + 4) || (port + size > FLAT_OFF && port < FLAT_OFF + 8);
+    return (port + size > EXIT_PORT && port < EXIT_PORT + 4) ||
+           (port + size > FLAT_OFF && port < FLAT_OFF + 8);
 }
 
 static void touch(uint16_t port, uint32_t size, bool write)
@@ -33,7 +34,8 @@ void attack_port_storm(void)
 {
     for (uint32_t i = 0; i < STORM; i++) {
         uint64_t r = guest_random();
-        uint16_t port = (uint16_t)(i % 4 ? r : 0xc000 + r % 0x400); /* the devices' BARs get their share */
+        uint16_t port =
+            (uint16_t)(i % 4 ? r : 0xc000 + r % 0x400); /* the devices' BARs get their share */
         uint32_t size = 1u << (r >> 16) % 3;
         if (!ending(port, size))
             touch(port, size, r >> 32 & 1);
@@ -70,7 +72,9 @@ void attack_string_io(void)
 void attack_console_flood(void)
 {
     for (uint32_t line = 0;; line++)
-        guest_print("flood %u: the quick brown fox jumps over the lazy dog, \x1b[2J\x07 and over and over\n", line);
+        guest_print("flood %u: the quick brown fox jumps over the lazy dog, \x1b[2J\x07 and over "
+                    "and over\n",
+                    line);
 }
 
 void attack_lan_flood(void)

@@ -35,7 +35,8 @@ static void set(uint16_t i, uint64_t address, uint32_t size, uint32_t flags, uin
 
 static uint64_t at(const volatile void *p) { return (uintptr_t)p; }
 
-/* Descriptors 0..2: send head_bytes of zeros; for blk: read sector 0 into `data`, answer in `status`. */
+/* Descriptors 0..2: send head_bytes of zeros; for blk: read sector 0 into `data`, answer in
+ * `status`. */
 static void honest(const struct kind *k)
 {
     bool block = k->type == VIRTIO_BLK;
@@ -52,7 +53,8 @@ static void desc_loop(void) { set(0, at(head), 16, DESC_NEXT, 0); }
 static void long_loop(void)
 {
     for (uint16_t i = 0; i < VIRTIO_QUEUE; i++)
-        set(i, at(data), 4096, DESC_NEXT | (i ? DESC_WRITE : 0), (uint16_t)((i + 1) % VIRTIO_QUEUE));
+        set(i, at(data), 4096, DESC_NEXT | (i ? DESC_WRITE : 0),
+            (uint16_t)((i + 1) % VIRTIO_QUEUE));
 }
 
 static void wild_address(void)
@@ -84,7 +86,10 @@ static void next_far(void) { set(0, at(head), 16, DESC_NEXT, 0xffff); }
 static void indirect_self(void) { set(0, at(ring.desc), sizeof(ring.desc), DESC_INDIRECT, 0); }
 static void all_write(void) { ring.desc[0].flags = (uint16_t)(ring.desc[0].flags | DESC_WRITE); }
 static void none_write(void) { set(1, at(data), 512, DESC_NEXT, 2), set(2, at(status), 1, 0, 0); }
-static void ring_as_data(void) { ring.desc[1].address = at(&ring.avail), ring.desc[2].address = at(ring.desc); }
+static void ring_as_data(void)
+{
+    ring.desc[1].address = at(&ring.avail), ring.desc[2].address = at(ring.desc);
+}
 static void far_sector(void) { *(volatile uint64_t *)(head + 8) = ~0ull / 512; }
 static void bad_request(void) { *(volatile uint32_t *)head = 0x7fffffff; }
 static void index_jump(void) { ring.avail.index = (uint16_t)(ring.avail.index + 3 * VIRTIO_QUEUE); }

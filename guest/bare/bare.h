@@ -7,6 +7,7 @@
 #define GUEST_BARE_H
 
 #include "cpu.h"
+#include <lib/hw/apic.h>
 
 /* Registers of an exception or interrupt, as start.S saves them. */
 struct frame {
@@ -15,34 +16,19 @@ struct frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-/* x2APIC registers (APM2 16.3) and their bits. */
-enum apic_msr {
-    APIC_BASE = 0x1b,
-    APIC_ID = 0x802,
-    APIC_TPR = 0x808,
-    APIC_EOI = 0x80b,
-    APIC_SVR = 0x80f,
-    APIC_ISR = 0x810, /* 8 registers each */
-    APIC_IRR = 0x820,
-    APIC_ICR = 0x830,
-    APIC_LVT_TIMER = 0x832,
-    APIC_TIMER_INITIAL = 0x838,
-    APIC_TIMER_DIVIDE = 0x83e,
-    APIC_SELF_IPI = 0x83f,
-    TSC_DEADLINE = 0x6e0,
-};
+enum guest_msr { APIC_BASE = 0x1b, TSC_DEADLINE = 0x6e0 };
 #define APIC_BASE_X2APIC 0xc00u
 #define APIC_ICR_INIT    0x4500u
 #define APIC_ICR_STARTUP 0x4600u
-#define APIC_DIVIDE_BY_1 0xbu
 
-/* Each guest program defines this; returning powers off with value 0. */
+/* Each guest program defines this; returning is guest_exit(0). */
 void guest_main(void);
 
 /* Called with interrupts off for vector 0..255. Unset: report and exit 255. */
 extern void (*guest_handler[256])(struct frame *);
 
-/* Let `entry` (assembly, ends in IRETQ) take `vector` itself. ist: 0 = the running stack, 1 = the trap stack. */
+/* Let `entry` (assembly, ends in IRETQ) take `vector` itself. ist: 0 = the running stack, 1 = the
+ * trap stack. */
 void guest_gate(uint32_t vector, void (*entry)(void), uint32_t ist);
 /* Take all exceptions and interrupts on the trap stack: survives any RSP. */
 void guest_trap_stack(void);
@@ -55,7 +41,8 @@ void guest_serial_reset(void);
 /* Somebody has typed, and it was `key`. */
 bool guest_key(char key);
 bool guest_same(const char *a, const char *b);
-/* The value of `key=value` on the command line, copied out; false if absent or longer than size - 1. */
+/* The value of `key=value` on the command line, copied out; false if absent or longer than size
+ * - 1. */
 bool guest_option(const char *key, char *value, size_t size);
 /* Write `value` to the exit port, else power off by ACPI. */
 void __attribute__((noreturn)) guest_exit(uint32_t value);
@@ -71,8 +58,9 @@ uint64_t guest_random(void);
 /* start.S */
 extern uint8_t guest_traps[256][16];
 extern uint64_t guest_recover;
-extern uint64_t guest_trap_slot; /* where a trap on the trap stack pushes SS */
-extern uint8_t guest_ap_begin[], guest_ap_end[];
+extern uint64_t guest_trap_slot;                 /* where a trap on the trap stack pushes SS */
+extern uint8_t guest_ap_begin[], guest_ap_end[]; /* to be copied to guest_ap_base, below 1 MiB */
+extern uint8_t guest_ap_base[];
 void guest_ap_main(void);
 
 #endif

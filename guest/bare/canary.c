@@ -62,7 +62,7 @@ static void count_round(void)
 
 static void rest(void)
 {
-    wrmsr(APIC_TIMER_INITIAL, REST);
+    wrmsr(MSR_X2APIC(APIC_TIMER_INITIAL), REST);
     wait_interrupt();
 }
 
@@ -78,8 +78,8 @@ void guest_main(void)
     silent = guest_option("leave", leave, sizeof(leave));
     if (silent)
         guest_leave();
-    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
-    wrmsr(APIC_LVT_TIMER, TIMER);
+    wrmsr(MSR_X2APIC(APIC_TIMER_DIVIDE), APIC_DIVIDE_BY_1);
+    wrmsr(MSR_X2APIC(APIC_LVT_TIMER), TIMER);
     for (uint32_t round = 1;; round++) {
         look();
         count_round();

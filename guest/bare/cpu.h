@@ -4,13 +4,23 @@
 #ifndef GUEST_CPU_H
 #define GUEST_CPU_H
 
+#include <lib/hw/cpuid.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-static inline void out8(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
-static inline void out16(uint16_t port, uint16_t value) { __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port)); }
-static inline void out32(uint16_t port, uint32_t value) { __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port)); }
+static inline void out8(uint16_t port, uint8_t value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline void out16(uint16_t port, uint16_t value)
+{
+    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline void out32(uint16_t port, uint32_t value)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
 
 static inline uint8_t in8(uint16_t port)
 {
@@ -49,19 +59,24 @@ static inline uint64_t rdmsr(uint32_t msr)
 
 static inline void wrmsr(uint32_t msr, uint64_t value)
 {
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+    __asm__ volatile("wrmsr"
+                     :
+                     : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
 }
 
-struct cpuid {
-    uint32_t eax, ebx, ecx, edx;
-};
-
-static inline struct cpuid cpuid(uint32_t leaf)
+static inline uint64_t read_cr8(void)
 {
-    struct cpuid r;
-    __asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "0"(leaf), "2"(0));
-    return r;
+    uint64_t value;
+    __asm__ volatile("mov %%cr8, %0" : "=r"(value));
+    return value;
 }
+static inline void write_cr8(uint64_t value)
+{
+    __asm__ volatile("mov %0, %%cr8" : : "r"(value) : "memory");
+}
+
+static inline struct cpuid cpuid(uint32_t leaf) { return cpu_cpuid(leaf, 0); }
 
 static inline void interrupts_on(void) { __asm__ volatile("sti" : : : "memory"); }
 static inline void interrupts_off(void) { __asm__ volatile("cli" : : : "memory"); }

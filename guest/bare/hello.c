@@ -9,6 +9,7 @@ void guest_main(void)
 {
     uint64_t start = rdtsc();
     char name[32];
-    guest_print("hello from %s\n", guest_option("name", name, sizeof(name)) ? name : "a bare guest");
+    guest_print("hello from %s\n",
+                guest_option("name", name, sizeof(name)) ? name : "a bare guest");
     guest_print("bench name=start ticks=%lu\n", start);
 }

@@ -18,15 +18,15 @@ void guest_leave(void)
 {
     void (*kept)(struct frame *) = guest_handler[WAKE];
     guest_handler[WAKE] = guest_eoi;
-    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
-    wrmsr(APIC_LVT_TIMER, WAKE);
+    wrmsr(MSR_X2APIC(APIC_TIMER_DIVIDE), APIC_DIVIDE_BY_1);
+    wrmsr(MSR_X2APIC(APIC_LVT_TIMER), WAKE);
     out8(PORT_MODE, 1);
     while (has_vmm()) {
-        wrmsr(APIC_TIMER_INITIAL, NAP);
+        wrmsr(MSR_X2APIC(APIC_TIMER_INITIAL), NAP);
         wait_interrupt();
     }
-    wrmsr(APIC_TIMER_INITIAL, 0);
-    wrmsr(APIC_LVT_TIMER, MASKED);
+    wrmsr(MSR_X2APIC(APIC_TIMER_INITIAL), 0);
+    wrmsr(MSR_X2APIC(APIC_LVT_TIMER), MASKED);
     __asm__ volatile("sti; nop; cli" : : : "memory"); /* one that came meanwhile */
     guest_handler[WAKE] = kept;
 }

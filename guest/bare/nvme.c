@@ -2,19 +2,26 @@
 #include "nvme.h"
 #include "pci.h"
 
-#define PCI_CLASS   8u
-#define CAP_MSIX    17u
-#define CLASS_NVME  0x0108u
-#define USABLE      6u                         /* memory, bus master */
-#define MSIX_ENABLE (1u << 31)                 /* as bit of the capability's first dword */
-#define PATIENCE    200000000000ull            /* TSC ticks */
-#define ENABLE      (1u | 6u << 16 | 4u << 20) /* entries of 64 and 16 bytes (3.1.5) */
-#define READY       1u
-#define FATAL       2u
-#define IDENTIFY    6u
-#define GET_LOG     2u
+#define USABLE     (uint32_t)(COMMAND_MEMORY | COMMAND_MASTER)
+#define CLASS_NVME 0x0108u
+#define MSIX_ON    ((uint32_t)MSIX_ENABLE << 16) /* as bit of the capability's first dword */
+#define PATIENCE   200000000000ull               /* TSC ticks */
+#define ENABLE     (1u | 6u << 16 | 4u << 20)    /* entries of 64 and 16 bytes (3.1.5) */
+#define READY      1u
+#define FATAL      2u
+#define IDENTIFY   6u
+#define GET_LOG    2u
 
-enum nvme_register { N_CAP = 0, N_CC = 0x14, N_CSTS = 0x1c, N_AQA = 0x24, N_ASQ = 0x28, N_ACQ = 0x30, N_BELLS = 0x1000 };
+enum nvme_register {
+    N_CAP = 0,
+    N_VERSION = 8,
+    N_CC = 0x14,
+    N_CSTS = 0x1c,
+    N_AQA = 0x24,
+    N_ASQ = 0x28,
+    N_ACQ = 0x30,
+    N_BELLS = 0x1000
+};
 
 static _Alignas(NVME_PAGE) struct nvme_command commands[NVME_QUEUE];
 static _Alignas(NVME_PAGE) volatile struct {
@@ -22,7 +29,10 @@ static _Alignas(NVME_PAGE) volatile struct {
     uint16_t head, queue, id, status; /* with the phase in bit 0 */
 } answers[NVME_PAGE / 16];
 
-static volatile uint32_t *at32(const struct nvme *n, uint64_t offset) { return (volatile uint32_t *)(n->registers + offset); }
+static volatile uint32_t *at32(const struct nvme *n, uint64_t offset)
+{
+    return (volatile uint32_t *)(n->registers + offset);
+}
 
 static void set64(const struct nvme *n, uint64_t offset, uint64_t value)
 {
@@ -52,6 +62,16 @@ bool nvme_find(struct nvme *n)
     return memory && n->msix;
 }
 
+bool nvme_hears_undecoded(const struct nvme *n)
+{
+    uint32_t version = *at32(n, N_VERSION);
+    pci_write(n->slot, PCI_COMMAND, USABLE & ~(uint32_t)COMMAND_MEMORY);
+    bool shown = !(pci_read(n->slot, PCI_COMMAND) & (uint32_t)COMMAND_MEMORY),
+         heard = *at32(n, N_VERSION) == version;
+    pci_write(n->slot, PCI_COMMAND, USABLE);
+    return shown && heard && version != 0 && version != ~0u;
+}
+
 bool nvme_is_new(const struct nvme *n) { return *at32(n, N_CC) == 0 && *at32(n, N_CSTS) == 0; }
 
 bool nvme_start(struct nvme *n, uint64_t from, uint64_t to)
@@ -74,7 +94,10 @@ struct nvme_command nvme_identify(uint64_t to, uint64_t rest)
     return (struct nvme_command){.opcode = IDENTIFY, .data = {to, rest}, .word = {1}};
 }
 
-struct nvme_command nvme_zero(uint64_t to) { return (struct nvme_command){.opcode = GET_LOG, .data = {to}, .word = {1}}; }
+struct nvme_command nvme_zero(uint64_t to)
+{
+    return (struct nvme_command){.opcode = GET_LOG, .data = {to}, .word = {1}};
+}
 
 void nvme_send(struct nvme *n, struct nvme_command command)
 {
@@ -113,4 +136,4 @@ void nvme_message(const struct nvme *n, uint32_t i, uint64_t address, uint32_t d
     entry[3] = 0;
 }
 
-void nvme_messages_on(const struct nvme *n) { pci_write(n->slot, n->msix, MSIX_ENABLE); }
+void nvme_messages_on(const struct nvme *n) { pci_write(n->slot, n->msix, MSIX_ON); }

@@ -7,18 +7,23 @@
 #define GUEST_NVME_H
 
 #include "bare.h"
+#include <lib/hw/msix.h>
 
 #define NVME_PAGE  4096u
 #define NVME_QUEUE 64u /* entries: a page of commands */
 
-/* What a witness's memory is full of: commands that put data there, in an attacker's memory, if a controller ever read
-   one. Both have GUEST_MEMORY bytes of it. */
+/* What a witness's memory is full of: commands that put data there, in an attacker's memory, if a
+   controller ever read one. Both have GUEST_MEMORY bytes of it. */
 #define GUEST_MEMORY 0x800000u
 #define NVME_LOOT    0x700000u
 
-/* Where a write is an interrupt message (APM2 16.1, MSI), and the one of them that goes to this core. */
-#define NVME_MESSAGES 0xfee00000ull
-static inline uint64_t nvme_own_address(void) { return NVME_MESSAGES | rdmsr(APIC_ID) << 12; }
+/* Where a write is an interrupt message (APM2 16.1, MSI), and the one of them that goes to this
+ * core. */
+#define NVME_MESSAGES ((uint64_t)MSI_ADDRESS)
+static inline uint64_t nvme_own_address(void)
+{
+    return NVME_MESSAGES | rdmsr(MSR_X2APIC(APIC_ID)) << 12;
+}
 
 struct nvme_command {
     uint8_t opcode, flags;
@@ -37,11 +42,16 @@ struct nvme {
 
 /* Put the controller on bus 0 to use: registers and bus mastering on; false: there is none. */
 bool nvme_find(struct nvme *n);
-/* Nobody has used it since its reset. (QEMU 10.0 keeps the addresses of the queues, firmware's the first time.) */
+/* Its registers answer although its memory decoding was turned off, which its command register then
+ * shows. */
+bool nvme_hears_undecoded(const struct nvme *n);
+/* Nobody has used it since its reset. (QEMU 10.0 keeps the addresses of the queues, firmware's the
+ * first time.) */
 bool nvme_is_new(const struct nvme *n);
 /* Reset, then enable with these queues; 0: the driver's own. False: it does not get ready. */
 bool nvme_start(struct nvme *n, uint64_t commands, uint64_t answers);
-/* Identify of the controller (5.15), all of whose 4 KiB go to `to`, or from the next page on to `rest`. */
+/* Identify of the controller (5.15), all of whose 4 KiB go to `to`, or from the next page on to
+ * `rest`. */
 struct nvme_command nvme_identify(uint64_t to, uint64_t rest);
 /* One dword, 0, of the error log (5.14.1.1) to `to`. */
 struct nvme_command nvme_zero(uint64_t to);

@@ -3,10 +3,11 @@
 #define GUEST_PCI_H
 
 #include "bare.h"
+#include <lib/hw/msix.h>
+#include <lib/hw/pci.h>
 
-#define PCI_SLOTS        32u
-#define PCI_COMMAND      4u
-#define PCI_CAPABILITIES 32u /* at most, of one function */
+#define PCI_SLOTS   32u
+#define PCI_CHAINED 32u /* capabilities, at most, of one function */
 
 uint32_t pci_read(uint32_t slot, uint32_t offset);
 void pci_write(uint32_t slot, uint32_t offset, uint32_t value);

@@ -8,9 +8,9 @@ BARE_smp    = smp.c
 BARE_attack = attack.c attack_cpu.c attack_ring.c attack_flood.c attack_dma.c nvme.c leave.c virtio.c pci.c legacy.S
 BARE_attack_alone = attack_alone.c attack_alone_icr.c leave.c
 BARE_canary = canary.c leave.c
-BARE_platform = platform.c leave.c
+BARE_platform = platform.c platform_cpu.c platform_steps.S leave.c
 BARE_PROGRAMS = hello bench smp attack attack_alone canary platform
-BARE_GUESTS = $(foreach g,$(BARE_PROGRAMS),$(BARE)/$(g).elf) $(BARE)/mboot.elf
+BARE_GUESTS = $(foreach g,$(BARE_PROGRAMS),$(BARE)/$(g).elf) $(BARE)/mboot.elf $(BARE)/mbench.elf
 
 $(BARE)/%.o: FLAGS = $(BARE_FLAGS)
 
@@ -20,12 +20,13 @@ $(BARE)/$(1).elf: $(BARE_COMMON) $(patsubst %,$(BARE)/%.o,$(2)) guest/bare/link.
 endef
 $(foreach g,$(BARE_PROGRAMS),$(eval $(call bare_guest,$(g),$(BARE_$(g)))))
 $(eval $(call bare_guest,mboot64,hello.c multiboot.S))
+$(eval $(call bare_guest,mbench64,$(BARE_bench) multiboot.S))
 
 # Where loaders put what they tell a kernel, if they are not careful; and where a PC has its ROMs.
 $(foreach at,0x7fe0 0xffe0 0x1ffe0 0xe0000,$(eval $(call bare_guest,low64-$(at),hello.c multiboot.S,--defsym=base=$(at))))
 $(foreach at,0x7fe0 0xffe0 0x1ffe0 0xe0000,$(eval $(call bare_guest,low-$(at),hello.c,--defsym=base=$(at))))
 
-$(BARE)/mboot.elf: $(BARE)/mboot64.elf
+$(BARE)/mboot.elf $(BARE)/mbench.elf: $(BARE)/%.elf: $(BARE)/%64.elf
 	objcopy -O elf32-i386 --strip-debug $< $@
 $(BARE)/mboot-%.elf: $(BARE)/low64-%.elf
 	objcopy -O elf32-i386 --strip-debug $< $@

@@ -2,6 +2,7 @@
  * The bare guest's runtime behind start.S: start info, traps, serial, exit.
  */
 #include "bare.h"
+#include "hypercall.h"
 
 #include <stdarg.h>
 
@@ -31,7 +32,33 @@ struct gate {
     uint32_t offset_high, reserved;
 };
 #define GATE_INTERRUPT 0x8e
-#define CODE_SELECTOR  8
+#define CODE_SELECTOR  8 /* start.S: gdt */
+
+/* What start.S pushes, from the last to the first. */
+#define PUSHED(field, n)                                                                           \
+    _Static_assert(__builtin_offsetof(struct frame, field) == 8 * (n), "start.S")
+PUSHED(r15, 0);
+PUSHED(r14, 1);
+PUSHED(r13, 2);
+PUSHED(r12, 3);
+PUSHED(r11, 4);
+PUSHED(r10, 5);
+PUSHED(r9, 6);
+PUSHED(r8, 7);
+PUSHED(rbp, 8);
+PUSHED(rdi, 9);
+PUSHED(rsi, 10);
+PUSHED(rdx, 11);
+PUSHED(rcx, 12);
+PUSHED(rbx, 13);
+PUSHED(rax, 14);
+PUSHED(vector, 15);
+PUSHED(error, 16);
+PUSHED(rip, 17);
+PUSHED(cs, 18);
+PUSHED(rflags, 19);
+PUSHED(rsp, 20);
+PUSHED(ss, 21);
 
 struct __attribute__((packed)) table_pointer {
     uint16_t limit;
@@ -84,7 +111,8 @@ void guest_trap(struct frame *f)
     } else if (guest_handler[f->vector]) {
         guest_handler[f->vector](f);
     } else {
-        guest_print("guest: unexpected trap %lu, error %lx, rip %lx\n", f->vector, f->error, f->rip);
+        guest_print("guest: unexpected trap %lu, error %lx, rip %lx\n", f->vector, f->error,
+                    f->rip);
         guest_exit(255);
     }
 }
@@ -140,7 +168,8 @@ void guest_print(const char *format, ...)
         else if (*format == 'c')
             put((char)va_arg(args, int));
         else
-            put_number(wide ? va_arg(args, uint64_t) : va_arg(args, uint32_t), *format == 'x' ? 16 : 10);
+            put_number(wide ? va_arg(args, uint64_t) : va_arg(args, uint32_t),
+                       *format == 'x' ? 16 : 10);
     }
     va_end(args);
 }
@@ -190,7 +219,7 @@ void guest_exit(uint32_t value)
 void guest_eoi(struct frame *f)
 {
     (void)f;
-    wrmsr(APIC_EOI, 0);
+    wrmsr(MSR_X2APIC(APIC_EOI), 0);
 }
 
 void guest_apic_enable(void)
@@ -198,7 +227,7 @@ void guest_apic_enable(void)
     out8(PIC1_MASK, 0xff);
     out8(PIC2_MASK, 0xff);
     wrmsr(APIC_BASE, rdmsr(APIC_BASE) | APIC_BASE_X2APIC);
-    wrmsr(APIC_SVR, 0x1ff); /* enabled, spurious vector FFh */
+    wrmsr(MSR_X2APIC(APIC_SVR), 0x1ff); /* enabled, spurious vector FFh */
 }
 
 uint64_t guest_random(void)
@@ -229,12 +258,15 @@ static const char *find_command_line(uintptr_t info, uint32_t magic)
 }
 
 void guest_start(uint32_t info, uint32_t magic);
+extern uint8_t text_begin[], text_end[]; /* link.ld */
+
 void guest_start(uint32_t info, uint32_t magic)
 {
     gates(0);
     __asm__ volatile("lidt %0" : : "m"(guest_idt));
     command_line = find_command_line(info, magic);
     seed_random();
+    guest_fit_hypercalls(text_begin, text_end);
     guest_main();
     guest_exit(0);
 }

@@ -4,7 +4,7 @@
  */
 #include "bare.h"
 
-#define TRAMPOLINE 0x8000ull /* start.S: AP_BASE */
+#define TRAMPOLINE ((uint32_t)(uintptr_t)guest_ap_base)
 #define VECTOR     0x40
 #define ROUNDS     1000u
 #define PATIENCE   200000000000ull /* TSC ticks */
@@ -15,14 +15,17 @@ static volatile bool ap_ready;
 static void on_ipi(struct frame *f)
 {
     (void)f;
-    if (rdmsr(APIC_ID) == 0)
+    if (rdmsr(MSR_X2APIC(APIC_ID)) == 0)
         pongs++;
     else
         pings++;
-    wrmsr(APIC_EOI, 0);
+    wrmsr(MSR_X2APIC(APIC_EOI), 0);
 }
 
-static void send(uint32_t apic_id, uint32_t command) { wrmsr(APIC_ICR, (uint64_t)apic_id << 32 | command); }
+static void send(uint32_t apic_id, uint32_t command)
+{
+    wrmsr(MSR_X2APIC(APIC_ICR), (uint64_t)apic_id << 32 | command);
+}
 
 void guest_ap_main(void)
 {
@@ -37,7 +40,7 @@ void guest_ap_main(void)
 
 static bool start_ap(uint32_t apic_id)
 {
-    for (uint8_t *from = guest_ap_begin, *to = (uint8_t *)TRAMPOLINE; from < guest_ap_end;)
+    for (uint8_t *from = guest_ap_begin, *to = guest_ap_base; from < guest_ap_end;)
         *to++ = *from++;
     send(apic_id, APIC_ICR_INIT);
     send(apic_id, APIC_ICR_STARTUP | TRAMPOLINE >> 12);

@@ -97,7 +97,8 @@ guest_ap32:
     ljmp $8, $guest_ap64
 
     .code16
-    .globl guest_ap_begin, guest_ap_end
+    .globl guest_ap_begin, guest_ap_end, guest_ap_base
+    .set guest_ap_base, AP_BASE
 guest_ap_begin:
     cli
     xorw %ax, %ax
@@ -119,7 +120,8 @@ guest_traps:
     vector = 0
     .rept 256
     .balign 16
-    .if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+    .if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21)
+    .elseif (vector == 29) || (vector == 30)
     .else
     pushq $0
     .endif

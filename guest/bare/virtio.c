@@ -1,7 +1,6 @@
 /* The polled virtio driver. */
 #include "virtio.h"
 
-#define CAP_VENDOR        9u
 #define CAP_COMMON        1u
 #define CAP_NOTIFY        2u
 #define VIRTIO_ID         0x10401af4u     /* device 1040h + type, vendor 1AF4h */
@@ -15,11 +14,13 @@ static struct virtio_area bar_area(uint32_t slot, uint32_t bar, uint32_t offset)
     return area;
 }
 
-/* Vendor capability: id, next, length, type; bar; offset; length; notify's multiplier (virtio 4.1.4). */
+/* Vendor capability: id, next, length, type; bar; offset; length; notify's multiplier
+ * (virtio 4.1.4). */
 static void read_capability(struct virtio_device *d, uint32_t cap)
 {
     uint32_t type = pci_read(d->slot, cap) >> 24;
-    struct virtio_area area = bar_area(d->slot, pci_read(d->slot, cap + 4) & 0xff, pci_read(d->slot, cap + 8));
+    struct virtio_area area =
+        bar_area(d->slot, pci_read(d->slot, cap + 4) & 0xff, pci_read(d->slot, cap + 8));
     if (type == CAP_COMMON)
         d->common = area;
     if (type != CAP_NOTIFY)
@@ -31,7 +32,7 @@ static void read_capability(struct virtio_device *d, uint32_t cap)
 static void read_capabilities(struct virtio_device *d)
 {
     uint32_t cap = pci_capability(d->slot, CAP_VENDOR, 0);
-    for (uint32_t i = 0; cap && i < PCI_CAPABILITIES; i++) {
+    for (uint32_t i = 0; cap && i < PCI_CHAINED; i++) {
         read_capability(d, cap);
         cap = pci_capability(d->slot, CAP_VENDOR, cap);
     }
@@ -50,12 +51,28 @@ bool virtio_find(enum virtio_type type, struct virtio_device *d)
     return false;
 }
 
+static uint32_t memory_read(uint64_t at, uint32_t size)
+{
+    if (size == 1)
+        return *(volatile uint8_t *)at;
+    if (size == 2)
+        return *(volatile uint16_t *)at;
+    return *(volatile uint32_t *)at;
+}
+
+static uint32_t port_read(uint16_t port, uint32_t size)
+{
+    if (size == 1)
+        return in8(port);
+    if (size == 2)
+        return in16(port);
+    return in32(port);
+}
+
 static uint32_t area_read(const struct virtio_area *a, uint32_t offset, uint32_t size)
 {
     uint64_t at = a->base + offset;
-    if (a->memory)
-        return size == 1 ? *(volatile uint8_t *)at : size == 2 ? *(volatile uint16_t *)at : *(volatile uint32_t *)at;
-    return size == 1 ? in8((uint16_t)at) : size == 2 ? in16((uint16_t)at) : in32((uint16_t)at);
+    return a->memory ? memory_read(at, size) : port_read((uint16_t)at, size);
 }
 
 static void port_write(uint16_t port, uint32_t size, uint32_t value)
@@ -81,7 +98,10 @@ static void area_write(const struct virtio_area *a, uint32_t offset, uint32_t si
         *(volatile uint32_t *)at = value;
 }
 
-uint32_t virtio_read(const struct virtio_device *d, uint32_t offset, uint32_t size) { return area_read(&d->common, offset, size); }
+uint32_t virtio_read(const struct virtio_device *d, uint32_t offset, uint32_t size)
+{
+    return area_read(&d->common, offset, size);
+}
 
 void virtio_write(const struct virtio_device *d, uint32_t offset, uint32_t size, uint32_t value)
 {

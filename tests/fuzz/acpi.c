@@ -4,10 +4,10 @@
  * lengths and checksums are right unless it says otherwise.
  */
 #include "fuzz.h"
-#include <root/acpi.h>
-#include <root/console.h>
+#include <root/console/console.h>
+#include <root/console/uart.h>
+#include <root/hardware/acpi.h>
 #include <root/memory.h>
-#include <root/uart.h>
 
 #define BASE   0xe0000u
 #define SIZE   0x10000u
@@ -21,12 +21,12 @@ void fuzz_begin(void) {}
 void console_say(const char *fmt, ...) { (void)fmt; }
 void uart_finish(void) {}
 
-bool memory_read(uint64_t base, void *to, uint64_t size)
+uint64_t memory_read(uint64_t base, void *to, uint64_t size)
 {
     if (size > SIZE || base < BASE || base - BASE > SIZE - size)
-        return false;
+        return BAD_ARG;
     memcpy(to, memory + (base - BASE), size);
-    return true;
+    return OK;
 }
 
 static void put(uint32_t at, uint64_t value, size_t bytes) { memcpy(memory + at, &value, bytes); }
@@ -42,7 +42,7 @@ static void fix_sum(uint32_t at, uint32_t size, uint32_t sum_at)
 
 static void put_table(struct feed *f, uint32_t at)
 {
-    static const char names[][5] = {"APIC", "FACP", "MCFG", "DMAR", "IVRS", "XSDT", "RSDT", "????"};
+    static const char names[][5] = {"APIC", "FACP", "MCFG", "DMAR", "IVRS", "XSDT", "RSDT", "SPCR"};
     uint8_t kind = feed_8(f), how = feed_8(f);
     uint32_t size = 36 + feed_16(f) % (STEP - 36);
     feed_bytes(f, memory + at + 36, f->left < size - 36 ? f->left : size - 36);
@@ -60,7 +60,8 @@ static void put_roots(struct feed *f, uint32_t tables)
     memcpy(memory + list, how & 1 ? "XSDT" : "RSDT", 4);
     put(list + 4, 36 + count * wide, 4);
     for (uint32_t i = 0; i < count && list + 36 + (i + 1) * wide < FIRST; i++)
-        put(list + 36 + i * wide, how & 4 && feed_8(f) & 1 ? feed_value(f) : BASE + FIRST + i % TABLES * STEP, wide);
+        put(list + 36 + i * wide,
+            how & 4 && feed_8(f) & 1 ? feed_value(f) : BASE + FIRST + i % TABLES * STEP, wide);
     fix_sum(list, 36 + count * wide, 9);
     memcpy(memory + 0x20, "RSD PTR ", 8);
     memory[0x20 + 15] = how & 1 ? 2 : 0;
@@ -76,15 +77,23 @@ static void check(const struct acpi *a)
     for (uint32_t i = 0; i < a->cores; i++)
         for (uint32_t other = 0; other < i; other++)
             fuzz_must(a->apic_id[i] != a->apic_id[other], "a core is there once");
-    fuzz_must(a->ecam % (1u << 20) == 0 && a->buses <= 256 && !a->ecam == !a->buses, "configuration space is whole buses");
-    fuzz_must(a->scopes.units <= MAX_IOMMUS && a->scopes.scopes <= SCOPES, "the lists of IOMMUs are within their sizes");
+    fuzz_must(a->ecam % (1u << 20) == 0 && a->buses <= 256 && !a->ecam == !a->buses,
+              "configuration space is whole buses");
+    fuzz_must(a->serial.base % (8 * (a->serial.stride ? a->serial.stride : 1)) == 0 &&
+                  (a->serial.memory || a->serial.base <= 0xfff8),
+              "the serial port is in one page, or in the I/O space");
+    fuzz_must(a->scopes.units <= MAX_IOMMUS && a->scopes.scopes <= SCOPES,
+              "the lists of IOMMUs are within their sizes");
 }
 
 static bool same(const struct acpi *a, const struct acpi *b)
 {
-    return a->cores == b->cores && memcmp(a->apic_id, b->apic_id, sizeof a->apic_id) == 0 && a->pm_timer == b->pm_timer &&
-           a->reset_port == b->reset_port && a->reset_value == b->reset_value && a->ecam == b->ecam && a->buses == b->buses &&
-           a->scopes.wrong == b->scopes.wrong && a->scopes.units == b->scopes.units && a->scopes.scopes == b->scopes.scopes &&
+    return a->cores == b->cores && memcmp(a->apic_id, b->apic_id, sizeof a->apic_id) == 0 &&
+           a->pm_timer == b->pm_timer && a->reset_port == b->reset_port &&
+           a->reset_value == b->reset_value &&
+           memcmp(&a->serial, &b->serial, sizeof a->serial) == 0 && a->ecam == b->ecam &&
+           a->buses == b->buses && a->scopes.wrong == b->scopes.wrong &&
+           a->scopes.units == b->scopes.units && a->scopes.scopes == b->scopes.scopes &&
            memcmp(a->scopes.scope, b->scopes.scope, sizeof a->scopes.scope) == 0;
 }
 

@@ -5,13 +5,15 @@
  * ends.
  */
 #include "fuzz.h"
-#include <root/device.h>
-#include <root/fault.h>
-#include <root/lan.h>
-#include <root/report.h>
-#include <root/seal.h>
-#include <root/uart.h>
-#include <root/vm.h>
+#include <root/console/output.h>
+#include <root/console/report.h>
+#include <root/console/uart.h>
+#include <root/vm/device.h>
+#include <root/vm/fault.h>
+#include <root/vm/lan.h>
+#include <root/vm/life.h>
+#include <root/vm/seal.h>
+#include <root/vm/store.h>
 #include <lib/string.h>
 
 #include <stdlib.h>
@@ -23,7 +25,8 @@
 
 uint64_t fuzz_now;
 struct machine machine;
-static struct plan_vm plans[VMS] = {{.name = "evil", .vcpus = 1, .on_exit = EXIT_RESTART}, {.name = "worse", .vcpus = 1}};
+static struct plan_vm plans[VMS] = {{.name = "evil", .vcpus = 1, .on_exit = EXIT_RESTART},
+                                    {.name = "worse", .vcpus = 1}};
 static uint8_t *store[VMS];
 static char said[SAID + 1];
 static uint32_t said_size, puts_left;
@@ -49,17 +52,21 @@ uint32_t uart_space(void) { return 65536; }
 void uart_finish(void) {}
 uint64_t clock_ticks(uint64_t ms) { return ms * MILLI; }
 bool store_copy_disks(struct vm *vm) { return vm->life == LIFE_COPYING; }
-void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received) { *sent = *received = vm->index; }
+void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received)
+{
+    *sent = *received = vm->index;
+}
 bool seal_turn(struct vm *vm, uint64_t now) { return vm && now; }
 bool device_ready(const struct vm *vm) { return vm->plan; }
 bool device_stop(const struct vm *vm) { return vm->plan; }
-bool vm_build(struct vm *vm)
+uint64_t vm_build(struct vm *vm)
 {
     memset(store[vm->index], 0, sizeof(struct vm_control));
     vm->failed = build_fails ? "a step" : NULL;
-    return !build_fails;
+    vm->failed_status = build_fails ? NO_MEMORY : OK;
+    return vm->failed_status;
 }
-bool vm_run(struct vm *vm) { return !vm->failed; }
+uint64_t vm_run(struct vm *vm) { return vm->failed_status; }
 void vm_destroy(struct vm *vm) { (void)vm; }
 void vm_drop_vmm(struct vm *vm) { (void)vm; }
 void vm_count(const struct vm *vm, struct end *sums)
@@ -70,7 +77,10 @@ void vm_count(const struct vm *vm, struct end *sums)
 }
 uint64_t vm_disengage(struct vm *vm) { return vm->index ? BUSY : OK; }
 bool vm_has_left(const struct vm *vm) { return vm && has_left; }
-const struct vcpu_stat *vm_ended(const struct vm *vm) { return vm->life >= LIFE_LEAVING && ended.end_code ? &ended : NULL; }
+const struct vcpu_stat *vm_ended(const struct vm *vm)
+{
+    return vm->life >= LIFE_LEAVING && ended.end_event ? &ended : NULL;
+}
 bool fault_seen(uint32_t domain, struct fault *f)
 {
     *f = (struct fault){14, 2, 3, 4};
@@ -89,7 +99,10 @@ static void check_record(const char *line, const char *end)
         fuzz_must(*c != '"' && *c != '\\', "a message does not end its own quotes");
 }
 
-static bool starts(const char *line, const char *with) { return strncmp(line, with, strlen(with)) == 0; }
+static bool starts(const char *line, const char *with)
+{
+    return strncmp(line, with, strlen(with)) == 0;
+}
 
 static void check_said(void)
 {
@@ -100,9 +113,10 @@ static void check_said(void)
             end = line + strlen(line);
         for (const char *c = line; c < end; c++)
             fuzz_must((*c >= ' ' && *c < 0x7f) || *c == '\t', "the console is printable text");
-        bool own = starts(line, "hairline| vm name=") || starts(line, "hairline| # name") || starts(line, "hairline| 1 ") ||
-                   starts(line, "hairline| 2 ");
-        fuzz_must(own || starts(line, "evil| ") || starts(line, "worse| "), "a line begins with its speaker");
+        bool own = starts(line, "hairline| vm name=") || starts(line, "hairline| # name") ||
+                   starts(line, "hairline| 1 ") || starts(line, "hairline| 2 ");
+        fuzz_must(own || starts(line, "evil| ") || starts(line, "worse| "),
+                  "a line begins with its speaker");
         if (own)
             check_record(line, end);
         if (!*end)
@@ -123,7 +137,8 @@ static void begin(void)
     memset(&ended, 0, sizeof(ended));
     for (uint32_t i = 0; i < VMS; i++) {
         memset(store[i], 0, sizeof(struct vm_control));
-        machine.vm[i] = (struct vm){.plan = &plans[i], .index = i, .store.base = (uintptr_t)store[i] - ROOT_PHYS};
+        machine.vm[i] = (struct vm){
+            .plan = &plans[i], .index = i, .store.base = (uintptr_t)store[i] - ROOT_PHYS};
         life_start(&machine.vm[i]);
     }
 }
@@ -161,6 +176,14 @@ static void look(struct feed *f)
         report_list();
 }
 
+/* Any record, but with a size of an access that the kernel tells. */
+static void how_it_ended(struct feed *f)
+{
+    feed_bytes(f, &ended.end_event,
+               sizeof(ended) - __builtin_offsetof(struct vcpu_stat, end_event));
+    ended.end_info.size = (uint8_t)(1 << ended.end_info.size % 3);
+}
+
 static void happens(struct feed *f)
 {
     uint8_t what = feed_8(f);
@@ -170,7 +193,7 @@ static void happens(struct feed *f)
     case 2: has_left = what & 0x80; break;
     case 3: faults = what & 0x80; break;
     case 4: plans[0].mode = what & 0x80 ? MODE_DEDICATED : MODE_SHARED; break;
-    default: feed_bytes(f, &ended.end_code, 6 * sizeof(uint64_t));
+    default: how_it_ended(f);
     }
 }
 

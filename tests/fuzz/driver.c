@@ -16,7 +16,9 @@ void fuzz_must(bool holds, const char *sentence)
 
 uint64_t feed_value(struct feed *f)
 {
-    static const uint64_t ends[] = {0, 1, 2, 0xff, 0x1000, 0xffff, 0x10000, 0x100000, 0x200000, 0x7fffffff, 0x80000000, 0xfffff000};
+    static const uint64_t ends[] = {0,        1,          2,          0xff,
+                                    0x1000,   0xffff,     0x10000,    0x100000,
+                                    0x200000, 0x7fffffff, 0x80000000, 0xfffff000};
     static const uint64_t far[] = {0x100000000, 0x8000000000, 0xffffffffff, 0x7fffffffffff,
                                    1ull << 52,  ~0ull >> 1,   1ull << 63,   ~0ull - 4095};
     uint8_t how = feed_8(f);

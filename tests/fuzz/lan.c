@@ -27,7 +27,10 @@ static uint32_t mtu;
 
 static struct lan_ring *to_lan(uint32_t i) { return lan_to_switch(rings + i * LAN_PORT_STRIDE); }
 static struct lan_ring *to_vm(uint32_t i) { return lan_to_vm(rings + i * LAN_PORT_STRIDE, mtu); }
-static struct lan_frame *slot(struct lan_ring *r, uint32_t index) { return lan_ring_slot(r, mtu, index); }
+static struct lan_frame *slot(struct lan_ring *r, uint32_t index)
+{
+    return lan_ring_slot(r, mtu, index);
+}
 
 static void mac(uint8_t *at, uint8_t byte)
 {
@@ -35,7 +38,10 @@ static void mac(uint8_t *at, uint8_t byte)
     at[5] = byte;
 }
 
-void fuzz_begin(void) { rings = calloc(1, (PORTS - 1) * LAN_PORT_STRIDE + LAN_PORT_BYTES(PLAN_MTU_MAX)); }
+void fuzz_begin(void)
+{
+    rings = calloc(1, (PORTS - 1) * LAN_PORT_STRIDE + LAN_PORT_BYTES(PLAN_MTU_MAX));
+}
 
 static void clear(struct lan_ring *r)
 {
@@ -87,11 +93,14 @@ static void look(void)
     for (; r->tail != r->head; r->tail++) {
         const struct lan_frame *frame = slot(r, r->tail);
         uint8_t source = frame->data[11], sender = frame->data[12];
-        fuzz_must(frame->size >= LAN_FRAME_MIN && frame->size <= LAN_FRAME(mtu), "a frame has a possible size");
+        fuzz_must(frame->size >= LAN_FRAME_MIN && frame->size <= LAN_FRAME(mtu),
+                  "a frame has a possible size");
         fuzz_must(!(frame->data[6] & 1), "no group sends");
         static const uint8_t ours[5] = {2, 2, 2, 2, 2};
-        bool planned = memcmp(frame->data + 6, ours, 5) == 0 && source >= 0xa0 && source < 0xa0 + PORTS;
-        fuzz_must(frame->size < 13 + 1u || !planned || source == 0xa0 + sender || sender >= PORTS, "nobody sends as another");
+        bool planned =
+            memcmp(frame->data + 6, ours, 5) == 0 && source >= 0xa0 && source < 0xa0 + PORTS;
+        fuzz_must(frame->size < 13 + 1u || !planned || source == 0xa0 + sender || sender >= PORTS,
+                  "nobody sends as another");
         fuzz_must(!planned || source != 0xa0 + HONEST, "nobody gets frames from itself");
     }
 }

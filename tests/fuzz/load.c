@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 #include <stdlib.h>
-#include <vmm/load.h>
+#include <vmm/loaders/load.h>
 
 #define BIG   0x400000u
 #define SMALL 0x200000u
@@ -26,7 +26,8 @@ static void check(uint64_t ram)
     const struct vm_config *c = config();
     fuzz_must(c->plan.kernel_type <= KERNEL_MULTIBOOT, "a kind that there is");
     fuzz_must(c->kernel.size >= 64, "more than nothing was loaded");
-    fuzz_must(!boot.long_mode || (boot.cr3 < ram && boot.rip >= 0x100000), "a kernel that starts in long mode has page tables");
+    fuzz_must(!boot.long_mode || (boot.cr3 < ram && boot.rip >= 0x100000),
+              "a kernel that starts in long mode has page tables");
     fuzz_must(boot.rbx < ram && boot.rsi < ram, "what it is handed is in its memory");
 }
 
@@ -36,7 +37,8 @@ void fuzz_one(const uint8_t *data, size_t size)
     struct vm_config *c = fake.config;
     uint8_t how = feed_8(&f);
     uint8_t initrd_size = feed_8(&f);
-    uint64_t file_size = f.left, ram = how & 1 ? BIG : SMALL, rest = (uint64_t)initrd_size << (how & 8 ? 14 : 4);
+    uint64_t file_size = f.left, ram = how & 1 ? BIG : SMALL,
+             rest = (uint64_t)initrd_size << (how & 8 ? 14 : 4);
     uint8_t *file = malloc(file_size ? file_size : 1), *initrd = initrds + BIG - rest;
     feed_bytes(&f, file, file_size);
     memset(c, 0, sizeof *c);

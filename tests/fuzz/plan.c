@@ -14,17 +14,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PAIR                                                                                                                               \
-    "machine: {cores: 4, memory: 1024G}\nvms:\n"                                                                                           \
-    "  - {name: alpha, kernel: pvh, initrd: disk, memory: 512M, vcpus: 2, cores: [0, 1], lan: office, priority: 5, budget: 5ms,\n"         \
-    "     period: 10ms, disks: [{file: disk, mode: volatile}, {file: pvh, mode: read-only}], on_exit: restart, exit_port: 0xf4}\n"         \
-    "  - {name: beta, kernel: multiboot, initrd: odd, memory: 64M, lan: office, cmdline: quiet}\n"                                         \
+#define PAIR                                                                                       \
+    "machine: {cores: 4, memory: 1024G}\nvms:\n"                                                   \
+    "  - {name: alpha, kernel: pvh, initrd: disk, memory: 512M, vcpus: 2, cores: [0, 1], lan: "    \
+    "office, priority: 5, budget: 5ms,\n"                                                          \
+    "     period: 10ms, disks: [{file: disk, mode: volatile}, {file: pvh, mode: read-only}], "     \
+    "on_exit: restart, exit_port: 0xf4}\n"                                                         \
+    "  - {name: beta, kernel: multiboot, initrd: odd, memory: 64M, lan: office, cmdline: quiet}\n" \
     "  - {name: gamma, kernel: bzimage, memory: 2M, vcpus: 8, lan: lab}\n"
-#define OWN                                                                                                                                \
-    "machine: {cores: 8, memory: 1024G, iommu: intel}\nvms:\n"                                                                             \
-    "  - {name: web, mode: dedicated, kernel: pvh, memory: 512M, cores: [2, 3], devices: [network-vf/0, '01:00.0'], sealed: true,\n"       \
-    "     disengage: guest, after: quiet}\n"                                                                                               \
-    "  - {name: db, mode: dedicated, kernel: bzimage, initrd: disk, memory: 3584M, cores: 1, devices: [nvme/3, 0x1234/255]}\n"             \
+#define OWN                                                                                        \
+    "machine: {cores: 8, memory: 1024G, iommu: intel}\nvms:\n"                                     \
+    "  - {name: web, mode: dedicated, kernel: pvh, memory: 512M, cores: [2, 3], devices: "         \
+    "[network-vf/0, '01:00.0'], sealed: true,\n"                                                   \
+    "     disengage: guest, after: quiet}\n"                                                       \
+    "  - {name: db, mode: dedicated, kernel: bzimage, initrd: disk, memory: 3584M, cores: 1, "     \
+    "devices: [nvme/3, 0x1234/255]}\n"                                                             \
     "  - {name: rest, kernel: multiboot, memory: 64M}\n"
 
 static struct job base[2];
@@ -34,20 +38,22 @@ static struct plan plan;
 static const struct field {
     size_t offset, size;
 } fields[] = {
-#define FIELD(name)                                                                                                                        \
-    {                                                                                                                                      \
-        offsetof(struct plan_vm, name), sizeof(((struct plan_vm *)0)->name)                                                                \
+#define FIELD(name)                                                                                \
+    {                                                                                              \
+        offsetof(struct plan_vm, name), sizeof(((struct plan_vm *)0)->name)                        \
     }
-    FIELD(mode),      FIELD(vcpus),       FIELD(memory), FIELD(cores),  FIELD(priority), FIELD(budget_us), FIELD(period_us), FIELD(on_exit),
-    FIELD(exit_port), FIELD(kernel_type), FIELD(kernel), FIELD(initrd), FIELD(disks),    FIELD(lan),       FIELD(disengage), FIELD(after),
-    FIELD(sealed),    FIELD(devices),     FIELD(disk),   FIELD(device), FIELD(mac),      FIELD(name),      FIELD(cmdline),
+    FIELD(mode),      FIELD(vcpus),     FIELD(memory),  FIELD(cores),     FIELD(priority),
+    FIELD(budget_us), FIELD(period_us), FIELD(on_exit), FIELD(exit_port), FIELD(kernel_type),
+    FIELD(kernel),    FIELD(initrd),    FIELD(disks),   FIELD(lan),       FIELD(disengage),
+    FIELD(after),     FIELD(sealed),    FIELD(devices), FIELD(disk),      FIELD(device),
+    FIELD(mac),       FIELD(name),      FIELD(cmdline),
 };
 static const struct field heads[] = {
-#define HEAD(name)                                                                                                                         \
-    {                                                                                                                                      \
-        offsetof(struct plan, name), sizeof(((struct plan *)0)->name)                                                                      \
+#define HEAD(name)                                                                                 \
+    {                                                                                              \
+        offsetof(struct plan, name), sizeof(((struct plan *)0)->name)                              \
     }
-    HEAD(magic), HEAD(version), HEAD(flags), HEAD(vms), HEAD(lans), HEAD(files),
+    HEAD(magic), HEAD(version), HEAD(flags), HEAD(vms), HEAD(lans), HEAD(files), HEAD(tpm),
 };
 
 void fuzz_begin(void)
@@ -55,7 +61,8 @@ void fuzz_begin(void)
     static const char *const texts[] = {PAIR, OWN};
     tool_begin();
     for (uint32_t i = 0; i < 2; i++) {
-        fuzz_must(tool_checks(texts[i], strlen(texts[i]), &base[i]), "the plans to start from are good");
+        fuzz_must(tool_checks(texts[i], strlen(texts[i]), &base[i]),
+                  "the plans to start from are good");
         for (uint32_t n = 0; n < base[i].plan.files; n++)
             base[i].file[n].path = strdup(base[i].file[n].path);
     }
@@ -79,9 +86,11 @@ static void change(struct feed *f)
     else if (what < 180)
         set(f, (uint8_t *)&plan, &heads[which % (sizeof(heads) / sizeof(heads[0]))]);
     else if (what < 200) /* as another's */
-        memcpy(vm + field->offset, (uint8_t *)&plan.vm[feed_8(f) % PLAN_VMS] + field->offset, field->size);
+        memcpy(vm + field->offset, (uint8_t *)&plan.vm[feed_8(f) % PLAN_VMS] + field->offset,
+               field->size);
     else if (what < 220) /* the same, but with a name and an address of its own */
-        plan.vm[who] = plan.vm[which % 3], plan.vm[who].name[0] = (char)('a' + who), plan.vm[who].mac[5] = (uint8_t)(who + 1);
+        plan.vm[who] = plan.vm[which % 3], plan.vm[who].name[0] = (char)('a' + who),
+        plan.vm[who].mac[5] = (uint8_t)(who + 1);
     else
         ((uint8_t *)&plan)[feed_16(f) % sizeof(plan)] = feed_8(f);
 }
@@ -100,7 +109,8 @@ static void write_list(FILE *out, const struct job *job, const struct plan_vm *v
             fprintf(out, "%u, ", core);
     fputs("]\n", out);
     for (uint32_t i = 0; i < vm->disks; i++)
-        fprintf(out, "%s      - {file: \"%s\", mode: %s}\n", i ? "" : "    disks:\n", path(job, vm->disk[i].file),
+        fprintf(out, "%s      - {file: \"%s\", mode: %s}\n", i ? "" : "    disks:\n",
+                path(job, vm->disk[i].file),
                 vm->disk[i].flags == DISK_VOLATILE ? "volatile" : "read-only");
     for (uint32_t i = 0; i < vm->devices; i++) {
         const struct plan_device *d = &vm->device[i];
@@ -108,15 +118,16 @@ static void write_list(FILE *out, const struct job *job, const struct plan_vm *v
         if (d->by == DEVICE_ADDRESS)
             fprintf(out, "      - '%02x:%02x.%x'\n", d->rid >> 8, d->rid >> 3 & 31, d->rid & 7);
         else
-            fprintf(out, "      - 0x%04x%s/%u\n", d->class, d->by == DEVICE_VF ? "-vf" : "", d->index);
+            fprintf(out, "      - 0x%04x%s/%u\n", d->class, d->by == DEVICE_VF ? "-vf" : "",
+                    d->index);
     }
 }
 
 static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
 {
     static const char *const disengage[] = {"auto", "guest", "never"};
-    fprintf(out, "  - name: '%s'\n    mode: %s\n    kernel: \"%s\"\n", vm->name, vm->mode == MODE_DEDICATED ? "dedicated" : "shared",
-            path(job, vm->kernel));
+    fprintf(out, "  - name: '%s'\n    mode: %s\n    kernel: \"%s\"\n", vm->name,
+            vm->mode == MODE_DEDICATED ? "dedicated" : "shared", path(job, vm->kernel));
     if (vm->initrd != PLAN_NO_FILE)
         fprintf(out, "    initrd: \"%s\"\n", path(job, vm->initrd));
     fprintf(out, "    memory: %luK\n    vcpus: %u\n    on_exit: %s\n", vm->memory >> 10, vm->vcpus,
@@ -126,8 +137,8 @@ static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
     if (vm->mode == MODE_SHARED)
         fprintf(out, "    priority: %u\n    budget: %uus\n", vm->priority, vm->budget_us);
     else
-        fprintf(out, "    disengage: %s\n    after: %s\n    sealed: %s\n", disengage[vm->disengage], vm->after ? "quiet" : "strict",
-                vm->sealed ? "true" : "false");
+        fprintf(out, "    disengage: %s\n    after: %s\n    sealed: %s\n", disengage[vm->disengage],
+                vm->after ? "quiet" : "strict", vm->sealed ? "true" : "false");
     if (vm->mode == MODE_SHARED && vm->period_us)
         fprintf(out, "    period: %uus\n", vm->period_us);
     if (vm->lan)
@@ -139,9 +150,12 @@ static char *write_plan(const struct plan *p, const struct job *job, uint32_t co
 {
     char *text;
     FILE *out = open_memstream(&text, size);
-    fprintf(out, "machine: {cores: %u, memory: 1024G}\nvms:\n", cores);
-    for (uint32_t i = 0; i < p->vms; i++)
+    fprintf(out, "machine: {cores: %u, memory: 1024G, share_siblings: %s}\nvms:\n", cores,
+            p->flags & PLAN_SHARE_SIBLINGS ? "true" : "false");
+    for (uint32_t i = 0; i < p->vms; i++) {
         write_vm(out, job, &p->vm[i]);
+        fputs(p->tpm == i + 1 ? "    tpm: true\n" : "", out);
+    }
     fclose(out);
     return text;
 }
@@ -154,16 +168,22 @@ static bool same_file(const struct job *a, uint32_t file_a, const struct job *b,
     return !strcmp(path(a, file_a), path(b, file_b));
 }
 
-static bool same_vm(const struct plan_vm *a, const struct job *job_a, const struct plan_vm *b, const struct job *job_b)
+static bool same_vm(const struct plan_vm *a, const struct job *job_a, const struct plan_vm *b,
+                    const struct job *job_b)
 {
-    bool same = !strcmp(a->name, b->name) && a->mode == b->mode && a->vcpus == b->vcpus && a->memory == b->memory && a->cores == b->cores;
-    same &= a->priority == b->priority && a->budget_us == b->budget_us && a->period_us == b->period_us && a->on_exit == b->on_exit;
-    same &= a->exit_port == b->exit_port && !a->lan == !b->lan && a->disengage == b->disengage && a->after == b->after;
+    bool same = !strcmp(a->name, b->name) && a->mode == b->mode && a->vcpus == b->vcpus &&
+                a->memory == b->memory && a->cores == b->cores;
+    same &= a->priority == b->priority && a->budget_us == b->budget_us &&
+            a->period_us == b->period_us && a->on_exit == b->on_exit;
+    same &= a->exit_port == b->exit_port && !a->lan == !b->lan && a->disengage == b->disengage &&
+            a->after == b->after;
     same &= a->sealed == b->sealed && a->devices == b->devices && a->disks == b->disks;
     same &= !memcmp(a->device, b->device, a->devices * sizeof(a->device[0]));
-    same &= same_file(job_a, a->kernel, job_b, b->kernel) && same_file(job_a, a->initrd, job_b, b->initrd);
+    same &= same_file(job_a, a->kernel, job_b, b->kernel) &&
+            same_file(job_a, a->initrd, job_b, b->initrd);
     for (uint32_t i = 0; same && i < a->disks; i++)
-        same = a->disk[i].flags == b->disk[i].flags && same_file(job_a, a->disk[i].file, job_b, b->disk[i].file);
+        same = a->disk[i].flags == b->disk[i].flags &&
+               same_file(job_a, a->disk[i].file, job_b, b->disk[i].file);
     return same;
 }
 
@@ -182,17 +202,23 @@ static void check_text(const struct plan_vm *vm)
     size_t length = strnlen(vm->cmdline, sizeof(vm->cmdline));
     fuzz_must(length < sizeof(vm->cmdline), "a command line ends");
     for (size_t i = 0; i < length; i++)
-        fuzz_must((uint8_t)vm->cmdline[i] >= ' ' && vm->cmdline[i] != 0x7f, "a command line is text");
+        fuzz_must((uint8_t)vm->cmdline[i] >= ' ' && vm->cmdline[i] != 0x7f,
+                  "a command line is text");
 }
 
-/* The tool counts the kernel's objects before it starts a machine; root finds out when they are used up. */
-static bool lacks_objects(void) { return strstr(tool_said, "kernel objects") && strchr(tool_said, '\n')[1] == 0; }
+/* The tool counts the kernel's objects before it starts a machine; root finds out when they are
+ * used up. */
+static bool lacks_objects(void)
+{
+    return strstr(tool_said, "kernel objects") && strchr(tool_said, '\n')[1] == 0;
+}
 
 static void check_taken(const struct plan *taken, const struct job *job, uint32_t cores)
 {
     static struct job again;
     size_t size;
-    fuzz_must(taken->vms <= PLAN_VMS && taken->lans <= PLAN_LANS && !(taken->flags & ~3u), "the plan's head is within its bounds");
+    fuzz_must(taken->vms <= PLAN_VMS && taken->lans <= PLAN_LANS && !(taken->flags & ~7u),
+              "the plan's head is within its bounds");
     for (uint32_t i = 0; i < taken->vms; i++)
         check_text(&taken->vm[i]);
     if (taken->vms == 0)
@@ -204,7 +230,9 @@ static void check_taken(const struct plan *taken, const struct job *job, uint32_
         fuzz_must(false, "check lets pass what root takes");
     }
     for (uint32_t i = 0; good && i < taken->vms; i++)
-        fuzz_must(same_vm(&taken->vm[i], job, &again.plan.vm[i], &again), "and it means the same to both");
+        fuzz_must(same_vm(&taken->vm[i], job, &again.plan.vm[i], &again),
+                  "and it means the same to both");
+    fuzz_must(!good || taken->tpm == again.plan.tpm, "and the same VM has the TPM");
     fuzz_must(!good || same_lans(taken, &again.plan), "and the same VMs are on a LAN");
     free(text);
 }

@@ -1,4 +1,5 @@
-/* Included before every file of root's for the target control: time is the target's, and calls go nowhere. */
+/* Included before every file of root's for the target control: time is the target's, and calls go
+ * nowhere. */
 #ifndef FUZZ_ROOT_HOOKS_H
 #define FUZZ_ROOT_HOOKS_H
 

@@ -2,7 +2,7 @@
 #include "tool.h"
 #include "fuzz.h"
 #include <cli/host.h>
-#include <root/console.h>
+#include <root/console/console.h>
 #include <root/memory.h>
 #include <root/plan.h>
 
@@ -75,7 +75,8 @@ static void make_folder(const char *path)
 static void put_elf(const char *name, bool pvh)
 {
     static const uint8_t ident[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
-    static const uint32_t multiboot[] = {0x1badb002, 0, -0x1badb002u}, note[] = {4, 4, 18, 0x6e6558, 0x100000};
+    static const uint32_t multiboot[] = {0x1badb002, 0, -0x1badb002u},
+                          note[] = {4, 4, 18, 0x6e6558, 0x100000};
     static const uint64_t segment[] = {4, 120, 0, 0, sizeof(note), 0, 4};
     uint8_t file[512] = {0};
     memcpy(file, ident, sizeof(ident));
@@ -125,7 +126,7 @@ bool tool_checks(const char *text, size_t size, struct job *job)
     snprintf(path, sizeof(path), "%s/plan.yaml", folder);
     memset(job, 0, sizeof(*job));
     stderr = open_memstream(&tool_said, &said);
-    bool good = job_compile(job, path, false);
+    bool good = check_plan(job, path, false);
     fclose(stderr);
     stderr = normal;
     fuzz_must(good || *tool_said, "what is refused is refused with a sentence");
@@ -134,11 +135,11 @@ bool tool_checks(const char *text, size_t size, struct job *job)
 
 void console_say(const char *fmt, ...) { (void)fmt; }
 
-bool memory_read(uint64_t base, void *to, uint64_t size)
+uint64_t memory_read(uint64_t base, void *to, uint64_t size)
 {
     (void)base;
     memcpy(to, records, size);
-    return true;
+    return OK;
 }
 
 const struct plan *root_takes(const struct plan *plan, const struct job *job, uint32_t cores)
@@ -152,5 +153,5 @@ const struct plan *root_takes(const struct plan *plan, const struct job *job, ui
         m->size = job->file[i].size;
         snprintf(m->name, sizeof(m->name), "f%u", i);
     }
-    return plan_load(&info, cores);
+    return plan_load(&info, cores, true);
 }

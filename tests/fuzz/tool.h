@@ -13,11 +13,13 @@
 
 /* Make the folder; plans in it name files in it. */
 void tool_begin(void);
-/* `hairline check` of this text; what it says is in tool_said until the next call. What `job` names lives as long. */
+/* `hairline check` of this text; what it says is in tool_said until the next call. What `job` names
+ * lives as long. */
 bool tool_checks(const char *text, size_t size, struct job *job);
 extern char *tool_said;
 
-/* The records `plan`, on a machine with `cores` and the files of `job`, as root takes them; NULL: it refuses. */
+/* The records `plan`, on a machine with `cores` and the files of `job`, as root takes them; NULL:
+ * it refuses. */
 const struct plan *root_takes(const struct plan *plan, const struct job *job, uint32_t cores);
 
 #endif

@@ -1,5 +1,5 @@
 #include "look.h"
-#include <pool.h>
+#include <frame.h>
 #include <ptab.h>
 
 extern struct frame pool[POOL_FRAMES];
@@ -25,7 +25,9 @@ bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bi
 uint16_t frame_payer(const void *frame)
 {
     uint64_t at = (uint64_t)frame - (uint64_t)pool;
-    return at < sizeof(struct frame) * POOL_FRAMES && at % PAGE_SIZE == 0 ? frame_owner[at / PAGE_SIZE] : 0;
+    return at < sizeof(struct frame) * POOL_FRAMES && at % PAGE_SIZE == 0
+               ? frame_owner[at / PAGE_SIZE]
+               : 0;
 }
 
 uint32_t frame_count_of(const struct pd *owner)

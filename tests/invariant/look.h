@@ -1,4 +1,5 @@
-/* How tests and the invariant look at memory: by a walker of their own. The kernel itself never asks. */
+/* How tests and the invariant look at memory: by a walker of their own. The kernel itself never
+ * asks. */
 #ifndef INVARIANT_LOOK_H
 #define INVARIANT_LOOK_H
 

@@ -4,6 +4,8 @@
  */
 #include "kit.h"
 
+#include <guest/bare/hypercall.h>
+
 #define CORES      4u
 #define GUESTS     3u
 #define VCPUS      2u /* of a guest */
@@ -49,6 +51,7 @@ GUEST_CODE(listen)
 GUEST_CODE(icr)
 GUEST_CODE(flood)
 GUEST_CODE(nmi)
+GUEST_CODE(stuck)
 GUEST_CODE(spin)
 GUEST_CODE(waiting)
 GUEST_CODE(quiet)
@@ -64,22 +67,30 @@ static uint64_t stat_index[GUESTS * VCPUS];
 static bool spin_in_vmm, impossible_first;
 
 /* Sleep: a deadline is also the end of the emulator's turn for a guest that never stops. */
-static void rest(uint64_t ticks) { sm_down(KIT_SCRATCH, tsc() + ticks); }
+static void rest(uint64_t ticks) { bell_wait(KIT_SCRATCH, tsc() + ticks); }
 
 static bool wait_for(uint64_t sm)
 {
-    uint64_t s, end = tsc() + PATIENCE;
-    while ((s = sm_down(sm, tsc() + 2000)) == TIMEOUT && tsc() < end)
-        ;
-    return s == OK;
+    const uint64_t end = tsc() + PATIENCE;
+    for (;;) {
+        uint64_t s = sm_down(sm, tsc() + 2000);
+        if (s != TIMEOUT || tsc() >= end)
+            return s == OK;
+    }
 }
 
 static struct shared *shared(uint32_t g) { return (struct shared *)WINDOW(g); }
 static volatile uint32_t *counted(uint32_t g) { return (volatile uint32_t *)(WINDOW(g) + COUNT); }
-static const volatile struct vcpu_stat *stat_of(uint32_t i) { return &kit_stat->vcpu[stat_index[i]]; }
+static const volatile struct vcpu_stat *stat_of(uint32_t i)
+{
+    return &kit_stat->vcpu[stat_index[i]];
+}
 
 /* ---- the VMM ---------------------------------------------------------------- */
-static void flat(struct segment *s, uint16_t selector, uint16_t attrib) { *s = (struct segment){selector, attrib, 0xffffffff, 0}; }
+static void flat(struct segment *s, uint16_t selector, uint16_t attrib)
+{
+    *s = (struct segment){selector, attrib, 0xffffffff, 0};
+}
 
 static void set_start(struct exit_state *x, uint64_t vcpu)
 {
@@ -129,10 +140,13 @@ static void copy(uint64_t to, const uint8_t *from, const uint8_t *end)
 
 static void write_memory(uint32_t g, const uint8_t *code)
 {
-    volatile uint64_t *memory = (volatile uint64_t *)WINDOW(g), *idt = memory + IDT / 8, *gdt = memory + GDT / 8;
+    volatile uint64_t *memory = (volatile uint64_t *)WINDOW(g), *idt = memory + IDT / 8,
+                      *gdt = memory + GDT / 8;
     for (uint32_t i = 0; i < 0x12000 / 8; i++)
         memory[i] = 0;
     copy(WINDOW(g) + CODE, code, code + 0x400 < guest_end ? code + 0x400 : guest_end);
+    guest_fit_hypercalls((volatile uint8_t *)memory + CODE,
+                         (volatile uint8_t *)memory + CODE + 0x400);
     copy(WINDOW(g) + STUBS, guest_stubs, guest_stubs_end);
     for (uint64_t v = 0; v < 256; v++)
         idt[v] = (STUBS + 16 * v) | 8 << 16 | 0x8e0000000000;
@@ -147,9 +161,10 @@ static bool make_vcpu(uint32_t g, uint32_t v, uint64_t vmm, uint32_t core)
     stat_index[i] = r.value;
     bool ok = r.status == OK && kit_handler(i, vmm, core);
     for (uint64_t e = 0; ok && e < EVENT_COUNT; e++) {
-        ok = pt_create(A_PT, SLOT_ROOT_PD, KIT_THREAD + i, address_of((void *)(uintptr_t)on_event), MTD_RIP | MTD_QUAL, e | v << 8) == OK;
+        ok = pt_create(A_PT, SLOT_ROOT_PD, KIT_THREAD + i, address_of((void *)(uintptr_t)on_event),
+                       MTD_RIP | MTD_INFO, e | v << 8) == OK;
         ok = ok && delegate(SLOT_ROOT_PD, A_PT, A_GUEST + g, EVENTS(v) + e, PT_CALL) == OK;
-        revoke(SLOT_ROOT_PD, A_PT);
+        kit_empty(A_PT);
     }
     return ok;
 }
@@ -177,7 +192,10 @@ static bool wait_done(uint32_t g, uint32_t value)
     return shared(g)->done == value;
 }
 
-static bool start(uint32_t g, const uint8_t *code, uint32_t core) { return make_guest(g, code, SLOT_ROOT_PD, core) && run(g, 0) == OK; }
+static bool start(uint32_t g, const uint8_t *code, uint32_t core)
+{
+    return make_guest(g, code, SLOT_ROOT_PD, core) && run(g, 0) == OK;
+}
 
 static bool end_guest(uint32_t g)
 {
@@ -186,7 +204,7 @@ static bool end_guest(uint32_t g)
         kit_end(i);
     for (uint64_t slot = A_PT; slot < A_LAST; slot++)
         if ((slot - A_VCPU) / VCPUS == g || (slot - A_SC) / VCPUS == g || slot == A_GUEST + g)
-            revoke(SLOT_ROOT_PD, slot);
+            kit_empty(slot);
     return ok;
 }
 
@@ -201,7 +219,7 @@ static bool leave(uint32_t g, enum after policy)
 {
     if (disengage(A_GUEST + g, policy, END_PORT, 1, END_PORT) != OK)
         return false;
-    return becomes_set(&stat_of(g * VCPUS)->left);
+    return becomes_set(&stat_of(g * VCPUS)->disengaged);
 }
 
 static uint64_t exits_of(uint32_t g)
@@ -223,9 +241,9 @@ static bool is(const char *what, uint64_t got, uint64_t want)
 static void pong(void)
 {
     for (;;) {
-        sm_down(A_BELL, tsc() + 100000); /* by the core's timer, too */
+        bell_wait(A_BELL, tsc() + 100000); /* by the core's timer, too */
         pongs++;
-        sm_up(A_PONG);
+        bell_ring(A_PONG);
     }
 }
 
@@ -236,7 +254,7 @@ static bool is_ordinary(uint32_t core)
     ok = ok && kit_thread(KIT_THREADS - 1, SLOT_ROOT_PD, core, pong, KIT_EMPTY, 5);
     for (uint32_t i = 0; ok && i < 4; i++) {
         if (i & 1)
-            sm_up(A_BELL);
+            bell_ring(A_BELL);
         ok = wait_for(A_PONG);
     }
     kit_end(KIT_THREADS - 1);
@@ -249,23 +267,31 @@ static void arguments(void)
 {
     uint64_t vcpu = A_VCPU, sc = A_SC;
     bool ok = make_guest(0, guest_listen, SLOT_ROOT_PD, 1);
-    ok = ok && is("a thread", sc_create(sc, SLOT_ROOT_SYS, SLOT_ROOT_EC, 5, SC_WHOLE_CORE, 0), BUSY | 1 << 8);
-    ok = ok && is("a period", sc_create(sc, SLOT_ROOT_SYS, vcpu, 5, SC_WHOLE_CORE, 1000), BAD_ARG | 4 << 8);
+    ok = ok && is("a thread", sc_create(sc, SLOT_ROOT_SYS, SLOT_ROOT_EC, 5, SC_WHOLE_CORE, 0),
+                  BUSY | 1 << 8);
+    ok = ok && is("a period", sc_create(sc, SLOT_ROOT_SYS, vcpu, 5, SC_WHOLE_CORE, 1000),
+                  BAD_ARG | 4 << 8);
     ok = ok && delegate(SLOT_ROOT_PD, SLOT_ROOT_SYS, SLOT_ROOT_PD, A_COPY, SYS_TIME) == OK;
-    ok = ok && is("no right to cores", sc_create(sc, A_COPY, vcpu, 5, SC_WHOLE_CORE, 0), BAD_RIGHT | 1 << 8);
-    ok = ok && is("disengage a shared one", disengage(A_GUEST, AFTER_STRICT, 0, 0, 0), BAD_ARG | 1 << 8);
+    ok = ok && is("no right to cores", sc_create(sc, A_COPY, vcpu, 5, SC_WHOLE_CORE, 0),
+                  BAD_RIGHT | 1 << 8);
+    ok = ok &&
+         is("disengage a shared one", disengage(A_GUEST, AFTER_STRICT, 0, 0, 0), BAD_ARG | 1 << 8);
     ok = ok && kit_thread(KIT_THREADS - 1, SLOT_ROOT_PD, 1, kit_park, KIT_EMPTY, 5);
     ok = ok && is("a core with time on it", run(0, 0), BUSY | 1 << 8);
     kit_end(KIT_THREADS - 1);
     ok = ok && run(0, 0) == OK && wait_done(0, 1) && is("twice", run(0, 0), BUSY | 1 << 8);
     ok = ok && kit_handler(KIT_THREADS - 1, SLOT_ROOT_PD, 1) && make_vcpu(0, 1, SLOT_ROOT_PD, 1);
-    ok = ok && is("time on an owned core", sc_create(A_COPY + 1, SLOT_ROOT_SYS, A_VCPU + 1, 5, 1000, 0), BUSY | 1 << 8);
-    ok = ok && is("a second owner", run(0, 1), BUSY | 1 << 8) && is("one is shared", disengage(A_GUEST, 0, 0, 0, 0), BAD_ARG | 1 << 8);
-    ok = ok && destroy(A_VCPU + 1) == OK && is("policy", disengage(A_GUEST, 2, 0, 0, 0), BAD_ARG | 2 << 8);
+    ok = ok && is("time on an owned core",
+                  sc_create(A_COPY + 1, SLOT_ROOT_SYS, A_VCPU + 1, 5, 1000, 0), BUSY | 1 << 8);
+    ok = ok && is("a second owner", run(0, 1), BUSY | 1 << 8) &&
+         is("one is shared", disengage(A_GUEST, 0, 0, 0, 0), BAD_ARG | 1 << 8);
+    ok = ok && destroy(A_VCPU + 1) == OK &&
+         is("policy", disengage(A_GUEST, 2, 0, 0, 0), BAD_ARG | 2 << 8);
     ok = ok && leave(0, AFTER_STRICT) && is("again", disengage(A_GUEST, 0, 0, 0, 0), BUSY | 1 << 8);
-    ok = ok && is("a vCPU in it", ec_create(A_FILL, A_GUEST, 2, EC_VCPU, 0, 1, 0, 0).status, BUSY | 1 << 8);
+    ok = ok && is("a vCPU in it", ec_create(A_FILL, A_GUEST, 2, EC_VCPU, 0, 1, 0, 0).status,
+                  BUSY | 1 << 8);
     kit_end(KIT_THREADS - 1);
-    revoke(SLOT_ROOT_PD, A_COPY);
+    kit_empty(A_COPY);
     kit_check("arguments", end_guest(0) && ok);
 }
 
@@ -275,13 +301,15 @@ static void own_interrupts(void)
     bool ok = make_guest(0, guest_timer, SLOT_ROOT_PD, 1);
     shared(0)->rounds = 100;
     ok = ok && run(0, 0) == OK && wait_done(0, 1);
-    ok = ok && is("timer interrupts", counted(0)[0x40], 100) && is("from itself", counted(0)[0x41], 100);
+    ok = ok && is("timer interrupts", counted(0)[0x40], 100) &&
+         is("from itself", counted(0)[0x41], 100);
     uint64_t exits = exits_of(0) - stat_of(0)->exits[CAUSE_NMI];
     ok = ok && is("exits but the start", exits, 1);
     kit_check("a vCPU takes its own interrupts", end_guest(0) && is_ordinary(1) && ok);
 }
 
-/* Everything that can be written to an ICR, by guest 0 on core 1. Guest 1 on core 2 and the kernel on all see nothing. */
+/* Everything that can be written to an ICR, by guest 0 on core 1. Guest 1 on core 2 and the kernel
+ * on all see nothing. */
 static uint32_t fill_icr(uint32_t only_mode)
 {
     static const uint32_t targets[] = {0, 1, 2, 3, 0xffffffff, 4, 5, 6, 0xf, 0xffff, 0x1000f, 0xff};
@@ -341,8 +369,10 @@ static void icr(void)
     uint64_t exits = exits_of(1);
     for (uint32_t mode = 0; ok && mode < 8; mode++)
         ok = send_all(mode, false) && send_all(mode, true);
-    ok = ok && is("the other guest's exits but NMIs", exits_of(1) - stat_of(1 * VCPUS)->exits[CAUSE_NMI], exits - 0);
-    kit_check("no ICR write reaches another's core", end_guest(1) && is_ordinary(2) && is_ordinary(3) && ok);
+    ok = ok && is("the other guest's exits but NMIs",
+                  exits_of(1) - stat_of(1 * VCPUS)->exits[CAUSE_NMI], exits - 0);
+    kit_check("no ICR write reaches another's core",
+              end_guest(1) && is_ordinary(2) && is_ordinary(3) && ok);
 }
 
 /* The first vCPU sends vector 32 to a core that is about to be its sibling's. */
@@ -350,7 +380,8 @@ static void siblings(void)
 {
     bool ok = true;
     for (uint32_t i = 0; ok && i < 20; i++) {
-        ok = make_guest(0, guest_flood, SLOT_ROOT_PD, 1) && make_vcpu(0, 1, SLOT_ROOT_PD, 2) && run(0, 0) == OK && wait_done(0, 1);
+        ok = make_guest(0, guest_flood, SLOT_ROOT_PD, 1) && make_vcpu(0, 1, SLOT_ROOT_PD, 2) &&
+             run(0, 0) == OK && wait_done(0, 1);
         for (uint64_t end = tsc() + i * 100; tsc() < end;)
             ;
         ok = ok && run(0, 1) == OK;
@@ -392,41 +423,71 @@ static void kill_in_vmm(void)
     rest(100000);
     ok = ok && end_guest(0);
     spin_in_vmm = false;
-    ok = make_guest(0, guest_listen, SLOT_ROOT_PD, 1) && revoke(A_GUEST, EVENTS(0) + EVENT_START) == OK && run(0, 0) == OK && ok;
+    ok = make_guest(0, guest_listen, SLOT_ROOT_PD, 1) &&
+         revoke(A_GUEST, EVENTS(0) + EVENT_START) == OK && run(0, 0) == OK && ok;
     ok = end_guest(0) && ok;
     kit_check("a VMM that loops, a guest that never began", ok && is_ordinary(1));
 }
 
-/* A guest of a shared core begins with a state that the processor refuses, then with interrupts off: the core is still the kernel's. */
+/* A guest of a shared core begins with a state that the processor refuses, then with interrupts
+ * off: the core is still the kernel's. */
 static void refused_state(void)
 {
     impossible_first = true;
-    bool ok = make_guest(0, guest_spin, SLOT_ROOT_PD, 1) && sc_create(A_SC, SLOT_ROOT_SYS, A_VCPU, 5, 100000, 0) == OK;
-    ok = ok && wait_done(0, 1) && is("refused", stat_of(0)->exits[EVENT_INVALID], 1) && is_ordinary(1);
+    bool ok = make_guest(0, guest_spin, SLOT_ROOT_PD, 1) &&
+              sc_create(A_SC, SLOT_ROOT_SYS, A_VCPU, 5, 100000, 0) == OK;
+    ok = ok && wait_done(0, 1) && is("refused", stat_of(0)->exits[EVENT_INVALID], 1) &&
+         is_ordinary(1);
     impossible_first = false;
     kit_check("a refused state leaves the core its interrupts", end_guest(0) && ok);
 }
 
+static bool intel(void) { return cpu_cpuid(0, 0).ecx == CPUID_INTEL; }
+
 static const struct forbidden {
     const char *name;
     const uint8_t *code;
-    uint32_t exit;
+    uint32_t event, exit[2]; /* the processor's own code, too: AMD's, Intel's; 0: it is #UD there */
 } * forbidden_acts(uint32_t *n)
 {
-#define ACT(name, exit) {#name, guest_##name, exit}
-    GUEST_CODE(in) GUEST_CODE(out) GUEST_CODE(outs) GUEST_CODE(rdmsr) GUEST_CODE(wrmsr) GUEST_CODE(read) GUEST_CODE(write);
-    GUEST_CODE(vmrun) GUEST_CODE(vmload) GUEST_CODE(vmsave) GUEST_CODE(stgi) GUEST_CODE(clgi) GUEST_CODE(skinit) GUEST_CODE(invlpga);
+#define ACT(name, event, amd, intel)                                                               \
+    {                                                                                              \
+#name, guest_##name, event, { amd, intel }                                                 \
+    }
+    GUEST_CODE(in)
+    GUEST_CODE(out)
+    GUEST_CODE(outs) GUEST_CODE(rdmsr) GUEST_CODE(wrmsr) GUEST_CODE(read) GUEST_CODE(write);
+    GUEST_CODE(vmrun)
+    GUEST_CODE(vmload)
+    GUEST_CODE(vmsave) GUEST_CODE(stgi) GUEST_CODE(clgi) GUEST_CODE(skinit) GUEST_CODE(invlpga);
+    GUEST_CODE(vmxon)
+    GUEST_CODE(vmxoff)
+    GUEST_CODE(vmclear) GUEST_CODE(vmptrld) GUEST_CODE(vmptrst) GUEST_CODE(vmlaunch);
+    GUEST_CODE(vmresume) GUEST_CODE(vmread) GUEST_CODE(vmwrite) GUEST_CODE(invept);
+    GUEST_CODE(invvpid);
     GUEST_CODE(invd) GUEST_CODE(rsm) GUEST_CODE(rdpmc) GUEST_CODE(triple);
-    static const struct forbidden acts[] = {ACT(in, 0x7b),    ACT(out, 0x7b),    ACT(outs, 0x7b),   ACT(rdmsr, 0x7c),   ACT(wrmsr, 0x7c),
-                                            ACT(read, 0x400), ACT(write, 0x400), ACT(vmrun, 0x80),  ACT(vmload, 0x82),  ACT(vmsave, 0x83),
-                                            ACT(stgi, 0x84),  ACT(clgi, 0x85),   ACT(skinit, 0x86), ACT(invlpga, 0x7a), ACT(invd, 0x76),
-                                            ACT(rsm, 0x73),   ACT(rdpmc, 0x6f),  ACT(triple, 0x7f)};
+    static const struct forbidden acts[] = {
+        ACT(in, EVENT_PORT, 0x7b, 30),       ACT(out, EVENT_PORT, 0x7b, 30),
+        ACT(outs, EVENT_PORT, 0x7b, 30),     ACT(rdmsr, EVENT_MSR, 0x7c, 31),
+        ACT(wrmsr, EVENT_MSR, 0x7c, 32),     ACT(read, EVENT_MEMORY, 0x400, 48),
+        ACT(write, EVENT_MEMORY, 0x400, 48), ACT(vmrun, EVENT_OPCODE, 0x80, 0),
+        ACT(vmload, EVENT_OPCODE, 0x82, 0),  ACT(vmsave, EVENT_OPCODE, 0x83, 0),
+        ACT(stgi, EVENT_OPCODE, 0x84, 0),    ACT(clgi, EVENT_OPCODE, 0x85, 0),
+        ACT(skinit, EVENT_OPCODE, 0x86, 0),  ACT(invlpga, EVENT_OPCODE, 0x7a, 0),
+        ACT(vmclear, EVENT_OPCODE, 0, 19),   ACT(vmlaunch, EVENT_OPCODE, 0, 20),
+        ACT(vmptrld, EVENT_OPCODE, 0, 21),   ACT(vmptrst, EVENT_OPCODE, 0, 22),
+        ACT(vmread, EVENT_OPCODE, 0, 23),    ACT(vmresume, EVENT_OPCODE, 0, 24),
+        ACT(vmwrite, EVENT_OPCODE, 0, 25),   ACT(vmxoff, EVENT_OPCODE, 0, 26),
+        ACT(vmxon, EVENT_OPCODE, 0, 27),     ACT(invept, EVENT_OPCODE, 0, 50),
+        ACT(invvpid, EVENT_OPCODE, 0, 53),   ACT(invd, EVENT_OPCODE, 0x76, 13),
+        ACT(rsm, EVENT_OPCODE, 0x73, 0),     ACT(rdpmc, EVENT_OPCODE, 0x6f, 15),
+        ACT(triple, EVENT_SHUTDOWN, 0x7f, 2)};
     *n = sizeof(acts) / sizeof(acts[0]);
     return acts;
 }
 
 /* A guest without a VMM has ended, and its core stays where it is. */
-static bool wait_end(uint32_t g) { return becomes_set(&stat_of(g * VCPUS)->end_code); }
+static bool wait_end(uint32_t g) { return becomes_set(&stat_of(g * VCPUS)->end_event); }
 
 /* Strict: each ends the guest, and the record says by what. */
 static bool ends(const struct forbidden *f)
@@ -434,8 +495,9 @@ static bool ends(const struct forbidden *f)
     bool ok = start(0, f->code, 1) && wait_done(0, 2) && leave(0, AFTER_STRICT);
     shared(0)->arg = 1;
     ok = ok && wait_end(0);
-    ok = is(f->name, stat_of(0)->end_code, f->exit + 1) && shared(0)->done == 2 && ok;
-    if (ok && f->exit != 0x7f)
+    ok = is(f->name, stat_of(0)->end_event, f->event + 1) &&
+         is(f->name, stat_of(0)->end_code, f->exit[intel()]) && shared(0)->done == 2 && ok;
+    if (ok && f->event != EVENT_SHUTDOWN)
         ok = stat_of(0)->end_rip >= CODE && stat_of(0)->end_rip < CODE + 0x100;
     return end_guest(0) && ok;
 }
@@ -445,7 +507,7 @@ static void strict(void)
     uint32_t n;
     const struct forbidden *f = forbidden_acts(&n);
     for (uint32_t i = 0; i < n; i++) {
-        if (ends(&f[i]))
+        if (!f[i].exit[intel()] || ends(&f[i]))
             continue;
         kit_print("     %s\n", f[i].name);
         kit_check("strict", false);
@@ -459,12 +521,14 @@ static void quiet(void)
     shared(0)->arg = 1;
     ok = ok && wait_done(0, 1);
     ok = is("in al", shared(0)->result[0], 0xff) && is("in ax", shared(0)->result[1], 0xffff) && ok;
-    ok = is("in eax", shared(0)->result[2], 0xffffffff) && is("rdmsr", shared(0)->result[3] & shared(0)->result[4], 0xffffffff) && ok;
+    ok = is("in eax", shared(0)->result[2], 0xffffffff) &&
+         is("rdmsr", shared(0)->result[3] & shared(0)->result[4], 0xffffffff) && ok;
     ok = is("memory", shared(0)->result[5], 0xffffffff) && ok;
     ok = end_guest(0) && ok;
     ok = start(0, guest_end_port, 1) && wait_done(0, 2) && leave(0, AFTER_QUIET) && ok;
     shared(0)->arg = 1;
-    ok = ok && wait_end(0) && is("the port that ends it", stat_of(0)->end_code, 0x7c) && shared(0)->done == 2;
+    ok = ok && wait_end(0) && is("ended by", stat_of(0)->end_event, EVENT_PORT + 1) &&
+         is("the port that ends it", stat_of(0)->end_info.number, END_PORT) && shared(0)->done == 2;
     kit_check("quiet: ports, MSRs and memory are not there", end_guest(0) && ok);
 }
 
@@ -474,19 +538,24 @@ static void allowed(void)
     shared(0)->rounds = 1000;
     shared(0)->arg = 1;
     ok = ok && wait_done(0, 1) && is("vmmcall", shared(0)->result[0], (uint32_t)-38);
-    ok = ok && counted(0)[1] > 0 && is("exits by CPUID", stat_of(0)->exits[CAUSE_CPUID] - stat_of(0)->engaged[CAUSE_CPUID], 0);
-    ok = ok && is("ended", stat_of(0)->end_code, 0) && is("recall", ec_recall(A_VCPU), OK);
+    ok = ok && counted(0)[1] > 0 && /* an Intel processor has no choice */
+         is("exits by CPUID", stat_of(0)->exits[CAUSE_CPUID] - stat_of(0)->engaged[CAUSE_CPUID],
+            intel() ? 1000 : 0);
+    ok = ok && is("ended", stat_of(0)->end_event, 0) && is("recall", ec_recall(A_VCPU), OK);
     uint64_t exits = exits_of(0) - stat_of(0)->exits[CAUSE_NMI];
     rest(100000);
     ok = ok && is("exits while it halts", exits_of(0) - stat_of(0)->exits[CAUSE_NMI], exits);
     kit_check("what a guest without a VMM may do", end_guest(0) && ok);
 }
 
-/* The VMM's domain ends and its frames are others', while the guest runs on the core where the VMM had run. */
+/* The VMM's domain ends and its frames are others', while the guest runs on the core where the VMM
+ * had run. */
 static void vmm_ends(void)
 {
-    bool ok = kit_domain(A_VMM, 64, 64) && make_guest(0, guest_obey, A_VMM, 1) && run(0, 0) == OK && wait_done(0, 1);
-    ok = ok && leave(0, AFTER_STRICT) && destroy(A_VMM) == OK && is("pd", pd_create(A_FILL, SLOT_ROOT_PD, 0, PD_HOST, 0, 3000, 4), OK);
+    bool ok = kit_domain(A_VMM, 64, 64) && make_guest(0, guest_obey, A_VMM, 1) && run(0, 0) == OK &&
+              wait_done(0, 1);
+    ok = ok && leave(0, AFTER_STRICT) && destroy(A_VMM) == OK &&
+         is("pd", pd_create(A_FILL, SLOT_ROOT_PD, 0, PD_HOST, 0, 3000, 4), OK);
     for (uint64_t i = 0; ok && i < 1000 && mr_map(A_MR, A_FILL, MR_READ, i << 30, 0, 1) == OK; i++)
         ;
     for (uint32_t i = 1; ok && i <= 50; i++) {
@@ -508,30 +577,55 @@ static void nmis(void)
     kit_check("a storm of NMIs to itself", end_guest(0) && is_ordinary(1) && ok);
 }
 
+/* One that stays in its handler, and one that sends NMIs for ever; with and without a VMM. */
+static void kill_at_nmi(void)
+{
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < 4; i++) {
+        ok = make_guest(0, i & 1 ? guest_stuck : guest_nmi, SLOT_ROOT_PD, 1);
+        shared(0)->rounds = UINT32_MAX;
+        shared(0)->arg = kit_stat->core[1].apic_id;
+        ok = ok && run(0, 0) == OK;
+        for (uint64_t end = tsc() + PATIENCE; !counted(0)[2] && tsc() < end;)
+            rest(2000);
+        ok = ok && counted(0)[2] && (i < 2 || leave(0, AFTER_STRICT));
+        ok = end_guest(0) && is_ordinary(1) && ok;
+    }
+    kit_check("a guest at its NMIs is killed", ok);
+}
+
 static void restarts(void)
 {
     bool ok = true;
     struct kit_count before = kit_count();
     for (uint32_t i = 0; ok && i < RESTARTS; i++) {
-        ok = start(0, i & 1 ? guest_spin : guest_waiting, 1 + i % 3) && wait_done(0, 1) && (i % 5 == 0 || leave(0, i & 1));
+        ok = start(0, i & 1 ? guest_spin : guest_waiting, 1 + i % 3) && wait_done(0, 1) &&
+             (i % 5 == 0 || leave(0, i & 1));
         ok = end_guest(0) && ok && kit_same(before, kit_count());
     }
-    kit_check("200 restarts leave nothing behind", ok && is_ordinary(1) && is_ordinary(2) && is_ordinary(3));
+    kit_check("200 restarts leave nothing behind",
+              ok && is_ordinary(1) && is_ordinary(2) && is_ordinary(3));
 }
 
 /* ---- sealed memory: frames of A_REST ---------------------------------------- */
 #define SEALED     0x60000000ull
 #define SEALED_RUN 200u
 
-static uint64_t map_sealed(uint64_t pd) { return mr_map(A_REST, pd, MR_READ | MR_WRITE, SEALED, 0, SEALED_RUN); }
+static uint64_t map_sealed(uint64_t pd)
+{
+    return mr_map(A_REST, pd, MR_READ | MR_WRITE, SEALED, 0, SEALED_RUN);
+}
 
 static bool refused(const char *when, bool scrub)
 {
-    bool ok = is("map here", map_sealed(SLOT_ROOT_PD), BUSY | 1 << 8) && is("map there", map_sealed(A_GUEST), BUSY | 1 << 8);
+    bool ok = is("map here", map_sealed(SLOT_ROOT_PD), BUSY | 1 << 8) &&
+              is("map there", map_sealed(A_GUEST), BUSY | 1 << 8);
     ok = is("split", mr_split(A_COPY, SLOT_ROOT_PD, A_REST, 1), BUSY | 1 << 8) && ok;
-    ok = is("destroy", destroy(A_REST), BUSY | 1 << 8) && is("seal", mr_seal(A_REST, A_GUEST), BUSY | 1 << 8) && ok;
+    ok = is("destroy", destroy(A_REST), BUSY | 1 << 8) &&
+         is("seal", mr_seal(A_REST, A_GUEST), BUSY | 1 << 8) && ok;
     if (scrub)
-        ok = is("unmap", mr_unmap(A_REST, A_GUEST), BUSY | 1 << 8) && is("scrub", mr_scrub(A_REST), BUSY | 1 << 8) && ok;
+        ok = is("unmap", mr_unmap(A_REST, A_GUEST), BUSY | 1 << 8) &&
+             is("scrub", mr_scrub(A_REST), BUSY | 1 << 8) && ok;
     if (!ok)
         kit_print("     %s\n", when);
     return ok;
@@ -540,26 +634,30 @@ static bool refused(const char *when, bool scrub)
 static void sealed(void)
 {
     volatile uint64_t *memory = (volatile uint64_t *)SEALED;
-    bool ok = start(0, guest_listen, 1) && wait_done(0, 1) && map_sealed(SLOT_ROOT_PD) == OK && map_sealed(A_GUEST) == OK;
+    bool ok = start(0, guest_listen, 1) && wait_done(0, 1) && map_sealed(SLOT_ROOT_PD) == OK &&
+              map_sealed(A_GUEST) == OK;
     for (uint64_t i = 0; i < SEALED_RUN * PAGE_SIZE / 8; i++)
         memory[i] = ~i;
     ok = ok && delegate(SLOT_ROOT_PD, A_REST, SLOT_ROOT_PD, A_COPY, RIGHT_ALL & ~MR_SEAL) == OK;
-    ok = ok && is("no right", mr_seal(A_COPY, A_GUEST), BAD_RIGHT | 1 << 8) && revoke(SLOT_ROOT_PD, A_COPY) == OK;
+    ok = ok && is("no right", mr_seal(A_COPY, A_GUEST), BAD_RIGHT | 1 << 8) &&
+         revoke(SLOT_ROOT_PD, A_COPY) == OK;
     ok = ok && is("to a host", mr_seal(A_REST, SLOT_ROOT_PD), BAD_ARG | 1 << 8);
     ok = ok && mr_seal(A_REST, A_GUEST) == OK && refused("sealed", true);
-    ok = ok && mr_map(A_OTHER, SLOT_ROOT_PD, MR_READ, SEALED, 0, 8) == OK; /* our own mapping is gone */
+    ok = ok &&
+         mr_map(A_OTHER, SLOT_ROOT_PD, MR_READ, SEALED, 0, 8) == OK; /* our own mapping is gone */
     ok = ok && leave(0, AFTER_STRICT) && refused("alone", true);
-    ok = ok && destroy(A_GUEST) == OK && is("map the dead's", map_sealed(SLOT_ROOT_PD), BUSY | 1 << 8);
+    ok = ok && destroy(A_GUEST) == OK &&
+         is("map the dead's", map_sealed(SLOT_ROOT_PD), BUSY | 1 << 8);
     ok = ok && is("split the dead's", mr_split(A_COPY, SLOT_ROOT_PD, A_REST, 1), BUSY | 1 << 8);
     uint32_t steps = 1;
     for (; ok && mr_scrub(A_REST) == AGAIN; steps++)
         ok = is("half clean", map_sealed(SLOT_ROOT_PD), BUSY | 1 << 8);
     ok = ok && steps > 1 && mr_scrub(A_REST) == OK;
-    mr_unmap(A_OTHER, SLOT_ROOT_PD);
+    ignore(mr_unmap(A_OTHER, SLOT_ROOT_PD)); /* what stays is in the way of the next mapping */
     ok = ok && map_sealed(SLOT_ROOT_PD) == OK;
     for (uint64_t i = 0; ok && i < SEALED_RUN * PAGE_SIZE / 8; i++)
         ok = memory[i] == 0;
-    mr_unmap(A_REST, 0);
+    ignore(mr_unmap(A_REST, 0)); /* to tidy up: the pool is compared at the end */
     end_guest(0);
     kit_check("sealed memory", ok);
 }
@@ -576,25 +674,24 @@ static bool map_windows(void)
     bool ok = true;
     for (uint32_t g = 0; ok && g < GUESTS; g++)
         ok = mr_map(A_MR, SLOT_ROOT_PD, MR_READ | MR_WRITE, WINDOW(g), g * FRAMES, FRAMES) == OK;
-    return ok && map_sealed(SLOT_ROOT_PD) == OK && mr_unmap(A_REST, 0) == OK; /* the tables are there from now on */
+    return ok && map_sealed(SLOT_ROOT_PD) == OK &&
+           mr_unmap(A_REST, 0) == OK; /* the tables are there from now on */
 }
 
 /* Not more than there are: kit_cores() would wait for one that does not come. */
 static bool start_cores(void)
 {
-    for (uint32_t i = 1; i < CORES; i++) {
-        core_start(SLOT_ROOT_SYS, i);
-        for (uint64_t end = tsc() + PATIENCE; !kit_stat->core[i].online && tsc() < end;)
-            __asm__ volatile("pause");
-    }
-    return kit_stat->core[CORES - 1].online;
+    bool ok = true;
+    for (uint32_t i = 1; i < CORES && ok; i++)
+        ok = kit_core(i);
+    return ok;
 }
 
 void kit_main(void)
 {
     kit_check("four cores", start_cores());
-    kit_check("memory", take_memory() && map_windows());
-    sm_create(KIT_SCRATCH, SLOT_ROOT_PD, 0);
+    kit_check("memory",
+              take_memory() && map_windows() && sm_create(KIT_SCRATCH, SLOT_ROOT_PD, 0) == OK);
     struct kit_count before = kit_count();
     arguments();
     own_interrupts();
@@ -607,10 +704,12 @@ void kit_main(void)
     allowed();
     vmm_ends();
     nmis();
+    kill_at_nmi();
     restarts();
     sealed();
-    icr();           /* on Bochs the spurious vector stays in service, and its core hears nothing afterwards */
-    refused_state(); /* there a guest with interrupts off is not thrown out for the host's */
+    icr();
+    refused_state();
     struct kit_count now = kit_count();
-    kit_check("all is given back", is("frames", now.frames, before.frames) && is("objects", now.objects, before.objects));
+    kit_check("all is given back", is("frames", now.frames, before.frames) &&
+                                       is("objects", now.objects, before.objects));
 }

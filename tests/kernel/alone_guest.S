@@ -1,13 +1,15 @@
 /*
  * Guests of alone.c: flat 32-bit code without paging, copied to guest-physical
- * 1000h; the interrupt stubs to 4000h. What they share with the test is in
+ * CODE; the interrupt stubs to 4000h. What they share with the test is in
  * struct shared at 0; interrupts are counted by vector at 10000h.
  */
 #define DONE   0
 #define ARG    4
 #define ROUNDS 8
 #define RESULT 12
+#define CODE   0x1000
 #define TABLE  0x2000
+#define IDT    0x3000
 #define COUNT  0x10000
 
     .section .rodata
@@ -91,6 +93,18 @@ guest nmi
     jnz 1b
     finish
 
+/* In the handler of an NMI from itself (APIC ID ARG) for good, while another one waits. */
+guest stuck
+    movw $CODE + 2f - guest_stuck, IDT + 8 * 2
+    mov $0x830, %ecx
+    mov $0x400, %eax
+    mov ARG, %edx
+    wrmsr
+1:  jmp 1b
+2:  wrmsr
+    incl COUNT + 4 * 2
+3:  jmp 3b
+
 /* Never lets anything in. */
 guest spin
     cli
@@ -143,8 +157,19 @@ forbidden stgi, "stgi"
 forbidden clgi, "clgi"
 forbidden skinit, "skinit"
 forbidden invlpga, "invlpga"
-forbidden invd, "invd"
 forbidden rsm, "rsm"
+forbidden vmxon, "vmxon 0x2000"
+forbidden vmclear, "vmclear 0x2000"
+forbidden vmptrld, "vmptrld 0x2000"
+forbidden vmptrst, "vmptrst 0x2000"
+forbidden vmread, "vmread %eax, %ebx"
+forbidden vmwrite, "vmwrite %eax, %ebx"
+forbidden vmlaunch, "vmlaunch"
+forbidden vmresume, "vmresume"
+forbidden vmxoff, "vmxoff"
+forbidden invept, "invept 0x2000, %eax"
+forbidden invvpid, "invvpid 0x2000, %eax"
+forbidden invd, "invd"
 forbidden rdpmc, "rdpmc"
 forbidden triple, "lidt 0x2000; ud2"
 
@@ -172,7 +197,8 @@ guest quiet
     mov %ebx, 0xfee00300
     finish
 
-/* What it may: VMMCALL fails, CPUID and HLT do not exit, #DB comes back, INIT and SIPI go nowhere. */
+/* What it may: a hypercall fails, CPUID (AMD) and HLT do not exit, #DB comes back, INIT and SIPI go
+   nowhere. */
 guest allowed
     movl $2, DONE
 1:  cmpl $0, ARG

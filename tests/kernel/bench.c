@@ -10,7 +10,16 @@
 #define MIDDLE 10u
 #define HIGH   20u
 
-enum slot { DOMAIN = KIT_FREE, PORTAL_OTHER, PORTAL_OWN, BELL, CORE_BELL, CORE_ANSWER, CHILD, REGION };
+enum slot {
+    DOMAIN = KIT_FREE,
+    PORTAL_OTHER,
+    PORTAL_OWN,
+    BELL,
+    CORE_BELL,
+    CORE_ANSWER,
+    CHILD,
+    REGION
+};
 
 static volatile uint64_t woken_at;
 
@@ -25,23 +34,24 @@ static void on_fault(void)
     pt_reply(0);
 }
 
+/* What is measured. Each call works, for kit_main() has made what it needs. */
 static void nothing(void) {}
-static void run_nop(void) { nop(); }
-static void run_call_other(void) { pt_call(PORTAL_OTHER, 4); }
-static void run_call_own(void) { pt_call(PORTAL_OWN, 4); }
+static void run_nop(void) { ignore(nop()); }
+static void run_call_other(void) { ignore(pt_call(PORTAL_OTHER, 4)); }
+static void run_call_own(void) { ignore(pt_call(PORTAL_OWN, 4)); }
 static void run_fault(void) { __asm__ volatile("ud2" : : : "memory"); }
-static void run_up_down(void) { sm_up(KIT_SCRATCH), sm_down(KIT_SCRATCH, 0); }
+static void run_up_down(void) { bell_ring(KIT_SCRATCH), bell_wait(KIT_SCRATCH, 0); }
 
 static void run_map(void)
 {
-    mr_map(REGION, DOMAIN, MR_READ | MR_WRITE, 0x40000000, 0, 512);
-    mr_unmap(REGION, DOMAIN);
+    ignore(mr_map(REGION, DOMAIN, MR_READ | MR_WRITE, 0x40000000, 0, 512));
+    ignore(mr_unmap(REGION, DOMAIN));
 }
 
 static void run_pd(void)
 {
-    pd_create(CHILD, SLOT_ROOT_PD, 0, PD_HOST, 0, 8, 8);
-    destroy(CHILD);
+    ignore(pd_create(CHILD, SLOT_ROOT_PD, 0, PD_HOST, 0, 8, 8));
+    kit_destroy(CHILD);
 }
 
 static uint64_t least(void (*run)(void))
@@ -62,9 +72,9 @@ static uint64_t least_wake(uint64_t bell, uint64_t answer)
     uint64_t best = ~0ull;
     for (uint32_t i = 0; i < ROUNDS; i++) {
         uint64_t start = tsc();
-        sm_up(bell);
+        bell_ring(bell);
         if (answer)
-            sm_down(answer, 0);
+            bell_wait(answer, 0);
         uint64_t took = woken_at - start;
         best = took < best ? took : best;
     }
@@ -74,7 +84,7 @@ static uint64_t least_wake(uint64_t bell, uint64_t answer)
 static void wait_here(void)
 {
     for (;;) {
-        sm_down(BELL, 0);
+        bell_wait(BELL, 0);
         woken_at = tsc();
     }
 }
@@ -82,9 +92,9 @@ static void wait_here(void)
 static void wait_there(void)
 {
     for (;;) {
-        sm_down(CORE_BELL, 0);
+        bell_wait(CORE_BELL, 0);
         woken_at = tsc();
-        sm_up(CORE_ANSWER);
+        bell_ring(CORE_ANSWER);
     }
 }
 
@@ -101,7 +111,10 @@ static const struct {
     {"pd-create-destroy", run_pd},
 };
 
-static void print(const char *name, uint64_t ticks) { kit_print("bench name=%s instructions=%lu\n", name, ticks); }
+static void print(const char *name, uint64_t ticks)
+{
+    kit_print("bench name=%s instructions=%lu\n", name, ticks);
+}
 
 static void measure(void)
 {
@@ -113,21 +126,27 @@ static void measure(void)
 
 static void measure_cores(void) { print("sm-up-other-core", least_wake(CORE_BELL, CORE_ANSWER)); }
 
+static bool make_portal(uint64_t slot, uint32_t handler, void (*entry)(void), uint64_t mtd)
+{
+    return pt_create(slot, SLOT_ROOT_PD, KIT_THREAD + handler, (uint64_t)(uintptr_t)entry, mtd,
+                     0) == OK;
+}
+
 void kit_main(void)
 {
-    bool ready =
-        kit_domain(DOMAIN, 64, 64) && kit_handler(0, DOMAIN, 0) && kit_handler(1, SLOT_ROOT_PD, 0) && kit_handler(2, SLOT_ROOT_PD, 0);
-    kit_region(REGION);
-    sm_create(BELL, SLOT_ROOT_PD, 0);
-    sm_create(KIT_SCRATCH, SLOT_ROOT_PD, 0);
-    pt_create(PORTAL_OTHER, SLOT_ROOT_PD, KIT_THREAD, (uint64_t)(uintptr_t)on_call, 0, 0);
-    pt_create(PORTAL_OWN, SLOT_ROOT_PD, KIT_THREAD + 1, (uint64_t)(uintptr_t)on_call, 0, 0);
-    pt_create(KIT_EMPTY, SLOT_ROOT_PD, KIT_THREAD + 2, (uint64_t)(uintptr_t)on_fault, MTD_RIP, 0);
+    /* The region first: memory of which something is mapped cannot be split. */
+    bool ready = kit_region(REGION) && kit_domain(DOMAIN, 64, 64) && kit_handler(0, DOMAIN, 0) &&
+                 kit_handler(1, SLOT_ROOT_PD, 0) && kit_handler(2, SLOT_ROOT_PD, 0);
+    ready = ready && sm_create(BELL, SLOT_ROOT_PD, 0) == OK &&
+            sm_create(KIT_SCRATCH, SLOT_ROOT_PD, 0) == OK;
+    ready = ready && make_portal(PORTAL_OTHER, 0, on_call, 0);
+    ready = ready && make_portal(PORTAL_OWN, 1, on_call, 0);
+    ready = ready && make_portal(KIT_EMPTY, 2, on_fault, MTD_RIP);
     ready = ready && kit_thread(3, SLOT_ROOT_PD, 0, wait_here, KIT_EMPTY + 1, HIGH);
     kit_run(measure, MIDDLE);
     if (kit_cores() > 1) {
-        sm_create(CORE_BELL, SLOT_ROOT_PD, 0);
-        sm_create(CORE_ANSWER, SLOT_ROOT_PD, 0);
+        ready = ready && sm_create(CORE_BELL, SLOT_ROOT_PD, 0) == OK &&
+                sm_create(CORE_ANSWER, SLOT_ROOT_PD, 0) == OK;
         ready = ready && kit_thread(4, SLOT_ROOT_PD, 1, wait_there, KIT_EMPTY + 1, LOW);
         kit_run(measure_cores, MIDDLE);
     }

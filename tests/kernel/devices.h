@@ -30,17 +30,33 @@ enum slot {
 #define EVENTS     16u
 
 /* Frames of the test's region: a guest's own page (code), then shared out. */
-enum frame { F_GUEST, F_SMALL = 4, F_READONLY, F_SECRET, F_BACKUP, F_CHECK, F_LARGE = 512, F_TAIL = RAM_FRAMES };
+enum frame {
+    F_GUEST,
+    F_SMALL = 4,
+    F_READONLY,
+    F_SECRET,
+    F_BACKUP,
+    F_CHECK,
+    F_LARGE = 512,
+    F_TAIL = RAM_FRAMES
+};
 /* Where guest 1 has them. */
 #define AT_SMALL    0x200000ull
 #define AT_READONLY 0x201000ull
 #define AT_CHECK    0x202000ull
 #define AT_TAIL     0x203000ull
 #define AT_LARGE    0x400000ull
-#define KERNEL_AT   0x100000ull
+#define KERNEL_AT   0x1000000ull /* kernel/link.ld, LOAD_BASE */
 
 /* In a guest's page: counters of vectors. */
-enum { CODE = 0x400, COUNT_A = 0x600, COUNT_B = 0x602, COUNT_OTHER = 0x604, VECTOR_A = 0x50, VECTOR_B = 0x51 };
+enum {
+    CODE = 0x400,
+    COUNT_A = 0x600,
+    COUNT_B = 0x602,
+    COUNT_OTHER = 0x604,
+    VECTOR_A = 0x50,
+    VECTOR_B = 0x51
+};
 
 extern enum iommu_kind kind; /* the machine's */
 extern uint32_t rid;         /* the device's   */

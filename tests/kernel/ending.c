@@ -3,19 +3,27 @@
  * counted in instructions, which are TSC ticks under -icount.
  */
 #include "kit.h"
-#include <lib/print.h>
+#include <lib/format.h>
 
-#define CORES    4u
-#define LEFT     40u         /* objects that stay free when the table is full */
-#define FAR      1000u       /* instructions more for each core that had nothing to do with it */
-#define PATIENCE 20000000ull /* TSC ticks */
+#define CORES 4u
+#define LEFT  40u   /* objects that stay free when the table is full */
+#define FAR   1000u /* instructions more for each core that had nothing to do with it */
 
 enum slot { N_PD = KIT_FREE, N_FILL, N_NEW, N_HANDLER };
 
 static uint64_t new_semaphore(void) { return sm_create(N_NEW, SLOT_ROOT_PD, 0); }
-static uint64_t new_portal(void) { return pt_create(N_NEW, SLOT_ROOT_PD, N_HANDLER, 0x400000, 0, 0); }
-static uint64_t new_thread(void) { return ec_create(N_NEW, SLOT_ROOT_PD, 0, EC_THREAD, 0x70000000, KIT_EMPTY, 0x400000, 0).status; }
-static uint64_t new_handler(void) { return ec_create(N_NEW, SLOT_ROOT_PD, 0, EC_HANDLER, 0x70000000, KIT_EMPTY, 0, 0).status; }
+static uint64_t new_portal(void)
+{
+    return pt_create(N_NEW, SLOT_ROOT_PD, N_HANDLER, 0x400000, 0, 0);
+}
+static uint64_t new_thread(void)
+{
+    return ec_create(N_NEW, SLOT_ROOT_PD, 0, EC_THREAD, 0x70000000, KIT_EMPTY, 0x400000, 0).status;
+}
+static uint64_t new_handler(void)
+{
+    return ec_create(N_NEW, SLOT_ROOT_PD, 0, EC_HANDLER, 0x70000000, KIT_EMPTY, 0, 0).status;
+}
 
 static const struct kind {
     const char *name;
@@ -50,7 +58,8 @@ static void end_each(const char *when, uint64_t more)
     char name[96];
     for (const struct kind *k = kinds; k < kinds + sizeof(kinds) / sizeof(kinds[0]); k++) {
         uint64_t took = cost(k);
-        format(name, sizeof(name), "ending %s of %u objects, %s", k->name, kit_stat->objects + 1, when);
+        format(name, sizeof(name), "ending %s of %u objects, %s", k->name, kit_stat->objects + 1,
+               when);
         kit_print("     %lu instructions\n", took);
         kit_check(name, took <= k->limit + more);
     }
@@ -68,17 +77,16 @@ static bool fill(void)
 
 static bool start_cores(void)
 {
-    for (uint32_t i = 1; i < CORES; i++) {
-        core_start(SLOT_ROOT_SYS, i);
-        for (uint64_t end = tsc() + PATIENCE; !kit_stat->core[i].online && tsc() < end;)
-            __asm__ volatile("pause");
-    }
-    return kit_stat->core[CORES - 1].online;
+    bool ok = true;
+    for (uint32_t i = 1; i < CORES && ok; i++)
+        ok = kit_core(i);
+    return ok;
 }
 
 void kit_main(void)
 {
-    bool ok = ec_create(N_HANDLER, SLOT_ROOT_PD, 0, EC_HANDLER, 0x70001000, KIT_EMPTY, 0, 0).status == OK;
+    bool ok =
+        ec_create(N_HANDLER, SLOT_ROOT_PD, 0, EC_HANDLER, 0x70001000, KIT_EMPTY, 0, 0).status == OK;
     kit_check("a handler", ok);
     end_each("few others, one core", 0);
     kit_check("a full table", fill());

@@ -1,6 +1,8 @@
 /* See guests.h. */
 #include "guests.h"
 
+#include <guest/bare/hypercall.h>
+
 #define WINDOW   0x50000000ull
 #define IDT      0x3000u
 #define GDT      0x3800u
@@ -9,7 +11,7 @@
 
 static uint64_t stat_index[GUESTS];
 
-void rest(uint64_t ticks) { sm_down(G_NAP, tsc() + ticks); }
+void rest(uint64_t ticks) { bell_wait(G_NAP, tsc() + ticks); }
 
 bool is(const char *what, uint64_t got, uint64_t want)
 {
@@ -85,6 +87,7 @@ static void write_memory(uint32_t g, const uint8_t *code)
         memory[i] = 0;
     for (uint32_t i = 0; i < CODE_MAX; i++)
         to[i] = code[i];
+    guest_fit_hypercalls(to, to + CODE_MAX);
     memory[GDT / 8 + 1] = 0x00cf9b000000ffff;
     memory[GDT / 8 + 2] = 0x00cf93000000ffff;
 }
@@ -93,18 +96,21 @@ static bool make_portals(uint32_t g, guest_vmm *vmm, uint64_t mtd)
 {
     bool ok = true;
     for (uint64_t e = 0; ok && e < EVENT_COUNT; e++) {
-        ok = pt_create(G_PORTAL, SLOT_ROOT_PD, KIT_THREAD + g, (uint64_t)(uintptr_t)vmm, mtd, e | g << 8) == OK;
+        ok = pt_create(G_PORTAL, SLOT_ROOT_PD, KIT_THREAD + g, (uint64_t)(uintptr_t)vmm, mtd,
+                       e | g << 8) == OK;
         ok = ok && delegate(SLOT_ROOT_PD, G_PORTAL, G_GUEST + g, GUEST_EVENTS0 + e, PT_CALL) == OK;
-        revoke(SLOT_ROOT_PD, G_PORTAL);
+        kit_empty(G_PORTAL);
     }
     return ok;
 }
 
-bool guest_make(uint32_t g, const uint8_t *code, uint64_t pd, uint32_t core, guest_vmm *vmm, uint64_t mtd)
+bool guest_make(uint32_t g, const uint8_t *code, uint64_t pd, uint32_t core, guest_vmm *vmm,
+                uint64_t mtd)
 {
     write_memory(g, code);
     bool ok = pd_create(G_GUEST + g, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 24, 16) == OK;
-    ok = ok && mr_map(G_MEMORY, G_GUEST + g, MR_READ | MR_WRITE | MR_EXEC, 0, g * GUEST_FRAMES, GUEST_FRAMES) == OK;
+    ok = ok && mr_map(G_MEMORY, G_GUEST + g, MR_READ | MR_WRITE | MR_EXEC, 0, g * GUEST_FRAMES,
+                      GUEST_FRAMES) == OK;
     struct result r = ec_create(G_VCPU + g, G_GUEST + g, core, EC_VCPU, 0, GUEST_EVENTS0, 0, 0);
     stat_index[g] = r.value % MAX_VCPUS;
     return ok && r.status == OK && kit_handler(g, pd, core) && make_portals(g, vmm, mtd);
@@ -114,9 +120,9 @@ bool guest_end(uint32_t g)
 {
     bool ok = destroy(G_GUEST + g) == OK;
     kit_end(g);
-    revoke(SLOT_ROOT_PD, G_GUEST + g);
-    revoke(SLOT_ROOT_PD, G_VCPU + g);
-    revoke(SLOT_ROOT_PD, G_TIME + g);
+    kit_empty(G_GUEST + g);
+    kit_empty(G_VCPU + g);
+    kit_empty(G_TIME + g);
     return ok;
 }
 
@@ -125,18 +131,15 @@ bool guests_memory(void)
     bool ok = sm_create(G_NAP, SLOT_ROOT_PD, 0) == OK && kit_region(G_MEMORY);
     ok = ok && mr_split(G_SPARE, SLOT_ROOT_PD, G_MEMORY, GUESTS * GUEST_FRAMES) == OK;
     ok = ok && mr_split(G_REST, SLOT_ROOT_PD, G_SPARE, GUEST_SPARE) == OK;
-    return ok && mr_map(G_MEMORY, SLOT_ROOT_PD, MR_READ | MR_WRITE, WINDOW, 0, GUESTS * GUEST_FRAMES) == OK;
+    return ok && mr_map(G_MEMORY, SLOT_ROOT_PD, MR_READ | MR_WRITE, WINDOW, 0,
+                        GUESTS * GUEST_FRAMES) == OK;
 }
 
 /* Not more than there are: kit_cores() would wait for one that does not come. */
 bool guests_cores(uint32_t cores)
 {
     bool ok = true;
-    for (uint32_t i = 1; ok && i < cores; i++) {
-        ok = core_start(SLOT_ROOT_SYS, i) == OK;
-        for (uint64_t end = tsc() + PATIENCE; !kit_stat->core[i].online && tsc() < end;)
-            __asm__ volatile("pause");
-        ok = ok && kit_stat->core[i].online;
-    }
+    for (uint32_t i = 1; ok && i < cores; i++)
+        ok = kit_core(i);
     return ok;
 }

@@ -36,18 +36,22 @@ typedef void guest_vmm(uint64_t id, struct utcb *u);
 
 bool guests_memory(void);          /* first */
 bool guests_cores(uint32_t cores); /* start so many */
-/* Guest `g` with code [code, code + 1 KiB) at GUEST_CODE. Its exits go to `vmm`, a handler in the domain `pd`. */
-bool guest_make(uint32_t g, const uint8_t *code, uint64_t pd, uint32_t core, guest_vmm *vmm, uint64_t mtd);
+/* Guest `g` with code [code, code + 1 KiB) at GUEST_CODE. Its exits go to `vmm`, a handler in the
+ * domain `pd`. */
+bool guest_make(uint32_t g, const uint8_t *code, uint64_t pd, uint32_t core, guest_vmm *vmm,
+                uint64_t mtd);
 bool guest_end(uint32_t g);
 struct shared *guest_shared(uint32_t g);
 uint64_t guest_window(uint32_t g); /* where its memory is for the test */
 const volatile struct vcpu_stat *guest_stat(uint32_t g);
 uint64_t guest_exits(uint32_t g); /* of all causes */
-/* A VMM that starts its guest, lets it halt until it is recalled, and ends it at everything else. */
+/* A VMM that starts its guest, lets it halt until it is recalled, and ends it at everything else.
+ */
 void guest_plain_vmm(uint64_t id, struct utcb *u);
 /* 32-bit protected mode without paging, flat, at GUEST_CODE. */
 void guest_start_state(struct exit_state *x);
-#define GUEST_START_MTD (uint64_t)(MTD_ACDB | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER | MTD_INJECT)
+#define GUEST_START_MTD                                                                            \
+    (uint64_t)(MTD_ACDB | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER | MTD_INJECT)
 
 void rest(uint64_t ticks); /* sleep */
 bool wait_done(uint32_t g, uint32_t value);

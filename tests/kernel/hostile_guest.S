@@ -1,4 +1,5 @@
-/* Guests of hostile.c and sealed.c: flat 32-bit code without paging at 1000h. Their first page is struct shared. */
+/* Guests of hostile.c and sealed.c: flat 32-bit code without paging at 1000h. Their first page is
+   struct shared. */
     .section .rodata
     .code32
 

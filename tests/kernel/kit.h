@@ -9,11 +9,12 @@
 #include <stdbool.h>
 #include <abi/boot.h>
 #include <abi/image.h>
-#include <lib/call.h>
+#include <lib/bell.h>
 
 #define KIT_THREADS 12u
 
-/* Slots of the root table that the kit itself uses; tests use those from KIT_FREE to KIT_EMPTY - 1. */
+/* Slots of the root table that the kit itself uses; tests use those from KIT_FREE to KIT_EMPTY - 1.
+ */
 enum kit_slot {
     KIT_SCRATCH = 48,
     KIT_DONE,
@@ -35,18 +36,34 @@ void kit_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void kit_check(const char *name, bool ok);
 struct kit_count kit_count(void);
 bool kit_same(struct kit_count a, struct kit_count b);
-/* The upper half of the biggest RAM range, from a 2 MiB boundary on, where nothing else lies, becomes the region in
-   `slot`. Its address; 0: the kernel refused. */
+/* The upper half of the biggest RAM range, from a 2 MiB boundary on, where nothing else lies,
+   becomes the region in `slot`. Its address; 0: the kernel refused. */
 uint64_t kit_region(uint64_t slot);
-/* Start all cores of the machine that root would: APIC IDs 1, 2, ... until one does not come; returns the number online. */
+/* The range of the machine's memory that has `address`, and the root slot of its region; NULL: none
+ * has. */
+const struct boot_range *kit_range(uint64_t address, uint64_t *slot);
+/* `frames` from `address` on become the region in slot `to`; what is behind them the one in `rest`.
+ */
+bool kit_cut(uint64_t address, uint64_t frames, uint64_t to, uint64_t rest);
+/* Start the core that is to be `number`, which is its APIC ID. Is it online? */
+bool kit_core(uint32_t number);
+/* Start all cores of the machine that root would: APIC IDs 1, 2, ... until one does not come;
+ * returns the number online. */
 uint32_t kit_cores(void);
-/* A host domain in `slot`, with this image mapped (data shared); false: the kernel refused. `flags`: as of CALL_PD_CREATE. */
+/* To tidy up behind a test, which may have made only a part: empty a slot of root's, and end what
+ * is in it. What should have gone and is still there shows in the kit_count() after it. */
+static inline void kit_empty(uint64_t slot) { ignore(revoke(SLOT_ROOT_PD, slot)); }
+static inline void kit_destroy(uint64_t slot) { ignore(destroy(slot)); }
+/* A host domain in `slot`, with this image mapped (data shared); false: the kernel refused.
+ * `flags`: as of CALL_PD_CREATE. */
 bool kit_domain(uint64_t slot, uint32_t frames, uint32_t objects);
 bool kit_domain_with(uint64_t slot, uint64_t flags, uint32_t frames, uint32_t objects);
-/* Handler `i` (0..KIT_THREADS - 1) of domain `pd` in slot KIT_THREAD + i, entered at portals' entries. */
+/* Handler `i` (0..KIT_THREADS - 1) of domain `pd` in slot KIT_THREAD + i, entered at portals'
+ * entries. */
 bool kit_handler(uint32_t i, uint64_t pd, uint32_t core);
 /* The same as a thread that starts at `entry` with fault portal `events`, priority 0..31. */
-bool kit_thread(uint32_t i, uint64_t pd, uint32_t core, void (*entry)(void), uint64_t events, uint32_t priority);
+bool kit_thread(uint32_t i, uint64_t pd, uint32_t core, void (*entry)(void), uint64_t events,
+                uint32_t priority);
 /* End thread or handler `i` and its time. */
 void kit_end(uint32_t i);
 /* UTCB of thread or handler `i`, as mapped in its own domain. */

@@ -1,7 +1,7 @@
 /* See pci.h. */
 #include "pci.h"
 
-#include <root/port.h>
+#include <root/hardware/port.h>
 
 #define EDU_ID     0x11e81234u
 #define EDU_BUFFER 0x40000u
@@ -10,13 +10,23 @@
 #define BUS_MASTER 6u /* and memory */
 #define MSI_ENABLE (1u << 16)
 
-enum edu { EDU_RAISE = 0x60, EDU_ACK = 0x64, EDU_FROM = 0x80, EDU_TO = 0x88, EDU_COUNT = 0x90, EDU_COMMAND = 0x98 };
+enum edu {
+    EDU_RAISE = 0x60,
+    EDU_ACK = 0x64,
+    EDU_FROM = 0x80,
+    EDU_TO = 0x88,
+    EDU_COUNT = 0x90,
+    EDU_COMMAND = 0x98
+};
 enum command { EDU_START = 1, EDU_OUT = 2 };
 
 static uint32_t edu;
 static uint64_t registers;
 
-static void port_out32(uint16_t port, uint32_t value) { __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port)); }
+static void port_out32(uint16_t port, uint32_t value)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
 
 uint32_t pci_read(uint32_t rid, uint32_t reg)
 {
@@ -54,7 +64,7 @@ static void copy(uint64_t from, uint64_t to, uint64_t command)
     *at64(EDU_COUNT) = PAGE_SIZE;
     *at64(EDU_COMMAND) = command | EDU_START;
     while (*at64(EDU_COMMAND) & EDU_START)
-        sm_down(KIT_SCRATCH, tsc() + TICKS);
+        bell_wait(KIT_SCRATCH, tsc() + TICKS);
 }
 
 void edu_read(uint64_t from) { copy(from, EDU_BUFFER, 0); }
@@ -75,5 +85,5 @@ void edu_interrupt(void)
 {
     *at32(EDU_RAISE) = 1;
     *at32(EDU_ACK) = 1;
-    sm_down(KIT_SCRATCH, tsc() + TICKS);
+    bell_wait(KIT_SCRATCH, tsc() + TICKS);
 }

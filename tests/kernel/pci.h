@@ -12,12 +12,14 @@
 uint32_t pci_read(uint32_t rid, uint32_t reg);
 void pci_write(uint32_t rid, uint32_t reg, uint32_t value);
 
-/* The edu device's requester ID on bus 0, PCI_NONE: there is none. From now on it may master the bus. */
+/* The edu device's requester ID on bus 0, PCI_NONE: there is none. From now on it may master the
+ * bus. */
 uint32_t edu_find(void);
 /* Physical address of its registers (256 pages); where they are mapped. */
 uint64_t edu_registers(void);
 void edu_open(uint64_t va);
-/* It copies a page from bus address `from` into its own memory, or from there to `to`; returns when it is through. */
+/* It copies a page from bus address `from` into its own memory, or from there to `to`; returns when
+ * it is through. */
 void edu_read(uint64_t from);
 void edu_write(uint64_t to);
 /* Its messages are from now on `data` to `address`. */

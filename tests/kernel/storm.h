@@ -28,11 +28,17 @@ enum storm_slot {
 struct storm_shared {
     volatile uint32_t done, arg, rounds, result[6];
 };
-enum { STORM_CODE = 0x1000, STORM_IDT = 0x3000, STORM_GDT = 0x3800, STORM_STUBS = 0x4000, STORM_STACK = 0x8000 };
+enum {
+    STORM_CODE = 0x1000,
+    STORM_IDT = 0x3000,
+    STORM_GDT = 0x3800,
+    STORM_STUBS = 0x4000,
+    STORM_STACK = 0x8000
+};
 
 struct storm {
-    uint64_t seed, epochs, cores, nap;     /* nap: TSC ticks between two deaths, at most */
-    uint32_t device;                       /* a function that domains assign, PCI_NONE: there is none */
+    uint64_t seed, epochs, cores, nap; /* nap: TSC ticks between two deaths, at most */
+    uint32_t device;                   /* a function that domains assign, PCI_NONE: there is none */
     volatile uint64_t calls, events, runs; /* made, seen, vCPUs that got time */
 };
 extern struct storm storm;

@@ -5,7 +5,26 @@
 #include "calls.h"
 
 enum slot { W_PD = C_LOCAL, W_FAULT, W_DONE };
-enum vector { DE, DB, NMI, BP, OF, BR, UD, NM, DF, TS = 10, NP, SS, GP, PF, MF = 16, AC, XM = 19, NONE = 31 };
+enum vector {
+    DE,
+    DB,
+    NMI,
+    BP,
+    OF,
+    BR,
+    UD,
+    NM,
+    DF,
+    TS = 10,
+    NP,
+    SS,
+    GP,
+    PF,
+    MF = 16,
+    AC,
+    XM = 19,
+    NONE = 31
+};
 #define ANY_OF(a, b) (1u << (a) | 1u << (b))
 #define ONLY(a)      (1u << (a))
 #define EVENTS       20u
@@ -21,7 +40,7 @@ static const char constant = 1;
 static void on_fault(void)
 {
     struct utcb *u = kit_utcb(CATCHER);
-    seen = u->exit.code;
+    seen = u->exit.info.number;
     u->exit.rip = resume_rip;
     u->exit.rsp = resume_rsp;
     u->exit.rflags = 2;
@@ -41,12 +60,16 @@ static uint64_t fault_of(void (*act)(void))
                      "lea 128(%%rsp), %%rsp"
                      : [rip] "=m"(resume_rip), [sp] "=m"(resume_rsp)
                      : [act] "r"(act)
-                     : "memory", "cc", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "rbx", "r12", "r13", "r14", "r15");
+                     : "memory", "cc", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+                       "rbx", "r12", "r13", "r14", "r15");
     return seen;
 }
 
-#define ACT(name, text)                                                                                                                    \
-    static void name(void) { __asm__ volatile(text : : "a"(0), "c"(0), "d"(0) : "memory", "cc", "rbx"); }
+#define ACT(name, text)                                                                            \
+    static void name(void)                                                                         \
+    {                                                                                              \
+        __asm__ volatile(text : : "a"(0), "c"(0), "d"(0) : "memory", "cc", "rbx");                 \
+    }
 
 static uint8_t area[1024] __attribute__((aligned(64), used)); /* for the FPU's state */
 
@@ -142,7 +165,8 @@ static void read_info(void) { (void)*(volatile uint8_t *)ROOT_INFO; }
 static const struct {
     const char *name;
     void (*act)(void);
-    uint32_t vectors; /* bit mask of what it may end in; NONE: no UMIP, or an emulator that lets INVD and XSAVE through */
+    uint32_t vectors; /* bit mask of what it may end in; NONE: no UMIP, or an emulator that lets
+                         INVD and XSAVE through */
 } acts[] = {
     {"cli", do_cli, ONLY(GP)},
     {"sti", do_sti, ONLY(GP)},
@@ -240,14 +264,19 @@ static uint8_t results[ACTS];
 static volatile uint64_t probe_at;
 static void probe(void) { (void)*(volatile uint8_t *)probe_at; }
 
+static void try_read(uint64_t address)
+{
+    probe_at = address;
+    if (fault_of(probe) != PF)
+        reads_seen++;
+}
+
 static void probe_kernel_half(void)
 {
     for (uint64_t at = 0xffffffff00000000ull; at; at += 0x200000)
-        if (probe_at = at, fault_of(probe) != PF)
-            reads_seen++;
+        try_read(at);
     for (uint64_t at = 0xffff800000000000ull; at; at += 1ull << 39)
-        if (probe_at = at, fault_of(probe) != PF)
-            reads_seen++;
+        try_read(at);
 }
 
 static void victim(void)
@@ -255,7 +284,7 @@ static void victim(void)
     for (uint32_t i = 0; i < ACTS; i++)
         results[i] = (uint8_t)fault_of(acts[i].act);
     probe_kernel_half();
-    sm_up(DONE_THERE);
+    bell_ring(DONE_THERE);
     kit_park();
 }
 
@@ -283,19 +312,21 @@ static void stop_alone(void)
 void wild_test(void)
 {
     bool ok = kit_domain(W_PD, 64, 32) && kit_handler(CATCHER, SLOT_ROOT_PD, 0);
-    ok = ok && pt_create(W_FAULT, SLOT_ROOT_PD, KIT_THREAD + CATCHER, address_of((void *)(uintptr_t)on_fault),
-                         MTD_RIP | MTD_FLAGS | MTD_QUAL, 0) == OK;
+    ok = ok && pt_create(W_FAULT, SLOT_ROOT_PD, KIT_THREAD + CATCHER,
+                         address_of((void *)(uintptr_t)on_fault), MTD_RIP | MTD_FLAGS | MTD_INFO,
+                         0) == OK;
     ok = ok && sm_create(W_DONE, SLOT_ROOT_PD, 0) == OK;
-    ok =
-        ok && delegate(SLOT_ROOT_PD, W_FAULT, W_PD, EVENTS, PT_CALL) == OK && delegate(SLOT_ROOT_PD, W_DONE, W_PD, DONE_THERE, SM_UP) == OK;
-    ok = ok && kit_thread(VICTIM, W_PD, 0, victim, EVENTS, 10) && sm_down(W_DONE, tsc() + 10000000000ull) == OK;
+    ok = ok && delegate(SLOT_ROOT_PD, W_FAULT, W_PD, EVENTS, PT_CALL) == OK &&
+         delegate(SLOT_ROOT_PD, W_DONE, W_PD, DONE_THERE, SM_UP) == OK;
+    ok = ok && kit_thread(VICTIM, W_PD, 0, victim, EVENTS, 10) &&
+         sm_down(W_DONE, tsc() + 10000000000ull) == OK;
     kit_check("wild thread runs", ok);
     report();
     kit_end(VICTIM);
     stop_alone();
     kit_end(CATCHER);
-    destroy(W_DONE);
-    destroy(W_PD);
+    kit_destroy(W_DONE);
+    kit_destroy(W_PD);
     for (uint64_t slot = W_PD; slot <= W_DONE; slot++)
-        revoke(SLOT_ROOT_PD, slot);
+        kit_empty(slot);
 }

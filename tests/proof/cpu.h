@@ -1,21 +1,33 @@
-/* The processor as proofs see it: time and registers hold anything, memory is where the proof says. */
+/* The processor as proofs see it: time and registers hold anything, memory is where the proof says.
+ */
 #ifndef KERNEL_CPU_H
 #define KERNEL_CPU_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <config.h>
+#include <lib/hw/cpu.h>
 
-enum msr { MSR_VM_HSAVE = 0xc0010117, MSR_X2APIC = 0x800, MSR_X2APIC_ICR = 0x830, MSR_EFER = 0xc0000080, MSR_MCG_STATUS = 0x17a };
-#define PAT_RESET 0x0007040600070406ull
+enum msr {
+    MSR_APIC_BASE = 0x1b,
+    MSR_VM_HSAVE = 0xc0010117,
+    MSR_EFER = 0xc0000080,
+    MSR_PRED_CMD = 0x49,
+    MSR_MCG_STATUS = 0x17a
+};
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum { CR0_TS = 1 << 3, CR4_OSXSAVE = 1 << 18 };
-enum { RFLAGS_FIXED = 2, RFLAGS_TF = 1 << 8, RFLAGS_IF = 1 << 9, RFLAGS_DF = 1 << 10, RFLAGS_IOPL = 3 << 12, RFLAGS_NT = 1 << 14 };
-
-struct cpuid {
-    uint32_t eax, ebx, ecx, edx;
+enum {
+    RFLAGS_FIXED = 2,
+    RFLAGS_TF = 1 << 8,
+    RFLAGS_IF = 1 << 9,
+    RFLAGS_DF = 1 << 10,
+    RFLAGS_IOPL = 3 << 12,
+    RFLAGS_NT = 1 << 14
 };
+
 struct cpuid nondet_cpuid(void);
+uint64_t nondet_msr(void);
 
 /* Given by each proof: its model of memory and of the core it runs on. */
 uint64_t cpu_pa(const void *kernel_address);
@@ -26,10 +38,16 @@ void cpu_zero_page(void *page);
 void cpu_copy_words(uint64_t *to, const uint64_t *from, uint64_t words);
 
 static inline uint64_t cpu_unknown(uint64_t v) { return v; }
-static inline struct cpuid cpu_cpuid(uint32_t leaf, uint32_t subleaf) { return (void)leaf, (void)subleaf, nondet_cpuid(); }
+static inline struct cpuid cpu_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    return (void)leaf, (void)subleaf, nondet_cpuid();
+}
 static inline void cpu_relax(void) {}
 static inline void cpu_wbinvd(void) {}
+static inline void cpu_clflush(volatile void *line) { (void)line; }
+static inline uint64_t cpu_rdmsr(uint32_t msr) { return (void)msr, nondet_msr(); }
 static inline void cpu_wrmsr(uint32_t msr, uint64_t v) { (void)msr, (void)v; }
+static inline void cpu_write32(uint64_t va, uint32_t v) { (void)va, (void)v; }
 static inline void cpu_vmsave(uint64_t pa) { (void)pa; }
 static inline void cpu_set_cr3(uint64_t v) { (void)v; }
 static inline void cpu_set_cr0(uint64_t v) { (void)v; }

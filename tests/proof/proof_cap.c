@@ -22,8 +22,14 @@ static void arbitrary_state(void)
     }
 }
 
-static bool same(struct cap a, struct cap b) { return a.gen == b.gen && a.rights == b.rights && a.index == b.index; }
-static bool live(struct cap c) { return c.gen && c.gen == objects[c.index].head.gen && objects[c.index].head.type != OBJ_NONE; }
+static bool same(struct cap a, struct cap b)
+{
+    return a.gen == b.gen && a.rights == b.rights && a.index == b.index;
+}
+static bool live(struct cap c)
+{
+    return c.gen && c.gen == objects[c.index].head.gen && objects[c.index].head.type != OBJ_NONE;
+}
 
 /* No slot but (pd, slot) differs from what was there before. */
 static void nothing_else_changed(uint64_t pd, uint64_t slot)
@@ -47,11 +53,12 @@ void find(void)
     enum object_type type = (enum object_type)any();
     const struct pd *pd = some_pd(&self);
     void *o = 0;
-    assume(type <= OBJ_SYS);
+    assume(type < OBJ_COUNT);
     uint64_t s = cap_find(pd, slot, type, (unsigned)rights, 1, &o);
     nothing_else_changed(OBJECTS, 0);
     if (s) {
-        check(!o && STATUS_ARG(s) == 1 && (STATUS_CODE(s) == BAD_CAP || STATUS_CODE(s) == BAD_RIGHT));
+        check(!o && STATUS_ARG(s) == 1 &&
+              (STATUS_CODE(s) == BAD_CAP || STATUS_CODE(s) == BAD_RIGHT));
         return;
     }
     struct cap c = before[self][slot];
@@ -97,7 +104,8 @@ void revoke(void)
     nothing_else_changed(grant.index, target >> 16);
 }
 
-/* What object_free() leaves: every capability to the object is stale, also once the slot is used again. */
+/* What object_free() leaves: every capability to the object is stale, also once the slot is used
+ * again. */
 void reuse(void)
 {
     arbitrary_state();

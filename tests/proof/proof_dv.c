@@ -23,33 +23,38 @@ static uint16_t object_index(const void *o)
 static struct dv function;
 static struct ec vcpu;
 struct core cores[MAX_CORES];
-struct kernel_stat stat;
-uint64_t ptab_dma;
+struct kernel_stat counters;
+enum iommu_kind ptab_iommu;
 struct pd *kernel_space;
 
-static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights, unsigned arg, void **object)
+static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights,
+                         unsigned arg, void **object)
 {
     (void)pd, (void)slot, (void)rights;
     if (any() & 1)
         return bad(any() & 1 ? BAD_CAP : BAD_RIGHT, arg);
-    *object = type == OBJ_DV   ? (void *)&function
-              : type == OBJ_EC ? (void *)&vcpu
-              : type == OBJ_PD ? (void *)&objects[any() & 1 ? A : B].pd
-                               : (void *)&objects[KERNEL];
+    switch (type) {
+    case OBJ_DV: *object = &function; break;
+    case OBJ_EC: *object = &vcpu; break;
+    case OBJ_PD: *object = any() & 1 ? &objects[A].pd : &objects[B].pd; break;
+    default: *object = &objects[KERNEL];
+    }
     return OK;
 }
 
-uint64_t cap_vacant(const struct pd *pd, uint64_t slot, unsigned arg)
+uint64_t cap_prepare(const struct pd *self, uint64_t who, void **payer)
 {
-    (void)pd, (void)slot;
-    return any() & 1 ? bad(BUSY, arg) : (uint64_t)OK;
+    (void)self, (void)who;
+    *payer = &objects[any() & 1 ? A : B].pd;
+    return any() & 1 ? bad(BUSY, 1) : (uint64_t)OK;
 }
 
 static const void *given; /* the object of the capability that was put somewhere */
-void cap_set(struct pd *pd, uint64_t slot, void *object, unsigned rights)
+uint64_t cap_hand_out(struct pd *self, uint64_t who, void *object)
 {
-    (void)pd, (void)slot, (void)rights;
+    (void)self, (void)who;
     given = object;
+    return OK;
 }
 
 void *object_new(enum object_type type, struct pd *payer)
@@ -60,6 +65,7 @@ void *object_new(enum object_type type, struct pd *payer)
     return &function;
 }
 
+#include <iommu.c>
 #include <dv.c>
 
 /* ---- what the two kinds are told */
@@ -76,33 +82,47 @@ void vtd_attach(struct iommu *u, const struct dv *dv, uint64_t table)
     attached = true;
     flushed_after = false;
 }
-void amdvi_attach(struct iommu *u, const struct dv *dv, uint64_t table) { vtd_attach(u, dv, table); }
+void amdvi_attach(struct iommu *u, const struct dv *dv, uint64_t table)
+{
+    vtd_attach(u, dv, table);
+}
 
-uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector)
+uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id,
+                  uint32_t vector)
 {
     check(u == &iommus[dv->unit] && dv == &function && index < DV_IRQS);
     irte[index].apic_id = apic_id, irte[index].vector = vector;
     flushed_after = false;
     return index;
 }
-uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector)
+uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id,
+                    uint32_t vector)
 {
     return vtd_irte(u, dv, index, apic_id, vector);
 }
-void vtd_flush(struct iommu *u) { flushed_after |= u == &iommus[function.unit]; }
-void amdvi_flush(struct iommu *u) { vtd_flush(u); }
+void vtd_flush(struct iommu *u, bool tables)
+{
+    (void)tables;
+    flushed_after |= u == &iommus[function.unit];
+}
+void amdvi_flush(struct iommu *u) { vtd_flush(u, true); }
 
-/* An interrupt goes nowhere, or to a core whose owner is a vCPU of the function's own guest, by the vCPU that is noted for it. */
+/* An interrupt goes nowhere, or to a core whose owner is a vCPU of the function's own guest, by the
+ * vCPU that is noted for it. */
 static bool irq_is_kept(uint64_t index)
 {
     const struct ec *to = function.vcpu[index];
     if (!irte[index].vector)
         return true;
     return to && to->pd == &objects[function.head.owner].pd && cores[to->core].owner == to &&
-           cores[to->core].apic_id == irte[index].apic_id && irte[index].vector >= 32 && irte[index].vector < 256;
+           cores[to->core].apic_id == irte[index].apic_id && irte[index].vector >= 32 &&
+           irte[index].vector < 256;
 }
 
-static bool dma_is_kept(void) { return !table_now || table_now == objects[function.head.owner].pd.table_pa; }
+static bool dma_is_kept(void)
+{
+    return !table_now || table_now == objects[function.head.owner].pd.table_pa;
+}
 
 static uint64_t eye; /* the interrupt that is watched */
 
@@ -113,15 +133,17 @@ static void any_state(void)
         objects[i].pd = (struct pd){.kind = any() & 1, .sealed = any() & 1, .table_pa = any()};
     }
     vcpu = (struct ec){.core = any() & 1, .pd = &objects[any() & 1 ? A : B].pd};
-    function = (struct dv){.head = {.type = OBJ_DV, .owner = any() & 1 ? A : B}, .unit = 1, .slot = 5}; /* a place like any other */
+    function = (struct dv){.head = {.type = OBJ_DV, .owner = any() & 1 ? A : B},
+                           .unit = 1,
+                           .slot = 5}; /* a place like any other */
     for (uint32_t i = 0; i < MAX_CORES; i++) {
         cores[i].apic_id = (uint32_t)any();
         cores[i].owner = any() & 1 ? &vcpu : 0;
     }
-    vcpu.own = any() & 3;
-    units = 2;
+    vcpu.core_mode = any() & 3;
+    iommu_units = 2;
     iommu_kind = any() & 1 ? IOMMU_VTD : IOMMU_AMDVI;
-    for (uint32_t i = 0; i < units; i++)
+    for (uint32_t i = 0; i < iommu_units; i++)
         iommus[i].buses = (uint32_t)any(), iommus[i].wide = any() & 1;
     eye = any();
     assume(eye < DV_IRQS);
@@ -156,9 +178,11 @@ void create(void)
         return;
     }
     const struct pd *owner = &objects[function.head.owner].pd;
-    check(attached && flushed_after && table_now == owner->table_pa && owner->kind == PD_GUEST && given == &function);
+    check(attached && flushed_after && table_now == owner->table_pa && owner->kind == PD_GUEST &&
+          given == &function);
     check(!objects[function.head.owner].pd.sealed);
-    check(function.rid == (asked & 0xffff) && function.unit == asked >> 16 && function.rid >> 8 < iommus[function.unit].buses);
+    check(function.rid == (asked & 0xffff) && function.unit == asked >> 16 &&
+          function.rid >> 8 < iommus[function.unit].buses);
 }
 
 void detach(void)

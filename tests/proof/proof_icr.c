@@ -7,7 +7,8 @@
  */
 #include "small.h"
 
-#define KERNEL_CORE_H /* of a core, the filter looks at these two: the rest is too much to be indexed by the solver */
+#define KERNEL_CORE_H    /* of a core, the filter looks at these two: the rest is too much to be   \
+                            indexed by the solver */
 struct core {
     struct ec *volatile owner;
     uint32_t apic_id;
@@ -34,7 +35,11 @@ static unsigned core_of(uint32_t apic_id)
     return 0;
 }
 
-static bool is_ours(unsigned i) { return cores[i].owner && vcpu[i].pd == &mine && vcpu[i].own >= OWN_READY && !vcpu[i].head.dead; }
+static bool is_ours(unsigned i)
+{
+    return cores[i].owner && vcpu[i].pd == &mine && vcpu[i].core_mode >= CORE_OWNED &&
+           !vcpu[i].head.dead;
+}
 
 void apic_send(uint32_t apic_id, uint32_t what)
 {
@@ -44,7 +49,8 @@ void apic_send(uint32_t apic_id, uint32_t what)
     sent[i]++;
 }
 
-/* The destination as APM2 16.5 and 16.14 have it: bits 19..18 a shorthand, 11 logical, 63..32 whom. */
+/* The destination as APM2 16.5 and 16.14 have it: bits 19..18 a shorthand, 11 logical, 63..32 whom.
+ */
 static bool is_meant(unsigned i)
 {
     uint32_t to = value >> 32, id = cores[i].apic_id, cluster = id / 16, member = id % 16;
@@ -68,14 +74,15 @@ void filter(void)
             assume(cores[i].apic_id != cores[k].apic_id);
         vcpu[i].pd = any() & 1 ? &mine : &other;
         vcpu[i].core = (uint8_t)i;
-        vcpu[i].own = any() & 7;
+        vcpu[i].core_mode = any() & 7;
         vcpu[i].head.dead = any() & 1;
         vcpu[i].state = any() & 7;
         waits[i] = any() & 1;
         vcpu[i].hazard = waits[i] ? HAZARD_NMI : 0;
         cores[i].owner = any() & 1 ? &vcpu[i] : 0;
     }
-    mine.cores = any() & ((1u << MAX_CORES) - 1); /* where it has vCPUs, and so where it owns cores (vcpu_new) */
+    mine.cores = any() & ((1u << MAX_CORES) -
+                          1); /* where it has vCPUs, and so where it owns cores (vcpu_new) */
     for (unsigned i = 0; i < MAX_CORES; i++)
         assume(!cores[i].owner || vcpu[i].pd != &mine || mine.cores >> i & 1);
     uint64_t self = any();
@@ -84,16 +91,20 @@ void filter(void)
     value = any();
     uint64_t mode = value >> 8 & 7;
     bool done = icr_write(&vcpu[self], value);
-    check(done != ((mode == 5 || mode == 6) && vcpu[self].own != OWN_LEFT)); /* INIT, SIPI: the VMM's business while there is one */
+    check(done != ((mode == 5 || mode == 6) &&
+                   vcpu[self].core_mode !=
+                       CORE_DISENGAGED)); /* INIT, SIPI: the VMM's business while there is one */
     bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 32);
     unsigned all = 0, meant = 0;
     for (unsigned i = 0; i < MAX_CORES; i++) {
-        bool wanted = valid && is_ours(i) && is_meant(i) && (mode != 4 || vcpu[i].state != STATE_HALTED);
+        bool wanted =
+            valid && is_ours(i) && is_meant(i) && (mode != 4 || vcpu[i].state != STATE_HALTED);
         bool noted = vcpu[i].hazard & HAZARD_NMI;
         all += sent[i];
         meant += wanted;
         check(sent[i] <= wanted && noted == (waits[i] || (wanted && mode == 4)));
-        check(mode == 1 || sent[i] == (wanted && !(mode == 4 && waits[i]))); /* who noted it sends it */
+        check(mode == 1 ||
+              sent[i] == (wanted && !(mode == 4 && waits[i]))); /* who noted it sends it */
     }
     check(mode != 1 || all == (meant != 0)); /* lowest priority: one of them */
 }

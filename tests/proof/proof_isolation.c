@@ -17,20 +17,29 @@
 #include <ptab.h>
 #include <core.h>
 
-/* Objects: PDs; the region that a call is about, and another; a mapping, or (where calls copy capabilities) a third PD; a free slot. */
+/* Objects: PDs; the region that a call is about, and another; a mapping, or (where calls copy
+ * capabilities) a third PD; a free slot. */
 enum { KERNEL = 1, A, B, R, Q, X, NEW };
 
-static struct mr region, another_region, new_region; /* not an array: the solver is to know each by name */
+static struct mr region, another_region,
+    new_region; /* not an array: the solver is to know each by name */
 static struct mp mapping, new_mapping;
 static struct cap table[OBJECTS][CAP_SLOTS];
 
-static struct mr *mr_of(uint32_t i) { return i == R ? &region : i == Q ? &another_region : &new_region; }
+static struct mr *mr_of(uint32_t i)
+{
+    if (i == R)
+        return &region;
+    return i == Q ? &another_region : &new_region;
+}
+
 static struct mp *mp_of(uint32_t i) { return i == X ? &mapping : &new_mapping; }
 
 /* A mapping's head is in the mapping alone: nobody looks for one by its index. */
 static bool is(uint32_t i, enum object_type type)
 {
-    return (i >= X && mp_of(i)->head.type == OBJ_MP ? (uint8_t)OBJ_MP : objects[i].head.type) == type;
+    return (i >= X && mp_of(i)->head.type == OBJ_MP ? (uint8_t)OBJ_MP : objects[i].head.type) ==
+           type;
 }
 
 static uint16_t object_index(const void *o)
@@ -43,24 +52,49 @@ static uint16_t object_index(const void *o)
 }
 
 /* ---- What isolation says of all regions and their lists. */
-static bool overlap(const struct mr *a, const struct mr *b) { return a->first < b->first + b->frames && b->first < a->first + a->frames; }
-static bool holds(const struct mr *mr, uint64_t frame) { return frame >= mr->first && frame - mr->first < mr->frames; }
+static bool overlap(const struct mr *a, const struct mr *b)
+{
+    return a->first < b->first + b->frames && b->first < a->first + a->frames;
+}
+static bool holds(const struct mr *mr, uint64_t frame)
+{
+    return frame >= mr->first && frame - mr->first < mr->frames;
+}
 static bool is_sane(const struct mr *mr)
 {
-    return mr->frames && mr->first < 1ull << 40 && mr->frames <= (1ull << 40) - mr->first && mr->dirty <= mr->frames;
+    return mr->frames && mr->first < 1ull << 40 && mr->frames <= (1ull << 40) - mr->first &&
+           mr->dirty <= mr->frames;
 }
 
 static bool regions_lie_apart(void)
 {
     bool made = is(NEW, OBJ_MR);
     return is_sane(&region) && is_sane(&another_region) && !overlap(&region, &another_region) &&
-           (!made || (is_sane(&new_region) && !overlap(&region, &new_region) && !overlap(&another_region, &new_region)));
+           (!made || (is_sane(&new_region) && !overlap(&region, &new_region) &&
+                      !overlap(&another_region, &new_region)));
 }
 
-static bool is_mapping_of(uint32_t i, const struct mr *mr) { return is(i, OBJ_MP) && mp_of(i)->mr == mr; }
-static bool lists(const struct mr *mr, const struct mp *mp) { return mr->maps == mp || (mr->maps && mr->maps->next == mp); }
+static bool is_mapping_of(uint32_t i, const struct mr *mr)
+{
+    return is(i, OBJ_MP) && mp_of(i)->mr == mr;
+}
+static bool lists(const struct mr *mr, const struct mp *mp)
+{
+    return mr->maps == mp || (mr->maps && mr->maps->next == mp);
+}
 
-/* A region's list holds its living mappings and nothing else; what is sealed is mapped in its guest alone, what is dirty nowhere. */
+/* `list` has `n` mappings; there are two at most. */
+static bool has_length(const struct mp *list, unsigned n)
+{
+    if (n == 0)
+        return !list;
+    if (n == 1)
+        return list && !list->next;
+    return list && list->next && !list->next->next;
+}
+
+/* A region's list holds its living mappings and nothing else; what is sealed is mapped in its guest
+ * alone, what is dirty nowhere. */
 static bool is_listed(const struct mr *mr)
 {
     unsigned n = 0;
@@ -71,7 +105,7 @@ static bool is_listed(const struct mr *mr)
         if (!lists(mr, mp_of(i)) || mr->dirty || (mr->sealed && mr->sealed != mp_of(i)->head.owner))
             return false;
     }
-    return n == 0 ? !mr->maps : n == 1 ? mr->maps && !mr->maps->next : mr->maps && mr->maps->next && !mr->maps->next->next;
+    return has_length(mr->maps, n);
 }
 
 /* ---- Of one page, any page of A or B. */
@@ -80,38 +114,52 @@ static struct {
     uint64_t at;         /* its address */
     bool present, stale; /* stale: gone, but a TLB may still hold it */
     uint64_t va, frames; /* what ptab_map() was told that made it */
-    uint64_t frame, bits;
+    uint64_t frame;
+    unsigned rights;
 } leaf;
 
-static bool in_range(uint64_t va, uint64_t frames) { return leaf.at >= va && (leaf.at - va) >> PAGE_SHIFT < frames; }
+static bool in_range(uint64_t va, uint64_t frames)
+{
+    return leaf.at >= va && (leaf.at - va) >> PAGE_SHIFT < frames;
+}
 
-static bool covers(uint32_t i) { return is(i, OBJ_MP) && mp_of(i)->head.owner == leaf.pd && in_range(mp_of(i)->va, mp_of(i)->frames); }
+static bool covers(uint32_t i)
+{
+    return is(i, OBJ_MP) && mp_of(i)->head.owner == leaf.pd &&
+           in_range(mp_of(i)->va, mp_of(i)->frames);
+}
 
-/* It is part of mapping `i`, as that was made, and shows a frame of its region, to user mode. */
+/* It is part of mapping `i`, as that was made, and shows a frame of its region. */
 static bool explains(uint32_t i)
 {
     const struct mp *mp = mp_of(i);
     const struct mr *mr = mp->mr == &region ? &region : &another_region;
-    return leaf.va == mp->va && leaf.frames == mp->frames && leaf.bits & PTE_USER && mp->mr == mr && holds(mr, leaf.frame);
+    return leaf.va == mp->va && leaf.frames == mp->frames && mp->mr == mr && holds(mr, leaf.frame);
 }
 
-/* It shows something exactly if one mapping of its PD covers it, and then what that one says; and no TLB knows better. */
+/* It shows something exactly if one mapping of its PD covers it, and then what that one says; and
+ * no TLB knows better. */
 static bool page_is_explained(void)
 {
-    return covers(X) + covers(NEW) == leaf.present && !leaf.stale && (!covers(X) || explains(X)) && (!covers(NEW) || explains(NEW));
+    return covers(X) + covers(NEW) == leaf.present && !leaf.stale && (!covers(X) || explains(X)) &&
+           (!covers(NEW) || explains(NEW));
 }
 
 /* ---- Of one capability. */
-static bool is_live(struct cap c) { return c.gen && c.gen == objects[c.index].head.gen && !is(c.index, OBJ_NONE); }
+static bool is_live(struct cap c)
+{
+    return c.gen && c.gen == objects[c.index].head.gen && !is(c.index, OBJ_NONE);
+}
 
 /* It is not from the future of its slot, and names no mapping and not the kernel's PD. */
 static bool cap_is_sound(struct cap c)
 {
-    return c.index < OBJECTS && c.gen <= objects[c.index].head.gen && !(is_live(c) && (c.index == KERNEL || is(c.index, OBJ_MP)));
+    return c.index < OBJECTS && c.gen <= objects[c.index].head.gen &&
+           !(is_live(c) && (c.index == KERNEL || is(c.index, OBJ_MP)));
 }
 
-/* ---- Confinement: some frame, one right to it, and any division of the PDs. Those outside have no such right, no way to take one
-   from inside, and no such page. */
+/* ---- Confinement: some frame, one right to it, and any division of the PDs. Those outside have no
+   such right, no way to take one from inside, and no such page. */
 static struct {
     uint64_t frame;
     unsigned right;
@@ -122,24 +170,28 @@ static bool leads_inside(struct cap c)
 {
     if (!is_live(c))
         return false;
-    return is(c.index, OBJ_MR)   ? c.rights & secret.right && holds(mr_of(c.index), secret.frame)
-           : is(c.index, OBJ_PD) ? c.rights & PD_TAKE && secret.inside[c.index]
-                                 : false;
+    if (is(c.index, OBJ_MR))
+        return c.rights & secret.right && holds(mr_of(c.index), secret.frame);
+    return is(c.index, OBJ_PD) && c.rights & PD_TAKE && secret.inside[c.index];
 }
 
-static bool cap_is_confined(uint32_t pd, struct cap c) { return secret.inside[pd] || !leads_inside(c); }
+static bool cap_is_confined(uint32_t pd, struct cap c)
+{
+    return secret.inside[pd] || !leads_inside(c);
+}
 
 static bool page_is_confined(void)
 {
-    bool permits = secret.right == MR_READ || (secret.right == MR_WRITE ? leaf.bits & PTE_WRITE : !(leaf.bits & PTE_NX));
+    bool permits = secret.right == MR_READ || leaf.rights & secret.right;
     return secret.inside[leaf.pd] || !leaf.present || !permits || leaf.frame != secret.frame;
 }
 
-/* ---- What is proven elsewhere of what the calls use. The caller is any PD, its region argument is R, its PD arguments 1 and 2 are
-   `first` and `second`: the names are ours to choose. */
+/* ---- What is proven elsewhere of what the calls use. The caller is any PD, its region argument is
+   R, its PD arguments 1 and 2 are `first` and `second`: the names are ours to choose. */
 static uint32_t caller, first = A, second = A;
 
-static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights, unsigned arg, void **object)
+static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights,
+                         unsigned arg, void **object)
 {
     check(pd == &objects[caller].pd);
     if (slot >= CAP_SLOTS || any() & 1)
@@ -147,18 +199,22 @@ static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type ty
     struct cap c = table[caller][slot];
     if (type == OBJ_SYS)
         return OK;
-    assume(c.index == (type == OBJ_MR ? R : arg == 2 ? second : first) && is_live(c) && (c.rights & rights) == rights);
+    const uint32_t pd_argument = arg == 2 ? second : first;
+    assume(c.index == (type == OBJ_MR ? R : pd_argument) && is_live(c) &&
+           (c.rights & rights) == rights);
     assume(cap_is_confined(caller, c));
-    *object = type == OBJ_MR ? (void *)&region : (void *)&objects[arg == 2 ? second : first].pd;
+    *object = type == OBJ_MR ? (void *)&region : (void *)&objects[pd_argument].pd;
     return OK;
 }
 
-/* The free slot (quota-slots: it was nobody's; cap-reuse: capabilities to what was in it are stale). */
+/* The free slot (quota-slots: it was nobody's; cap-reuse: capabilities to what was in it are
+ * stale). */
 void *object_new(enum object_type type, struct pd *payer)
 {
     if (any() & 1)
         return 0;
-    struct head h = {.type = (uint8_t)type, .owner = object_index(payer), .gen = objects[NEW].head.gen + 1};
+    struct head h = {
+        .type = (uint8_t)type, .owner = object_index(payer), .gen = objects[NEW].head.gen + 1};
     check(is(NEW, OBJ_NONE) && (type == OBJ_MR || type == OBJ_MP || type == OBJ_PD));
     objects[NEW].head.gen = h.gen;
     if (type == OBJ_PD) {
@@ -182,7 +238,8 @@ void object_free(void *mp)
     ((struct mp *)mp)->head.type = OBJ_NONE;
 }
 
-/* ---- Some frame of a region, and the kernel's window: what is cleaned through it, and when a core has forgotten what was there. */
+/* ---- Some frame of a region, and the kernel's window: what is cleaned through it, and when a core
+ * has forgotten what was there. */
 static struct {
     uint64_t frame, first, frames;
     bool open, clean;
@@ -201,30 +258,34 @@ void cpu_zero_page(void *page)
     window.clean |= window.first + at == window.frame;
 }
 
-static uint64_t open_window(uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
+static uint64_t open_window(uint64_t va, uint64_t frame, uint64_t frames)
 {
-    check(va == SCRUB_WINDOW && frames <= SCRUB_FRAMES && !(bits & PTE_USER) && !window.open);
+    check(va == SCRUB_WINDOW && frames <= SCRUB_FRAMES && !window.open);
     window.open = any() & 1;
     window.first = frame, window.frames = frames;
     return window.open ? OK : NO_MEMORY;
 }
 
-static bool watched(const struct pd *pd, uint64_t va, uint64_t frames) { return pd == &objects[leaf.pd].pd && in_range(va, frames); }
+static bool watched(const struct pd *pd, uint64_t va, uint64_t frames)
+{
+    return pd == &objects[leaf.pd].pd && in_range(va, frames);
+}
 
 extern struct pd *kernel_space;
 
-uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
+uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, unsigned rights)
 {
     if (pd == kernel_space)
-        return open_window(va, frame, frames, bits);
-    check(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames && frames <= (USER_END - va) >> PAGE_SHIFT);
+        return open_window(va, frame, frames);
+    check(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames &&
+          frames <= (USER_END - va) >> PAGE_SHIFT);
     if (any() & 1)
-        return any() & 1 ? BUSY : any() & 1 ? NO_MEMORY : BAD_ARG;
+        return one_of(BUSY, NO_MEMORY, BAD_ARG);
     if (!watched(pd, va, frames))
         return OK;
     assume(!leaf.present); /* else BUSY */
     leaf.present = true;
-    leaf.va = va, leaf.frames = frames, leaf.bits = bits;
+    leaf.va = va, leaf.frames = frames, leaf.rights = rights;
     leaf.frame = frame + ((leaf.at - va) >> PAGE_SHIFT);
     return OK;
 }
@@ -243,8 +304,8 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
     leaf.stale = true;
 }
 
-/* All TLBs that may hold the page; `cores` stands for a host space's users, too. Asked before the page is out of the
-   table, it says nothing of who loads the table between the two. */
+/* All TLBs that may hold the page; `cores` stands for a host space's users, too. Asked before the
+   page is out of the table, it says nothing of who loads the table between the two. */
 uint32_t core_users(const struct pd *pd)
 {
     asked |= pd == &objects[leaf.pd].pd;
@@ -269,7 +330,7 @@ void *frame_new(struct pd *payer)
 }
 uint64_t cpu_pa(const void *p) { return p == fresh[1] ? 0x2000 : 0x1000; }
 
-struct kernel_stat stat;
+struct kernel_stat counters;
 #include <cap.c>
 #include <mr.c>
 #include <pd.c>
@@ -292,15 +353,22 @@ static struct head some_head(enum object_type type)
 static void some_pd(uint32_t i)
 {
     objects[i].head = some_head(OBJ_PD);
-    objects[i].pd = (struct pd){.head = objects[i].head, .kind = any() & 1, .caps = table[i], .cores = (uint32_t)any() & ~SYNC_HOST};
+    objects[i].pd = (struct pd){.head = objects[i].head,
+                                .kind = any() & 1,
+                                .caps = table[i],
+                                .cores = (uint32_t)any() & ~SYNC_HOST};
     secret.inside[i] = any() & 1;
 }
 
 static void some_region(uint32_t i)
 {
     objects[i].head = some_head(OBJ_MR);
-    *mr_of(i) = (struct mr){.head = objects[i].head, .first = any(), .frames = any(), .dirty = any(), .kind = any() & 1};
-    mr_of(i)->sealed = any() & 1 ? 0 : any() & 1 ? A : B;
+    *mr_of(i) = (struct mr){.head = objects[i].head,
+                            .first = any(),
+                            .frames = any(),
+                            .dirty = any(),
+                            .kind = any() & 1};
+    mr_of(i)->sealed = (uint16_t)one_of(0, A, B);
 }
 
 static void hang(struct mp *mp, struct mr *mr)
@@ -324,7 +392,7 @@ static void some_mapping(uint32_t i)
 static void some_capabilities(void)
 {
     __CPROVER_havoc_object(table);
-    eye.pd = any() & 1 ? A : any() & 1 ? B : X;
+    eye.pd = one_of(A, B, X);
     eye.slot = any() & (CAP_SLOTS - 1);
     assume(is(eye.pd, OBJ_PD));
     for (uint32_t i = 0; i < OBJECTS; i++)
@@ -338,7 +406,8 @@ static void some_page(void)
     leaf.pd = any() & 1 ? A : B;
     leaf.at = any() & ~(uint64_t)(PAGE_SIZE - 1);
     leaf.present = any() & 1;
-    leaf.va = any(), leaf.frames = any(), leaf.frame = any(), leaf.bits = any();
+    leaf.va = any(), leaf.frames = any(), leaf.frame = any();
+    leaf.rights = (unsigned)any();
     assume(page_is_explained() && page_is_confined());
 }
 
@@ -359,7 +428,7 @@ static void any_state(enum object_type x, enum object_type last)
     else
         objects[NEW].head = some_head(OBJ_NONE);
     secret.frame = any();
-    secret.right = any() & 1 ? MR_READ : any() & 1 ? MR_WRITE : MR_EXEC;
+    secret.right = one_of(MR_READ, MR_WRITE, MR_EXEC);
     assume(regions_lie_apart() && is_listed(&region) && is_listed(&another_region));
     some_capabilities();
     some_page();
@@ -407,7 +476,8 @@ void seal(void)
     still_isolated(false);
 }
 
-/* A frame of the dead is cleaned before it counts as clean, and nothing else is ever cleaned; the window is shut again. */
+/* A frame of the dead is cleaned before it counts as clean, and nothing else is ever cleaned; the
+ * window is shut again. */
 void scrub(void)
 {
     any_state(OBJ_MP, OBJ_MP);
@@ -436,8 +506,9 @@ static void delegate_to(uint32_t to)
     uint64_t source = any();
     second = to;
     assume(source >> 16 >= CAP_SLOTS ||
-           (cap_is_sound(table[A][source >> 16 & (CAP_SLOTS - 1)]) && cap_is_confined(A, table[A][source >> 16 & (CAP_SLOTS - 1)])));
-    (void)!cap_delegate(by(any() & 1 ? A : any() & 1 ? B : X), source, any(), any());
+           (cap_is_sound(table[A][source >> 16 & (CAP_SLOTS - 1)]) &&
+            cap_is_confined(A, table[A][source >> 16 & (CAP_SLOTS - 1)])));
+    (void)!cap_delegate(by(one_of(A, B, X)), source, any(), any());
     still_isolated(true);
 }
 
@@ -453,11 +524,12 @@ void delegate(void)
 void revoke(void)
 {
     any_state(OBJ_PD, OBJ_NONE);
-    (void)!cap_revoke(by(any() & 1 ? A : any() & 1 ? B : X), any());
+    (void)!cap_revoke(by(one_of(A, B, X)), any());
     still_isolated(false);
 }
 
-/* A new domain, on its creator's side: it has no capability and no page but the kernel's, and its quota was its owner's. */
+/* A new domain, on its creator's side: it has no capability and no page but the kernel's, and its
+ * quota was its owner's. */
 static void create_in(uint32_t owner)
 {
     static uint64_t kernel_table[TABLE_ENTRIES];
@@ -475,12 +547,15 @@ static void create_in(uint32_t owner)
     check(payer->objects_left + (s ? 0 : quota + 1) == before.objects_left);
     if (s)
         return;
-    check(pd->caps == (void *)fresh[0] && pd->table == fresh[1] && pd->table_pa == cpu_pa(fresh[1]));
-    check(pd->frames_left == frames - 2 && pd->frames_given == frames && pd->objects_left == quota && pd->objects_given == quota);
+    check(pd->caps == (void *)fresh[0] && pd->table == fresh[1] &&
+          pd->table_pa == cpu_pa(fresh[1]));
+    check(pd->frames_left == frames - 2 && pd->frames_given == frames &&
+          pd->objects_left == quota && pd->objects_given == quota);
     for (uint32_t i = 0; i < CAP_SLOTS; i++)
         check(!pd->caps[i].gen);
     for (uint32_t i = 0; i < TABLE_ENTRIES; i++)
-        check(pd->table[i] == (i == TABLE_ENTRIES - 1 && pd->kind == PD_HOST ? kernel_table[i] : 0));
+        check(pd->table[i] ==
+              (i == TABLE_ENTRIES - 1 && pd->kind == PD_HOST ? kernel_table[i] : 0));
 }
 
 void create(void)

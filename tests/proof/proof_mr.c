@@ -15,15 +15,28 @@ enum { SLOT_REGION = 1, SLOT_A, SLOT_B, SLOT_NEW };             /* its slots */
 
 static struct cap caps[CAP_SLOTS];
 
-static uint32_t behind(uint64_t slot) { return slot == SLOT_REGION ? REGION : slot == SLOT_A ? A : B; }
-static bool valid(uint64_t slot) { return caps[slot].gen && caps[slot].gen == objects[behind(slot)].head.gen; }
+static uint32_t behind(uint64_t slot)
+{
+    if (slot == SLOT_REGION)
+        return REGION;
+    return slot == SLOT_A ? A : B;
+}
+
+static bool valid(uint64_t slot)
+{
+    return caps[slot].gen && caps[slot].gen == objects[behind(slot)].head.gen;
+}
 
 /* What proof_cap.c proves of it, for the slots used here. */
-static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights, unsigned arg, void **object)
+static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type type, unsigned rights,
+                         unsigned arg, void **object)
 {
-    check(pd == &objects[A].pd && slot >= SLOT_REGION && slot <= SLOT_B && type == (slot == SLOT_REGION ? OBJ_MR : OBJ_PD));
+    check(pd == &objects[A].pd && slot >= SLOT_REGION && slot <= SLOT_B &&
+          type == (slot == SLOT_REGION ? OBJ_MR : OBJ_PD));
     *object = &objects[behind(slot)];
-    return !valid(slot) ? bad(BAD_CAP, arg) : (caps[slot].rights & rights) != rights ? bad(BAD_RIGHT, arg) : (uint64_t)OK;
+    if (!valid(slot))
+        return bad(BAD_CAP, arg);
+    return (caps[slot].rights & rights) != rights ? bad(BAD_RIGHT, arg) : (uint64_t)OK;
 }
 
 #include <cap.c>
@@ -31,17 +44,19 @@ static uint64_t cap_find(const struct pd *pd, uint64_t slot, enum object_type ty
 
 static struct {
     const struct pd *pd;
-    uint64_t va, frame, frames, bits;
+    uint64_t va, frame, frames;
+    unsigned rights;
 } mapped, unmapped[2];
 static unsigned maps, unmaps, flushes;
 static uint32_t flushed; /* cores */
 struct pd *kernel_space;
 
-uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, uint64_t bits)
+uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, unsigned rights)
 {
     static const enum status answers[] = {OK, BUSY, NO_MEMORY, BAD_ARG};
     uint64_t s = answers[any() & 3];
-    mapped.pd = pd, mapped.va = va, mapped.frame = frame, mapped.frames = frames, mapped.bits = bits;
+    mapped.pd = pd, mapped.va = va, mapped.frame = frame, mapped.frames = frames,
+    mapped.rights = rights;
     maps += s == OK;
     return s;
 }
@@ -49,7 +64,8 @@ uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, u
 void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
 {
     check(unmaps < 2 && !flushes);
-    unmapped[unmaps & 1].pd = pd, unmapped[unmaps & 1].va = va, unmapped[unmaps & 1].frames = frames;
+    unmapped[unmaps & 1].pd = pd, unmapped[unmaps & 1].va = va,
+                      unmapped[unmaps & 1].frames = frames;
     unmaps++;
 }
 
@@ -77,18 +93,32 @@ static void any_region(bool empty, uint32_t quota)
 {
     objects[KERNEL].head.type = OBJ_PD;
     for (uint32_t i = A; i <= B; i++)
-        objects[i].pd = (struct pd){.head = head_of(OBJ_PD, KERNEL), .caps = caps, .objects_left = quota, .cores = (uint32_t)any()};
-    objects[MAPPING_A].mp =
-        (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, A), .mr = &objects[REGION].mr, .va = any(), .frames = any()};
-    objects[MAPPING_B].mp =
-        (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, B), .mr = &objects[REGION].mr, .va = any(), .frames = any()};
+        objects[i].pd = (struct pd){.head = head_of(OBJ_PD, KERNEL),
+                                    .caps = caps,
+                                    .objects_left = quota,
+                                    .cores = (uint32_t)any()};
+    objects[MAPPING_A].mp = (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, A),
+                                        .mr = &objects[REGION].mr,
+                                        .va = any(),
+                                        .frames = any()};
+    objects[MAPPING_B].mp = (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, B),
+                                        .mr = &objects[REGION].mr,
+                                        .va = any(),
+                                        .frames = any()};
     objects[MAPPING_A].mp.next = &objects[MAPPING_B].mp;
-    objects[REGION].mr =
-        (struct mr){.head = head_of(OBJ_MR, A), .first = any(), .frames = any(), .kind = any() & 1, .sealed = any() & 1, .dirty = any()};
+    objects[REGION].mr = (struct mr){.head = head_of(OBJ_MR, A),
+                                     .first = any(),
+                                     .frames = any(),
+                                     .kind = any() & 1,
+                                     .sealed = any() & 1,
+                                     .dirty = any()};
     objects[REGION].mr.maps = empty ? 0 : &objects[MAPPING_A].mp;
-    assume(objects[REGION].mr.first < 1ull << 40 && objects[REGION].mr.frames && objects[REGION].mr.frames < 1ull << 40);
+    assume(objects[REGION].mr.first < 1ull << 40 && objects[REGION].mr.frames &&
+           objects[REGION].mr.frames < 1ull << 40);
     for (uint32_t slot = SLOT_REGION; slot <= SLOT_B; slot++)
-        caps[slot] = (struct cap){.gen = any(), .rights = any() & 0xff, .index = (uint16_t)(slot == SLOT_REGION ? REGION : slot)};
+        caps[slot] = (struct cap){.gen = any(),
+                                  .rights = any() & 0xff,
+                                  .index = (uint16_t)(slot == SLOT_REGION ? REGION : slot)};
     caps[SLOT_NEW] = (struct cap){.gen = any(), .index = SPARE};
 }
 
@@ -108,16 +138,18 @@ static void map_into(uint32_t slot, uint32_t target, bool empty, uint32_t quota)
         return;
     }
     check(!old.sealed && !old.dirty);
-    check(maps == 1 && mapped.pd == &objects[target].pd && mapped.va == va && mapped.frames == frames);
+    check(maps == 1 && mapped.pd == &objects[target].pd && mapped.va == va &&
+          mapped.frames == frames);
     check(valid(SLOT_REGION) && valid(slot) && caps[slot].rights & PD_MAP);
-    check(mapped.frame >= old.first && frames && frames <= old.frames && mapped.frame - old.first <= old.frames - frames);
+    check(mapped.frame >= old.first && frames && frames <= old.frames &&
+          mapped.frame - old.first <= old.frames - frames);
     check(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames <= (USER_END - va) >> PAGE_SHIFT);
-    check(caps[SLOT_REGION].rights & MR_READ && mapped.bits & PTE_USER);
-    check(!(mapped.bits & PTE_WRITE) || caps[SLOT_REGION].rights & MR_WRITE);
-    check(mapped.bits & PTE_NX || caps[SLOT_REGION].rights & MR_EXEC);
-    check(((mapped.bits & PTE_UNCACHED) == PTE_UNCACHED) == (old.kind == RANGE_DEVICE));
+    check(mapped.rights == (perm | (old.kind == RANGE_DEVICE ? PTAB_DEVICE : 0)) &&
+          perm & MR_READ && perm <= (MR_READ | MR_WRITE | MR_EXEC));
+    check((caps[SLOT_REGION].rights & perm) == perm);
     const struct mp *mp = &objects[empty ? MAPPING_A : SPARE].mp;
-    check(region()->maps == mp && mp->next == old.maps && mp->mr == region() && mp->va == va && mp->frames == frames);
+    check(region()->maps == mp && mp->next == old.maps && mp->mr == region() && mp->va == va &&
+          mp->frames == frames);
     check(mp->head.owner == target && objects[target].pd.objects_left == quota - 1);
 }
 
@@ -138,10 +170,13 @@ void split(void)
         return;
     }
     const struct mr *rest = &objects[MAPPING_A].mr; /* the first free slot */
-    check(valid(SLOT_REGION) && caps[SLOT_REGION].rights & MR_SPLIT && caps[SLOT_B].rights & PD_CREATE && !old.maps);
+    check(valid(SLOT_REGION) && caps[SLOT_REGION].rights & MR_SPLIT &&
+          caps[SLOT_B].rights & PD_CREATE && !old.maps);
     check(!old.sealed && !old.dirty);
-    check(caps[SLOT_NEW].index == MAPPING_A && rest->head.type == OBJ_MR && caps[SLOT_NEW].rights == caps[SLOT_REGION].rights);
-    check(region()->frames == at && at && rest->frames && rest->first == old.first + at && rest->frames == old.frames - at);
+    check(caps[SLOT_NEW].index == MAPPING_A && rest->head.type == OBJ_MR &&
+          caps[SLOT_NEW].rights == caps[SLOT_REGION].rights);
+    check(region()->frames == at && at && rest->frames && rest->first == old.first + at &&
+          rest->frames == old.frames - at);
     check(rest->kind == old.kind && !rest->maps);
 }
 
@@ -149,8 +184,8 @@ static bool was_unmapped(uint32_t i)
 {
     bool found = false;
     for (unsigned n = 0; n < 2; n++)
-        found |= n < unmaps && unmapped[n].pd == &objects[i == MAPPING_A ? A : B].pd && unmapped[n].va == objects[i].mp.va &&
-                 unmapped[n].frames == objects[i].mp.frames;
+        found |= n < unmaps && unmapped[n].pd == &objects[i == MAPPING_A ? A : B].pd &&
+                 unmapped[n].va == objects[i].mp.va && unmapped[n].frames == objects[i].mp.frames;
     return found;
 }
 
@@ -164,11 +199,17 @@ static void unmap_from(uint32_t slot, bool from_a, bool from_b)
         check(!unmaps && region()->maps == old.maps && objects[MAPPING_A].head.type == OBJ_MP);
         return;
     }
-    check(valid(SLOT_REGION) && caps[SLOT_REGION].rights & MR_UNMAP && (!slot || caps[slot].rights & PD_MAP));
+    check(valid(SLOT_REGION) && caps[SLOT_REGION].rights & MR_UNMAP &&
+          (!slot || caps[slot].rights & PD_MAP));
     check(was_unmapped(MAPPING_A) == from_a && was_unmapped(MAPPING_B) == from_b && flushes == 1);
-    check(!((from_a ? objects[A].pd.cores : 0) & ~flushed) && !((from_b ? objects[B].pd.cores : 0) & ~flushed));
-    check((objects[MAPPING_A].head.type == OBJ_NONE) == from_a && (objects[MAPPING_B].head.type == OBJ_NONE) == from_b);
-    check(region()->maps == (from_a ? from_b ? 0 : &objects[MAPPING_B].mp : &objects[MAPPING_A].mp));
+    check(!((from_a ? objects[A].pd.cores : 0) & ~flushed) &&
+          !((from_b ? objects[B].pd.cores : 0) & ~flushed));
+    check((objects[MAPPING_A].head.type == OBJ_NONE) == from_a &&
+          (objects[MAPPING_B].head.type == OBJ_NONE) == from_b);
+    const struct mp *rest = &objects[MAPPING_A].mp;
+    if (from_a)
+        rest = from_b ? 0 : &objects[MAPPING_B].mp;
+    check(region()->maps == rest);
 }
 
 void unmap(void) { unmap_from(SLOT_B, false, true); }

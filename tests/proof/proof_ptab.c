@@ -12,12 +12,16 @@
 enum { TREE = 8, FRAMES = 13 }; /* frames 0..7: a full tree, 1 its root; from 8 on: new ones */
 
 struct object objects[OBJECTS];
-struct kernel_stat stat;
+struct kernel_stat counters;
+struct pd *kernel_space;
 static struct pd pd;
 static uint64_t tables[FRAMES][TABLE_ENTRIES];
 static uint32_t next_new = TREE;
 
-uint64_t cpu_pa(const void *p) { return (uint64_t)((const uint64_t(*)[TABLE_ENTRIES])p - tables) << PAGE_SHIFT; }
+uint64_t cpu_pa(const void *p)
+{
+    return (uint64_t)((const uint64_t(*)[TABLE_ENTRIES])p - tables) << PAGE_SHIFT;
+}
 
 uint64_t *frame_table(uint64_t entry)
 {
@@ -28,9 +32,9 @@ uint64_t *frame_table(uint64_t entry)
 
 void *frame_new(struct pd *payer)
 {
-    check(payer->frames_left && stat.frames_free); /* the plan said so */
+    check(payer->frames_left && counters.frames_free); /* the plan said so */
     payer->frames_left--;
-    stat.frames_free--;
+    counters.frames_free--;
     assume(next_new < FRAMES);
     return tables[next_new++];
 }
@@ -44,7 +48,8 @@ static uint64_t some_entry(unsigned below)
     return e;
 }
 
-/* Level 3 is frame 1, its lower half leads to 2 (level 2), that to 3 and 4 (level 1); level 0 below 3 only, to stay small. */
+/* Level 3 is frame 1, its lower half leads to 2 (level 2), that to 3 and 4 (level 1); level 0 below
+ * 3 only, to stay small. */
 static void any_tables(void)
 {
     tables[1][0] = any() & 1 ? 2u << PAGE_SHIFT | PTE_PRESENT | PTE_WRITE | PTE_USER : 0;
@@ -57,10 +62,12 @@ static void any_tables(void)
         tables[6][i] = some_entry(0);
     }
     tables[4][0] = tables[4][1] = 0;
-    ptab_dma = any() & 1 ? PTE_DMA_READ | PTE_DMA_WRITE : 0;
+    ptab_iommu = (enum iommu_kind)one_of(IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI);
+    pd.kind = any() & 1 ? PD_HOST : PD_GUEST;
+    kernel_space = any() & 1 ? &pd : 0;
     pd.table = tables[1];
     pd.frames_left = (uint32_t)any();
-    stat.frames_free = (uint32_t)any();
+    counters.frames_free = (uint32_t)any();
 }
 
 static uint64_t where, frame_seen, bits_seen;
@@ -80,17 +87,29 @@ static bool as_before(void)
     return now == seen && (!now || (frame == frame_seen && bits == bits_seen));
 }
 
-static bool within(uint64_t va, uint64_t frames) { return where >= va && (where - va) >> PAGE_SHIFT < frames; }
+static bool within(uint64_t va, uint64_t frames)
+{
+    return where >= va && (where - va) >> PAGE_SHIFT < frames;
+}
+
+static uint64_t bits_of(unsigned rights)
+{
+    return PTE_PRESENT | (kernel_space ? 0 : PTE_USER) | (rights & MR_WRITE ? PTE_WRITE : 0) |
+           (rights & MR_EXEC ? 0 : PTE_NX) | (rights & PTAB_DEVICE ? PTE_UNCACHED : 0);
+}
 
 void map(void)
 {
     any_tables();
     look();
-    uint64_t va = any(), first = any(), frames = any(), bits = any(), frame, got;
-    assume(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames && frames <= 4 && frames << PAGE_SHIFT <= USER_END - va);
-    assume(first < 1ull << 39 && !(bits & ~(PTE_NX | PTE_USER | PTE_WRITE | PTE_UNCACHED)));
+    uint64_t va = any(), first = any(), frames = any(), frame, got;
+    unsigned rights = (unsigned)any();
+    assume(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames && frames <= 4 &&
+           frames << PAGE_SHIFT <= USER_END - va);
+    assume(first < 1ull << 39 && rights & MR_READ &&
+           !(rights & ~(unsigned)(MR_READ | MR_WRITE | MR_EXEC | PTAB_DEVICE)));
     uint32_t had = pd.frames_left;
-    uint64_t s = ptab_map(&pd, va, first, frames, bits);
+    uint64_t s = ptab_map(&pd, va, first, frames, rights);
     check(s == OK || s == BUSY || s == NO_MEMORY || s == BAD_ARG);
     if (s) {
         check(as_before() && pd.frames_left == had && next_new == TREE);
@@ -102,7 +121,7 @@ void map(void)
         return;
     }
     check(!seen && ptab_lookup(&pd, where, &frame, &got));
-    check(frame == first + ((where - va) >> PAGE_SHIFT) && (got & ~PTE_LARGE) == (bits | PTE_PRESENT));
+    check(frame == first + ((where - va) >> PAGE_SHIFT) && (got & ~PTE_LARGE) == bits_of(rights));
 }
 
 /* Undo what was mapped: the range is empty, all else is as before. */
@@ -110,10 +129,10 @@ void unmap(void)
 {
     any_tables();
     uint64_t va = any(), first = any(), frames = any();
-    assume(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames && frames <= 2 && frames << PAGE_SHIFT <= USER_END - va &&
-           first < 1ull << 39);
+    assume(!(va & (PAGE_SIZE - 1)) && va < USER_END && frames && frames <= 2 &&
+           frames << PAGE_SHIFT <= USER_END - va && first < 1ull << 39);
     look();
-    assume(ptab_map(&pd, va, first, frames, PTE_USER) == OK);
+    assume(ptab_map(&pd, va, first, frames, MR_READ) == OK);
     ptab_unmap(&pd, va, frames);
     check(as_before());
 }

@@ -5,7 +5,7 @@
  */
 #include "small.h"
 #include <object.c>
-#include <pool.c>
+#include <frame.c>
 #include "../invariant/look.c"
 
 enum { A = 2, B };
@@ -20,7 +20,7 @@ static bool pool_is_sound(void)
     uint32_t free = 0;
     for (uint32_t i = 0; i < POOL_FRAMES; i++)
         free += !frame_owner[i];
-    bool sound = free == frame_count && stat.frames_free == free;
+    bool sound = free == frame_count && counters.frames_free == free;
     for (uint32_t i = 0; i < POOL_FRAMES && sound; i++) {
         sound = i >= frame_count || (frame_stack[i] < POOL_FRAMES && !frame_owner[frame_stack[i]]);
         for (uint32_t k = 0; k < i && sound; k++)
@@ -32,10 +32,10 @@ static bool pool_is_sound(void)
 static void any_pool(void)
 {
     for (uint32_t i = 0; i < POOL_FRAMES; i++) {
-        frame_owner[i] = any() & 1 ? A : any() & 1 ? B : 0;
+        frame_owner[i] = (uint16_t)one_of(A, B, 0);
         frame_stack[i] = (uint16_t)any();
     }
-    frame_count = stat.frames_free = (uint32_t)any();
+    frame_count = counters.frames_free = (uint32_t)any();
     assume(pool_is_sound());
     for (uint32_t i = A; i <= B; i++) {
         objects[i].pd.frames_left = (uint32_t)any();
@@ -43,7 +43,10 @@ static void any_pool(void)
     }
 }
 
-static uint32_t account(uint32_t i) { return objects[i].pd.frames_left + frame_count_of(&objects[i].pd); }
+static uint32_t account(uint32_t i)
+{
+    return objects[i].pd.frames_left + frame_count_of(&objects[i].pd);
+}
 
 void frames_taken(void)
 {
@@ -55,7 +58,8 @@ void frames_taken(void)
     const struct frame *f = frame_new(&objects[A].pd);
     check(pool_is_sound() && account(A) == a && account(B) == b);
     check((f != 0) == (left && free));
-    check(!f || (!owner_before[f - pool] && frame_payer(f) == A && objects[A].pd.frames_left == left - 1));
+    check(!f || (!owner_before[f - pool] && frame_payer(f) == A &&
+                 objects[A].pd.frames_left == left - 1));
 }
 
 void frames_given(void)
@@ -79,8 +83,9 @@ void slots(void)
 {
     for (uint32_t i = 1; i < OBJECTS; i++) {
         uint64_t type = any();
-        assume(type <= OBJ_SYS);
-        objects[i].head = (struct head){.type = i <= B ? OBJ_PD : (uint8_t)type, .owner = any() & 1 ? A : B, .gen = any()};
+        assume(type < OBJ_COUNT);
+        objects[i].head = (struct head){
+            .type = i <= B ? OBJ_PD : (uint8_t)type, .owner = any() & 1 ? A : B, .gen = any()};
     }
     objects[A].pd.objects_left = (uint32_t)any();
     objects[B].pd.objects_left = (uint32_t)any();
@@ -92,7 +97,8 @@ void slots(void)
     const struct head *fresh = object_new(OBJ_SM, &objects[A].pd);
     check(owned_by(A) == a && owned_by(B) == b);
     for (uint32_t i = B + 1; i < OBJECTS; i++)
-        check(fresh != &objects[i].head || (fresh->gen == gen[i] + 1 && fresh->owner == A && !fresh->dead));
+        check(fresh != &objects[i].head ||
+              (fresh->gen == gen[i] + 1 && fresh->owner == A && !fresh->dead));
     if (objects[OBJECTS - 1].head.type != OBJ_NONE)
         object_free(&objects[OBJECTS - 1]);
     check(owned_by(A) == a && owned_by(B) == b);

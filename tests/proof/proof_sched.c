@@ -6,7 +6,7 @@
 #include <sched.c>
 
 struct object objects[OBJECTS];
-struct kernel_stat stat;
+struct kernel_stat counters;
 static struct core this_core = {.number = 1};
 
 struct core *cpu_core(void) { return &this_core; }
@@ -35,9 +35,9 @@ void timers(void)
         uint64_t i = any(), deadline = any();
         assume(i < COUNT);
         if (deadline)
-            timer_set(&all[i], deadline);
+            sched_timer_set(&all[i], deadline);
         else
-            timer_clear(&all[i]);
+            sched_timer_clear(&all[i]);
         check(all[i].deadline == deadline);
     }
     timers_are_sound(all);

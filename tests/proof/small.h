@@ -35,4 +35,14 @@
 uint64_t nondet_any(void); /* a value the solver chooses: cbmc knows the prefix */
 #define any() nondet_any()
 
+/* One of three values, the solver's choice. */
+static inline uint32_t one_of(uint32_t a, uint32_t b, uint32_t c)
+{
+    if (any() & 1)
+        return a;
+    return any() & 1 ? b : c;
+}
+
+bool virt_vmx; /* no: of nested tables, AMD's format */
+
 #endif

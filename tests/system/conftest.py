@@ -29,10 +29,10 @@ def live(tmp_path):
 
 @pytest.fixture
 def batch(tmp_path):
-    """batch(vm, ..., options=[...], qemu=[...]): run these VMs to their end."""
+    """batch(vm, ..., options=[...], qemu=[...], firmware="uefi"): run these VMs to their end."""
 
-    def start(*vms, cores=2, memory="1G", options=(), **how):
-        return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory), *options, **how)
+    def start(*vms, cores=2, memory="1G", options=(), firmware="bios", **how):
+        return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory, firmware=firmware), *options, **how)
 
     return start
 

@@ -1,7 +1,8 @@
 /*
  * A LAN switch that plays all its rights: its bell and a semaphore to sleep on,
  * the bells of its VMMs, its rings, any call, and its end. It stands in lan.img's
- * place. The MTU of its LAN, less 1500, says what it does (enum act).
+ * place. What it calls may be refused, so it ignores every status. The MTU of its LAN, less 1500,
+ * says what it does (enum act).
  */
 #include <lan/lan_ring.h>
 #include <lan/switch.h>
@@ -17,7 +18,7 @@
 static struct lan_switch lan;
 static const struct lan_config *const config = (const struct lan_config *)LAN_CONFIG;
 
-void switch_bell(uint32_t port) { sm_up(LAN_SM_PORT + port); }
+void switch_bell(uint32_t port) { ignore(sm_up(LAN_SM_PORT + port)); }
 void switch_pause(void) {}
 
 static uint64_t any(void)
@@ -29,14 +30,20 @@ static uint64_t any(void)
     return state ^= state << 17;
 }
 
-static void *port_at(uint64_t port) { return (void *)(LAN_PORTS + port % config->ports * LAN_PORT_STRIDE); }
-static struct lan_ring *any_ring(void) { return any() & 1 ? lan_to_switch(port_at(any())) : lan_to_vm(port_at(any()), config->mtu); }
+static void *port_at(uint64_t port)
+{
+    return (void *)(LAN_PORTS + port % config->ports * LAN_PORT_STRIDE);
+}
+static struct lan_ring *any_ring(void)
+{
+    return any() & 1 ? lan_to_switch(port_at(any())) : lan_to_vm(port_at(any()), config->mtu);
+}
 
 /* ---- acts: one round of each ------------------------------------------------- */
 
-static void sleep(void) { sm_down(LAN_SM_NAP, 0); }
+static void sleep(void) { ignore(sm_down(LAN_SM_NAP, 0)); }
 static void spin(void) {}
-static void nap(void) { sm_down(any() & 1 ? LAN_SM : LAN_SM_NAP, tsc() + NAP); }
+static void nap(void) { ignore(sm_down(any() & 1 ? LAN_SM : LAN_SM_NAP, tsc() + NAP)); }
 static void ring(void) { switch_bell((uint32_t)(any() % config->ports)); }
 
 /* Indices near each other, near their overflow, or anything; sizes likewise. */
@@ -48,8 +55,13 @@ static void scribble(void)
     switch (value >> 2 & 3) {
     case 0: r->head = word; break;
     case 1: r->tail = word; break;
-    case 2: lan_ring_slot(r, config->mtu, word)->size = value & 16 ? (uint32_t)any() % 2048 : (uint32_t)any(); break;
-    default: ((volatile uint64_t *)port_at(any()))[any() % (LAN_PORT_BYTES(config->mtu) / 8)] = any(); break;
+    case 2:
+        lan_ring_slot(r, config->mtu, word)->size =
+            value & 16 ? (uint32_t)any() % 2048 : (uint32_t)any();
+        break;
+    default:
+        ((volatile uint64_t *)port_at(any()))[any() % (LAN_PORT_BYTES(config->mtu) / 8)] = any();
+        break;
     }
     if (value & 32)
         ring();
@@ -74,8 +86,11 @@ static void invent(void)
 static uint64_t argument(void)
 {
     uint64_t value = any(), slot = value >> 48 & 63;
-    bool portal = slot >= FAULTS && slot < FAULT_END;
-    return value & 1 ? value : (portal ? LAN_SM : slot) * 0x1000100010001ull;
+    if (value & 1)
+        return value;
+    if (slot >= FAULTS && slot < FAULT_END)
+        slot = LAN_SM;
+    return slot * 0x1000100010001ull;
 }
 
 static void call(void)
@@ -83,7 +98,7 @@ static void call(void)
     uint64_t number = any() % CALLS, first = argument();
     bool waits = number == CALL_PT_REPLY || number == CALL_SM_DOWN, portal = number == CALL_PT_CALL;
     if (!waits && !(portal && (first & 0xffff) >= FAULTS && (first & 0xffff) < FAULT_END))
-        call5(number, first, argument(), argument(), argument(), argument());
+        ignore(call5(number, first, argument(), argument(), argument(), argument()).status);
 }
 
 static void forward(void) { switch_turn(&lan); }
@@ -92,7 +107,8 @@ static void die(void) { *(volatile uint64_t *)(any() & 1 ? 0 : any()) = any(); }
 
 static void mixture(void);
 
-static void (*const act[])(void) = {mixture, sleep, spin, nap, ring, scribble, invent, call, forward, die};
+static void (*const act[])(void) = {mixture,  sleep,  spin, nap,     ring,
+                                    scribble, invent, call, forward, die};
 enum { ACTS = sizeof(act) / sizeof(act[0]), FIRST_MIXED = 2, LAST_MIXED = ACTS - 2 };
 
 static void mixture(void)

@@ -13,9 +13,9 @@ void guest_main(void)
 {
     guest_apic_enable();
     guest_handler[TICK] = guest_eoi;
-    wrmsr(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
-    wrmsr(APIC_LVT_TIMER, PERIODIC | TICK);
-    wrmsr(APIC_TIMER_INITIAL, EVERY);
+    wrmsr(MSR_X2APIC(APIC_TIMER_DIVIDE), APIC_DIVIDE_BY_1);
+    wrmsr(MSR_X2APIC(APIC_LVT_TIMER), PERIODIC | TICK);
+    wrmsr(MSR_X2APIC(APIC_TIMER_INITIAL), EVERY);
     guest_print("metronome: at work\n");
     for (;;)
         wait_interrupt();

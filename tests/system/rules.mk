@@ -12,6 +12,12 @@ $(O)/tests/lme.elf: tests/system/lme.S
 	$(CC) -m32 -c $< -o $(O)/tests/system/lme.o
 	ld -m elf_i386 -nostdlib --build-id=none -z noexecstack -N -Ttext 0x100000 -o $@ $(O)/tests/system/lme.o
 
+# The kernel, linked for another place.
+$(O)/tests/elsewhere.bin: $(KERNEL) kernel/link.ld
+	@mkdir -p $(@D)
+	ld $(LDFLAGS_T) --defsym=load_base=0x12345000 -T kernel/link.ld -o $(@:bin=elf) $(KERNEL)
+	objcopy -O binary $(@:bin=elf) $@
+
 # The same VMM, with a worker that misbehaves.
 $(O)/tests/system/hostile_vmm.c.o: FLAGS = $(USER_FLAGS)
 $(O)/tests/hostile_vmm.elf: $(filter-out %/main.c.o,$(call objs,vmm)) $(O)/tests/system/hostile_vmm.c.o $(LIB) lib/user.ld
@@ -19,7 +25,7 @@ $(O)/tests/hostile_vmm.elf: $(filter-out %/main.c.o,$(call objs,vmm)) $(O)/tests
 $(O)/tests/hostile_vmm.img: $(O)/tests/hostile_vmm.elf
 	objcopy -O binary $< $@
 
-system-guests: $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
+system-guests: $(O)/tests/elsewhere.bin $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
 .PHONY: system-guests
 
 # A program in the LAN switch's place.

@@ -108,6 +108,11 @@ def test_device_works_for_its_own(attack):
     assert text.count("dma: its interrupt arrives") == 5, attack.lines
 
 
+def test_decoding_is_turned_off_for_show(attack):
+    """An access that nothing decodes is an error for the machine (XSA-120): the guest sees its bit clear, the device never does."""
+    said(attack.lines, "no machine sees it without its decoding")
+
+
 def test_data_and_queues_elsewhere(attack):
     """With the VMM there. The controller itself says that queues elsewhere cannot be used."""
     said(attack.lines, "data elsewhere leave it as it was", "queues elsewhere are refused", "no command of a witness was read")

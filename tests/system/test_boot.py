@@ -7,7 +7,7 @@ import pytest
 import rig
 from rig import guest, linux
 
-CAUSES = "start recall port msr hlt vmcall memory shutdown invalid opcode xsetbv cr8 exception cpuid intr nmi".split()
+CAUSES = "start recall port msr hlt vmcall memory shutdown invalid opcode xsetbv exception cpuid intr nmi icr step".split()
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,19 @@ def test_kernel_boots(kernels, name):
     assert kernels.vms[name]["reason"] == "poweroff"
 
 
+def test_memory_above_4_gib(batch):
+    """RAM goes on behind the devices; Linux takes from its end first, so the disk's buffers and rings are there, too."""
+    disk = [{"file": "ext4:8M", "mode": "volatile"}]
+    run = batch(linux("big", memory="5G", vcpus=2, cores=[1], cmdline="console=ttyS0", disks=disk),
+                guest("multiboot", "mboot", "name=multiboot", memory="4G"), cores=2, memory="16G")
+    assert run.code == 0, run.errors + run.output[-2000:]
+    log = run.logs["big"]
+    assert re.search(r"e820: \[mem 0x0{8}00100000-0x0{8}bfffffff\] usable", log), log[:2000]
+    assert re.search(r"e820: \[mem 0x0{7}100000000-0x0{7}17fffffff\] usable", log), log[:2000]
+    assert "CHECK disk-vda ok" in log and "HAIRLINE-CHECKS: ok" in log
+    assert "hello from multiboot" in run.logs["multiboot"]
+
+
 def test_bare_guests(batch):
     run = batch(
         guest("pvh", "hello", "name=pvh"),
@@ -94,7 +107,7 @@ def test_longest_command_line(batch, image):
 
 
 def test_core_0_beside_x87(batch):
-    """VMs on core 0, or all of the machine, would die here if the emulator's CPUs were threads: cli/qemu.c, accelerator()."""
+    """VMs on core 0, or all of the machine, would die here if the emulator's CPUs were threads: cli/machine/qemu.c, accelerator()."""
     zeros = [guest(f"zero{i}", "smp", vcpus=2, cores=[0]) for i in range(4)]
     run = batch(*zeros, guest("one", "attack", "test=x87-loads"))
     assert run.code == 0, run.errors
@@ -108,6 +121,13 @@ def test_machine_of_any_size(batch, cores):
     run = batch(*vms, cores=cores)
     assert run.code == 0 and run.report["machine"]["cores"] == cores, run.errors
     assert all(("smp: ok" if i % 2 else "hello") in run.logs[f"vm{i}"] for i in range(16))
+
+
+@pytest.mark.parametrize("vcpus, cores", [([1] * 16, 4), ([8] * 5, 4), ([8] * 5 + [3], 4), ([8] * 5 + [3], 16)])
+def test_the_most_that_check_lets_pass(batch, vcpus, cores):
+    """The kernel's table has room for it. A VM more of that size, or a vCPU more, is refused (test_plan.py)."""
+    run = batch(*(guest(f"vm{i}", "hello", vcpus=n, cores=list(range(1, cores))) for i, n in enumerate(vcpus)), cores=cores)
+    assert run.code == 0 and len(run.vms) == len(vcpus), run.errors
 
 
 def test_iso_boots_by_grub(tmp_path):
@@ -131,13 +151,13 @@ def test_vm_without_a_place(batch):
 
 @pytest.mark.parametrize(
     "cpu, name",
-    [("-svm,+x2apic", "SVM"), ("+svm,-npt,+x2apic", "nested paging"), ("+svm,+npt,-x2apic", "x2APIC")],
-    ids=["svm", "npt", "x2apic"],
+    [("-svm,+x2apic", "SVM"), ("+svm,-npt,+x2apic", "nested paging")],
+    ids=["svm", "npt"],
 )
 def test_machine_that_lacks(batch, cpu, name):
-    """One sentence, then nothing: it is the tool that ends a machine that has halted."""
+    """One sentence, then nothing: in a batch the machine is reset."""
     run = batch(guest("pvh", "hello"), qemu=["-cpu", f"EPYC,{cpu}"])
     said = [line for line in run.output.splitlines() if line.startswith("hairline")]
     assert len(said) == 1 and name in said[0] and said[0].startswith("hairline: "), run.output
-    assert run.code == 1 and run.report["wall_ms"] >= 5000
+    assert run.code == 1
     assert "hairline| " not in run.output

@@ -43,6 +43,7 @@ def test_machine_check(tmp_path):
         qemu.stdin.write(b"mce 2 1 0xb200000000000000 5 0 0\n")  # uncorrected, valid, and the check is in progress
         qemu.stdin.flush()
         assert qemu.wait(rig.PATIENCE) == 0
-        assert re.search(STOPPED, log.read_text(), re.MULTILINE)
+        text = re.search(STOPPED, log.read_text(), re.MULTILINE)[1]
+        assert re.match(r"machine check, its bank's status and address: b200000000000000 0{16}\b", text), text
     finally:
         qemu.kill()

@@ -1,4 +1,4 @@
-"""A LAN's MTU: what a guest is told, what passes, and what is lost is counted."""
+"""A LAN: what a guest is told of its MTU, what passes, what is lost is counted, and where its switch is."""
 
 import re
 
@@ -48,16 +48,29 @@ def test_usual_lan_refuses_more(live):
     assert run.quit() == 0
 
 
-def test_what_is_lost_is_shown(live):
-    """A flood that nobody takes: the receiver's ring is full, and the table and the record say so."""
-    flood = guest("flood", "attack", "test=lan-flood forever=1", cores=[1], lan="l")
-    run = live(flood, guest("deaf", "attack", "test=hlt", cores=[1], lan="l"))
+def flood(live, *beside, cores=2):
+    """A flood that another VM on the LAN does not take, and how much that had lost when it was first seen."""
+    run = live(guest("flood", "attack", "test=lan-flood forever=1", cores=[1], lan="l"), guest("deaf", "attack", "test=hlt", cores=[1], lan="l"), *beside, cores=cores)
     run.expect(r"^flood\| attack lan-flood: to end")
     lost = 0
     while not lost:
         run.command("list")
         lost = int(run.expect(r"^hairline\| 2 deaf .* (\d+)$")[1])
+    return run, lost
+
+
+def test_what_is_lost_is_shown(live):
+    """The receiver's ring is full, and the table and the record say so."""
+    run, lost = flood(live)
     run.command("stop deaf")
     end = run.expect_end("deaf")
     assert int(end["lost.received"]) >= lost and end["lost.sent"] == "0", end
     run.quit()
+
+
+def test_switch_beside_a_core_of_ones_own(live):
+    """A dedicated VM has the last core, where a switch would be otherwise: both run."""
+    run, _ = flood(live, guest("own", "hello", mode="dedicated", cores=[2]), cores=3)
+    assert run.quit() == 0
+    end = next(rig.fields(line) for line in run.lines if line.startswith("hairline| vm name=own "))
+    assert (end["reason"], end["value"]) == ("exit_port", "0"), end

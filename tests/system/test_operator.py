@@ -132,9 +132,11 @@ def test_quit_by_command(live):
 def test_guest_cannot_speak_for_others(live):
     """What a guest prints is marked as its own, control characters and all."""
     run = live(guest("victim", "victim", cores=[1]), guest("wild", "attack", "test=console-flood", cores=[1]))
-    for _ in range(200):
+    whole = 0
+    while whole < 100:  # of a guest that stood still for a while in a line, root shows what there is
         line = run.expect(r"flood \d").string
-        assert re.match(r"wild\| flood \d+: the quick brown fox jumps over the lazy dog, \?* and over and over$", line), line
+        assert re.match(r"wild\| flood \d+: [ -~]*$", line), line
+        whole += re.match(r"wild\| flood \d+: the quick brown fox jumps over the lazy dog, \?* and over and over$", line) is not None
     run.key("1")
     run.type("k")
     run.expect("^key k$")

@@ -1,8 +1,12 @@
 """The flat PC: what guests expect of a machine without asking for it, in each mode."""
 
+import struct
+
 import pytest
+import rig
 from rig import guest, linux
 
+PAGE = 4096
 MASKED = 2  # ports that nobody has: the guest masks a PC's interrupt controllers
 OWN = {"mode": "dedicated", "cores": [1], "disengage": "guest"}
 MODES = {
@@ -21,10 +25,16 @@ def test_the_chipset_is_there(batch, mode):
     assert (vm["reason"], vm["value"]) == ("exit_port", 0), vm.get("message")
 
 
-@pytest.mark.parametrize("test", ["tsc", "nmi"])
-def test_as_a_processor_does(batch, test):
-    """Of a shared guest: it sets its TSC; an NMI waits for the end of the one before."""
-    vm = batch(guest("pc", "platform", f"test={test}")).vms["pc"]
+def test_the_tsc_is_set(batch):
+    """Of a shared guest."""
+    vm = batch(guest("pc", "platform", "test=tsc")).vms["pc"]
+    assert (vm["reason"], vm["value"]) == ("exit_port", 0), vm.get("message")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_nmi_waits_for_the_end_of_the_one_before(batch, mode):
+    words, keys = MODES[mode]
+    vm = batch(guest("pc", "platform", f"test=nmi {words}", **keys)).vms["pc"]
     assert (vm["reason"], vm["value"]) == ("exit_port", 0), vm.get("message")
 
 
@@ -33,6 +43,44 @@ def test_as_a_processor_does(batch, test):
 def test_without_a_vmm(batch, test, reason, words):
     vm = batch(guest("pc", "platform", f"test={test} leave=1", **OWN)).vms["pc"]
     assert (vm["reason"], vm["message"] or "") == (reason, words)
+
+
+SEALED = MODES | {"sealed": ("", OWN | {"sealed": True})}
+
+
+def ends_well(batch, test, mode):
+    words, keys = SEALED[mode]
+    vm = batch(guest("pc", "platform", f"test={test} {words}", **keys)).vms["pc"]
+    assert (vm["reason"], vm["value"]) == ("exit_port", 0), vm.get("message")
+
+
+@pytest.mark.parametrize("mode", SEALED)
+def test_a_trap_behind_each_step(batch, mode):
+    """Over NOP, CPUID, VMMCALL and RDMSR, whoever does them."""
+    ends_well(batch, "step-processor", mode)
+
+
+@pytest.mark.parametrize("mode", ["shared", "dedicated", "sealed", "quiet"])
+def test_a_trap_behind_each_port(batch, mode):
+    """And MSR; without a VMM it would be the guest's end, or nothing is there."""
+    ends_well(batch, "step-ports", mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_trap_behind_a_halt(batch, mode):
+    ends_well(batch, "step-halt", mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_trap_behind_a_write_of_the_priority(batch, mode):
+    """A shared guest's write is stepped over by the kernel, too, for a vector is on offer."""
+    ends_well(batch, "step-priority", mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_task_priority_is_one_register(batch, mode):
+    """It holds back what is below it, in a sleep, too."""
+    ends_well(batch, "task-priority", mode)
 
 
 @pytest.mark.parametrize("kind", ["low", "mboot"])
@@ -47,7 +95,36 @@ def test_an_image_in_low_memory(batch, kind, base):
 @pytest.mark.parametrize("kind", ["low", "mboot"])
 def test_an_image_among_roms(batch, kind):
     vm = batch(guest("pc", f"{kind}-0xe0000")).vms["pc"]
-    assert (vm["reason"], vm["message"]) == ("loader", "kernel: a segment lies where a PC has its ROMs (A0000h to FFFFFh)")
+    assert (vm["reason"], vm["message"]) == ("loader", "kernel: a segment lies where a PC has its ROMs (A0000h to FEFFFh)")
+
+
+def with_headers(image, at, folder):
+    """The program as a linker writes it that loads a file's headers, too: in a page before the text, which is at 1 MiB."""
+    file = bytearray((rig.BUILD / f"guest/bare/{image}.elf").read_bytes())
+    wide, form = (True, "<IIQQQQQ") if file[4] == 2 else (False, "<IIIIII")
+    header = struct.unpack_from("<Q" if wide else "<I", file, 32 if wide else 28)[0]
+    kind, *numbers = struct.unpack_from(form, file, header)
+    flags = [numbers.pop(0)] if wide else []
+    offset, virtual, physical, size, memory = numbers
+    assert (kind, offset, physical) == (1, PAGE, 256 * PAGE)
+    struct.pack_into(form, file, header, kind, *flags, 0, virtual - PAGE, at, size + PAGE, memory + PAGE)
+    path = folder / f"{image}.elf"
+    path.write_bytes(file)
+    return str(path)
+
+
+@pytest.mark.parametrize("image", ["hello", "mboot"])
+def test_headers_below_the_text(batch, tmp_path, image):
+    """QEMU and GRUB start such a kernel: in the last page of the ROMs are headers, of which no kernel expects much."""
+    run = batch(guest("pc", image, "name=pc", kernel=with_headers(image, 255 * PAGE, tmp_path)))
+    assert (run.vms["pc"]["reason"], run.vms["pc"]["value"]) == ("exit_port", 0), run.vms["pc"].get("message")
+    assert "hello from pc" in run.logs["pc"]
+
+
+@pytest.mark.parametrize("image", ["hello", "mboot"])
+def test_headers_further_below(batch, tmp_path, image):
+    vm = batch(guest("pc", image, kernel=with_headers(image, 255 * PAGE - 1, tmp_path))).vms["pc"]
+    assert (vm["reason"], vm["message"]) == ("loader", "kernel: a segment lies where a PC has its ROMs (A0000h to FEFFFh)")
 
 
 def test_what_is_polled_is_ready(batch):

@@ -1,6 +1,8 @@
 """What runs the tests: its words, its patience, and where it gets what it needs."""
 
 import hashlib
+import importlib.machinery
+import importlib.util
 import os
 import subprocess
 
@@ -105,3 +107,392 @@ def test_cache_refuses(archive, tmp_path, name, why):
     said = [line for line in done.stderr.splitlines() if "fetching" not in line]
     assert (done.returncode, done.stdout, len(said)) == (2, "", 1) and why in said[0], done
     assert not [path for path in (tmp_path / "cache/hairline").iterdir() if not path.name.startswith(".lock")]
+
+
+NESTED = "a ?: inside another"
+CHANGES = "a condition, chain or ?: that changes something"
+REPORTS = "a chain or ?: that reports a failure"
+
+
+@pytest.fixture(name="style")
+def make_style(tmp_path):
+    """style(text): what scripts/check-style says about a source, as [(line, what)]."""
+    source = tmp_path / "source.c"
+
+    def check(text, *options):
+        source.write_text(text)
+        done = call("scripts/check-style", *options, str(source))
+        said = [line.removeprefix(f"{source}:").split(": ", 1) for line in done.stdout.splitlines()]
+        assert (done.returncode, done.stderr) == (1 if said else 0, ""), done
+        return [(int(number), what) for number, what in said]
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "statement, what",
+    [
+        ("x = a ? b : c ? d : e;", NESTED),
+        ("x = (a ? b : c) ? d : e;", NESTED),
+        ("return a ? f(b ? c : d) : e;", NESTED),
+        ("return a ? f(g[b ? c : d]) : e;", NESTED),
+        ("if (a ? b : c ? d : e) x = 1;", NESTED),
+        ("struct s s = {.a = b ? c : d ? e : g};", NESTED),
+        ("s = a ? (struct s){1} : b ? (struct s){2} : (struct s){3};", NESTED),
+        ("if ((x = f())) return;", CHANGES),
+        ("if (a++ == 3) return;", CHANGES),
+        ("else if (f(b--)) return;", CHANGES),
+        ("while ((x = f()) > 0) g();", CHANGES),
+        ("do g(); while (x /= 10);", CHANGES),
+        ("switch (x = f()) {}", CHANGES),
+        ("for (x = f(); (y = g()); x++) h();", CHANGES),
+        ("for (; i-- > 0;) h();", CHANGES),
+        ("x = a && b++;", CHANGES),
+        ("return a || (b = c);", CHANGES),
+        ("return a[i++] && c;", CHANGES),
+        ("for (i = 0; i < 9; i++) x |= a || b[j++];", CHANGES),
+        ("x = a ? b++ : c;", CHANGES),
+        ("x = (a = b) ? c : d;", CHANGES),
+        ('return good || host_fail("no");', REPORTS),
+        ("return owns_group(vm, i) && refuse(vm, i, why);", REPORTS),
+        ('bool ok = f() && (g() || host_fail("no"));', REPORTS),
+        ("if (!a && !refuse(vm)) x = 1;", REPORTS),
+        ('return a ? X : (host_fail("no"), Y);', REPORTS),
+        ('a ? console_say("yes") : f();', REPORTS),
+    ],
+)
+def test_style_finds(style, statement, what):
+    """In a function, and in a macro: on its line, and nothing else."""
+    function = f"void f(void)\n{{\n    {statement}\n    x = 1;\n}}\n"
+    macro = f"#define M(a, \\\n          b) /* it\n   goes on */ \\\n    do {{ \\\n        {statement} \\\n    }} while (0)\n"
+    assert style(function + macro + function) == [(3, what), (10, what), (14, what)]
+
+
+def test_style_lets_pass(style):
+    """What looks like a fault: choices and steps of two statements, in text, in comments, as a value, as an argument."""
+    assert not style(
+        """#include <a ? b : c ? d : e>
+#define EMPTY
+#define VALUE(x) ((x) ? 1 : 0) /* a ? b : c
+                                  ? d : e */
+struct s s = {.a = x ? 1 : 2, .b = x ? 3 : 4, .c = a && b};
+static bool f(void) { return a ? b : c; }
+bool g(void)
+{
+    x = "if (a = b) \\" ? c : d ? e"[a ? 1 : 2] + '?' + '"'; // a ? b : c ? d : e
+    /* if (a = b) return; */
+    for (i = a ? b : c; i < 9; i++)
+        x = d ? e : f;
+    for (i = 0, x = a && b; i < 9; i++, x = a || b)
+        *p++ |= a || b;
+    if (a ? b : c)
+        x = d ? e : f;
+    else if (a == b && c <= d && e >= f && g != h)
+        x += a && b;
+    while (a ? b : c)
+        x = d ? e : f;
+    do
+        x--;
+    while (x > 0);
+    switch (a ? b : c) {
+    case 1: x = d ? e : f; break;
+    default: return host_fail("a || b");
+    }
+    if (!good)
+        refuse(a && b, a ? b : c);
+    h(a ? b : c, d ? e : f, x = 1);
+    x = (a ? b : c) + (d ? e : f);
+    for (;;)
+        x++;
+    host_failed = a && b;
+    s = (struct s){a ? b : c};
+    x = d ? e : f;
+    return say(host_fail);
+}
+"""
+    )
+
+
+PTE = """#define BITS PTE_WRITE
+uint64_t f(void)
+{
+    return BITS | PTE_USER; /* PTE_NX */
+}
+"""
+
+
+@pytest.mark.parametrize("place, lines", [("kernel/mr.c", [1, 4]), ("kernel/ptab.c", []), ("kernel/ptab.h", []), ("tests/unit/test.c", [])])
+def test_style_keeps_bits_of_page_tables(tmp_path, place, lines):
+    """They are named where entries are made, and in tests."""
+    source = tmp_path / place
+    source.parent.mkdir(parents=True)
+    source.write_text(PTE)
+    said = call("scripts/check-style", str(source)).stdout.splitlines()
+    assert said == [f"{source}:{line}: a bit of a page-table entry outside kernel/ptab.[ch]" for line in lines]
+
+
+def test_style_columns(style):
+    assert style(f"//{'x' * 98}\n//{'x' * 99}\n") == [(2, "101 columns of 100")]
+    assert not style(f"//{'x' * 138}\n", "--columns", "140")
+
+
+UNPAIRED = [
+    ("int f(void)\n{\n    g(;\n}\n", 3),
+    ("int f(void)\n{\n    g(]);\n}\n", 3),
+    ("int f(void)\n{\n    g();\n", 2),
+    ("int a;\n}\nint b;\n", 2),
+]
+
+
+@pytest.mark.parametrize("text, line", UNPAIRED)
+def test_style_understands_the_source(style, text, line):
+    """A file that it cannot read to its end is not good."""
+    assert style(text) == [(line, "a bracket without its other half")]
+
+
+@pytest.fixture(name="names")
+def make_names(tmp_path):
+    """names({path: text}): what scripts/check-style says about the names in a tree of these files, as lines."""
+
+    def check(files):
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        done = subprocess.run([f"{rig.SOURCE}/scripts/check-style", *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1 if done.stdout else 0, ""), done
+        return done.stdout.splitlines()
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        "static void start(struct s *s)\n{\n    f(s);\n}\n",
+        "static inline void start(void) { f(); }\n",
+        "static void __attribute__((noreturn)) start(void);\n",
+        "static int start;\n",
+        "static _Alignas(64) struct s *start[A][B] = {{f(1, 2)}, {0}};\n",
+        "static const struct {\n    int a, b;\n} other = {1}, start[] = {{1, 2}};\n",
+        "static int other = f(a, b), start;\n",
+        "static void (*const start[])(int) = {f, g};\n",
+    ],
+)
+@pytest.mark.parametrize("two", ["static bool start(int a) { return a; }\n", "bool start(int a);\n", "extern int a, start;\n", "int start[3] = {1};\n"])
+def test_style_finds_shared_names(names, one, two):
+    """One line, which says what to rename: a static, and of two statics the later file's."""
+    line = 1 + one[: one.index("start")].count("\n")
+    assert names({"lib/hw/b.c": f"{one}#define A 1\n", "lib/a.h": f"#define B {{ 1 }}\n{two}"}) == [
+        f"lib/hw/b.c:{line}: `start` is in lib/a.h too: call this one b_start"
+    ]
+
+
+def test_style_lets_names_pass(names):
+    """Names of other rooms, of what is no program, of all that is neither a static nor a global; and one file's own."""
+    one = "static void start(void);\nstatic void start(void) { f(); }\n"
+    other = """#define start 1
+#define CALL(start) \\
+    static int start(void) { f(); }
+typedef int start;
+struct start;
+struct start {
+    int start;
+} s = {.start = 1};
+enum start { A = 1 } e = A;
+static struct s a[] = {start, {start}};
+void f(int start)
+{
+    static int start;
+    start(start);
+}
+"""
+    assert not names({"root/a.c": one, "root/b.c": other, "vmm/a.c": one, "guest/a.c": one, "guest/b.c": one, "tests/lib/a.c": one})
+    assert not names({"root/a.c": "int a;\nvoid f(void) {}\n", "root/a.h": "extern int a;\nvoid f(void);\n"})
+
+
+def test_style_finds_each_but_one(names):
+    files = {f"cli/{file}.c": "static int first;\n" for file in "cab"} | {"cli/d.c": "int second;\n", "cli/e.c": "static int second;\n"}
+    assert names(files) == [
+        "cli/b.c:1: `first` is in cli/a.c too: call this one b_first",
+        "cli/c.c:1: `first` is in cli/a.c too: call this one c_first",
+        "cli/e.c:1: `second` is in cli/d.c too: call this one e_second",
+    ]
+
+
+CODE = """
+static int f(struct cap c, int a)
+{
+    const char *s = "/* mutant: bounds */ ;";
+    /* mutant: bounds */
+    if (a > 9 /* ; */ ||
+        a <
+            0)
+        return 1;
+    if (a)
+        /* mutant: call */
+        g((struct cap){.gen = 1}, a + 1,
+          a + 12);
+    /* mutant: loop */
+    for (int i = 0; i < a; i++)
+        a--;
+    return 0;
+}
+"""
+
+
+def mutate(folder, mutation, code=CODE):
+    (folder / "f.c").write_text(code)
+    return call("tests/proof/mutate", str(folder), f"f.c {mutation}")
+
+
+@pytest.mark.parametrize(
+    "mutation, old, new",
+    [
+        ("bounds never", "a > 9 /* ; */ ||\n        a <\n            0", "0"),
+        ("bounds swap a>9||a<0 => a < 0", "a > 9 /* ; */ ||\n        a <\n            0", "a < 0"),
+        ("call drop", "g((struct cap){.gen = 1}, a + 1,\n          a + 12);", ";"),
+        ("call swap a + 1 => a | b", "a + 1,", "a | b,"),
+        ("call swap , a + 12 =>", ",\n          a + 12", ""),
+        ("loop swap i < a => 0", "i < a", "0"),
+    ],
+    ids=lambda word: word.split("\n")[0],
+)
+def test_a_mutant_is_one_statement_changed(mutation, old, new, tmp_path):
+    """Found by its mark, across line breaks and comments; token by token; and nothing else is touched."""
+    done = mutate(tmp_path, mutation)
+    assert (done.returncode, done.stdout, done.stderr) == (0, CODE.replace(old, new), "")
+
+
+@pytest.mark.parametrize(
+    "mutation, old, new, why",
+    [
+        ("nowhere never", "", "", "the mark nowhere is there 0 times"),
+        ("bounds never", "mutant: loop", "mutant: bounds", "the mark bounds is there 2 times"),
+        ("call swap a => b", "", "", "a occurs 2 times"),
+        ("call swap a - 1 => b", "", "", "a - 1 occurs 0 times"),
+        ("call swap a > 9 => 0", "", "", "a > 9 occurs 0 times"),  # in the code, but of another statement
+        ("loop swap a-- => 0", "", "", "a-- occurs 0 times"),  # of the loop, but not of its head
+        ("call never", "", "", "not an if's"),
+        ("bounds drop", "", "", "a head's"),
+        ("bounds sometimes", "", "", "no operation: sometimes"),
+        ("bounds", "", "", "FILE MARK OPERATION"),
+        ("bounds never", "bounds */\n", "bounds */ ", "does not stand alone"),
+        ("bounds never", "bounds */\n", "bounds */\n\n", "does not stand alone"),
+        ("bounds never", "    /* mutant: bounds", "    a = 1; /* mutant: bounds", "does not stand alone"),
+        ("bounds never", "/* mutant: bounds */\n    if", "/* mutant: bounds */\n    else if", "no statement"),
+        ("bounds never", "/* mutant: loop */", "/* mutant: the loop */", "no mark: /* mutant: the loop */"),
+        ("body drop", "static int f", "/* mutant: body */\nstatic int f", "has no end"),
+        ("body drop", "static int f", "/* mutant: body */\nstatic int g(void)\n{\n}\nint x;\nstatic int f", "has no end"),
+    ],
+    ids=lambda word: word.split("\n")[0],
+)
+def test_a_mutant_that_does_not_fit(mutation, old, new, why, tmp_path):
+    """Refused with one line that says why; no mutant comes of it."""
+    done = mutate(tmp_path, mutation, CODE.replace(old, new, 1) if old else CODE)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done
+    assert why in done.stderr
+
+
+@pytest.mark.parametrize(
+    "loop, why",
+    [
+        ("f.c loop swap i < a => 0", []),
+        ("", ["f.c: no mutant uses the mark loop"]),
+        ("f.c lop drop", ["m: the mark lop is there 0 times", "f.c: no mutant uses the mark loop"]),
+        ("g.c loop drop", ["g.c", "f.c: no mutant uses the mark loop"]),
+    ],
+)
+def test_marks_and_mutants_match(loop, why, tmp_path):
+    """Every mutant fits, and every mark is used."""
+    (tmp_path / "f.c").write_text(CODE)
+    (tmp_path / "list").write_text(f"# comment\n\np | f | g | |\nm | f | g | | {loop}\nn | f | g | | f.c bounds never\no | f | g | | f.c call drop\n")
+    done = call("tests/proof/mutate", "--check", str(tmp_path), str(tmp_path / "list"))
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (len(why) > 0, len(why)), done
+    assert all(part in line for part, line in zip(why, lines))
+
+
+def test_a_mark_is_in_one_file(tmp_path):
+    (tmp_path / "f.c").write_text(CODE)
+    (tmp_path / "g.h").write_text("/* mutant: bounds */\nint x;\n")
+    (tmp_path / "list").write_text("".join(f"m | f | g | | {m}\n" for m in ("f.c bounds never", "f.c call drop", "f.c loop swap 0 => 1", "g.h bounds drop")))
+    done = call("tests/proof/mutate", "--check", str(tmp_path), str(tmp_path / "list"))
+    assert (done.returncode, done.stderr) == (1, "the mark bounds is there 2 times\n")
+
+
+@pytest.fixture(name="budget", scope="module")
+def load_budget():
+    loader = importlib.machinery.SourceFileLoader("budget", str(rig.SOURCE / "scripts/budget"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("budget", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_budget_follows_the_binary(budget):
+    """Into the assembly, through what is in line, over the stack (an IRET); not along what is cut."""
+    names = {name for _, name in budget.disengaged(rig.BUILD / "hairline64.elf", budget.CUTS)}
+    assert names >= {"svm_enter", "guest_exit", "disengaged_exit", "icr_write", "cpu_idle", "nmi_from_user", "trap_common", "trap_user"}
+    assert not names & {"vmx_enter", "vmx_exit", "pt_event", "answer_cpuid", "core_attention", "sched_tick", "panic", "vcpu_load_core", "first"}
+    assert len(names) < 60
+
+
+@pytest.mark.parametrize("cut", [("resume", "attention"), ("guest_exit", "pt_event"), ("vcpu_prepare", "vcpu_load_core"), ("trap_user", "pt_event")], ids="-".join)
+def test_budget_needs_each_cut(budget, cut):
+    elf = rig.BUILD / "hairline64.elf"
+    rest = {way: why for way, why in budget.CUTS.items() if way != cut}
+    assert budget.disengaged(elf, budget.CUTS) < budget.disengaged(elf, rest)
+
+
+def test_budget_refuses_a_stale_cut(budget, monkeypatch, capsys):
+    monkeypatch.setitem(budget.CUTS, ("vcpu_exit", "sched_tick"), "there is no such way")
+    with pytest.raises(SystemExit):
+        budget.disengaged(rig.BUILD / "hairline64.elf", budget.CUTS)
+    assert "vcpu_exit -> sched_tick" in capsys.readouterr().err
+
+
+@pytest.fixture(name="bench", scope="module")
+def load_bench():
+    loader = importlib.machinery.SourceFileLoader("bench", str(rig.SOURCE / "scripts/bench"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench", loader))
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("vm,bare,good", [(2000002, 2000000, True), (1998000, 2002000, True), (2002001, 2000000, False), (2000000, 9000001, False), (None, 2000000, False)])
+def test_bench_counts_instructions_or_nothing(bench, capsys, vm, bare, good):
+    """A loop of known length may be off by 0.1 %."""
+    done = {"exits": ({"loop": vm} if vm else {}, {}), "bare": {"loop": bare}}
+    if good:
+        bench.calibrate(done)
+        return
+    with pytest.raises(SystemExit) as end:
+        bench.calibrate(done)
+    assert end.value.code == 2 and "a tick is no instruction here" in capsys.readouterr().err
+
+
+def test_bench_of_intel(bench, tmp_path, capsys):
+    """Its own limits; what is not measured says why and breaks none; what is missing, but not named, breaks its limit."""
+    intel, amd = bench.IntelBench(rig.BUILD, tmp_path), bench.Bench(rig.BUILD, tmp_path)
+    assert not {"own", "bare-work", "pair"} & set(intel.jobs()) and len(amd.jobs()) == len(intel.jobs()) + 3
+    values = {"cpuid": 250, "rdmsr": 701, "port-write": 5000, "own-work-exits": 0}
+    rows = {row["name"]: row for row in bench.table(intel, values, {})}
+    good = {name: rows[name]["ok"] for name in ("cpuid", "rdmsr", "port-write", "own-work-exits", "own-icr", "self-ipi")}
+    assert good == {"cpuid": True, "rdmsr": False, "port-write": True, "own-work-exits": True, "own-icr": True, "self-ipi": False}
+    assert rows["own-icr"]["not_measured"] and rows["cpuid"]["kvm"] is None
+    assert not {row["name"]: row for row in bench.table(amd, values, {})}["cpuid"]["ok"]
+    bench.show(list(rows.values()))
+    shown = capsys.readouterr().out
+    assert "BROKEN MSR read" in shown and "-  not measured: it needs several CPUs" in shown
+
+
+def test_bench_waits_for_the_end_of_a_line(bench):
+    """Of half a line half a number would be read."""
+    assert not bench.is_done("bench name=execs ticks=12", "name=execs") and bench.is_done("bench name=execs ticks=123\r\n", "name=execs")
+
+
+def test_bench_counts_exits_alone(bench):
+    """Those that the processor always makes are not the hypervisor's."""
+    vm = {"left": 1, "exits": {"cpuid": 9, "xsetbv": 3, "port": 5}, "engaged": {"cpuid": 2, "xsetbv": 0, "port": 5}}
+    assert bench.exits_alone(vm, bench.IntelBench.always) == 0 and bench.exits_alone(vm) == 10
+    with pytest.raises(SystemExit):
+        bench.exits_alone({**vm, "left": None})

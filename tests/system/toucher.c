@@ -49,7 +49,8 @@ static uint32_t take_frames(void)
 {
     uint32_t taken = 0;
     for (; ring.used.index != seen; seen++, taken++) {
-        ring.avail.entry[ring.avail.index % VIRTIO_QUEUE] = (uint16_t)ring.used.entry[seen % VIRTIO_QUEUE].id;
+        ring.avail.entry[ring.avail.index % VIRTIO_QUEUE] =
+            (uint16_t)ring.used.entry[seen % VIRTIO_QUEUE].id;
         barrier();
         ring.avail.index++;
     }
@@ -78,6 +79,7 @@ void guest_main(void)
             touch_all(with_net ? DEVICES : DEVICES - 1);
             frames += with_net ? take_frames() : 0;
         }
-        guest_print("touched %lu uart %lu pci %lu net %lu frames %lu\n", touches, longest[0], longest[1], longest[2], frames);
+        guest_print("touched %lu uart %lu pci %lu net %lu frames %lu\n", touches, longest[0],
+                    longest[1], longest[2], frames);
     }
 }

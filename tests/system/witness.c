@@ -20,7 +20,7 @@ static volatile uint32_t count[256];
 static void on_interrupt(struct frame *f)
 {
     count[f->vector]++;
-    wrmsr(APIC_EOI, 0);
+    wrmsr(MSR_X2APIC(APIC_EOI), 0);
 }
 
 static void on_nmi(struct frame *f) { count[f->vector]++; }
@@ -87,6 +87,7 @@ void guest_main(void)
     uint64_t address = changed();
     uint32_t came = interrupts();
     bool own = own_arrives();
-    guest_print("witness: changed at %lx, %u interrupts, own %s\n", address, came, own ? "ok" : "FAIL");
+    guest_print("witness: changed at %lx, %u interrupts, own %s\n", address, came,
+                own ? "ok" : "FAIL");
     guest_exit(address || came || !own);
 }

@@ -1,10 +1,16 @@
 #include "driver.h"
 #include <string.h>
 
-struct driver_ring *ring(uint32_t q) { return (struct driver_ring *)(void *)(fake.ram + 0x1000 * (q + 1)); }
+struct driver_ring *ring(uint32_t q)
+{
+    return (struct driver_ring *)(void *)(fake.ram + 0x1000 * (q + 1));
+}
 uint64_t ring_gpa(uint32_t q, size_t offset) { return 0x1000ull * (q + 1) + offset; }
 
-static struct vring_used *used(uint32_t q) { return (struct vring_used *)(void *)ring(q)->used_space; }
+static struct vring_used *used(uint32_t q)
+{
+    return (struct vring_used *)(void *)ring(q)->used_space;
+}
 
 uint16_t used_idx(uint32_t q) { return used(q)->idx; }
 struct vring_used_elem used_elem(uint32_t q, uint32_t i) { return used(q)->ring[i]; }
@@ -60,7 +66,8 @@ void driver_start(uint32_t slot, uint64_t features)
     virtio_out(slot, R_STATUS, 1, S_READY);
 }
 
-void driver_desc(uint32_t q, uint32_t i, uint64_t address, uint32_t size, uint32_t flags, uint32_t next)
+void driver_desc(uint32_t q, uint32_t i, uint64_t address, uint32_t size, uint32_t flags,
+                 uint32_t next)
 {
     ring(q)->desc[i] = (struct vring_desc){address, size, (uint16_t)flags, (uint16_t)next};
 }

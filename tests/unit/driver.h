@@ -2,16 +2,26 @@
 #ifndef TESTS_DRIVER_H
 #define TESTS_DRIVER_H
 
-#include <vmm/virtio.h>
+#include <vmm/virtio/virtio.h>
 
 enum { CONSOLE = 1, NET, DISK, DISK_RO };         /* slots */
 enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 }; /* descriptor flags */
-enum { R_STATUS = 0x14, R_SELECT = 0x16, R_SIZE = 0x18, R_VECTOR = 0x1a, R_ENABLE = 0x1c, R_DESC = 0x20, R_AVAIL = 0x28, R_USED = 0x30 };
+enum {
+    R_STATUS = 0x14,
+    R_SELECT = 0x16,
+    R_SIZE = 0x18,
+    R_VECTOR = 0x1a,
+    R_ENABLE = 0x1c,
+    R_DESC = 0x20,
+    R_AVAIL = 0x28,
+    R_USED = 0x30
+};
 enum { R_NOTIFY = 0x40, R_ISR = 0x44, R_CONFIG = 0x80 };
 enum { S_READY = 0x0f, S_BROKEN = 0x40 };
 
-#define QSIZE                  8u                        /* entries of each queue, unless a test says otherwise */
-#define BUFFER(i)              (0x8000u + 0x1000u * (i)) /* guest memory that no ring uses, i = 0..7 */
+#define QSIZE 8u /* entries of each queue, unless a test says otherwise */
+/* Guest memory that no ring uses, i = 0..7. */
+#define BUFFER(i)              (0x8000u + 0x1000u * (i))
 #define CONFIG_MESSAGE(slot)   ((slot) << 8)
 #define QUEUE_MESSAGE(slot, q) ((slot) << 8 | (1 + (q)))
 
@@ -30,12 +40,14 @@ uint16_t *used_event(uint32_t q);  /* for a queue of QSIZE entries */
 uint16_t *avail_event(uint32_t q); /* likewise                     */
 
 void driver_reset(uint32_t slot);
-/* Negotiate `features` | VERSION_1; write the registers of one queue; both queues with QSIZE and DRIVER_OK. */
+/* Negotiate `features` | VERSION_1; write the registers of one queue; both queues with QSIZE and
+ * DRIVER_OK. */
 void driver_features(uint32_t slot, uint64_t features);
 void driver_queue(uint32_t slot, uint32_t q, uint32_t size);
 void driver_start(uint32_t slot, uint64_t features);
 
-void driver_desc(uint32_t q, uint32_t i, uint64_t address, uint32_t size, uint32_t flags, uint32_t next);
+void driver_desc(uint32_t q, uint32_t i, uint64_t address, uint32_t size, uint32_t flags,
+                 uint32_t next);
 void driver_offer(uint32_t q, uint32_t head); /* make a chain available */
 void driver_notify(uint32_t slot, uint32_t q);
 bool driver_broken(uint32_t slot);

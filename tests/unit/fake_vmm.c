@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <lan/switch.h>
-#include <vmm/virtio.h>
+#include <vmm/virtio/virtio.h>
 
 struct fake fake;
 
@@ -19,7 +19,7 @@ uint32_t pci_memory(uint32_t slot) { return fake.bar1[slot] ? fake.bar1[slot] : 
 bool pci_msix_enabled(uint32_t slot) { return slot < PCI_SLOTS && !fake.msix_off; }
 bool pci_msix_masked(uint32_t slot) { return slot < PCI_SLOTS && fake.msix_masked; }
 
-void msi_send(uint32_t address, uint32_t data, uint32_t self)
+void apic_send_msi(uint32_t address, uint32_t data, uint32_t self)
 {
     (void)address, (void)self;
     fake.message[fake.messages++ % FAKE_LOG] = data;

@@ -1,5 +1,5 @@
 /*
- * The rest of the VMM, for tests of vmm/virt*.c on the host. Included before
+ * The rest of the VMM, for tests of vmm/virtio/ on the host. Included before
  * every file (-include): it moves the fixed addresses of abi/vm.h into arrays
  * with sanitizer red zones around them, and catches the system calls.
  */
@@ -25,7 +25,7 @@ struct fake {
     uint8_t pci[16][256];
     bool msix_off, msix_masked;           /* of all functions               */
     uint32_t bar1[16];                    /* where it was moved, 0: nowhere */
-    uint32_t messages, message[FAKE_LOG]; /* data words given to msi_send   */
+    uint32_t messages, message[FAKE_LOG]; /* data words given to apic_send_msi   */
     uint32_t bells[CAP_SLOTS];            /* ups of each semaphore          */
     uint32_t recalls[PLAN_VCPUS];
     char out[FAKE_LOG], in[FAKE_LOG];     /* the console's rings            */
@@ -62,7 +62,8 @@ void fake_pt_reply(uint64_t words) __attribute__((noreturn));
 uint64_t fake_pt_call(uint64_t pt, uint64_t words);
 struct result fake_dv_irq(uint64_t dv, uint64_t vcpu, uint64_t index, uint64_t vector);
 
-/* Everything fresh: RAM zero, two disks of a pattern (the second read-only), a LAN, virtio_init called. */
+/* Everything fresh: RAM zero, two disks of a pattern (the second read-only), a LAN, virtio_init
+ * called. */
 void fake_start(void);
 void fake_start_lan(uint16_t mtu); /* the same, on a LAN of that MTU */
 void fake_stop(void);

@@ -24,9 +24,11 @@ extern struct fake fake[FAKES];
 uint64_t *fake64(uint32_t unit, uint32_t reg);
 uint32_t *fake32(uint32_t unit, uint32_t reg);
 
-/* The registers of the unit that will have number `unit` are those of a fresh one that can all that is needed. */
+/* The registers of the unit that will have number `unit` are those of a fresh one that can all that
+ * is needed. */
 void fake_reset(uint32_t unit, enum iommu_kind kind);
-/* The rule that a write to a unit's register would break; NULL: none. The kernel's own writes fail the test by it. */
+/* The rule that a write to a unit's register would break; NULL: none. The kernel's own writes fail
+ * the test by it. */
 const char *fake_rule(uint32_t unit, uint32_t reg, unsigned bytes, uint64_t v);
 /* Regions for units' registers in root's table, each in slot unit_slot(). */
 void fake_regions(enum iommu_kind kind);

@@ -1,4 +1,4 @@
-/* A VM with one vCPU on the rig's core 0, and the handler that gets all its events. */
+/* A VM with one vCPU, and the handler that gets all its events. */
 #ifndef TESTS_RIG_VCPU_H
 #define TESTS_RIG_VCPU_H
 
@@ -9,7 +9,9 @@ extern struct ec *vcpu, *handler;
 extern struct vmcb *vmcb;
 extern struct exit_state *x; /* in the handler's UTCB */
 
-/* Make it; its portals ask for `mtd`; the handler is at EVENT_START. */
+/* Make it on a core, without time; its portals ask for `mtd`. */
+void make_vcpu(uint32_t core, uint64_t mtd);
+/* On core 0, and with time: the handler is at EVENT_START. */
 void start_vcpu(uint64_t mtd);
 /* The handler answers with `mtd`. */
 void answer(uint64_t mtd);

@@ -1,6 +1,6 @@
 /* The ACPI tables: what the PCI root has to give is where devices are, and nowhere else. */
 #include <stdlib.h>
-#include <vmm/vcpu.h>
+#include <vmm/vcpu/vcpu.h>
 #include "test.h"
 
 #define RAM 0x100000u
@@ -54,10 +54,13 @@ static void read_resources(const uint8_t *p, const uint8_t *end)
 {
     windows = 0;
     while (p < end && p[0] != 0x79) {
-        uint32_t wide = p[0] == 0x87 ? 4 : 2, size = p[0] & 0x80 ? 3 + number(p + 1, 2) : 1 + (p[0] & 7u);
+        uint32_t wide = p[0] == 0x87 ? 4 : 2,
+                 size = p[0] & 0x80 ? 3 + number(p + 1, 2) : 1 + (p[0] & 7u);
         if (p[0] == 0x87 || p[0] == 0x88) {
-            window[windows] = (struct window){p[3], number(p + 6 + wide, wide), number(p + 6 + 2 * wide, wide)};
-            assert_int_equal(number(p + 6 + 4 * wide, wide), window[windows].end - window[windows].base + 1);
+            window[windows] =
+                (struct window){p[3], number(p + 6 + wide, wide), number(p + 6 + 2 * wide, wide)};
+            assert_int_equal(number(p + 6 + 4 * wide, wide),
+                             window[windows].end - window[windows].base + 1);
             windows++;
         }
         p += size;
@@ -146,7 +149,8 @@ static void all_bars_fit(void **state)
     fake.config->devices = PLAN_DEVICES;
     for (uint32_t i = 0; i < PLAN_DEVICES; i++)
         for (uint32_t b = 0; b < 6; b++)
-            fake.config->device[i].bar[b] = (struct vm_bar){(uint32_t)GUEST_DEVICES + 0x1000 * (6 * i + b), 0x1000, 0};
+            fake.config->device[i].bar[b] =
+                (struct vm_bar){(uint32_t)GUEST_DEVICES + 0x1000 * (6 * i + b), 0x1000, 0};
     fake.config->device[0].sriov = 0x160;
     read_ssdt();
     assert_int_equal(windows, 2 + 24 + 1);

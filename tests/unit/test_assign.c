@@ -1,14 +1,18 @@
-/* Which functions a VM can have: of each kind that none can have, one that is otherwise as good as any. */
+/* Which functions a VM can have: of each kind that none can have, one that is otherwise as good as
+ * any. */
 #include "test.h"
-#include <root/assign.h>
-#include <root/iommu.h>
+#include <root/hardware/assign.h>
+#include <root/hardware/iommu.h>
 #include <root/memory.h>
 
 static const char *iommus_wrong;
 static bool behind, reserves, owns;
 
 bool memory_is_device(uint64_t base, uint64_t size) { return base && size; }
-bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size) { return owns && f && address && size; }
+bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size)
+{
+    return owns && f && address && size;
+}
 const char *iommu_problem(void) { return iommus_wrong; }
 bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
 {
@@ -41,7 +45,8 @@ static void any_other(void **state)
         f.class = class;
         f.id = 0x00011234;
         const char *wrong = assign_wrong(&f);
-        assert_int_equal(wrong != NULL, chipset || class == 0x0502 || class == 0x0c05 || class == 0x0c07 || class == 0x0c80);
+        assert_int_equal(wrong != NULL, chipset || class == 0x0502 || class == 0x0c05 ||
+                                            class == 0x0c07 || class == 0x0c80);
         f.id = 0x14861022;
         assert_int_equal(assign_wrong(&f) != NULL, wrong || class == 0x1080);
         f.id = 0xa13a8086;
@@ -58,7 +63,8 @@ static void with_power_over_the_machine(void **state)
     } kinds[] = {
         {0x14861022, 0x1080, "it is AMD's secure processor, which reaches all memory"},
         {0xa13a8086, 0x0780, "it leads to Intel's management engine, which reaches all memory"},
-        {0x0f188086, 0x1080, "it leads to Intel's trusted execution engine, which reaches all memory"},
+        {0x0f188086, 0x1080,
+         "it leads to Intel's trusted execution engine, which reaches all memory"},
         {0x0d938086, 0x0502, "it holds memory of the machine (CXL)"},
         {0x14511022, 0x0806, "it is an IOMMU"},
         {0x14501022, 0x0600, "it is a bridge or a part of the chipset"},
@@ -98,6 +104,10 @@ static void wrong_where_it_is(void **state)
     struct pci_function f = good();
     owns = false;
     assert_string_equal(assign_wrong(&f), "firmware gave its registers no place of their own");
+    f = good(), f.bar[1] = (struct pci_bar){0xfe002000, 0x1000, 0};
+    assert_string_equal(assign_wrong(&f), "firmware gave its registers no place of their own");
+    f.bar[1].address += 0x2000;
+    assert_null(assign_wrong(&f));
     f = good(), behind = false;
     assert_string_equal(assign_wrong(&f), "it is behind no IOMMU");
     reserves = true;

@@ -1,7 +1,7 @@
 /* What becomes of a VM's bytes on their way to the operator. */
 #include "test.h"
-#include <root/console.h>
-#include <root/uart.h>
+#include <root/console/console.h>
+#include <root/console/uart.h>
 
 static char said[4096];
 static uint32_t used;
@@ -36,7 +36,8 @@ static void test_lines(void **state)
 static void test_a_character_is_one_mark(void **state)
 {
     (void)state;
-    hear("modpr\xe2\x80\xa6lice \xc3\xa4\xc3\xb6 \xf0\x9f\x98\x80.\n"); /* an ellipsis, two umlauts, one of four bytes */
+    hear("modpr\xe2\x80\xa6lice \xc3\xa4\xc3\xb6 \xf0\x9f\x98\x80.\n"); /* an ellipsis, two umlauts,
+                                                                           one of four bytes */
     assert_string_equal(said, "vm| modpr?lice ?? ?.\n");
 }
 

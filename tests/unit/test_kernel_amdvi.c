@@ -1,4 +1,5 @@
-/* AMD-Vi: what a unit must have, the tables it reads, and the bits of page tables that are for it. */
+/* AMD-Vi: what a unit must have, the tables it reads, and the bits of page tables that are for it.
+ */
 #include "rig_iommu.h"
 
 #define AMDVI IOMMU_AMDVI
@@ -7,6 +8,7 @@ enum {
     EVENT_BASE = 0x10,
     CONTROL = 0x18,
     EXCLUSION = 0x20,
+    EXCLUSION_LIMIT = 0x28,
     FEATURES = 0x30,
     EVENT_HEAD = 0x2010,
     EVENT_TAIL = 0x2018,
@@ -16,10 +18,17 @@ enum {
 #define ADDRESS 0x000ffffffffff000ull
 #define MAY     (3ull << 61)
 
-static uint64_t *entry(uint32_t unit, uint64_t rid) { return (uint64_t *)(*fake64(unit, DEVICE_TABLE) & ADDRESS) + 4 * rid; }
-static uint64_t *interrupts(uint32_t unit, uint64_t rid) { return (uint64_t *)(entry(unit, rid)[2] & 0xfffffffffffc0ull); }
+static uint64_t *entry(uint32_t unit, uint64_t rid)
+{
+    return (uint64_t *)(*fake64(unit, DEVICE_TABLE) & ADDRESS) + 4 * rid;
+}
+static uint64_t *interrupts(uint32_t unit, uint64_t rid)
+{
+    return (uint64_t *)(entry(unit, rid)[2] & 0xfffffffffffc0ull);
+}
 
-/* Valid, translated by four levels, no right to anything; fixed interrupts aborted, all others, too. */
+/* Valid, translated by four levels, no right to anything; fixed interrupts aborted, all others,
+ * too. */
 static bool blocked(uint32_t unit, uint64_t rid)
 {
     const uint64_t *e = entry(unit, rid), *table = (const uint64_t *)(e[0] & ADDRESS);
@@ -32,9 +41,9 @@ static bool blocked(uint32_t unit, uint64_t rid)
 static void a_unit_that_lacks_something_is_refused(void **state)
 {
     (void)state;
-    struct kernel_stat before = stat;
+    struct kernel_stat before = counters;
     fake_regions(AMDVI);
-    before.objects_free = stat.objects_free;
+    before.objects_free = counters.objects_free;
     fake_reset(0, AMDVI);
     *fake64(0, FEATURES) &= ~(1ull << 6);
     assert_int_equal(start_unit(0, AMDVI, 2), bad(BAD_ARG, 1));
@@ -44,31 +53,43 @@ static void a_unit_that_lacks_something_is_refused(void **state)
     fake_reset(0, AMDVI);
     assert_int_equal(start_unit(0, AMDVI, 0), bad(BAD_ARG, 3));
     assert_int_equal(start_unit(0, AMDVI, 257), bad(BAD_ARG, 3));
-    assert_int_equal(graph(CALL_PD_CREATE, 60 | (uint64_t)SLOT_ROOT_PD << 16, PD_HOST, root->frames_left - 38, 0, 0), OK);
+    assert_int_equal(graph(CALL_PD_CREATE, 60 | (uint64_t)SLOT_ROOT_PD << 16, PD_HOST,
+                           root->frames_left - 546, 0, 0),
+                     OK);
     assert_int_equal(start_unit(0, AMDVI, 2), NO_MEMORY);
     assert_int_equal(end(60), OK);
     assert_int_equal(*fake64(0, CONTROL), 0);
-    assert_int_equal(stat.frames_free, before.frames_free);
-    assert_int_equal(stat.objects_free, before.objects_free);
+    assert_int_equal(counters.frames_free, before.frames_free);
+    assert_int_equal(counters.objects_free, before.objects_free);
 }
 
 static void a_unit_starts_with_all_blocked(void **state)
 {
     (void)state;
     uint32_t left = root->frames_left;
+    uint64_t frame, bits;
     *fake64(0, EXCLUSION) = 3;
+    *fake64(0, STATUS) = 3 << 3; /* left on by firmware */
+    *fake64(0, CONTROL) = 1 | 1 << 2 | 1 << 12;
     assert_int_equal(start_unit(0, AMDVI, 2), OK);
-    assert_int_equal(left - root->frames_left, 39);
+    assert_true(ptab_lookup(kernel_space, IOMMU_WINDOW, &frame, &bits)); /* its registers */
+    assert_int_equal(bits, PTE_NX | PTE_UNCACHED | PTE_WRITE | PTE_PRESENT);
+    assert_int_equal(left - root->frames_left, 547);
     assert_int_equal(*fake64(0, CONTROL), 1 | 1 << 2 | 1 << 10 | 1 << 12 | 1 << 17 | 1ull << 50);
-    assert_int_equal(*fake64(0, DEVICE_TABLE) & 0xfff, 3); /* four frames */
+    assert_int_equal(*fake64(0, DEVICE_TABLE) & 0xfff, 511); /* 512 frames */
     assert_int_equal(*fake64(0, EXCLUSION), 0);
-    for (uint32_t rid = 0; rid < 512; rid++)
+    for (uint32_t rid = 0; rid < 1u << 16; rid++)
         assert_true(blocked(0, rid));
     assert_int_equal(commands_since(0, AMDVI, 8), 1);
     fake_reset(1, AMDVI);
-    *fake64(1, FEATURES) = 1 << 6; /* short entries */
+    *fake64(1, FEATURES) = 1 << 6 | 1ull << 63; /* short entries; SNP */
+    left = root->frames_left;
     assert_int_equal(start_unit(1, AMDVI, 1), OK);
+    assert_int_equal(left - root->frames_left, 35);
+    assert_int_equal(*fake64(1, DEVICE_TABLE), *fake64(0, DEVICE_TABLE)); /* one for both */
     assert_int_equal(*fake64(1, CONTROL), 1 | 1 << 2 | 1 << 10 | 1 << 12);
+    assert_int_equal(*fake64(1, EXCLUSION), cpu_pa(&iommus[1].done) & ~0xfffull);
+    assert_int_equal(*fake64(1, EXCLUSION_LIMIT), *fake64(1, EXCLUSION));
 }
 
 static void map(uint64_t pd, uint64_t va, uint64_t perm, uint64_t frames)
@@ -84,8 +105,8 @@ static void page_tables_carry_its_bits(void **state)
     map(guest, 0, MR_READ | MR_WRITE, 512);
     map(guest, 0x200000, MR_READ, 1);
     map(guest, 1ull << 30, MR_READ | MR_WRITE, 512 * 512);
-    const uint64_t *top = ((struct pd *)object_at(guest))->table, *third = frame_table(top[0]), *second = frame_table(third[0]),
-                   *first = frame_table(second[1]);
+    const uint64_t *top = ((struct pd *)object_at(guest))->table, *third = frame_table(top[0]),
+                   *second = frame_table(third[0]), *first = frame_table(second[1]);
     uint64_t bits = MAY | 7 << 9;
     assert_int_equal(top[0] & bits, MAY | 3 << 9);
     assert_int_equal(third[0] & bits, MAY | 2 << 9);
@@ -100,7 +121,8 @@ static void a_function_reads_its_guests_table(void **state)
 {
     (void)state;
     uint64_t guest = make_pd(PD_GUEST, 20, 20), dv = make_dv(guest, 0, RID);
-    assert_int_equal(entry(0, RID)[0], ((struct pd *)object_at(guest))->table_pa | MAY | 4 << 9 | 3);
+    assert_int_equal(entry(0, RID)[0],
+                     ((struct pd *)object_at(guest))->table_pa | MAY | 4 << 9 | 3);
     assert_int_equal(entry(0, RID)[1], 1);
     assert_int_equal(entry(0, RID)[2] & ~0xfffffffffffc0ull, 2ull << 60 | 9 << 1 | 1);
     assert_int_equal(commands_since(0, AMDVI, 8), 1);
@@ -120,7 +142,8 @@ static void a_function_reads_its_guests_table(void **state)
 static void interrupts_have_two_formats(void **state)
 {
     (void)state;
-    uint64_t guest = make_pd(PD_GUEST, 20, 20), wide = make_dv(guest, 0, RID), narrow = make_dv(guest, 1, RID & 0xff);
+    uint64_t guest = make_pd(PD_GUEST, 20, 20), wide = make_dv(guest, 0, RID),
+             narrow = make_dv(guest, 1, RID & 0xff);
     uint64_t vcpu = make_owner(guest, 1);
     uint32_t id = cores[1].apic_id;
     assert_int_equal(set_irq(wide, vcpu, 5, 0x41), OK);
@@ -155,6 +178,9 @@ static void events_come_in_order(void **state)
 {
     (void)state;
     assert_int_equal(pop_fault(0), 0);
+    put_event(0, 0, 0x7654321000); /* the tail was there first */
+    assert_int_equal(pop_fault(0), 0);
+    assert_int_equal(*fake64(0, EVENT_HEAD), 0);
     put_event(0, 2ull << 60 | 0xbull << 51 | RID, 0x7654321000);
     put_event(1, 1ull << 60 | 0x33, 0x5000);
     assert_int_equal(pop_fault(0), RID << 48 | 0x7654321ull << 8 | 0x2b);

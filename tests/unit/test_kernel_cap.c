@@ -19,7 +19,8 @@ static void a_copy_has_the_sources_rights_and_the_mask(void **state)
 static void each_call_needs_its_right(void **state)
 {
     (void)state;
-    const uint64_t pd = make_pd(PD_HOST, 16, 16), ec = make_ec(pd, 0, EC_THREAD), sm = make_sm(0), handler = make_ec(pd, 0, EC_HANDLER);
+    const uint64_t pd = make_pd(PD_HOST, 16, 16), ec = make_ec(pd, 0, EC_THREAD), sm = make_sm(0),
+                   handler = make_ec(pd, 0, EC_HANDLER);
     const uint64_t weak = slot_new(), to = slot_new(), sys = SLOT_ROOT_SYS, mr = RAM;
     const struct {
         uint64_t object, lacks, call, a1, a2, a3, arg;
@@ -31,10 +32,12 @@ static void each_call_needs_its_right(void **state)
         {pd, PD_CREATE, CALL_SM_CREATE, to | weak << 16, 0, 0, 1},
         {sys, SYS_TIME, CALL_SC_CREATE, to | weak << 16 | ec << 32, 1, 1, 1},
         {ec, EC_BIND, CALL_SC_CREATE, to | sys << 16 | weak << 32, 1, 1, 1},
-        {sys, SYS_PORTS, CALL_PD_CREATE, to | (uint64_t)LAB << 16 | weak << 32, PD_HOST | PD_PORTS << 8, 2, 1},
+        {sys, SYS_PORTS, CALL_PD_CREATE, to | (uint64_t)LAB << 16 | weak << 32,
+         PD_HOST | PD_PORTS << 8, 2, 1},
         {sys, SYS_CORE, CALL_CORE_START, weak, 2, 0, 1},
         {mr, MR_READ, CALL_MR_MAP, weak | pd << 16 | (uint64_t)MR_READ << 32, 0, 0, 1},
-        {mr, MR_WRITE, CALL_MR_MAP, weak | pd << 16 | (uint64_t)(MR_READ | MR_WRITE) << 32, 0, 0, 1},
+        {mr, MR_WRITE, CALL_MR_MAP, weak | pd << 16 | (uint64_t)(MR_READ | MR_WRITE) << 32, 0, 0,
+         1},
         {mr, MR_EXEC, CALL_MR_MAP, weak | pd << 16 | (uint64_t)(MR_READ | MR_EXEC) << 32, 0, 0, 1},
         {pd, PD_MAP, CALL_MR_MAP, mr | weak << 16 | (uint64_t)MR_READ << 32, 0, 0, 1},
         {mr, MR_UNMAP, CALL_MR_UNMAP, weak, 0, 0, 1},
@@ -47,11 +50,12 @@ static void each_call_needs_its_right(void **state)
         {sm, RIGHT_DESTROY, CALL_DESTROY, weak, 0, 0, 1},
     };
     for (unsigned i = 0; i < COUNT(row); i++) {
-        struct kernel_stat was = stat;
+        struct kernel_stat was = counters;
         give(row[i].object, SLOT_ROOT_PD, weak, RIGHT_ALL & ~row[i].lacks);
-        assert_int_equal(graph(row[i].call, row[i].a1, row[i].a2, row[i].a3, 1, 1), bad(BAD_RIGHT, (unsigned)row[i].arg));
-        assert_int_equal(was.objects_free, stat.objects_free);
-        assert_int_equal(was.frames_free, stat.frames_free);
+        assert_int_equal(graph(row[i].call, row[i].a1, row[i].a2, row[i].a3, 1, 1),
+                         bad(BAD_RIGHT, (unsigned)row[i].arg));
+        assert_int_equal(was.objects_free, counters.objects_free);
+        assert_int_equal(was.frames_free, counters.frames_free);
         assert_int_equal(cap_vacant(root, to, 1), OK);
         assert_int_equal(graph(CALL_REVOKE, SLOT_ROOT_PD | weak << 16, 0, 0, 0, 0), OK);
     }
@@ -66,9 +70,12 @@ static void a_slot_is_a_slot(void **state)
         uint64_t n = no_slots[i];
         assert_int_equal(graph(CALL_SM_CREATE, n | lab, 0, 0, 0, 0), bad(BAD_CAP, 1));
         assert_int_equal(graph(CALL_SM_CREATE, slot_new() | n << 16, 0, 0, 0, 0), bad(BAD_CAP, 1));
-        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | n << 16, pd | 1 << 16, 255, 0, 0), bad(BAD_CAP, 1));
-        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | LAB << 16, pd | n << 16, 255, 0, 0), bad(BAD_CAP, 2));
-        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | 1ull << 48, pd | 1 << 16, 255, 0, 0), bad(BAD_CAP, 1));
+        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | n << 16, pd | 1 << 16, 255, 0, 0),
+                         bad(BAD_CAP, 1));
+        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | LAB << 16, pd | n << 16, 255, 0, 0),
+                         bad(BAD_CAP, 2));
+        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | 1ull << 48, pd | 1 << 16, 255, 0, 0),
+                         bad(BAD_CAP, 1));
         assert_int_equal(graph(CALL_REVOKE, pd | n << 16, 0, 0, 0, 0), bad(BAD_CAP, 1));
         assert_int_equal(graph(CALL_DESTROY, n, 0, 0, 0, 0), bad(BAD_CAP, 1));
     }
@@ -86,11 +93,13 @@ static void a_capability_of_another_type(void **state)
     uint64_t sm = make_sm(0), pd = make_pd(PD_HOST, 16, 16), to = slot_new();
     assert_int_equal(sm_up(root, pd), bad(BAD_CAP, 1));
     assert_int_equal(graph(CALL_SM_CREATE, to | sm << 16, 0, 0, 0, 0), bad(BAD_CAP, 1));
-    assert_int_equal(graph(CALL_MR_MAP, sm | pd << 16 | (uint64_t)MR_READ << 32, 0, 0, 1, 0), bad(BAD_CAP, 1));
+    assert_int_equal(graph(CALL_MR_MAP, sm | pd << 16 | (uint64_t)MR_READ << 32, 0, 0, 1, 0),
+                     bad(BAD_CAP, 1));
     assert_int_equal(graph(CALL_DESTROY, SLOT_ROOT_SYS, 0, 0, 0, 0), bad(BAD_RIGHT, 1));
 }
 
-/* A destroyed object's slot gets a new object of the same type: old capabilities must not name it. */
+/* A destroyed object's slot gets a new object of the same type: old capabilities must not name it.
+ */
 static void a_stale_capability_names_nothing(void **state)
 {
     (void)state;
@@ -104,7 +113,9 @@ static void a_stale_capability_names_nothing(void **state)
     assert_ptr_equal(object_at(again), was);
     assert_int_equal(sm_up(root, copy), bad(BAD_CAP, 1));
     assert_int_equal(end(copy), bad(BAD_CAP, 1));
-    assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | copy << 16, SLOT_ROOT_PD | slot_new() << 16, 255, 0, 0), bad(BAD_CAP, 1));
+    assert_int_equal(
+        graph(CALL_DELEGATE, SLOT_ROOT_PD | copy << 16, SLOT_ROOT_PD | slot_new() << 16, 255, 0, 0),
+        bad(BAD_CAP, 1));
     assert_int_equal(cap_vacant(root, copy, 1), OK); /* and its slot is free */
     assert_int_equal(sm_up(root, again), OK);
 }
@@ -122,14 +133,18 @@ static void a_revoked_slot_is_empty(void **state)
 static void objects_run_out_for_the_payer_alone(void **state)
 {
     (void)state;
-    uint64_t poor = make_pd(PD_HOST, 8, 3), to[4] = {slot_new(), slot_new(), slot_new(), slot_new()};
+    uint64_t poor = make_pd(PD_HOST, 8, 3),
+             to[4] = {slot_new(), slot_new(), slot_new(), slot_new()};
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(graph(CALL_SM_CREATE, to[i] | poor << 16, 0, 0, 0, 0), OK);
     assert_int_equal(graph(CALL_SM_CREATE, to[3] | poor << 16, 0, 0, 0, 0), NO_MEMORY);
-    assert_int_equal(graph(CALL_PT_CREATE, to[3] | poor << 16 | make_ec(LAB, 0, EC_HANDLER) << 32, 0, 0, 0, 0), NO_MEMORY);
+    assert_int_equal(
+        graph(CALL_PT_CREATE, to[3] | poor << 16 | make_ec(LAB, 0, EC_HANDLER) << 32, 0, 0, 0, 0),
+        NO_MEMORY);
     assert_int_equal(graph(CALL_PD_CREATE, to[3] | poor << 16, PD_HOST, 2, 0, 0), NO_MEMORY);
     assert_int_equal(graph(CALL_EC_CREATE, to[3] | poor << 16, 0x5000, 0, 0, 0), NO_MEMORY);
-    assert_int_equal(graph(CALL_MR_MAP, RAM | poor << 16 | (uint64_t)MR_READ << 32, 0, 0, 1, 0), NO_MEMORY);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | poor << 16 | (uint64_t)MR_READ << 32, 0, 0, 1, 0),
+                     NO_MEMORY);
     make_sm(0);
     assert_int_equal(end(to[0]), OK);
     assert_int_equal(graph(CALL_SM_CREATE, to[3] | poor << 16, 0, 0, 0, 0), OK);

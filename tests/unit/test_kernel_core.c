@@ -1,8 +1,11 @@
-/* Cores together: the graph lock, the rendezvous, the inbox, and what a destroyed object may leave behind. */
+/* Cores together: the graph lock, the rendezvous, the inbox, and what a destroyed object may leave
+ * behind. */
 #include "rig.h"
 
 enum { BELL = 10 };
 
+extern uint64_t core_starting;
+void trap_kernel(uint64_t vector, uint64_t error, uint64_t rip);
 void call_graph(uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t number);
 
 static struct pd *watched;
@@ -20,27 +23,60 @@ static void the_machine_is_up(void **state)
 {
     (void)state;
     assert_int_equal(core_count, 2);
-    assert_int_equal(stat.core[1].online, 1);
-    assert_int_equal(stat.core[1].apic_id, 1);
+    assert_int_equal(counters.core[1].online, 1);
+    assert_int_equal(counters.core[1].apic_id, 1);
     assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 1, 0, 0, 0), bad(BUSY, 2));
     assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 1u << 20, 0, 0, 0), bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_PD, 2, 0, 0, 0), bad(BAD_CAP, 1));
-    uint32_t sent = machine.started;
-    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 2, 0, 0, 0), OK);
-    assert_int_equal(machine.started, sent + 3);
-    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 3, 0, 0, 0), BUSY); /* one at a time */
+}
+
+static uint64_t commands[4];
+static unsigned command_count;
+static void note_command(uint64_t icr) { commands[command_count++ % COUNT(commands)] = icr; }
+
+static void starts(uint64_t apic_id, uint64_t status, unsigned count, uint64_t first,
+                   uint64_t second)
+{
+    command_count = 0;
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, apic_id, 0, 0, 0), status);
+    assert_int_equal(command_count, count);
+    assert_int_equal(count > 0 ? commands[0] : 0, first);
+    assert_int_equal(count > 1 ? commands[1] : 0, second);
+}
+
+/* INIT, then as many start-up IPIs as root asks for. A core that does not come is given up for the
+   next, unless it has the stack already. */
+static void a_core_that_does_not_come_is_given_up(void **state)
+{
+    (void)state;
+    const uint64_t init = 0x4500, start_up = 0x4600 | core_ap_page, two = 2ull << 32,
+                   three = 3ull << 32;
+    machine.icr = note_command;
+    starts(2, OK, 1, two | init, 0);
+    uint64_t stack = core_starting;
+    assert_int_not_equal(stack, 0);
+    starts(2, OK, 1, two | start_up, 0);
+    starts(2, OK, 1, two | start_up, 0);
+    starts(3, OK, 2, two | init, three | init);
+    assert_int_equal(core_starting, stack);
+    starts(3, OK, 1, three | start_up, 0);
+    starts(2, OK, 2, three | init, two | init);
+    core_starting = 0; /* entry.S, core_entry_ap */
+    starts(2, BUSY, 0, 0, 0);
+    starts(3, BUSY, 0, 0, 0);
+    core_starting = stack;
 }
 
 static void idle_time_is_counted(void **state)
 {
     (void)state;
-    uint64_t pd, t = make_thread(0, 5, &pd), idle = stat.core[0].idle, begin = machine.tsc;
+    uint64_t pd, t = make_thread(0, 5, &pd), idle = counters.core[0].idle, begin = machine.tsc;
     pass(500);
     assert_int_equal(end(t + 1), OK);
-    assert_int_equal(stat.core[0].idle, idle);
+    assert_int_equal(counters.core[0].idle, idle);
     pass(300);
     make_sc(t, 5, SLICE, 0);
-    assert_int_equal(stat.core[0].idle - idle, machine.tsc - begin - 500);
+    assert_int_equal(counters.core[0].idle - idle, machine.tsc - begin - 500);
 }
 
 static void an_unmapped_region_is_flushed_everywhere(void **state)
@@ -48,7 +84,8 @@ static void an_unmapped_region_is_flushed_everywhere(void **state)
     (void)state;
     uint64_t pd, t = make_thread(1, 5, &pd);
     deliver();
-    assert_int_equal(graph(CALL_MR_MAP, RAM | pd << 16 | (uint64_t)MR_READ << 32, 0x40000000, 0, 1, 0), OK);
+    assert_int_equal(
+        graph(CALL_MR_MAP, RAM | pd << 16 | (uint64_t)MR_READ << 32, 0x40000000, 0, 1, 0), OK);
     watched = object_at(pd), watched_va = 0x40000000;
     seen_mapped = true;
     machine.flushed = look;
@@ -63,11 +100,15 @@ static void a_domain_keeps_to_its_cores(void **state)
     (void)state;
     uint64_t first = slot_new(), second = slot_new(), ec = slot_new(), lab = (uint64_t)LAB << 16;
     assert_int_equal(graph(CALL_PD_CREATE, first | lab, PD_HOST | PD_CORES(2) << 8, 20, 20, 0), OK);
-    assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST | PD_CORES(3) << 8, 4, 4, 0), bad(BAD_ARG, 2));
+    assert_int_equal(
+        graph(CALL_PD_CREATE, second | first << 16, PD_HOST | PD_CORES(3) << 8, 4, 4, 0),
+        bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST, 10, 4, 0), OK);
     for (uint64_t pd = first; pd <= second; pd++) {
-        assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 0ull << 32, 0x5000, EVENTS, 0, 0), bad(BAD_ARG, 1));
-        assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 1ull << 32, 0x5000, EVENTS, 0, 0), OK);
+        assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 0ull << 32, 0x5000, EVENTS, 0, 0),
+                         bad(BAD_ARG, 1));
+        assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 1ull << 32, 0x5000, EVENTS, 0, 0),
+                         OK);
         assert_int_equal(end(ec), OK);
     }
 }
@@ -82,7 +123,8 @@ static void what_rests_ends_unnoticed(void **state)
     other = make_pd(PD_HOST, 40, 40);
     uint32_t wanted = cores[1].sync_wanted;
     for (unsigned i = 0; i < 100; i++) {
-        uint64_t thread = make_ec(other, 1, EC_THREAD), handler = make_ec(other, 1, EC_HANDLER), portal = make_pt(handler, 0, 0);
+        uint64_t thread = make_ec(other, 1, EC_THREAD), handler = make_ec(other, 1, EC_HANDLER),
+                 portal = make_pt(handler, 0, 0);
         assert_int_equal(end(i & 1 ? thread : handler), OK);
         assert_int_equal(end(i & 1 ? handler : thread), OK);
         assert_int_equal(end(portal), bad(BAD_CAP, 1));
@@ -93,7 +135,8 @@ static void what_rests_ends_unnoticed(void **state)
     assert_int_equal(cores[1].sync_wanted, wanted);
 }
 
-/* A thread that dies alone takes its UTCB's frame out of a living space: before the flush, not after. */
+/* A thread that dies alone takes its UTCB's frame out of a living space: before the flush, not
+ * after. */
 static void a_dead_threads_utcb_is_flushed(void **state)
 {
     (void)state;
@@ -104,13 +147,14 @@ static void a_dead_threads_utcb_is_flushed(void **state)
     watched = ec->pd, watched_va = ec->utcb_va;
     seen_mapped = true;
     machine.flushed = look;
-    graph_lock();
+    core_lock_graph();
     assert_int_equal(pd_destroy(root, other), OK); /* no flush but its own */
-    graph_unlock();
+    core_unlock_graph();
     assert_false(seen_mapped);
 }
 
-/* A core whose waiter's time is up may be about to lock a semaphore that ends: it is waited for after the queue is empty. */
+/* A core whose waiter's time is up may be about to lock a semaphore that ends: it is waited for
+ * after the queue is empty. */
 static const struct sm *ending;
 static bool seen_waiting;
 static void enters(uint64_t icr)
@@ -146,11 +190,13 @@ static void a_semaphore_has_no_waiters_at_its_end(void **state)
     assert_false(seen_waiting);
 }
 
-/* A thread that is dying waits on a semaphore that lives: who ups it meanwhile lets it alone, and the up is not lost. */
+/* A thread that is dying waits on a semaphore that lives: who ups it meanwhile lets it alone, and
+ * the up is not lost. */
 static void a_dead_waiter_is_not_woken(void **state)
 {
     (void)state;
-    uint64_t first_pd, second_pd, bell = make_sm(0), first = make_thread(1, 5, &first_pd), second = make_thread(1, 6, &second_pd);
+    uint64_t first_pd, second_pd, bell = make_sm(0), first = make_thread(1, 5, &first_pd),
+                                  second = make_thread(1, 6, &second_pd);
     deliver();
     give(bell, first_pd, BELL, SM_DOWN);
     give(bell, second_pd, BELL, SM_DOWN);
@@ -181,8 +227,8 @@ static void a_dying_space_is_left(void **state)
     assert_null(cores[1].current);
 }
 
-/* Core 1 spins for the graph lock, so it takes no IPI. Meanwhile core 0, which has the lock, destroys a
-   thread of core 1, and its slot gets a new owner. */
+/* Core 1 spins for the graph lock, so it takes no IPI. Meanwhile core 0, which has the lock,
+   destroys a thread of core 1, and its slot gets a new owner. */
 static uint64_t doomed;
 static void *new_owner;
 
@@ -199,13 +245,13 @@ static void destroyer_works(void)
     on_core(0);
     assert_int_equal(pd_destroy(root, doomed), OK);
     new_owner = object_new(OBJ_SM, object_at(LAB));
-    graph_unlock();
+    core_unlock_graph();
     on_core(1);
 }
 
 static void spin_on_core_1(uint64_t number)
 {
-    graph_lock();
+    core_lock_graph();
     on_core(1);
     machine.relax = destroyer_works;
     call_graph(0, 0, 0, 0, 0, number);
@@ -228,12 +274,15 @@ static void a_posted_thread_dies_while_its_core_spins(void **state)
     spin_on_core_1(CALL_REVOKE);
     assert_ptr_equal(new_owner, ec); /* else this test tests nothing */
     assert_null(cores[1].inbox);
+    core_lock_graph();
     object_free(new_owner);
+    core_unlock_graph();
     settle();
     assert_ptr_equal(current(), object_at(spinner));
 }
 
-/* A caller dies while it waits for the graph lock, and its slot is taken: the call must not happen. */
+/* A caller dies while it waits for the graph lock, and its slot is taken: the call must not happen.
+ */
 static void a_dead_caller_makes_no_call(void **state)
 {
     (void)state;
@@ -243,16 +292,77 @@ static void a_dead_caller_makes_no_call(void **state)
     struct ec *ec = object_at(doomed);
     spin_on_core_1(CALL_COUNT);
     assert_ptr_equal(new_owner, ec);
-    assert_int_equal(ec->regs.rax, 0); /* no status was written into the semaphore that lives there */
+    assert_int_equal(ec->regs.rax,
+                     0); /* no status was written into the semaphore that lives there */
+    core_lock_graph();
     object_free(new_owner);
+    core_unlock_graph();
     settle();
     assert_null(current());
+}
+
+/* Debug builds: what breaks a contract stops the kernel, which names the place. */
+static jmp_buf stopped;
+static void leave_stopped_kernel(void) { longjmp(stopped, 1); }
+
+static void free_without_lock(void) { object_free(root); }
+static void wake_elsewhere(void) { sched_wake(object_at(doomed)); }
+static void pay_by_the_dead(void)
+{
+    core_lock_graph();
+    root->head.dead = 1;
+    (void)object_new(OBJ_SM, root);
+}
+
+static void stops_with(void (*act)(void), const char *sentence)
+{
+    memset(machine.serial, 0, sizeof machine.serial);
+    machine.halted = leave_stopped_kernel;
+    if (!setjmp(stopped)) {
+        act();
+        fail_msg("it does not stop: %s", sentence);
+    }
+    machine.halted = NULL;
+    assert_non_null(strstr(machine.serial, sentence));
+}
+
+static void machine_check(void) { trap_kernel(18, 0, 0); }
+
+/* The first bank with something valid; its address, if it has one. */
+static void a_machine_check_is_told(void **state)
+{
+    (void)state;
+    uint64_t *bank = machine_cpu()->bank;
+    bank[4 * 1 + 1] = 0xb200000000000135;
+    bank[4 * 1 + 2] = 0x1234567000;
+    stops_with(machine_check, "b200000000000135 0000000000000000");
+    bank[4 * 1 + 1] |= 1ull << 58;
+    stops_with(machine_check, "b600000000000135 0000001234567000");
+    bank[4 * 0 + 1] = 0xb200000000000111;
+    stops_with(machine_check, "b200000000000111 0000000000000000");
+    memset(machine_cpu()->bank, 0, sizeof machine_cpu()->bank);
+}
+
+static void a_broken_contract_is_told(void **state)
+{
+    (void)state;
+    uint64_t pd;
+    doomed = make_thread(1, 9, &pd);
+    deliver();
+    on_core(0);
+    stops_with(free_without_lock, "kernel/object.c:");
+    stops_with(free_without_lock, ": has_graph_lock()");
+    stops_with(wake_elsewhere, ": is_own_core(ec->core)");
+    stops_with(pay_by_the_dead, "!payer->head.dead");
+    root->head.dead = 0;
+    core_unlock_graph();
 }
 
 int main(void)
 {
     const struct CMUnitTest all[] = {
         RIG_TEST(the_machine_is_up),
+        RIG_TEST(a_core_that_does_not_come_is_given_up),
         RIG_TEST(idle_time_is_counted),
         RIG_TEST(an_unmapped_region_is_flushed_everywhere),
         RIG_TEST(a_domain_keeps_to_its_cores),
@@ -263,6 +373,8 @@ int main(void)
         RIG_TEST(a_dying_space_is_left),
         RIG_TEST(a_posted_thread_dies_while_its_core_spins),
         RIG_TEST(a_dead_caller_makes_no_call),
+        RIG_TEST(a_machine_check_is_told),
+        RIG_TEST(a_broken_contract_is_told),
     };
     return RIG_RUN(all);
 }

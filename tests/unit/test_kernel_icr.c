@@ -1,6 +1,6 @@
 /* The ICR filter against a table of its own: machines with any owners, any APIC IDs, any value. */
 #include "rig.h"
-#include <alone.h>
+#include <icr.h>
 
 enum { ROUNDS = 300000 };
 enum { FIXED, LOWEST, SMI, NMI = 4, INIT, STARTUP };
@@ -35,27 +35,34 @@ static void note(uint64_t v)
 static struct ec *make_vcpu(uint64_t pd)
 {
     struct ec *ec = object_at(make_ec(pd, 0, EC_VCPU));
-    ec->own = OWN_READY;
+    ec->core_mode = CORE_OWNED;
     return ec;
 }
 
-/* Cores with owners: the sender's VM, another VM, nobody; a dead one, one that has not begun, one that waits for SIPI, one with an NMI
-   on its way. */
+static struct ec *any_owner(uint32_t core)
+{
+    if (below(2))
+        return mine[core];
+    return below(2) ? theirs : NULL;
+}
+
+/* Cores with owners: the sender's VM, another VM, nobody; a dead one, one that has not begun, one
+   that waits for SIPI, one with an NMI on its way. */
 static void any_machine(void)
 {
     uint32_t id = (uint32_t)below(20), step = (uint32_t)(1 + below(9));
     for (uint32_t i = 0; i < MAX_CORES; i++, id += 1 + (uint32_t)below(step)) {
         cores[i].apic_id = id;
-        mine[i]->own = (uint8_t)(below(8) ? OWN_READY + below(2) : OWN_GIVEN);
+        mine[i]->core_mode = (uint8_t)(below(8) ? CORE_OWNED + below(2) : CORE_GIVEN);
         mine[i]->head.dead = !below(8);
         mine[i]->hazard = below(4) ? 0 : HAZARD_NMI;
         mine[i]->state = below(8) ? STATE_READY : STATE_HALTED;
-        cores[i].owner = below(2) ? mine[i] : below(2) ? theirs : NULL;
+        cores[i].owner = any_owner(i);
     }
     uint32_t at = (uint32_t)below(MAX_CORES);
     machine.core = &cores[at];
     sender = cores[at].owner = mine[at];
-    sender->own = (uint8_t)(OWN_READY + below(2));
+    sender->core_mode = (uint8_t)(CORE_OWNED + below(2));
     sender->head.dead = 0;
 }
 
@@ -70,7 +77,8 @@ static void spread(struct pd *pd, uint32_t on, bool out)
 static uint64_t any_icr(void)
 {
     uint64_t icr = random64();
-    uint32_t id = cores[below(MAX_CORES)].apic_id, cluster = (id >> 4) << 16 | (uint32_t)below(0x10000);
+    uint32_t id = cores[below(MAX_CORES)].apic_id,
+             cluster = (id >> 4) << 16 | (uint32_t)below(0x10000);
     switch (below(5)) {
     case 0: return icr;
     case 1: return (uint32_t)icr | (uint64_t)id << 32;
@@ -80,7 +88,8 @@ static uint64_t any_icr(void)
     }
 }
 
-/* x2APIC addressing once more (APM2 16.5, 16.14): which cores would the value reach on a bare machine? */
+/* x2APIC addressing once more (APM2 16.5, 16.14): which cores would the value reach on a bare
+ * machine? */
 static bool reaches(uint64_t icr, uint32_t from, uint32_t id)
 {
     const uint32_t to = (uint32_t)(icr >> 32);
@@ -121,15 +130,19 @@ static void the_filter_lets_out_what_it_should(void **state)
         const uint64_t icr = any_icr(), mode = icr >> 8 & 7, vector = icr & 0xff;
         const uint32_t from = machine.core->apic_id;
         bool taken = icr_write(sender, icr);
-        assert_int_equal(taken, sender->own == OWN_LEFT || (mode != INIT && mode != STARTUP));
+        assert_int_equal(taken,
+                         sender->core_mode == CORE_DISENGAGED || (mode != INIT && mode != STARTUP));
         bool goes = mode == NMI || (mode <= LOWEST && vector >= 32), one = false;
         for (uint32_t i = 0; i < MAX_CORES; i++) {
             const struct ec *to = cores[i].owner;
-            bool named = goes && to && to == mine[i] && to->own >= OWN_READY && !to->head.dead && reaches(icr, from, cores[i].apic_id);
-            bool expected = named && !(mode == LOWEST && one) && !(mode == NMI && (to->state == STATE_HALTED || waits[i]));
+            bool named = goes && to && to == mine[i] && to->core_mode >= CORE_OWNED &&
+                         !to->head.dead && reaches(icr, from, cores[i].apic_id);
+            bool expected = named && !(mode == LOWEST && one) &&
+                            !(mode == NMI && (to->state == STATE_HALTED || waits[i]));
             one |= named;
             if (mode == NMI) {
-                assert_int_equal(mine[i]->hazard & HAZARD_NMI, waits[i] || expected ? HAZARD_NMI : 0);
+                assert_int_equal(mine[i]->hazard & HAZARD_NMI,
+                                 waits[i] || expected ? HAZARD_NMI : 0);
                 assert_int_equal(sent[i] & 0xfffff, expected ? 0x4400 : 0);
             } else {
                 assert_int_equal(sent[i] & 0xffffffff, expected ? vector | 1u << 14 : 0);
@@ -143,10 +156,10 @@ static void the_filter_lets_out_what_it_should(void **state)
     assert_true(heard > ROUNDS / 100); /* it does let something out */
     for (uint32_t i = 0; i < MAX_CORES; i++) {
         mine[i]->head.dead = 0;
-        mine[i]->own = OWN_NONE;
+        mine[i]->core_mode = CORE_SHARED;
         mine[i]->state = STATE_NEW;
     }
-    theirs->own = OWN_NONE;
+    theirs->core_mode = CORE_SHARED;
     memcpy(cores, saved, sizeof saved);
     on_core(0);
 }

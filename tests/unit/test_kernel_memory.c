@@ -93,7 +93,8 @@ static void bounds_of_a_mapping(void **state)
     make_space();
     for (unsigned i = 0; i < COUNT(row); i++) {
         uint32_t left = pd->frames_left, objects_left = pd->objects_left;
-        assert_int_equal(map(RAM, row[i].perm, row[i].va, row[i].first, row[i].frames), row[i].status);
+        assert_int_equal(map(RAM, row[i].perm, row[i].va, row[i].first, row[i].frames),
+                         row[i].status);
         assert_int_equal(pd->frames_left, left);
         assert_int_equal(pd->objects_left, objects_left);
     }
@@ -119,11 +120,14 @@ static void a_conflict_changes_nothing(void **state)
 {
     (void)state;
     make_space();
-    assert_int_equal(map(DEVICE, PERM_R, 0x600000, 1, 1), OK); /* one small page in the fourth 2 MiB */
+    assert_int_equal(map(DEVICE, PERM_R, 0x600000, 1, 1),
+                     OK); /* one small page in the fourth 2 MiB */
     uint32_t left = pd->frames_left, objects_left = pd->objects_left;
-    static const uint64_t bad_va[][2] = {{0, 4 * 512}, {0x600000, 1}, {0x5ff000, 2}, {0x400000, 1024}, {0, PAGES_1G}};
+    static const uint64_t bad_va[][2] = {
+        {0, 4 * 512}, {0x600000, 1}, {0x5ff000, 2}, {0x400000, 1024}, {0, PAGES_1G}};
     for (unsigned i = 0; i < COUNT(bad_va); i++) {
-        assert_int_equal(map(RAM, PERM_R, bad_va[i][0], bad_va[i][0] >> 12, bad_va[i][1]), bad(BUSY, 2));
+        assert_int_equal(map(RAM, PERM_R, bad_va[i][0], bad_va[i][0] >> 12, bad_va[i][1]),
+                         bad(BUSY, 2));
         assert_int_equal(pd->frames_left, left);
         assert_int_equal(pd->objects_left, objects_left);
         if (bad_va[i][0] != 0x600000)
@@ -141,7 +145,8 @@ static void tables_run_out_before_anything_changes(void **state)
     (void)state;
     pd_slot = make_pd(PD_GUEST, 2 + 3, 20); /* its two own frames, and three tables */
     pd = object_at(pd_slot);
-    assert_int_equal(map(RAM, PERM_R, 0x1ff000, 0x1ff, 2), NO_MEMORY); /* two last-level tables: four in all */
+    assert_int_equal(map(RAM, PERM_R, 0x1ff000, 0x1ff, 2),
+                     NO_MEMORY); /* two last-level tables: four in all */
     assert_int_equal(pd->frames_left, 3);
     assert_int_equal(pd->objects_left, 20);
     assert_nothing_at(0x1ff000);
@@ -179,11 +184,16 @@ static void a_split_region_is_two(void **state)
     (void)state;
     uint64_t rest = slot_new(), weak = slot_new(), last = slot_new(), lab = (uint64_t)LAB << 16;
     make_space();
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, 0, 0, 0, 0), bad(BAD_ARG, 2));
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, DEVICE_FRAMES, 0, 0, 0), bad(BAD_ARG, 2));
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, ~0ull, 0, 0, 0), bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, 0, 0, 0, 0),
+                     bad(BAD_ARG, 2));
+    assert_int_equal(
+        graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, DEVICE_FRAMES, 0, 0, 0),
+        bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, ~0ull, 0, 0, 0),
+                     bad(BAD_ARG, 2));
     assert_int_equal(map(DEVICE, PERM_R, 0, 0, 1), OK);
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, 10, 0, 0, 0), bad(BUSY, 1)); /* mapped */
+    assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, 10, 0, 0, 0),
+                     bad(BUSY, 1)); /* mapped */
     assert_int_equal(unmap(DEVICE), OK);
     assert_int_equal(graph(CALL_MR_SPLIT, rest | lab | (uint64_t)DEVICE << 32, 10, 0, 0, 0), OK);
     assert_int_equal(map(DEVICE, PERM_R, 0, 10, 1), bad(BAD_ARG, 3));
@@ -193,8 +203,9 @@ static void a_split_region_is_two(void **state)
     assert_int_equal(unmap(rest), OK);
     give(rest, SLOT_ROOT_PD, weak, MR_READ | MR_SPLIT);
     assert_int_equal(graph(CALL_MR_SPLIT, last | lab | weak << 32, 3, 0, 0, 0), OK);
-    assert_int_equal(root->caps[last].rights, MR_READ | MR_SPLIT); /* no more rights than the one it came from */
-    ((struct mr *)object_at(DEVICE))->frames = DEVICE_FRAMES;      /* as it was, for the next test */
+    assert_int_equal(root->caps[last].rights,
+                     MR_READ | MR_SPLIT); /* no more rights than the one it came from */
+    ((struct mr *)object_at(DEVICE))->frames = DEVICE_FRAMES; /* as it was, for the next test */
 }
 
 static void a_mapped_region_is_not_destroyed_alone(void **state)
@@ -202,7 +213,8 @@ static void a_mapped_region_is_not_destroyed_alone(void **state)
     (void)state;
     uint64_t rest = slot_new();
     make_space();
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | (uint64_t)LAB << 16 | (uint64_t)RAM << 32, 1024, 0, 0, 0), OK);
+    assert_int_equal(
+        graph(CALL_MR_SPLIT, rest | (uint64_t)LAB << 16 | (uint64_t)RAM << 32, 1024, 0, 0, 0), OK);
     assert_int_equal(map(rest, PERM_R, 0, 0, 1), OK);
     assert_int_equal(end(rest), bad(BUSY, 1));
     assert_int_equal(unmap(rest), OK);
@@ -216,7 +228,8 @@ static void a_region_that_falls_is_mapped_nowhere(void **state)
     (void)state;
     uint64_t owner = make_pd(PD_HOST, 8, 8), rest = slot_new();
     make_space();
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | owner << 16 | (uint64_t)RAM << 32, 1024, 0, 0, 0), OK);
+    assert_int_equal(graph(CALL_MR_SPLIT, rest | owner << 16 | (uint64_t)RAM << 32, 1024, 0, 0, 0),
+                     OK);
     assert_int_equal(map(rest, PERM_R, 0x3000, 5, 7), OK);
     assert_int_equal(end(owner), OK);
     assert_nothing_at(0x3000);
@@ -228,20 +241,26 @@ static void a_utcb_takes_its_page(void **state)
 {
     (void)state;
     uint64_t host = make_pd(PD_HOST, 16, 16), slot = slot_new(), create = slot | host << 16;
-    assert_int_equal(graph(CALL_MR_MAP, RAM | host << 16 | (uint64_t)PERM_R << 32, 0x5000, 0, 1, 0), OK);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | host << 16 | (uint64_t)PERM_R << 32, 0x5000, 0, 1, 0),
+                     OK);
     assert_int_equal(STATUS_CODE(graph(CALL_EC_CREATE, create, 0x5000, 0, 0, 0)), BUSY);
     assert_int_equal(graph(CALL_EC_CREATE, create, 0x5001, 0, 0, 0), bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_EC_CREATE, create, USER_END, 0, 0, 0), bad(BAD_ARG, 2));
-    assert_int_equal(graph(CALL_EC_CREATE, create, 0x6000, CAP_SLOTS - EVENT_COUNT + 1, 0, 0), bad(BAD_ARG, 3));
+    assert_int_equal(graph(CALL_EC_CREATE, create, 0x6000, CAP_SLOTS - EVENT_COUNT + 1, 0, 0),
+                     bad(BAD_ARG, 3));
     assert_int_equal(graph(CALL_EC_CREATE, create, 0x6000, 0, USER_END, 0), bad(BAD_ARG, 4));
     assert_int_equal(graph(CALL_EC_CREATE, create, 0x6000, 0, 0, USER_END), bad(BAD_ARG, 5));
-    assert_int_equal(graph(CALL_EC_CREATE, create | (uint64_t)core_count << 32, 0x6000, 0, 0, 0), bad(BAD_ARG, 1));
-    assert_int_equal(graph(CALL_EC_CREATE, create | (uint64_t)EC_VCPU << 48, 0, 0, 0, 0), bad(BAD_ARG, 1));
+    assert_int_equal(graph(CALL_EC_CREATE, create | (uint64_t)core_count << 32, 0x6000, 0, 0, 0),
+                     bad(BAD_ARG, 1));
+    assert_int_equal(graph(CALL_EC_CREATE, create | (uint64_t)EC_VCPU << 48, 0, 0, 0, 0),
+                     bad(BAD_ARG, 1));
     assert_int_equal(graph(CALL_EC_CREATE, create | 3ull << 48, 0x6000, 0, 0, 0), bad(BAD_ARG, 1));
     assert_int_equal(graph(CALL_EC_CREATE, create, 0x6000, 0, 0, 0), OK);
-    assert_int_equal(graph(CALL_MR_MAP, RAM | host << 16 | (uint64_t)PERM_R << 32, 0x6000, 0, 1, 0), bad(BUSY, 2));
+    assert_int_equal(graph(CALL_MR_MAP, RAM | host << 16 | (uint64_t)PERM_R << 32, 0x6000, 0, 1, 0),
+                     bad(BUSY, 2));
     assert_int_equal(end(slot), OK);
-    assert_int_equal(graph(CALL_MR_MAP, RAM | host << 16 | (uint64_t)PERM_R << 32, 0x6000, 0, 1, 0), OK);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | host << 16 | (uint64_t)PERM_R << 32, 0x6000, 0, 1, 0),
+                     OK);
 }
 
 static void a_domain_takes_only_what_it_says(void **state)
@@ -250,8 +269,10 @@ static void a_domain_takes_only_what_it_says(void **state)
     uint64_t who = slot_new() | (uint64_t)LAB << 16 | (uint64_t)SLOT_ROOT_SYS << 32;
     assert_int_equal(graph(CALL_PD_CREATE, who, 2, 4, 4, 0), bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | 2 << 8, 4, 4, 0), bad(BAD_ARG, 2));
-    assert_int_equal(graph(CALL_PD_CREATE, who, PD_GUEST | PD_PORTS << 8, 4, 4, 0), bad(BAD_ARG, 2));
-    assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | PD_CORES(1) << 8 | 2 << 8, 4, 4, 0), bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_PD_CREATE, who, PD_GUEST | PD_PORTS << 8, 4, 4, 0),
+                     bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | PD_CORES(1) << 8 | 2 << 8, 4, 4, 0),
+                     bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST, 1, 4, 0), bad(BAD_ARG, 3));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST, 1ull << 32 | 4, 4, 0), bad(BAD_ARG, 3));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST, 4, 1ull << 32 | 4, 0), bad(BAD_ARG, 4));

@@ -1,8 +1,16 @@
-/* The model of the processor's registers, and the kernel's sequences on it one by one. rig.c runs all of the kernel on it. */
+/* The model of the processor's registers, and the kernel's sequences on it one by one. rig.c runs
+ * all of the kernel on it. */
 #include "rig.h"
 #include "model.h"
 
-enum { SVR = 0x80f, LVT_TIMER = 0x832, LINT0 = 0x835, INITIAL_COUNT = 0x838, ON = 0x1ff, MASKED = 1 << 16 };
+enum {
+    SVR = 0x80f,
+    LVT_TIMER = 0x832,
+    LINT0 = 0x835,
+    INITIAL_COUNT = 0x838,
+    ON = 0x1ff,
+    MASKED = 1 << 16
+};
 
 static struct access {
     uint32_t msr;
@@ -11,7 +19,8 @@ static struct access {
 static void write_now(void) { cpu_wrmsr(now.msr, now.value); }
 static void read_now(void) { (void)cpu_rdmsr(now.msr); }
 
-/* Writes to a core that the kernel has set up, so x2APIC mode, software-enabled, long mode with paging. */
+/* Writes to a core that the kernel has set up, so x2APIC mode, software-enabled, long mode with
+ * paging. */
 static const struct access refused[] = {
     {MSR_APIC_BASE, 0xfee00900}, /* back to xAPIC mode */
     {MSR_APIC_BASE, 0xfee00400}, /* x2APIC mode of a disabled APIC */
@@ -100,8 +109,9 @@ static void without_svme(void)
 static void what_control_registers_refuse(void **state)
 {
     (void)state;
-    static void (*const sequence[])(void) = {cr0_without_paging, cr0_nw, cr0_high,  cr4_without_pae, cr4_high,   cr3_high,
-                                             avx_alone,          no_x87, not_there, too_early,       fpu_is_off, without_svme};
+    static void (*const sequence[])(void) = {
+        cr0_without_paging, cr0_nw, cr0_high,  cr4_without_pae, cr4_high,   cr3_high,
+        avx_alone,          no_x87, not_there, too_early,       fpu_is_off, without_svme};
     for (unsigned i = 0; i < COUNT(sequence); i++)
         if (!model_refuses(sequence[i]))
             fail_msg("sequence %u went through", i);
@@ -126,7 +136,8 @@ static void timer_of_a_disabled_one(void)
     cpu_wrmsr(INITIAL_COUNT, 5);
 }
 
-/* Off by software it masks its LVT, and keeps it masked: a kernel that enables it last has no timer. */
+/* Off by software it masks its LVT, and keeps it masked: a kernel that enables it last has no
+ * timer. */
 static void off_means_masked(void **state)
 {
     (void)state;
@@ -148,7 +159,8 @@ static void init_apic(void) { apic_init(machine.core); }
 static void an_apic_comes_up_from_any_state(void **state)
 {
     (void)state;
-    static const uint64_t base[] = {0xfee00000, 0xfee00800, 0xfee00c00, 0xfee00d00}, svr[] = {0xff, 0x1ff, 0x3f};
+    static const uint64_t base[] = {0xfee00000, 0xfee00800, 0xfee00c00, 0xfee00d00},
+                          svr[] = {0xff, 0x1ff, 0x3f};
     for (unsigned i = 0; i < COUNT(base) * COUNT(svr); i++) {
         model_reset();
         on_core(1);
@@ -156,8 +168,8 @@ static void an_apic_comes_up_from_any_state(void **state)
         cpu_wrmsr(MSR_APIC_BASE, base[i / COUNT(svr)]);
         machine_cpu()->apic[SVR & 63] = svr[i % COUNT(svr)];
         if (model_refuses(init_apic))
-            fail_msg("base %llx, SVR %llx: %s", (unsigned long long)base[i / COUNT(svr)], (unsigned long long)svr[i % COUNT(svr)],
-                     model_refuses(init_apic));
+            fail_msg("base %llx, SVR %llx: %s", (unsigned long long)base[i / COUNT(svr)],
+                     (unsigned long long)svr[i % COUNT(svr)], model_refuses(init_apic));
         apic_init(machine.core);
         assert_int_equal(cpu_rdmsr(LVT_TIMER), VECTOR_TIMER);
         assert_int_equal(cpu_rdmsr(SVR), 0x100 | VECTOR_SPURIOUS);
@@ -220,9 +232,10 @@ static void old_processors_are_mended(void **state)
         uint32_t signature;
         bool below;
         uint64_t set;
-    } row[] = {{0x00800f12, false, 2},     {0x00810f81, false, 2}, {0x00830f10, false, 0x202}, {0x00870f10, false, 0x202},
-               {0x008a0f00, false, 0x202}, {0x00830f10, true, 0},  {0x00a20f10, false, 0},     {0x00b10f10, false, 0},
-               {0x000906ed, false, 0},     {0x00600f20, false, 0}};
+    } row[] = {{0x00800f12, false, 2},     {0x00810f81, false, 2},     {0x00830f10, false, 0x202},
+               {0x00870f10, false, 0x202}, {0x008a0f00, false, 0x202}, {0x00830f10, true, 0},
+               {0x00a20f10, false, 0},     {0x00b10f10, false, 0},     {0x000906ed, false, 0},
+               {0x00600f20, false, 0}};
     for (unsigned i = 0; i < COUNT(row); i++) {
         model_reset();
         on_core(1);
@@ -232,6 +245,64 @@ static void old_processors_are_mended(void **state)
         core_init(&cores[1], 1, &objects[1].pd);
         assert_int_equal(cpu_rdmsr(MSR_DE_CFG), 0x10000 | row[i].set);
     }
+}
+
+/* ---- without x2APIC mode ---------------------------------------------------- */
+/* The page of registers (APM2 16.3.2). A command is being sent for some reads. */
+static struct {
+    uint32_t reg[64], sending, sent;
+    uint64_t command[4];
+} page;
+
+static uint64_t read_page(uint64_t va, unsigned size)
+{
+    unsigned r = (unsigned)(va - APIC_WINDOW) / 16;
+    assert_true(va >= APIC_WINDOW && r < COUNT(page.reg) && va % 16 == 0 && size == 4);
+    if (r != APIC_ICR || !page.sending)
+        return page.reg[r];
+    page.sending--;
+    return page.reg[r] | 1 << 12;
+}
+
+static void write_page(uint64_t va, unsigned size, uint64_t v)
+{
+    (void)read_page(va, size);
+    unsigned r = (unsigned)(va - APIC_WINDOW) / 16;
+    page.reg[r] = (uint32_t)v;
+    assert_true((r != APIC_ICR && r != APIC_ICR_HIGH) || !page.sending);
+    if (r != APIC_ICR)
+        return;
+    page.command[page.sent++ % COUNT(page.command)] = (uint64_t)page.reg[APIC_ICR_HIGH] << 32 | v;
+    page.sending = 3;
+}
+
+static void without_x2apic_there_is_a_page(void **state)
+{
+    (void)state;
+    model_reset();
+    on_core(1);
+    machine.no_x2apic = true;
+    machine.read = read_page;
+    machine.write = write_page;
+    page.reg[APIC_ID] = 0x7b000000;
+    cpu_wrmsr(MSR_APIC_BASE, 0xfed00100); /* moved, and off */
+    core_init(&cores[1], 1, &objects[1].pd);
+    assert_int_equal(cpu_rdmsr(MSR_APIC_BASE), 0xfee00900);
+    assert_int_equal(cores[1].apic_id, 0x7b);
+    assert_int_equal(page.reg[APIC_SVR], ON);
+    assert_int_equal(page.reg[APIC_LVT_TIMER], VECTOR_TIMER);
+    assert_int_equal(page.reg[APIC_LVT_LINT0], MASKED);
+    apic_send(0x12, VECTOR_IPI);
+    apic_send(0x34, SEND_NMI);
+    assert_int_equal(page.sent, 2);
+    assert_int_equal(page.command[0], 0x12ull << 56 | 0x40f1);
+    assert_int_equal(page.command[1], 0x34ull << 56 | 0x4400);
+    assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, 255, 0, 0, 0), bad(BAD_ARG, 2));
+    machine.no_x2apic = false;
+    model_reset();
+    on_core(1);
+    core_init(&cores[1], 1, &objects[1].pd);
+    assert_true(apic_x2);
 }
 
 int main(void)
@@ -245,6 +316,7 @@ int main(void)
         cmocka_unit_test(an_apic_goes_to_a_guest_and_comes_back),
         cmocka_unit_test(all_in_service_ends),
         cmocka_unit_test(old_processors_are_mended),
+        cmocka_unit_test(without_x2apic_there_is_a_page),
     };
     return RIG_RUN(all);
 }

@@ -17,8 +17,14 @@ static void note_page(void *page)
     cleaned[i]++;
 }
 
-static uint64_t map(uint64_t pd) { return graph(CALL_MR_MAP, region | pd << 16 | (uint64_t)MR_READ << 32, AT, 0, SEALED, 0); }
-static uint64_t seal(uint64_t mr, uint64_t pd) { return graph(CALL_MR_SEAL, mr | pd << 16, 0, 0, 0, 0); }
+static uint64_t map(uint64_t pd)
+{
+    return graph(CALL_MR_MAP, region | pd << 16 | (uint64_t)MR_READ << 32, AT, 0, SEALED, 0);
+}
+static uint64_t seal(uint64_t mr, uint64_t pd)
+{
+    return graph(CALL_MR_SEAL, mr | pd << 16, 0, 0, 0, 0);
+}
 static uint64_t scrub(void) { return graph(CALL_MR_SCRUB, region, 0, 0, 0, 0); }
 
 static bool is_mapped(uint64_t pd)
@@ -31,8 +37,11 @@ static void begin(void)
 {
     guest = make_pd(PD_GUEST, 20, 20), host = make_pd(PD_HOST, 20, 20);
     region = slot_new(), rest = slot_new();
-    assert_int_equal(graph(CALL_MR_SPLIT, region | (uint64_t)LAB << 16 | (uint64_t)RAM << 32, RAM_FRAMES - SEALED - 8, 0, 0, 0), OK);
-    assert_int_equal(graph(CALL_MR_SPLIT, rest | (uint64_t)LAB << 16 | region << 32, SEALED, 0, 0, 0), OK);
+    assert_int_equal(graph(CALL_MR_SPLIT, region | (uint64_t)LAB << 16 | (uint64_t)RAM << 32,
+                           RAM_FRAMES - SEALED - 8, 0, 0, 0),
+                     OK);
+    assert_int_equal(
+        graph(CALL_MR_SPLIT, rest | (uint64_t)LAB << 16 | region << 32, SEALED, 0, 0, 0), OK);
     machine.zeroed = note_page;
     memset(cleaned, 0, sizeof cleaned);
 }
@@ -44,7 +53,9 @@ static void refused(void)
 {
     assert_int_equal(map(guest), bad(BUSY, 1));
     assert_int_equal(map(host), bad(BUSY, 1));
-    assert_int_equal(graph(CALL_MR_SPLIT, slot_new() | (uint64_t)LAB << 16 | region << 32, 1, 0, 0, 0), bad(BUSY, 1));
+    assert_int_equal(
+        graph(CALL_MR_SPLIT, slot_new() | (uint64_t)LAB << 16 | region << 32, 1, 0, 0, 0),
+        bad(BUSY, 1));
     assert_int_equal(end(region), bad(BUSY, 1));
     assert_int_equal(seal(region, guest), bad(BUSY, 1));
 }
@@ -97,7 +108,8 @@ static void it_is_clean_before_the_next(void **state)
     assert_int_equal(map(guest), OK);
     assert_int_equal(seal(region, guest), OK);
     assert_int_equal(end(guest), OK);
-    guest = make_pd(PD_GUEST, 20, 20); /* in the same slot of the table: the new one has no part in it */
+    guest = make_pd(PD_GUEST, 20,
+                    20); /* in the same slot of the table: the new one has no part in it */
     for (unsigned step = 0;; step++) {
         refused();
         uint64_t s = scrub();
@@ -123,7 +135,8 @@ static void it_ends_with_its_owner(void **state)
     begin();
     uint64_t owner = make_pd(PD_HOST, 4, 4), part = slot_new();
     assert_int_equal(graph(CALL_MR_SPLIT, part | owner << 16 | region << 32, 100, 0, 0, 0), OK);
-    assert_int_equal(graph(CALL_MR_MAP, part | guest << 16 | (uint64_t)MR_READ << 32, AT, 0, 1, 0), OK);
+    assert_int_equal(graph(CALL_MR_MAP, part | guest << 16 | (uint64_t)MR_READ << 32, AT, 0, 1, 0),
+                     OK);
     assert_int_equal(seal(part, guest), OK);
     assert_int_equal(end(owner), OK);
     assert_false(is_mapped(guest));

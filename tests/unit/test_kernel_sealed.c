@@ -1,14 +1,16 @@
 /* The VMM of a sealed guest: what it sees at an event, and what of its answer counts. */
 #include "rig_vcpu.h"
-#include <alone.h>
+#include <icr.h>
 
 enum {
-    ALL = MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_QUAL | MTD_INJECT | MTD_TIMER | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER |
-          MTD_APIC | MTD_TSC,
+    ALL = MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_INFO | MTD_INJECT | MTD_TIMER |
+          MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER | MTD_APIC | MTD_TSC | MTD_CR8,
     EFER = 0xc0000080,
 };
-#define GP (INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13)
-#define UD (INJECT_VALID | INJECT_EXCEPTION | 6)
+#define FAULT(vector) (INJECT_VALID | INJECT_EXCEPTION | (vector))
+#define GP            (INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13)
+#define UD            FAULT(6)
+#define AC            (FAULT(17) | INJECT_ERROR)
 
 /* Registers of the guest, all different; the upper halves are nobody's business. */
 #define RAX 0xa1a2a3a4a5a6a7a8ull
@@ -18,28 +20,56 @@ enum {
 
 static const struct row {
     uint64_t code, info1, rcx;
-    uint64_t rax, shown_rcx, rdx; /* what it sees */
+    struct exit_info info;        /* what it sees, */
+    uint64_t rax, shown_rcx, rdx; /* and of registers */
     uint64_t rax_after, rdx_after;
     uint64_t raises;
     bool goes_on; /* the instruction can be finished */
 } rows[] = {
-    {EXIT_PORT, 0x3f80010, RCX, 0xa8, 0, 0, RAX, RDX, GP, true},                      /* OUT, a byte */
-    {EXIT_PORT, 0x3f80040, RCX, 0xa5a6a7a8, 0, 0, RAX, RDX, GP, true},                /* four */
-    {EXIT_PORT, 0x3f80011, RCX, 0, 0, 0, (RAX & ~0xffull) | 0xef, RDX, GP, true},     /* IN */
-    {EXIT_PORT, 0x3f80021, RCX, 0, 0, 0, (RAX & ~0xffffull) | 0xcdef, RDX, GP, true}, /* two */
-    {EXIT_PORT, 0x3f80041, RCX, 0, 0, 0, 0x90abcdef, RDX, GP, true},                  /* four: the upper half becomes 0 */
-    {EXIT_PORT, 0x3f80014, RCX, 0, 0, 0, RAX, RDX, GP, false},                        /* OUTS: memory */
-    {EXIT_PORT, 0x3f80015, RCX, 0, 0, 0, RAX, RDX, GP, false},                        /* INS */
-    {EXIT_MSR, 0, RCX, 0, 0xc5c6c7c8, 0, 0x90abcdef, 0x90abcdef, GP, true},           /* RDMSR */
-    {EXIT_MSR, 1, RCX, 0xa5a6a7a8, 0xc5c6c7c8, 0xd5d6d7d8, RAX, RDX, GP, true},       /* WRMSR */
-    {EXIT_VMMCALL, 0, RCX, 0, 0, 0, OWN, RDX, 0, true},                               /* only an answer */
-    {EXIT_XSETBV, 0, RCX, 0, 0, 0, RAX, RDX, 0, true},                                /* of a shared core: it has no effect */
-    {EXIT_HLT, 0, RCX, 0, 0, 0, RAX, RDX, 0, true},                                   /* nothing */
-    {0x76, 0, RCX, 0, 0, 0, RAX, RDX, UD, false},                                     /* INVD */
-    {EXIT_EXCEPTION + 1, 0, RCX, 0, 0, 0, RAX, RDX, INJECT_VALID | INJECT_EXCEPTION | 1, false},
-    {EXIT_EXCEPTION + 17, 0, RCX, 0, 0, 0, RAX, RDX, INJECT_VALID | INJECT_EXCEPTION | INJECT_ERROR | 17, false},
-    {EXIT_SHUTDOWN, 0, RCX, 0, 0, 0, RAX, RDX, 0, false},
-    {EXIT_NPF, 5, RCX, 0, 0, 0, RAX, RDX, 0, false},
+#define PORT(bytes, flags)                                                                         \
+    {                                                                                              \
+        0x3f8, 0, bytes, flags, {0}, 0                                                             \
+    }
+#define MSR(flags)                                                                                 \
+    {                                                                                              \
+        (uint32_t) RCX, 0, 0, flags, {0}, 0                                                        \
+    }
+#define RAISED(vector, flags)                                                                      \
+    {                                                                                              \
+        vector, 0, 0, flags, {0}, 0                                                                \
+    }
+#define MEMORY                                                                                     \
+    {                                                                                              \
+        0, 0, 0, EXIT_READ, {0}, 0xbeef                                                            \
+    }
+#define NOTHING                                                                                    \
+    {                                                                                              \
+        0                                                                                          \
+    }
+    {EXIT_PORT, 0x3f80010, RCX, PORT(1, EXIT_WRITE), 0xa8, 0, 0, RAX, RDX, GP, true},
+    {EXIT_PORT, 0x3f80040, RCX, PORT(4, EXIT_WRITE), 0xa5a6a7a8, 0, 0, RAX, RDX, GP, true},
+    {EXIT_PORT, 0x3f80011, RCX, PORT(1, EXIT_READ), 0, 0, 0, (RAX & ~0xffull) | 0xef, RDX, GP,
+     true},
+    {EXIT_PORT, 0x3f80021, RCX, PORT(2, EXIT_READ), 0, 0, 0, (RAX & ~0xffffull) | 0xcdef, RDX, GP,
+     true},
+    {EXIT_PORT, 0x3f80041, RCX, PORT(4, EXIT_READ), 0, 0, 0, 0x90abcdef, RDX, GP,
+     true}, /* the upper half becomes 0 */
+    {EXIT_PORT, 0x3f80014, RCX, PORT(1, EXIT_WRITE | EXIT_STRING), 0, 0, 0, RAX, RDX, GP,
+     false}, /* OUTS: memory */
+    {EXIT_PORT, 0x3f80015, RCX, PORT(1, EXIT_READ | EXIT_STRING), 0, 0, 0, RAX, RDX, GP,
+     false}, /* INS */
+    {EXIT_MSR, 0, RCX, MSR(EXIT_READ), 0, 0xc5c6c7c8, 0, 0x90abcdef, 0x90abcdef, GP, true},
+    {EXIT_MSR, 1, RCX, MSR(EXIT_WRITE), 0xa5a6a7a8, 0xc5c6c7c8, 0xd5d6d7d8, RAX, RDX, GP, true},
+    {EXIT_VMMCALL, 0, RCX, NOTHING, 0, 0, 0, OWN, RDX, 0, true}, /* only an answer */
+    {EXIT_XSETBV, 0, RCX, NOTHING, 0, 0, 0, RAX, RDX, 0,
+     true}, /* of a shared core: it has no effect */
+    {EXIT_HLT, 0, RCX, NOTHING, 0, 0, 0, RAX, RDX, 0, true}, /* nothing */
+    {0x76, 0, RCX, NOTHING, 0, 0, 0, RAX, RDX, UD, false},   /* INVD */
+    {EXIT_EXCEPTION + 1, 0, RCX, RAISED(1, 0), 0, 0, 0, RAX, RDX, FAULT(1), false},
+    {EXIT_EXCEPTION + 17, 0, RCX, RAISED(17, EXIT_ERROR), 0, 0, 0, RAX, RDX, AC, false},
+    {EXIT_EXCEPTION + 18, 0, RCX, RAISED(18, 0), 0, 0, 0, RAX, RDX, FAULT(18), false},
+    {EXIT_SHUTDOWN, 0, RCX, NOTHING, 0, 0, 0, RAX, RDX, 0, false},
+    {EXIT_NPF, 5, RCX, MEMORY, 0, 0, 0, RAX, RDX, 0, false},
 };
 
 static void start_sealed(void)
@@ -58,6 +88,8 @@ static void exits(const struct row *r)
     vcpu->regs.rcx = r->rcx, vcpu->regs.rdx = RDX, vcpu->regs.rbx = 0xb0b0, vcpu->regs.rsi = 0x5151;
     vmcb->rip = 0x7000, vmcb->cr3 = 0x9000, vmcb->rsp = 0x8888, vmcb->inject = 0;
     vmcb->info1 = r->info1, vmcb->info2 = r->code == EXIT_PORT ? 0x7002 : 0xbeef;
+    vmcb->shadow = 1, vmcb->rflags = RFLAGS_FIXED;
+    machine.wild_next_rip = 0x7002;
     vm_exit(vcpu, r->code);
     assert_ptr_equal(current(), handler);
 }
@@ -78,8 +110,8 @@ static void sees_operands(void **state)
     for (unsigned i = 0; i < COUNT(rows); i++) {
         const struct row *r = &rows[i];
         exits(r);
-        struct exit_state want = {.rax = r->rax, .rcx = r->shown_rcx, .rdx = r->rdx, .code = r->code, .info1 = r->info1};
-        want.info2 = r->code == EXIT_NPF ? 0xbeef : 0; /* the guest-physical address */
+        const struct exit_state want = {
+            .rax = r->rax, .rcx = r->shown_rcx, .rdx = r->rdx, .info = r->info};
         assert_memory_equal(x, &want, sizeof want);
         answer(0);
     }
@@ -98,10 +130,29 @@ static void sets_results(void **state)
         answer(ALL);
         before.rax = r->rax_after;
         regs.rdx = r->rdx_after;
-        before.rip = r->goes_on ? vmcb->next_rip : 0x7000;
+        if (r->goes_on)
+            before.rip = vmcb->next_rip, before.shadow = 0;
         assert_memory_equal(vmcb, &before, sizeof before);
         assert_memory_equal(&vcpu->regs, &regs, sizeof regs);
         assert_true(!r->goes_on || (vmcb->rip > 0x7000 && vmcb->rip < 0x7004));
+        assert_int_equal(vmcb->rip != 0x7000, r->goes_on);
+    }
+}
+
+/* A guest that steps has the trap behind what was finished, and behind nothing else. */
+static void a_finished_instruction_is_a_step(void **state)
+{
+    (void)state;
+    start_sealed();
+    for (unsigned i = 0; i < COUNT(rows); i++) {
+        exits(&rows[i]);
+        vmcb->rflags = RFLAGS_FIXED | RFLAGS_TF;
+        demand_all();
+        answer(ALL);
+        assert_int_equal(vmcb->inject, rows[i].goes_on ? FAULT(1) : 0);
+        exits(&rows[i]);
+        answer(0);
+        assert_int_equal(vmcb->inject, 0);
     }
 }
 
@@ -113,12 +164,14 @@ static void raises_what_the_exit_raised(void **state)
         const struct row *r = &rows[i];
         for (uint64_t vector = 0; vector < 1024; vector++) { /* with and without an error code */
             exits(r);
-            uint64_t inject =
-                INJECT_VALID | INJECT_EXCEPTION | (vector & 0xff) | (vector & 256 ? INJECT_ERROR : 0) | (vector & 512 ? 1ull << 32 : 0);
+            uint64_t inject = INJECT_VALID | INJECT_EXCEPTION | (vector & 0xff) |
+                              (vector & 256 ? INJECT_ERROR : 0) | (vector & 512 ? 1ull << 32 : 0);
             demand_all();
             x->inject = inject;
             answer(MTD_INJECT);
-            bool own = r->raises && inject == (r->code == EXIT_EXCEPTION + 17 ? r->raises | r->info1 << 32 : r->raises);
+            bool own =
+                r->raises &&
+                inject == (r->code == EXIT_EXCEPTION + 17 ? r->raises | r->info1 << 32 : r->raises);
             assert_int_equal(vmcb->inject, own ? inject : 0);
             assert_int_equal(vmcb->rip, 0x7000);
         }
@@ -151,7 +204,8 @@ static void a_recall_shows_and_takes_nothing(void **state)
 {
     (void)state;
     start_sealed();
-    exits(&(struct row){.code = EXIT_MSR, .info1 = 1, .rcx = RCX}); /* an exit whose traces are still there */
+    exits(&(struct row){
+        .code = EXIT_MSR, .info1 = 1, .rcx = RCX}); /* an exit whose traces are still there */
     answer(MTD_RIP);
     assert_int_equal(ec_recall(root, vcpu_slot), OK);
     deliver();
@@ -228,8 +282,12 @@ static void its_domain_is_closed(void **state)
 {
     (void)state;
     start_sealed();
-    assert_int_equal(graph(CALL_REVOKE, guest_pd | (uint64_t)(EVENTS + EVENT_START) << 16, 0, 0, 0, 0), bad(BUSY, 1));
-    assert_int_equal(graph(CALL_EC_CREATE, slot_new() | guest_pd << 16 | (uint64_t)EC_VCPU << 48, 0, EVENTS, 0, 0), bad(BUSY, 1));
+    assert_int_equal(
+        graph(CALL_REVOKE, guest_pd | (uint64_t)(EVENTS + EVENT_START) << 16, 0, 0, 0, 0),
+        bad(BUSY, 1));
+    assert_int_equal(graph(CALL_EC_CREATE, slot_new() | guest_pd << 16 | (uint64_t)EC_VCPU << 48, 0,
+                           EVENTS, 0, 0),
+                     bad(BUSY, 1));
 }
 
 int main(void)
@@ -237,6 +295,9 @@ int main(void)
     const struct CMUnitTest all[] = {
         RIG_TEST(sees_operands),
         RIG_TEST(sets_results),
+        RIG_TEST_GUESSING(sets_results),
+        RIG_TEST(a_finished_instruction_is_a_step),
+        RIG_TEST_GUESSING(a_finished_instruction_is_a_step),
         RIG_TEST(raises_what_the_exit_raised),
         RIG_TEST(efer_is_what_was_written),
         RIG_TEST(a_recall_shows_and_takes_nothing),

@@ -21,12 +21,16 @@ static struct thread start(uint64_t core, uint64_t priority, uint64_t budget, ui
 }
 
 /* Root ups the semaphore from core 0: from within whichever thread runs there that holds it. */
-static void up_by(struct ec *ec, uint64_t slot) { assert_int_equal(call(ec, CALL_SM_UP, slot, 0), OK); }
+static void up_by(struct ec *ec, uint64_t slot)
+{
+    assert_int_equal(call(ec, CALL_SM_UP, slot, 0), OK);
+}
 
 static void a_slot_of_time_takes_only_what_it_says(void **state)
 {
     (void)state;
-    uint64_t pd = make_pd(PD_HOST, 16, 16), ec = make_ec(pd, 0, EC_THREAD), handler = make_ec(pd, 0, EC_HANDLER);
+    uint64_t pd = make_pd(PD_HOST, 16, 16), ec = make_ec(pd, 0, EC_THREAD),
+             handler = make_ec(pd, 0, EC_HANDLER);
     uint64_t to = slot_new() | (uint64_t)SLOT_ROOT_SYS << 16;
     assert_int_equal(graph(CALL_SC_CREATE, to | handler << 32, 1, 1, 0, 0), bad(BAD_ARG, 1));
     assert_int_equal(graph(CALL_SC_CREATE, to | ec << 32, PRIORITIES, 1, 0, 0), bad(BAD_ARG, 2));
@@ -35,13 +39,16 @@ static void a_slot_of_time_takes_only_what_it_says(void **state)
     assert_int_equal(graph(CALL_SC_CREATE, to | ec << 32, 1, 10, 9, 0), bad(BAD_ARG, 4));
     assert_int_equal(graph(CALL_SC_CREATE, to | ec << 32, 1, 10, 1ull << 60, 0), bad(BAD_ARG, 4));
     make_sc(ec, 1, 10, 0);
-    assert_int_equal(graph(CALL_SC_CREATE, slot_new() | (uint64_t)SLOT_ROOT_SYS << 16 | ec << 32, 1, 1, 0, 0), bad(BUSY, 1));
+    assert_int_equal(
+        graph(CALL_SC_CREATE, slot_new() | (uint64_t)SLOT_ROOT_SYS << 16 | ec << 32, 1, 1, 0, 0),
+        bad(BUSY, 1));
 }
 
 static void the_highest_priority_runs(void **state)
 {
     (void)state;
-    struct thread low = start(0, 3, SLICE, 0), high = start(0, 9, SLICE, 0), middle = start(0, 5, SLICE, 0);
+    struct thread low = start(0, 3, SLICE, 0), high = start(0, 9, SLICE, 0),
+                  middle = start(0, 5, SLICE, 0);
     assert_ptr_equal(current(), high.e);
     pass(10 * SLICE);
     assert_ptr_equal(current(), high.e);
@@ -107,7 +114,7 @@ static void a_sleeper_keeps_its_budget(void **state)
     pass(100);
     up_by(other.e, BELL);
     assert_ptr_equal(current(), t.e);
-    assert_int_equal(t.s->left, 10000 - 40 - 4000);
+    assert_int_equal(t.s->remaining, 10000 - 40 - 4000);
     pass(5960);
     assert_ptr_equal(current(), other.e);
 }
@@ -130,7 +137,8 @@ static void a_sleeper_without_budget_sleeps_on(void **state)
     assert_ptr_equal(current(), t.e);
 }
 
-/* Who naps all the time throws another out each time: it pays for that, and is out of time long before it has used it. */
+/* Who naps all the time throws another out each time: it pays for that, and is out of time long
+ * before it has used it. */
 static void a_nap_has_a_price(void **state)
 {
     (void)state;

@@ -13,8 +13,14 @@ static struct lan_switch lan;
 static uint8_t *rings;
 
 static struct lan_ring *to_lan(uint32_t i) { return lan_to_switch(rings + i * LAN_PORT_STRIDE); }
-static struct lan_ring *to_vm(uint32_t i) { return lan_to_vm(rings + i * LAN_PORT_STRIDE, lan.mtu); }
-static struct lan_frame *slot(struct lan_ring *r, uint32_t index) { return lan_ring_slot(r, lan.mtu, index); }
+static struct lan_ring *to_vm(uint32_t i)
+{
+    return lan_to_vm(rings + i * LAN_PORT_STRIDE, lan.mtu);
+}
+static struct lan_frame *slot(struct lan_ring *r, uint32_t index)
+{
+    return lan_ring_slot(r, lan.mtu, index);
+}
 
 static void mac(uint8_t *at, uint8_t byte)
 {
@@ -58,7 +64,10 @@ static void put_sized(uint32_t from, uint8_t to_mac, uint8_t from_mac, uint32_t 
     r->head++;
 }
 
-static void put(uint32_t from, uint8_t to_mac, uint8_t from_mac) { put_sized(from, to_mac, from_mac, 60); }
+static void put(uint32_t from, uint8_t to_mac, uint8_t from_mac)
+{
+    put_sized(from, to_mac, from_mac, 60);
+}
 
 static void run(void)
 {
@@ -220,7 +229,8 @@ static void too_many_ports_are_cut(void **state)
     assert_int_equal(lan.mtu, PLAN_MTU_MAX);
 }
 
-/* Every slot of a LAN with the largest MTU, filled to the last byte: the sanitizer watches the end of the rings. */
+/* Every slot of a LAN with the largest MTU, filled to the last byte: the sanitizer watches the end
+ * of the rings. */
 static void large_frames_pass_on_a_large_lan(void **state)
 {
     (void)state;

@@ -1,9 +1,9 @@
 /*
- * Configuration space of functions that may say anything, in plain memory (so BARs read back what is written: none
- * is found), and what a VM may write there.
+ * Configuration space of functions that may say anything, in plain memory (so BARs read back what
+ * is written: none is found), and what a VM may write there.
  */
 #include "test.h"
-#include <root/config.h>
+#include <root/hardware/config.h>
 #include <root/memory.h>
 #include <stdlib.h>
 
@@ -20,7 +20,10 @@ void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
 bool memory_is_device(uint64_t base, uint64_t size) { return base && size; }
 
 static uint8_t *at(uint32_t rid, uint32_t offset) { return space + ((uint64_t)rid << 12) + offset; }
-static void set(uint32_t rid, uint32_t offset, uint32_t bytes, uint64_t value) { memcpy(at(rid, offset), &value, bytes); }
+static void set(uint32_t rid, uint32_t offset, uint32_t bytes, uint64_t value)
+{
+    memcpy(at(rid, offset), &value, bytes);
+}
 
 static int begin(void **state)
 {
@@ -129,9 +132,9 @@ static void test_lists_in_the_header(void **state)
 static void test_bridges(void **state)
 {
     (void)state;
-    add_bridge(0x08, 4, 1, 2), add_bridge(0x100, 5, 2, 2), add(0x200, 0), add(0x300, 0);
+    add_bridge(0x08, 4, 1, 2), add_bridge(0x100, 5, 2, 2), add(0x200, 0);
     scan();
-    assert_int_equal(pci_count(), 3); /* nobody leads to bus 3 */
+    assert_int_equal(pci_count(), 3);
     assert_ptr_equal(pci_find(0x200)->parent, pci_find(0x100));
     assert_int_equal(pci_find(0x08)->window[0].address, 0xfe000000);
     assert_int_equal(pci_find(0x08)->window[0].size, 0x200000);
@@ -144,15 +147,32 @@ static void test_bridges(void **state)
 static void test_bridges_in_a_circle(void **state)
 {
     (void)state;
-    add_bridge(0x08, 4, 1, 1), add_bridge(0x100, 5, 1, 1), add_bridge(0x108, 5, 0, 3), add_bridge(0x110, 5, 9, 9);
+    add_bridge(0x08, 4, 1, 1), add_bridge(0x100, 5, 1, 1), add_bridge(0x108, 5, 0, 3),
+        add_bridge(0x110, 5, 9, 9);
     scan();
     assert_int_equal(pci_count(), 4);
+}
+
+/* Servers have several: what is on one, and behind its ports, is found; bus 1 is bus 0's. */
+static void test_root_buses(void **state)
+{
+    (void)state;
+    add_bridge(0x08, 4, 1, 1), add(0x100, 0);
+    add(0x210, 0);
+    add_bridge(0x208, 4, 3, 3), add(0x300, 0);
+    scan();
+    assert_int_equal(pci_count(), 5);
+    assert_ptr_equal(pci_find(0x100)->parent, pci_find(0x08));
+    assert_null(pci_find(0x210)->parent);
+    assert_ptr_equal(pci_find(0x300)->parent, pci_find(0x208));
+    assert_int_equal(pci_buses(), 4);
+    assert_int_equal(pci_group(pci_find(0x300)), 0x208); /* a port without ACS */
 }
 
 static void test_more_than_fit(void **state)
 {
     (void)state;
-    for (uint32_t rid = 0; rid < 256; rid++)
+    for (uint32_t rid = 0; rid <= PCI_FUNCTIONS; rid++)
         add(rid, 0x80);
     assert_non_null(pci_scan(0x10000000, BUSES));
     assert_int_equal(pci_count(), PCI_FUNCTIONS);
@@ -197,7 +217,8 @@ static void test_ports_of_a_slot(void **state)
 {
     (void)state;
     for (uint32_t lacks = 0; lacks < 32; lacks++) {
-        add(0x08, 0x80), set(0x08, 8, 4, 0x06000000); /* as on AMD's processors: no port, but a host bridge that does nothing */
+        add(0x08, 0x80), set(0x08, 8, 4, 0x06000000); /* as on AMD's processors: no port, but a host
+                                                         bridge that does nothing */
         add_bridge(0x09, 4, 1, 1), add_bridge(0x0a, 4, 2, 2), add(0x100, 0), add(0x200, 0);
         if (lacks != 31)
             add_acs(0x09, 0x1d), add_acs(0x0a, 0x1f & ~lacks);
@@ -210,7 +231,8 @@ static void test_ports_of_a_slot(void **state)
 static void test_control_elsewhere(void **state)
 {
     (void)state;
-    add_bridge(0x08, 4, 1, 1), set(0x08, 14, 1, 0x81), add_bridge(0x09, 4, 2, 2), add(0x100, 0), add(0x200, 0);
+    add_bridge(0x08, 4, 1, 1), set(0x08, 14, 1, 0x81), add_bridge(0x09, 4, 2, 2), add(0x100, 0),
+        add(0x200, 0);
     add_acs(0x08, 0x1f), add_acs(0x09, 0x1f);
     scan();
     assert_ports_apart(true);
@@ -222,7 +244,8 @@ static void test_switch(void **state)
 {
     (void)state;
     for (uint32_t lacks = 0; lacks < 4; lacks++) {
-        add_bridge(0x08, 4, 1, 3), add_bridge(0x100, 5, 2, 3), add_bridge(0x200, 6, 3, 3), add(0x300, 0);
+        add_bridge(0x08, 4, 1, 3), add_bridge(0x100, 5, 2, 3), add_bridge(0x200, 6, 3, 3),
+            add(0x300, 0);
         if (lacks != 1)
             add_acs(0x08, 0x1f);
         if (lacks != 2)
@@ -235,7 +258,8 @@ static void test_switch(void **state)
     }
 }
 
-/* ---- reset ------------------------------------------------------------------------------------ */
+/* ---- reset ------------------------------------------------------------------------------------
+ */
 static void test_reset_keeps(void **state)
 {
     (void)state;
@@ -245,7 +269,8 @@ static void test_reset_keeps(void **state)
     scan();
     const struct pci_function *f = pci_find(0x18);
     pci_reset(f);
-    assert_int_equal(pci_read(0x18, PCIE + 8, 2), 0xa057); /* and no requests that do not look into caches */
+    assert_int_equal(pci_read(0x18, PCIE + 8, 2),
+                     0xa057); /* and no requests that do not look into caches */
     set(0x18, PCIE + 8, 2, 0x2810), set(0x18, PCIE + 0x28, 2, 0), set(0x18, 4, 2, 0);
     pci_restore(f);
     assert_int_equal(pci_read(0x18, PCIE + 8, 2), 0x2057);
@@ -258,7 +283,8 @@ static void test_reset_by_power_state(void **state)
     (void)state;
     add(0, 0), add(8, 0);
     set(0, PCIE + 4, 4, 0), set(0, PCIE + 8, 2, 0x2057);
-    set(8, PCIE + 4, 4, 0), set(8, PCIE + 8, 2, 0x2057), set(8, PM, 4, 0x02060013 | MSIX << 8); /* by advanced features */
+    set(8, PCIE + 4, 4, 0), set(8, PCIE + 8, 2, 0x2057),
+        set(8, PM, 4, 0x02060013 | MSIX << 8); /* by advanced features */
     scan();
     pci_reset(pci_find(0)), pci_reset(pci_find(8));
     assert_int_equal(pci_read(0, PM + 4, 2), 3);
@@ -287,8 +313,10 @@ static void test_quiet(void **state)
     assert_true(pci_pending(f));
 }
 
-/* ---- lists that lead elsewhere ---------------------------------------------------------------- */
-/* All that root does with a function, and all that its VM may; nothing outside the function's own page changes. */
+/* ---- lists that lead elsewhere ----------------------------------------------------------------
+ */
+/* All that root does with a function, and all that its VM may; nothing outside the function's own
+ * page changes. */
 static void use_all(uint32_t rid)
 {
     uint8_t *before = malloc(SPACE);
@@ -356,8 +384,13 @@ static void test_any_lists(void **state)
 }
 
 /* ---- writes by a VM ------------------------------------------------------------------------- */
-static const struct pci_function function = {
-    .rid = 0x18, .msix = MSIX, .pcie = PCIE, .sriov = SRIOV, .vfs = 7, .vf_offset = 0x80, .vf_stride = 2};
+static const struct pci_function function = {.rid = 0x18,
+                                             .msix = MSIX,
+                                             .pcie = PCIE,
+                                             .sriov = SRIOV,
+                                             .vfs = 7,
+                                             .vf_offset = 0x80,
+                                             .vf_stride = 2};
 
 /* What may change, 16 bits at an offset. */
 static uint32_t allowed(uint32_t offset, bool sriov)
@@ -463,6 +496,7 @@ int main(void)
         TEST(test_lists_in_the_header),
         TEST(test_bridges),
         TEST(test_bridges_in_a_circle),
+        TEST(test_root_buses),
         TEST(test_more_than_fit),
         TEST(test_no_configuration_space),
         TEST(test_groups),

@@ -1,6 +1,6 @@
 /* The TSC's frequency on a machine that is stopped between any two readings. */
 #include "test.h"
-#include <root/rate.h>
+#include <root/hardware/rate.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -25,7 +25,8 @@ static void pass(void)
 static uint32_t timer(void)
 {
     pass();
-    uint64_t ticks = machine.dead ? 0 : (uint64_t)((unsigned __int128)machine.ns * PM_TIMER_HZ / 1000000000);
+    uint64_t ticks =
+        machine.dead ? 0 : (uint64_t)((unsigned __int128)machine.ns * PM_TIMER_HZ / 1000000000);
     pass();
     ticks += machine.jump_at && machine.ns > machine.jump_at ? machine.jump : 0;
     return (uint32_t)(ticks + machine.from) & machine.mask;
@@ -44,6 +45,42 @@ static void expect_near(uint64_t millionths)
     uint64_t rate = rate_measure(&source), off = rate > HZ ? rate - HZ : HZ - rate;
     if (off > HZ / 1000000 * millionths)
         fail_msg("%lu Hz is off by %lu millionths", rate, off * 1000000 / HZ);
+}
+
+/* A clock of seconds: its reading takes as long as the timer's. */
+static uint32_t second(void)
+{
+    pass();
+    uint64_t now = machine.dead ? 0 : machine.ns / 1000000000 + machine.from;
+    pass();
+    return (uint32_t)(now % 60);
+}
+
+static void expect_near_by_seconds(uint64_t millionths)
+{
+    static const struct rate_source seconds = {second, clock_now};
+    uint64_t rate = rate_measure_seconds(&seconds), off = rate > HZ ? rate - HZ : HZ - rate;
+    if (off > HZ / 1000000 * millionths)
+        fail_msg("%lu Hz is off by %lu millionths", rate, off * 1000000 / HZ);
+}
+
+/* From any second of a minute, also if a whole one is missed in between. */
+static void a_clock_of_seconds_will_do(void **state)
+{
+    (void)state;
+    machine.seldom = 0;
+    for (machine.from = 54; machine.from < 61; machine.from++) {
+        machine.ns = 300000000;
+        expect_near_by_seconds(EXACT);
+    }
+    machine.stop = 1500000000, machine.seldom = 4000000;
+    for (uint32_t i = 0; i < 5; i++)
+        expect_near_by_seconds(EXACT);
+    machine.seldom = 0, machine.from = 0;
+    machine.dead = true;
+    static const struct rate_source seconds = {second, clock_now};
+    assert_int_equal(rate_measure_seconds(&seconds), 0);
+    machine.dead = false;
 }
 
 static void the_rate_is_right(void **state)
@@ -104,8 +141,11 @@ static void a_dead_timer_is_none(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_rate_is_right),    cmocka_unit_test(it_is_right_however_often_we_are_stopped),
-        cmocka_unit_test(a_timer_wraps),        cmocka_unit_test(one_bad_interval_does_not_count),
+        cmocka_unit_test(the_rate_is_right),
+        cmocka_unit_test(a_clock_of_seconds_will_do),
+        cmocka_unit_test(it_is_right_however_often_we_are_stopped),
+        cmocka_unit_test(a_timer_wraps),
+        cmocka_unit_test(one_bad_interval_does_not_count),
         cmocka_unit_test(a_dead_timer_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,9 @@
 /* DMAR and IVRS as firmware writes them, and as nobody should. */
 #include "test.h"
-#include <root/scope.h>
+#include <root/hardware/scope.h>
 #include <stdlib.h>
 
-static uint8_t table[1024];
+static uint8_t table[48 + 2 * 16 + 8 * (SCOPES + 2)];
 static uint32_t used;
 static struct scopes found;
 
@@ -23,13 +23,15 @@ static int begin(void **state)
     return 0;
 }
 
-/* What is left of the table is in a block of just its size: the sanitizer sees every step beyond. */
-static const char *read_with(void (*read)(const uint8_t *, uint32_t, struct scopes *), uint32_t length)
+/* What is left of the table is in a block of just its size: the sanitizer sees every step beyond.
+ */
+static const char *read_with(void (*read)(const struct acpi_table *, struct scopes *),
+                             uint32_t length)
 {
     uint8_t *exact = malloc(length ? length : 1);
     assert_non_null(exact);
     memcpy(exact, table, length);
-    read(exact, length, &found);
+    read(&(struct acpi_table){exact, length}, &found);
     free(exact);
     return found.wrong;
 }
@@ -105,8 +107,19 @@ static void test_dmar_that_says_nothing_of_interrupts(void **state)
 static void test_dmar_with_two_segments(void **state)
 {
     (void)state;
-    drhd(0xfed90000, 1, 1, 0);
-    assert_non_null(dmar());
+    drhd(0xfed90000, 0, 0, 8);
+    device(1, 0, 1);
+    drhd(0xfed91000, 1, 1, 8); /* what it names is not in segment 0 */
+    device(1, 0, 1);
+    put(1, 2), put(24 + 8, 2), put(0, 2), put(1, 2), put(0, 8),
+        put(0, 8); /* memory of its firmware */
+    device(1, 0, 1);
+    assert_null(dmar());
+    assert_int_equal(found.units, 2);
+    assert_int_equal(found.unit[0].segment, 0);
+    assert_int_equal(found.unit[1].segment, 1);
+    assert_true(found.unit[1].rest && !found.unit[0].rest);
+    assert_int_equal(found.scopes, 1);
 }
 
 static void test_dmar_with_a_deep_path(void **state)
@@ -138,7 +151,7 @@ static void test_dmar_with_too_many_scopes(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 2; i++) {
-        drhd(0xfed90000, 0, 0, 8 * (SCOPES / 2 + 1));
+        drhd(0xfed90000, 0, 0, 8 * (SCOPES / 2 + 1)); /* of the same unit */
         for (uint32_t k = 0; k <= SCOPES / 2; k++)
             device(1, 0, 1);
     }
@@ -184,7 +197,8 @@ static void test_dmar_that_stands_still(void **state)
 static void ivhd(uint32_t type, uint64_t base, uint32_t entries)
 {
     uint32_t header = type == 0x10 ? 24 : 40;
-    put(type, 1), put(0, 1), put(header + entries, 2), put(0x10, 2), put(0x40, 2), put(base, 8), put(0, 2), put(0, 2), put(0, 4);
+    put(type, 1), put(0, 1), put(header + entries, 2), put(0x10, 2), put(0x40, 2), put(base, 8),
+        put(0, 2), put(0, 2), put(0, 4);
     used += header - 24;
 }
 
@@ -241,11 +255,27 @@ static void test_ivrs_memory(void **state)
 {
     (void)state;
     for (uint32_t type = 0x20; type <= 0x22; type++)
-        put(type, 1), put(0, 1), put(32, 2), put(0x10, 2), put(0x20, 2), put(0, 8), put(0, 8), put(0, 8);
+        put(type, 1), put(0, 1), put(32, 2), put(0x10, 2), put(0x20, 2), put(0, 8), put(0, 8),
+            put(0, 8);
     assert_null(ivrs());
     expect_range(0, SCOPE_RESERVED, 0, 0xffff);
     expect_range(1, SCOPE_RESERVED, 0x10, 0x10);
     expect_range(2, SCOPE_RESERVED, 0x10, 0x20);
+}
+
+static void test_ivrs_with_two_segments(void **state)
+{
+    (void)state;
+    ivhd(0x10, 0xfed80000, 4);
+    table[48 + 16] = 1;
+    entry(1, 0);
+    ivhd(0x10, 0xfed84000, 4);
+    entry(2, 0x10);
+    assert_null(ivrs());
+    assert_int_equal(found.units, 2);
+    assert_int_equal(found.unit[0].segment, 1);
+    assert_int_equal(found.scopes, 1);
+    expect_range(0, 1, 0x10, 0x10);
 }
 
 static void test_ivrs_wrong(void **state)
@@ -256,11 +286,6 @@ static void test_ivrs_wrong(void **state)
     begin(state);
     ivhd(0x10, 0xfed80000, 4);
     entry(4, 0x1ff); /* an end without a start */
-    assert_non_null(ivrs());
-    begin(state);
-    ivhd(0x10, 0xfed80000, 4);
-    table[48 + 16] = 1; /* another segment */
-    entry(1, 0);
     assert_non_null(ivrs());
     begin(state);
     put(0x10, 1), put(0, 1), put(0, 2); /* a block of no bytes */
@@ -278,7 +303,8 @@ static void test_both_kinds(void **state)
     assert_non_null(ivrs());
 }
 
-/* ---- anything ---------------------------------------------------------------------------------- */
+/* ---- anything ----------------------------------------------------------------------------------
+ */
 /* Good tables with some bytes changed, and cut: the sanitizers are the judges, and the counts. */
 static void test_random_damage(void **state)
 {
@@ -293,11 +319,13 @@ static void test_random_damage(void **state)
             seed = seed * 1664525 + 1013904223;
             table[48 + (seed >> 8) % (used - 48)] = (uint8_t)(seed >> 24);
         }
-        read_with(round & 1 ? scope_read_dmar : scope_read_ivrs, used - (seed >> 16) % 4 * (round & 2));
+        read_with(round & 1 ? scope_read_dmar : scope_read_ivrs,
+                  used - (seed >> 16) % 4 * (round & 2));
         assert_true(found.units <= MAX_IOMMUS && found.scopes <= SCOPES);
         for (uint32_t i = 0; i < found.scopes; i++)
-            assert_true(found.scope[i].depth <= SCOPE_DEPTH &&
-                        (found.scope[i].unit < found.units || found.scope[i].unit == SCOPE_RESERVED));
+            assert_true(
+                found.scope[i].depth <= SCOPE_DEPTH &&
+                (found.scope[i].unit < found.units || found.scope[i].unit == SCOPE_RESERVED));
     }
 }
 
@@ -319,6 +347,7 @@ int main(void)
         cmocka_unit_test_setup(test_ivrs_entries, begin),
         cmocka_unit_test_setup(test_ivrs_forms, begin),
         cmocka_unit_test_setup(test_ivrs_memory, begin),
+        cmocka_unit_test_setup(test_ivrs_with_two_segments, begin),
         cmocka_unit_test_setup(test_ivrs_wrong, begin),
         cmocka_unit_test_setup(test_both_kinds, begin),
         cmocka_unit_test_setup(test_random_damage, begin),

@@ -1,21 +1,38 @@
 /* Exits of a vCPU, its local APIC and its UART, against a guest that does anything at any time. */
 #include <setjmp.h>
 #include <stdlib.h>
-#include <vmm/devices.h>
-#include <vmm/vcpu.h>
+#include <vmm/platform/devices.h>
+#include <vmm/vcpu/vcpu.h>
 #include "test.h"
 
 #define VECTOR 0x41u
 #define VCPUS  4u
 
-enum { X2APIC_TPR = 0x808, X2APIC_EOI = 0x80b, X2APIC_ISR2 = 0x812, X2APIC_ICR = 0x830, X2APIC_LVT_TIMER = 0x832, TSC_DEADLINE = 0x6e0 };
+enum {
+    X2APIC_TPR = 0x808,
+    X2APIC_PPR = 0x80a,
+    X2APIC_EOI = 0x80b,
+    X2APIC_ISR2 = 0x812,
+    X2APIC_ICR = 0x830,
+    X2APIC_LVT_TIMER = 0x832,
+    TSC_DEADLINE = 0x6e0
+};
 enum { X2APIC_LVT_LINT0 = 0x835, X2APIC_INITIAL = 0x838, X2APIC_CURRENT, X2APIC_DIVIDE = 0x83e };
-enum { EOI_WORD = 0x4b564d04, EFER = 0xc0000080, TSC = 0x10, TSC_ADJUST = 0x3b, CLOCK = 0x4b564d01 };
+enum {
+    EOI_WORD = 0x4b564d04,
+    EFER = 0xc0000080,
+    TSC = 0x10,
+    TSC_ADJUST = 0x3b,
+    CLOCK = 0x4b564d01
+};
 
 struct fake fake;
 struct vm_boot boot;
 static struct utcb u;
 static jmp_buf back;
+static uint64_t written; /* to a port */
+static uint32_t vendor;  /* of the processor, as CPUID leaf 0 has it */
+#define AMD 0x444d4163u  /* "cAMD" */
 
 uint64_t fake_sm_up(uint64_t sm)
 {
@@ -33,11 +50,34 @@ void fake_pt_reply(uint64_t words)
     (void)words;
     longjmp(back, 1);
 }
-uint32_t port_in(uint32_t self, uint32_t port, uint32_t size) { return self + port + size; }
-void port_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value) { (void)self, (void)port, (void)size, (void)value; }
+uint32_t devices_in(uint32_t self, uint32_t port, uint32_t size) { return self + port + size; }
+void devices_out(uint32_t self, uint32_t port, uint32_t size, uint32_t value)
+{
+    (void)self, (void)port, (void)size;
+    written = value;
+}
 uint32_t devices_holder(void) { return NO_VCPU; }
 bool vm_ended(void) { return false; }
-void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3) { (void)reason, (void)value, (void)rip, (void)cr3; }
+void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3)
+{
+    (void)reason, (void)value, (void)rip, (void)cr3;
+}
+
+/* Whatever a processor could have, it says that it has. Its caches: two and one of a core, one of
+   all. */
+struct cpuid fake_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    static const uint32_t caches[] = {0x1c004121, 0x1c004122, 0x1c004143, 0x1c03c163};
+    if (leaf == 0)
+        return (struct cpuid){0x1f, 0, vendor, 0};
+    if (leaf == 0x80000000)
+        return (struct cpuid){vendor == AMD ? 0x80000028 : 0x80000008, 0, vendor, 0};
+    if (leaf == 4)
+        return (struct cpuid){subleaf < COUNT(caches) ? caches[subleaf] : 0, 1, 2, 3};
+    if (leaf == 0xd && subleaf == 0)
+        return (struct cpuid){7, 0, 0, 0};
+    return (struct cpuid){~0u, ~0u, ~0u, ~0u};
+}
 
 /* One exit: to the portal's entry and back by its reply. */
 static void leave_guest(struct vcpu *v, void (*entry)(struct vcpu *v, struct utcb *u))
@@ -49,16 +89,18 @@ static void leave_guest(struct vcpu *v, void (*entry)(struct vcpu *v, struct utc
 /* True: done; false: #GP. */
 static bool msr(struct vcpu *v, uint32_t number, uint64_t *value, bool write)
 {
-    u.exit.rcx = number;
+    u.exit.info = (struct exit_info){.number = number, .flags = write ? EXIT_WRITE : EXIT_READ};
     u.exit.rax = (uint32_t)*value;
     u.exit.rdx = *value >> 32;
-    u.exit.info1 = write;
     u.exit.inject = 0;
     leave_guest(v, vcpu_msr);
     *value = u.exit.rdx << 32 | (uint32_t)u.exit.rax;
     return u.mtd & MTD_RIP;
 }
-static bool wrmsr(struct vcpu *v, uint32_t number, uint64_t value) { return msr(v, number, &value, true); }
+static bool wrmsr(struct vcpu *v, uint32_t number, uint64_t value)
+{
+    return msr(v, number, &value, true);
+}
 static uint64_t rdmsr(struct vcpu *v, uint32_t number)
 {
     uint64_t value = 0;
@@ -81,8 +123,9 @@ static int setup(void **state)
     fake.config->plan.memory = FAKE_RAM;
     fake.config->plan.vcpus = VCPUS;
     fake.config->tsc_hz = 2000000000;
+    vendor = AMD;
     apic_init();
-    clock_init();
+    msr_init();
     return 0;
 }
 
@@ -99,7 +142,7 @@ static void an_nmi_waits_for_what_is_injected(void **state)
 {
     (void)state;
     u.exit.rip = 0x1000;
-    vcpu_request(0, REQUEST_NMI);
+    apic_request(0, REQUEST_NMI);
     u.exit.inject = INJECT_VALID | INJECT_EXCEPTION | 13;
     leave_guest(&vcpus[0], vcpu_recall);
     assert_int_equal(fake.recalls[0], 1); /* no second one: it would come before the guest runs */
@@ -112,12 +155,13 @@ static void an_nmi_waits_for_what_is_injected(void **state)
     assert_int_equal(u.exit.deadline, 0);
 }
 
-/* From the delivery of one to the IRET of its handler others are blocked, and one of them is kept (APM2 8.1.4). */
+/* From the delivery of one to the IRET of its handler others are blocked, and one of them is kept
+ * (APM2 8.1.4). */
 static void one_nmi_waits_for_the_other_ones_end(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 3; i++) {
-        vcpu_request(0, REQUEST_NMI);
+        apic_request(0, REQUEST_NMI);
         u.exit.inject = 0;
         u.exit.rip = 0x1000 + i;
         leave_guest(&vcpus[0], vcpu_recall);
@@ -154,7 +198,8 @@ static void a_guest_sets_its_tsc(void **state)
     assert_in_range(u.exit.tsc_offset + tsc(), 1000, 4000001000);
     assert_int_equal(rdmsr(&vcpus[0], TSC_ADJUST), u.exit.tsc_offset);
     assert_in_range(rdmsr(&vcpus[0], TSC), 1000, 4000001000);
-    assert_true(rdmsr(&vcpus[0], TSC_DEADLINE) - guest < 2 || guest - rdmsr(&vcpus[0], TSC_DEADLINE) < 2); /* it is an address in time */
+    assert_true(rdmsr(&vcpus[0], TSC_DEADLINE) - guest < 2 ||
+                guest - rdmsr(&vcpus[0], TSC_DEADLINE) < 2); /* it is an address in time */
     assert_true(vcpus[0].deadline > deadline);
     uint64_t base;
     memcpy(&base, fake.ram + 0x1000 + 8, 8);
@@ -168,12 +213,13 @@ static void a_guest_sets_its_tsc(void **state)
 static void init_stops_and_sipi_starts(void **state)
 {
     (void)state;
-    vcpu_post(0, VECTOR, NO_VCPU);
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0x95));
+    apic_post(0, VECTOR, NO_VCPU);
     assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x45ff)); /* a physical INIT to 0 */
     leave_guest(&vcpus[0], vcpu_recall);
     assert_true(u.mtd & MTD_HALT);
     assert_int_equal(u.exit.intr, 0);
-    vcpu_request(0, REQUEST_NMI); /* lost, as by a processor that waits for SIPI */
+    apic_request(0, REQUEST_NMI); /* lost, as by a processor that waits for SIPI */
     leave_guest(&vcpus[0], vcpu_recall);
     assert_true(u.mtd & MTD_HALT);
     assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x4612));
@@ -181,6 +227,9 @@ static void init_stops_and_sipi_starts(void **state)
     leave_guest(&vcpus[0], vcpu_recall);
     assert_false(u.mtd & MTD_HALT);
     assert_int_equal(u.exit.seg[SEG_CS].base, 0x13000);
+    assert_true(u.mtd & MTD_CR8);
+    assert_int_equal(u.exit.cr8, 0);
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0);
     assert_true(wrmsr(&vcpus[1], X2APIC_ICR, 0x4614)); /* it runs: nothing happens */
     u.exit.rip = 0x1234;
     leave_guest(&vcpus[0], vcpu_recall);
@@ -190,12 +239,12 @@ static void init_stops_and_sipi_starts(void **state)
 static void an_offer_not_taken_comes_back(void **state)
 {
     (void)state;
-    vcpu_post(0, VECTOR, NO_VCPU);
-    vcpu_post(0, VECTOR, NO_VCPU);
+    apic_post(0, VECTOR, NO_VCPU);
+    apic_post(0, VECTOR, NO_VCPU);
     assert_int_equal(fake.recalls[0], 1);
     leave_guest(&vcpus[0], vcpu_recall);
     assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
-    vcpu_post(0, VECTOR + 0x10, NO_VCPU); /* more urgent */
+    apic_post(0, VECTOR + 0x10, NO_VCPU); /* more urgent */
     leave_guest(&vcpus[0], vcpu_recall);
     assert_int_equal(u.exit.intr, INTR_PENDING | (VECTOR + 0x10));
     take_offer();
@@ -209,15 +258,153 @@ static void an_offer_not_taken_comes_back(void **state)
     assert_int_equal(rdmsr(&vcpus[0], X2APIC_ISR2), 0);
 }
 
-static void the_task_priority_holds_back(void **state)
+/* While the guest runs, that is the processor's to do: it knows CR8. */
+static void the_task_priority_is_the_processors(void **state)
 {
     (void)state;
     assert_true(wrmsr(&vcpus[0], X2APIC_TPR, VECTOR & 0xf0));
-    vcpu_post(0, VECTOR, NO_VCPU);
+    assert_true(u.mtd & MTD_CR8);
+    assert_int_equal(u.exit.cr8, VECTOR >> 4);
+    apic_post(0, VECTOR, NO_VCPU);
     leave_guest(&vcpus[0], vcpu_recall);
-    assert_int_equal(u.exit.intr, 0);
-    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0));
     assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+    assert_false(u.mtd & (MTD_HALT | MTD_CR8));
+    leave_guest(&vcpus[0], vcpu_recall); /* it was held back */
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0));
+    assert_true(u.mtd & MTD_CR8);
+    assert_int_equal(u.exit.cr8, 0);
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR);
+}
+
+/* One register by two names; CR8 does not have the lower half. */
+static void the_task_priority_is_cr8(void **state)
+{
+    (void)state;
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0x45));
+    assert_int_equal(u.exit.cr8, 4);
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0x45);
+    assert_false(u.mtd & MTD_CR8); /* who reads writes nothing */
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_PPR), 0x45);
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0x4a)); /* the upper half is there */
+    assert_false(u.mtd & MTD_CR8);
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0x4a);
+    u.exit.cr8 = 7; /* the guest writes CR8, which does not exit */
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_PPR), 0x70);
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0x70);
+    u.exit.cr8 = 4;
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0x40);
+    u.exit.cr8 = 15;
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0x4f)); /* the last write counts */
+    assert_true(u.mtd & MTD_CR8);
+    assert_int_equal(u.exit.cr8, 4);
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0x4f);
+    assert_true(wrmsr(&vcpus[0], X2APIC_TPR, 0xffffff35));
+    assert_int_equal(u.exit.cr8, 3);
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_TPR), 0x35);
+}
+
+/* SDM3 10.8.3.1: the higher class of CR8 and of what is in service. */
+static void the_processors_priority_follows_cr8(void **state)
+{
+    (void)state;
+    apic_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_recall);
+    take_offer();
+    u.exit.cr8 = 3;
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_PPR), VECTOR & 0xf0);
+    u.exit.cr8 = 5;
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_PPR), 0x50);
+    u.exit.cr8 = 0;
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_PPR), VECTOR & 0xf0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_EOI, 0));
+    assert_int_equal(rdmsr(&vcpus[0], X2APIC_PPR), 0);
+}
+
+/* What CR8 holds back neither wakes a processor nor is it offered to one that sleeps. */
+static void a_halted_processor_wakes_above_cr8(void **state)
+{
+    (void)state;
+    u.exit.rflags = 1u << 9, u.exit.cr8 = VECTOR >> 4;
+    apic_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_hlt);
+    assert_true(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.intr, 0);
+    apic_post(0, VECTOR + 1, NO_VCPU); /* of the same class */
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_true(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.intr, 0);
+    apic_post(0, VECTOR + 0x10, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_false(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.intr, INTR_PENDING | (VECTOR + 0x10));
+    take_offer();
+    leave_guest(&vcpus[0], vcpu_recall); /* it runs: the others wait for its EOI, and for CR8 */
+    assert_int_equal(u.exit.intr, 0);
+    assert_true(wrmsr(&vcpus[0], X2APIC_EOI, 0));
+    assert_int_equal(u.exit.intr, INTR_PENDING | (VECTOR + 1));
+    u.exit.cr8 = (VECTOR >> 4) - 1; /* it was held back, and is no more */
+    leave_guest(&vcpus[0], vcpu_hlt);
+    assert_false(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.intr, INTR_PENDING | (VECTOR + 1));
+}
+
+static void an_nmi_wakes_whatever_cr8_is(void **state)
+{
+    (void)state;
+    u.exit.rflags = 1u << 9, u.exit.cr8 = 15;
+    apic_post(0, VECTOR, NO_VCPU);
+    leave_guest(&vcpus[0], vcpu_hlt);
+    assert_true(u.mtd & MTD_HALT);
+    apic_request(0, REQUEST_NMI);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_false(u.mtd & MTD_HALT);
+    assert_int_equal(u.exit.inject & 0x7ff, INJECT_NMI | 2);
+    assert_int_equal(u.exit.intr, INTR_PENDING | VECTOR); /* the processor's to hold back now */
+}
+
+/* A port's value has the size that the exit tells; a string is refused. */
+static void ports_have_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t size;
+        uint64_t rax; /* of IN: devices_in() says 80h + size */
+    } row[] = {{1, 0x1122334455667781}, {2, 0x1122334455660082}, {4, 0x84}};
+    for (uint32_t i = 0; i < COUNT(row); i++) {
+        u.exit.rip = 0x1000, u.exit.next_rip = 0x1002 + i;
+        u.exit.rax = 0x1122334455667788;
+        u.exit.info = (struct exit_info){.number = 0x80, .size = row[i].size, .flags = EXIT_READ};
+        leave_guest(&vcpus[0], vcpu_port);
+        assert_int_equal(u.exit.rax, row[i].rax);
+        assert_int_equal(u.exit.rip, 0x1002 + i);
+        assert_int_equal(u.mtd & (MTD_ACDB | MTD_RIP), MTD_ACDB | MTD_RIP);
+        u.exit.info.flags = EXIT_WRITE;
+        u.exit.rax = written = 0x1122334455667788;
+        leave_guest(&vcpus[0], vcpu_port);
+        assert_int_equal(written, 0x55667788 & 0xffffffff >> (32 - 8 * row[i].size));
+        assert_int_equal(u.mtd & (MTD_ACDB | MTD_RIP), MTD_RIP);
+        u.exit.info.flags |= EXIT_STRING;
+        leave_guest(&vcpus[0], vcpu_port);
+        assert_int_equal(u.mtd & (MTD_RIP | MTD_INJECT), MTD_INJECT);
+        assert_int_equal(u.exit.inject & 0xff, 13);
+        u.exit.inject = 0;
+    }
+}
+
+static void exceptions_come_back_as_they_were(void **state)
+{
+    (void)state;
+    static const struct exit_info debug = {.number = 1, .error = 9},
+                                  alignment = {.number = 17, .error = 5, .flags = EXIT_ERROR};
+    u.exit.info = debug;
+    leave_guest(&vcpus[0], vcpu_exception);
+    assert_int_equal(u.exit.inject, INJECT_VALID | INJECT_EXCEPTION | 1);
+    u.exit.info = alignment;
+    leave_guest(&vcpus[0], vcpu_exception);
+    assert_int_equal(u.exit.inject,
+                     INJECT_VALID | INJECT_EXCEPTION | INJECT_ERROR | 17 | 5ull << 32);
+    assert_true(u.mtd & MTD_INJECT);
 }
 
 static void a_word_in_memory_ends_an_interrupt(void **state)
@@ -227,13 +414,13 @@ static void a_word_in_memory_ends_an_interrupt(void **state)
     assert_false(wrmsr(&vcpus[0], EOI_WORD, (uint64_t)FAKE_RAM | 1));
     assert_false(wrmsr(&vcpus[0], EOI_WORD, ~0ull));
     assert_true(wrmsr(&vcpus[0], EOI_WORD, 0x101));
-    vcpu_post(0, VECTOR, NO_VCPU);
+    apic_post(0, VECTOR, NO_VCPU);
     leave_guest(&vcpus[0], vcpu_recall);
     assert_int_equal(*word, 1);
     *word = 0;
     take_offer();
     assert_int_equal(rdmsr(&vcpus[0], X2APIC_ISR2), 0);
-    vcpu_post(0, VECTOR, NO_VCPU);
+    apic_post(0, VECTOR, NO_VCPU);
     leave_guest(&vcpus[0], vcpu_recall);
     *word = 77; /* anything but "ended" */
     take_offer();
@@ -285,7 +472,8 @@ static void the_timers_speed_changes_while_it_counts(void **state)
     assert_true(wrmsr(&vcpus[0], X2APIC_DIVIDE, 1)); /* by 4 */
     uint64_t to = tsc();
     assert_in_range(vcpus[0].period, 8ull * COUNT_ALL - 4, 8ull * COUNT_ALL);
-    assert_in_range(vcpus[0].deadline - from, 8ull * COUNT_ALL - 4 * (to - from) - 1000000000, 8ull * COUNT_ALL + (to - from));
+    assert_in_range(vcpus[0].deadline - from, 8ull * COUNT_ALL - 4 * (to - from) - 1000000000,
+                    8ull * COUNT_ALL + (to - from));
     assert_in_range(rdmsr(&vcpus[0], X2APIC_CURRENT), COUNT_ALL / 2, COUNT_ALL);
 }
 
@@ -306,10 +494,10 @@ static void a_halted_processor_wakes_for_what_it_can_hear(void **state)
     u.exit.rflags = 0;
     leave_guest(&vcpus[0], vcpu_hlt);
     assert_true(u.mtd & MTD_HALT);
-    vcpu_post(0, VECTOR, NO_VCPU);
+    apic_post(0, VECTOR, NO_VCPU);
     leave_guest(&vcpus[0], vcpu_recall);
     assert_true(u.mtd & MTD_HALT);
-    vcpu_request(0, REQUEST_NMI);
+    apic_request(0, REQUEST_NMI);
     leave_guest(&vcpus[0], vcpu_recall);
     assert_false(u.mtd & MTD_HALT);
     u.exit.rflags = 1u << 9;
@@ -393,7 +581,8 @@ static void input_goes_to_the_prompt(void **state)
     assert_true(console_hears(CONSOLE_UART));
 }
 
-/* ---- a dedicated VM: its cores have the APIC IDs 5, 2, 33 and 7 -------------------------------------- */
+/* ---- a dedicated VM: its cores have the APIC IDs 5, 2, 33 and 7
+ * -------------------------------------- */
 static int setup_dedicated(void **state)
 {
     static const uint32_t ids[VCPUS] = {5, 2, 33, 7};
@@ -495,7 +684,8 @@ static void the_count_goes_down_at_the_timers_speed(void **state)
 static const struct cpuid_row *row_of(const struct utcb *t, uint32_t leaf, uint32_t subleaf)
 {
     for (uint32_t i = 0; i < t->rows; i++)
-        if (t->cpuid[i].leaf == leaf && (t->cpuid[i].subleaf == subleaf || t->cpuid[i].subleaf == CPUID_ANY))
+        if (t->cpuid[i].leaf == leaf &&
+            (t->cpuid[i].subleaf == subleaf || t->cpuid[i].subleaf == CPUID_ANY))
             return &t->cpuid[i];
     fail();
     return NULL;
@@ -510,7 +700,8 @@ static void cpuid_tells_what_is_real(void **state)
     assert_int_equal(row_of(&u, 0xb, 0)->edx, 33);
     assert_int_equal(row_of(&u, 0xb, 1)->eax, 6); /* bits of 33: one package */
     assert_int_equal(row_of(&u, 0xb, 1)->ebx, VCPUS);
-    assert_int_equal(row_of(&u, 0x40000001, 0)->eax & 1u << 6, 0); /* no word that ends an interrupt */
+    assert_int_equal(row_of(&u, 0x40000001, 0)->eax & 1u << 6,
+                     0); /* no word that ends an interrupt */
     assert_int_equal(row_of(&u, CPUID_HAIRLINE, 0)->eax, MODE_DEDICATED);
     assert_memory_equal(&row_of(&u, CPUID_HAIRLINE, 0)->ebx, "HairlineHair", 12);
     fake.config->plan.mode = MODE_SHARED;
@@ -521,12 +712,77 @@ static void cpuid_tells_what_is_real(void **state)
     assert_int_equal(row_of(&u, CPUID_HAIRLINE, 0)->eax, MODE_SHARED);
 }
 
-/* Whatever the guest says, in any order: no address beyond its RAM, no vCPU that it does not have. */
+/* Topology and caches are told in each vendor's own way, and what is hidden is hidden on both. */
+static void cpuid_speaks_each_vendors_language(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t vendor, caches[4], count, legacy, eax_of_21;
+    } says[] = {
+        {AMD, {0, 0, 0, 0}, 2u << 12 | (VCPUS - 1), 2, 0x45},
+        {CPUID_INTEL, {0x0c000121, 0x0c000122, 0x0c000143, 0x0c00c163}, 0, 0, 0},
+    };
+    for (uint32_t i = 0; i < COUNT(says); i++) {
+        vendor = says[i].vendor;
+        u.rows = cpuid_table(u.cpuid, 1);
+        assert_in_range(u.rows, 1, CPUID_ROWS);
+        for (uint32_t cache = 0; cache < 4; cache++)
+            assert_int_equal(row_of(&u, 4, cache)->eax, says[i].caches[cache]);
+        assert_int_equal(row_of(&u, 4, 3)->edx, vendor == AMD ? 0 : 3);
+        assert_int_equal(row_of(&u, 2, 0)->eax, vendor == AMD ? 0 : ~0u);
+        assert_int_equal(row_of(&u, 0x80000008, 0)->ecx, says[i].count);
+        assert_int_equal(row_of(&u, 0x80000001, 0)->ecx & 2, says[i].legacy);
+        assert_int_equal(row_of(&u, 0x80000021, 0)->eax, says[i].eax_of_21);
+        assert_int_equal(row_of(&u, 0, 0)->ecx, vendor);
+        assert_int_equal(row_of(&u, 1, 0)->ecx & (1u << 3 | 1u << 5 | 1u << 17), 0);
+        assert_int_equal(row_of(&u, 0x80000001, 0)->ecx & 1u << 2, 0); /* SVM */
+        assert_int_equal(row_of(&u, 7, 0)->edx & 0xfc000000, 0);       /* controls of speculation */
+    }
+}
+
+static void each_vendors_msrs_are_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t msr;
+        bool amd, intel;
+        uint64_t value;
+    } row[] = {
+        {0x17, 0, 1, 0},
+        {0x3a, 0, 1, 1},
+        {0x4e, 0, 1, 1},
+        {0x8b, 1, 1, 0},
+        {0xce, 0, 1, 0},
+        {0x10a, 0, 0, 0}, /* CPUID hides it */
+        {0x140, 0, 1, 0},
+        {0x1a0, 1, 1, 0x1801},
+        {0x480, 0, 0, 0}, /* VMX */
+        {0xc0010015, 1, 0, 1u << 24},
+        {0xc0010114, 0, 0, 0}, /* SVM */
+        {0xc0011029, 1, 0, 2},
+    };
+    uint64_t unclaimed = 0;
+    for (uint32_t i = 0; i < 2 * COUNT(row); i++) {
+        uint64_t value = 0;
+        vendor = i & 1 ? AMD : CPUID_INTEL;
+        bool there = i & 1 ? row[i / 2].amd : row[i / 2].intel;
+        unclaimed += there ? 0 : 2;
+        assert_int_equal(msr(&vcpus[0], row[i / 2].msr, &value, false), there);
+        assert_int_equal(value, there ? row[i / 2].value : 0);
+        assert_int_equal(wrmsr(&vcpus[0], row[i / 2].msr, 77), there);
+        assert_int_equal(fake.control->unclaimed_msrs, unclaimed);
+    }
+}
+
+/* Whatever the guest says, in any order: no address beyond its RAM, no vCPU that it does not have.
+ */
 static void any_exit_is_harmless(void **state)
 {
     static void (*const entries[])(struct vcpu *, struct utcb *) = {
-        vcpu_recall, vcpu_port, vcpu_msr, vcpu_msr, vcpu_msr, vcpu_hlt, vcpu_vmcall, vcpu_opcode, vcpu_xsetbv, vcpu_cr8, vcpu_exception};
-    static const uint32_t bases[] = {0x800, 0x800, 0x830, 0x4b564d00, 0x6e0, 0x10, 0x270, 0xc0000080, 0xc0010000, 0};
+        vcpu_recall, vcpu_port,   vcpu_msr,    vcpu_msr,    vcpu_msr,
+        vcpu_hlt,    vcpu_vmcall, vcpu_opcode, vcpu_xsetbv, vcpu_exception};
+    static const uint32_t bases[] = {0x800, 0x800, 0x830,      0x4b564d00, 0x6e0,
+                                     0x10,  0x270, 0xc0000080, 0xc0010000, 0};
     (void)state;
     srand(1);
     for (uint32_t i = 0; i < 200000; i++) {
@@ -534,11 +790,11 @@ static void any_exit_is_harmless(void **state)
         uint64_t *word = (uint64_t *)&u.exit;
         for (uint32_t n = 0; n < sizeof u.exit / 8; n += 1 + (uint32_t)rand() % 8)
             word[n] = (uint64_t)rand() << 33 ^ (uint64_t)rand() << 11 ^ (uint64_t)rand();
-        u.exit.rcx = bases[(uint32_t)rand() % 10] + (uint32_t)rand() % 0x40;
-        u.exit.info1 = (u.exit.info1 & ~0x70ull) | 0x10ull << rand() % 3; /* the processor says it: 1, 2 or 4 bytes */
+        u.exit.info.number = bases[(uint32_t)rand() % 10] + (uint32_t)rand() % 0x40;
+        u.exit.info.size = (uint8_t)(1 << rand() % 3); /* the processor says it */
         fake.ram[(uint32_t)rand() % FAKE_RAM] = (uint8_t)rand();
-        leave_guest(v, entries[(uint32_t)rand() % 11]);
-        msi_send((uint32_t)rand(), (uint32_t)rand(), NO_VCPU);
+        leave_guest(v, entries[(uint32_t)rand() % COUNT(entries)]);
+        apic_send_msi((uint32_t)rand(), (uint32_t)rand(), NO_VCPU);
     }
 }
 
@@ -553,7 +809,13 @@ int main(void)
         TEST(a_guest_sets_its_tsc),
         TEST(init_stops_and_sipi_starts),
         TEST(an_offer_not_taken_comes_back),
-        TEST(the_task_priority_holds_back),
+        TEST(the_task_priority_is_the_processors),
+        TEST(the_task_priority_is_cr8),
+        TEST(the_processors_priority_follows_cr8),
+        TEST(a_halted_processor_wakes_above_cr8),
+        TEST(an_nmi_wakes_whatever_cr8_is),
+        TEST(ports_have_sizes),
+        TEST(exceptions_come_back_as_they_were),
         TEST(a_word_in_memory_ends_an_interrupt),
         TEST(a_deadline_in_the_past_fires_at_once),
         TEST(the_timers_mode_changes_while_it_counts),
@@ -568,6 +830,8 @@ int main(void)
         TEST_DEDICATED(local_vectors_are_the_kernels),
         TEST_DEDICATED(the_count_goes_down_at_the_timers_speed),
         TEST_DEDICATED(cpuid_tells_what_is_real),
+        TEST(cpuid_speaks_each_vendors_language),
+        TEST(each_vendors_msrs_are_its_own),
         TEST(any_exit_is_harmless),
         TEST_DEDICATED(any_exit_is_harmless),
     };

@@ -66,7 +66,8 @@ static void capacity_is_in_sectors(void **state)
     assert_int_equal(virtio_in(DISK, R_CONFIG + 4, 4), 0);
     assert_int_equal(virtio_in(DISK, R_CONFIG + 12, 4), VIRTQUEUE_MAX - 2);
     assert_int_equal(virtio_in(DISK, 0xfe, 4), 0);
-    assert_int_equal(virtio_in(DISK, R_CONFIG + VIRTIO_CONFIG - 2, 4), 0); /* nothing of the VMM's behind it */
+    assert_int_equal(virtio_in(DISK, R_CONFIG + VIRTIO_CONFIG - 2, 4),
+                     0); /* nothing of the VMM's behind it */
 }
 
 static void reads_give_the_disk(void **state)
@@ -109,7 +110,8 @@ static void requests_outside_the_disk_fail(void **state)
     static const struct {
         uint64_t sector;
         uint32_t size;
-    } bad[] = {{SECTORS, 512}, {SECTORS - 1, 1024}, {~0ull, 512}, {1ull << 55, 512}, {0, 511}, {0, 513}, {0, FAKE_DISK + 512}};
+    } bad[] = {{SECTORS, 512}, {SECTORS - 1, 1024}, {~0ull, 512}, {1ull << 55, 512}, {0, 511},
+               {0, 513},       {0, FAKE_DISK + 512}};
     uint8_t before[FAKE_DISK];
     memcpy(before, fake.disk[0], FAKE_DISK);
     for (uint32_t i = 0; i < COUNT(bad); i++) {

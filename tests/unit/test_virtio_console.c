@@ -90,7 +90,8 @@ static void a_buffer_waits_for_input(void **state)
     assert_int_equal(fake.message[0], QUEUE_MESSAGE(CONSOLE, RX));
 }
 
-/* The page with the table is where the guest has put it; beyond those that are there, messages wait. */
+/* The page with the table is where the guest has put it; beyond those that are there, messages
+ * wait. */
 static void messages_come_from_where_the_table_is(void **state)
 {
     (void)state;

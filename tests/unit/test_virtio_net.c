@@ -247,7 +247,8 @@ static void large_frames_pass_on_a_large_lan(void **state)
     assert_int_equal(lan_ring_slot(to_lan(), mtu(), LAN_SLOTS - 2)->size, most);
     assert_int_equal(lan_ring_slot(to_lan(), mtu(), LAN_SLOTS - 2)->data[most - 1], LAN_SLOTS - 2);
     assert_int_equal(lan_ring_slot(to_lan(), mtu(), LAN_SLOTS - 1)->data[0], LAN_SLOTS - 1);
-    for (uint32_t i = 0; i < 4; i++) /* a buffer in parts, as a driver has it that takes no merged ones */
+    for (uint32_t i = 0; i < 4;
+         i++) /* a buffer in parts, as a driver has it that takes no merged ones */
         driver_desc(RX, i, BUFFER(4) + 0xa00 * i, 0xa00, D_WRITE | (i < 3 ? D_NEXT : 0), i + 1);
     driver_offer(RX, 0);
     arrive(0x66, most + 1);

@@ -107,7 +107,8 @@ static void any_register_access_is_harmless(void **state)
     static const uint32_t sizes[] = {1, 2, 4};
     srandom(1);
     for (uint32_t i = 0; i < 200000; i++) {
-        uint32_t slot = (uint32_t)random() % 8, offset = (uint32_t)random() % 256, size = sizes[random() % 3];
+        uint32_t slot = (uint32_t)random() % 8, offset = (uint32_t)random() % 256,
+                 size = sizes[random() % 3];
         uint32_t value = random() % 2 ? (uint32_t)random() % 16 : (uint32_t)random();
         virtio_out(slot, offset, size, value);
         virtio_in(slot, offset, size);
@@ -200,9 +201,10 @@ static void read_after_write(void)
 static void impossible_chains_break_the_device(void **state)
 {
     (void)state;
-    static void (*const wrong[])(void) = {loop_of_one,  loop_of_two,      next_too_far,    indirect,     past_the_end,
-                                          wild_address, wrapping_address, huge_length,     head_too_far, wild_head,
-                                          index_jump,   index_back,       read_after_write};
+    static void (*const wrong[])(void) = {
+        loop_of_one,  loop_of_two,      next_too_far,    indirect,     past_the_end,
+        wild_address, wrapping_address, huge_length,     head_too_far, wild_head,
+        index_jump,   index_back,       read_after_write};
     for (uint32_t i = 0; i < COUNT(wrong); i++) {
         driver_start(CONSOLE, 0);
         fake.messages = fake.out_size = 0;
@@ -256,7 +258,8 @@ static void *scribble(void *arg)
     struct scribbler *s = arg;
     unsigned int seed = 7;
     while (!s->stop) {
-        struct vring_desc d = {(uint64_t)rand_r(&seed) % (2 * FAKE_RAM), (uint32_t)rand_r(&seed) % 64, (uint16_t)(rand_r(&seed) % 8),
+        struct vring_desc d = {(uint64_t)rand_r(&seed) % (2 * FAKE_RAM),
+                               (uint32_t)rand_r(&seed) % 64, (uint16_t)(rand_r(&seed) % 8),
                                (uint16_t)(rand_r(&seed) % 16)};
         memcpy(&ring(TX)->desc[rand_r(&seed) % 8], &d, sizeof d);
         ring(TX)->avail[rand_r(&seed) % 8] = (uint16_t)(rand_r(&seed) % 9);

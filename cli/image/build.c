@@ -1,0 +1,175 @@
+#include <cli/host.h>
+#include <cli/image/efi.h>
+#include <cli/job.h>
+#include <cli/machine/machine.h>
+#include <cli/options.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UUID "00000000-0000-4000-8000-000000000001"
+
+static const char *const images[] = {"hairline.elf", "root.img", "vmm.img", "lan.img"};
+
+static bool copy_file(const char *from, const char *to)
+{
+    ssize_t moved = -1;
+    int in = open(from, O_RDONLY | O_CLOEXEC),
+        out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (in >= 0 && out >= 0)
+        do
+            moved = sendfile(out, in, NULL, 1 << 20);
+        while (moved > 0);
+    if (in >= 0)
+        close(in);
+    bool ok = out >= 0 && close(out) == 0 && moved == 0;
+    if (!ok)
+        host_fail("cannot copy %s to %s: %s", from, to, strerror(errno));
+    return ok;
+}
+
+static bool place(const char *from, const char *to, bool copy)
+{
+    if (access(from, R_OK) != 0)
+        return host_fail("%s is missing: build it with ./hairline or make", from);
+    if (copy)
+        return copy_file(from, to);
+    if (symlink(from, to) != 0)
+        return host_fail("cannot link %s: %s", to, strerror(errno));
+    return true;
+}
+
+static bool write_file(const char *path, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "we");
+    bool written = file && fwrite(bytes, 1, size, file) == size;
+    bool ok = file && fclose(file) == 0 && written;
+    if (!ok)
+        host_fail("cannot write %s: %s", path, strerror(errno));
+    return ok;
+}
+
+/* Make a fresh file system of `size` bytes in `path`. Its identifiers and times are fixed, so that
+   two runs have the same bytes: what is measured can be known before. Not by mke2fs -d, which takes
+   the time of the file's last change from where that is now. */
+static bool make_ext4(const char *path, uint64_t size, const char *vm)
+{
+    const char *readme = host_text("%s.readme", path), *log = host_text("%s.log", path),
+               *text = host_text("This is the disk of %s.\n", vm);
+    const char *same = "root_owner=0:0,hash_seed=" UUID;
+    const char *make[] = {"mke2fs", "-qF", "-t", "ext4", "-U", UUID, "-E", same, path, NULL};
+    const char *fill[] = {"debugfs", "-w", "-R", host_text("write \"%s\" README", readme),
+                          path,      NULL};
+    setenv("E2FSPROGS_FAKE_TIME", "1767225600", 1);
+    bool ok = write_file(path, "", 0) && truncate(path, (off_t)size) == 0;
+    ok = ok && write_file(readme, text, strlen(text));
+    if (ok && (host_run(make) != 0 || host_run_into(log, fill) != 0))
+        ok = host_fail("mke2fs and debugfs could not make a disk for %s", vm);
+    unlink(readme);
+    unlink(log);
+    return ok;
+}
+
+static bool stage_file(const struct job_file *file, const char *to, bool copy)
+{
+    return file->kind == FILE_EXT4 ? make_ext4(to, file->size, file->vm)
+                                   : place(file->path, to, copy);
+}
+
+bool build_stage(const struct job *job, const char *folder, bool copy)
+{
+    bool ok = write_file(host_text("%s/plan.bin", folder), &job->plan, sizeof(job->plan));
+    for (size_t i = 0; ok && i < sizeof(images) / sizeof(images[0]); i++)
+        ok = place(host_image(images[i]), host_text("%s/%s", folder, images[i]), copy);
+    for (uint32_t i = 0; ok && i < job->plan.files; i++)
+        ok = stage_file(&job->file[i], host_text("%s/f%u", folder, i), copy);
+    uint32_t old =
+        job->plan.files; /* from here on: files of a larger plan that was built here before */
+    while (ok && unlink(host_text("%s/f%u", folder, old)) == 0)
+        old++;
+    return ok;
+}
+
+bool build_stage_devices(const struct job *job, const char *folder)
+{
+    bool ok = !job->iscsi.path || stage_file(&job->iscsi, host_text("%s/iscsi", folder), true);
+    for (uint32_t i = 0; ok && i < job->devices; i++)
+        ok = job->device[i].kind != DEVICE_NVME ||
+             stage_file(&job->device[i].disk, host_text("%s/d%u", folder, i), false);
+    return ok;
+}
+
+static bool build_folder(const struct options *options, const struct job *job)
+{
+    if (mkdir(options->output, 0777) != 0 && errno != EEXIST)
+        return host_fail("cannot make the folder %s: %s", options->output, strerror(errno));
+    return build_stage(job, options->output, true);
+}
+
+static void show_pcr(unsigned pcr, const uint8_t value[EFI_DIGEST])
+{
+    printf("PCR %-2u sha256 ", pcr);
+    for (unsigned i = 0; i < EFI_DIGEST; i++)
+        printf("%02x", value[i]);
+    putchar('\n');
+}
+
+/* An image for disc or stick, of the files in `folder`. */
+static bool build_image(const char *folder, const char *image, const char *efi)
+{
+    const char *mkiso[] = {host_source("scripts/mkiso"), folder, image, efi, NULL};
+    return host_run(mkiso) == 0;
+}
+
+/* What UEFI firmware starts: the file, and images that have it. `folder`: staged. */
+static bool build_efi(const struct options *options, const struct job *job, const char *folder)
+{
+    struct efi_expected expected;
+    const char *efi = options->efi ? options->efi : host_text("%s/hairline.efi", folder);
+    if (!efi_write(job, folder, efi, options->key, options->cert, &expected) ||
+        (options->usb && !build_image(folder, options->usb, efi)) ||
+        (options->iso && !build_image(folder, host_text("%s/hairline.iso", options->output), efi)))
+        return false;
+    show_pcr(4, expected.pcr4);
+    show_pcr(11, expected.pcr11);
+    return true;
+}
+
+static bool build_in_folder_of_its_own(const struct options *options, const struct job *job)
+{
+    struct machine machine = {0}; /* only its folder */
+    bool ok = machine_folder(&machine) && build_stage(job, machine.folder, false) &&
+              build_efi(options, job, machine.folder);
+    machine_remove(&machine);
+    return ok;
+}
+
+static const char *misused(const struct options *options)
+{
+    if (!options->output && !options->efi && !options->usb)
+        return "none of -o DIR, --efi FILE and --usb FILE is there: say what to write";
+    if (options->iso && !options->output)
+        return "--iso needs -o DIR";
+    if (options->key && !options->efi && !options->usb && !options->iso)
+        return "--sign needs --efi FILE, --usb FILE or --iso";
+    return NULL;
+}
+
+int build(const struct options *options)
+{
+    static struct job job;
+    const char *wrong = misused(options);
+    bool uefi = options->efi || options->usb || options->iso;
+    if (wrong)
+        host_fail("build: %s", wrong);
+    bool ok = !wrong && check_plan(&job, options->plan, options->batch) &&
+              (!options->output || build_folder(options, &job)) &&
+              (!uefi || build_in_folder_of_its_own(options, &job));
+    return ok ? 0 : EXIT_USAGE;
+}

@@ -1,0 +1,35 @@
+/*
+ * The boot image for UEFI: one PE file, made of the stub (boot/uefi/) and a section for each file.
+ */
+#ifndef CLI_EFI_H
+#define CLI_EFI_H
+
+#include <cli/job.h>
+
+#define EFI_DIGEST 32 /* bytes of a SHA-256 */
+
+/* What a TPM's PCRs will hold, in their bank of SHA-256, once firmware has started the file. */
+struct efi_expected {
+    uint8_t pcr4[EFI_DIGEST], pcr11[EFI_DIGEST];
+};
+
+/* Write `file` from a folder that build_stage has filled; the same bytes each time. False after one
+   line on stderr: then `file` is as it was. `key`, `cert`: names of PEM files to sign it with, or
+   NULL. */
+bool efi_write(const struct job *job, const char *folder, const char *file, const char *key,
+               const char *cert, struct efi_expected *expected);
+
+/* A file's bytes, mapped read-only until the tool ends. */
+struct efi_bytes {
+    const uint8_t *at;
+    uint64_t size;
+};
+
+/* Section "kernel" (boot/uefi/handover.h) of the linked kernel `path`, an ELF file with relocations
+   (cli/image/efi_kernel.c). False after one line on stderr. */
+bool efi_kernel(const char *path, struct efi_bytes *section);
+
+/* Map a file that is not empty. False after one line on stderr. */
+bool efi_map(const char *path, struct efi_bytes *bytes);
+
+#endif

@@ -1,0 +1,137 @@
+/*
+ * A plan's check, and its compilation: what the files check*.c share.
+ */
+#ifndef CLI_CHECK_H
+#define CLI_CHECK_H
+
+#include <cli/job.h>
+#include <cli/plan/kernel_image.h>
+#include <cli/plan/source.h>
+
+#define MEBI 0x100000ul
+
+/* ---- the plan as libcyaml loads it: its structure, with every value still text ----- */
+
+struct forward_text {
+    char **forward;
+    uint32_t forward_count;
+};
+
+struct device_text { /* one of the two is not NULL */
+    struct forward_text *igb;
+    char *nvme;
+};
+
+struct machine_text {
+    char *cores, *memory, *iommu, *firmware, *iscsi, *share_siblings;
+    struct device_text *devices;
+    uint32_t devices_count;
+};
+
+struct disk_text {
+    char *file, *mode;
+};
+
+struct lan_text {
+    char *name, *mtu;
+};
+
+struct vm_text {
+    char *name, *mode, *kernel, *initrd, *cmdline, *memory, *vcpus;
+    char *priority, *budget, *period, *on_exit, *exit_port;
+    char *disengage, *after, *sealed, *tpm; /* `cores` is a number or a list, `lan` a word or a
+                                         struct lan_text: see the marks */
+    char **devices;
+    struct disk_text *disks;
+    uint32_t devices_count, disks_count;
+};
+
+struct plan_text {
+    struct machine_text machine;
+    struct vm_text *vms;
+    uint32_t vms_count;
+};
+
+/* Check the structure of the plan (cli/plan/check_yaml.c: YAML syntax, keys, kinds of values) and
+ * load it; NULL after messages. */
+struct plan_text *check_yaml(struct source *source);
+void check_yaml_free(struct plan_text *text);
+
+/* ---- its values, given their meaning ------------------------------------------------ */
+
+/* The state of one check. */
+struct check {
+    struct source source;
+    const struct plan_text *text;
+    struct job *job;
+    const char *folder; /* the plan's: paths in it start here */
+    const char *lan[PLAN_LANS];
+    uint32_t lan_vm[PLAN_LANS];          /* the first on each */
+    struct kernel_image image[PLAN_VMS]; /* of each VM's kernel */
+    uint32_t vm;                         /* the one in hand     */
+    bool batch;
+};
+
+struct limit {
+    const struct unit *unit;
+    uint64_t min, max, step;
+    const char *form; /* the range, in the user's words */
+};
+
+/* A word and what it means; a list of them ends with {0}, and its first is the default. */
+struct choice {
+    const char *word;
+    uint32_t value;
+};
+
+/* An error on the line of key `key` of the VM in hand. */
+void check_error(struct check *check, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* `text` as a number within `limit`; an error at `path` and 0 otherwise. */
+uint64_t check_number(struct check *check, const char *path, const char *text,
+                      const struct limit *limit);
+
+/* The same for key `key` of the VM in hand; `fallback` when the plan does not give it. */
+uint64_t check_vm_number(struct check *check, const char *key, const char *text,
+                         const struct limit *limit, uint64_t fallback);
+
+/* The meaning of `text`; the default's for NULL; an error at `path` and 0 for an unknown word. */
+uint32_t check_choice(struct check *check, const char *path, const char *text,
+                      const struct choice *choice);
+
+/* What the VM in hand has at `key`; NULL: nothing, or more than one word. */
+const char *check_vm_word(const struct check *check, const char *key);
+
+/* The emulated machine, and the devices that the VM in hand gets of it (cli/plan/check_machine.c).
+ */
+void check_machine(struct check *check);
+void check_devices(struct check *check);
+
+/* A disk of the machine at `path` of the plan (cli/plan/check_files.c): a file, ext4:SIZE, or
+ * `debian`, the userland as a root file system. */
+void check_image(struct check *check, const char *path, const char *text, const char *owner,
+                 struct job_file *file);
+
+/* Files (cli/plan/check_files.c): give the VM in hand its kernel, initrd and disks; make and
+   measure packaged files, and find what kind of kernel each is; false after errors. */
+void check_files(struct check *check);
+bool check_packages(struct check *check);
+
+/* The command line of the VM in hand (cli/plan/check_files.c): words with which no Linux comes up
+ * are errors; the tool's words. */
+void check_words(struct check *check);
+void check_cmdline(struct check *check);
+extern const struct choice disengages[];
+extern const struct choice check_bools[]; /* false, true */
+
+/* Which VM runs on which cores (cli/plan/check_cores.c); all VMs have their modes and vCPUs. A line
+   for each VM on stdout: what it is promised of the time of those cores. */
+void check_cores(struct check *check);
+void check_promises(const struct job *job);
+
+/* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine
+   (cli/plan/check_memory.c); all files have their sizes. */
+void check_sizes(struct check *check);
+
+#endif

@@ -1,0 +1,185 @@
+/* Whether all that a plan wants fits: kernel and initrd into their VM; VMs, files and copies into
+   the machine's RAM, each in one piece, at the places that root will choose. */
+#include <cli/plan/check.h>
+#include <abi/call.h>
+#include <lib/quota.h>
+
+#define GIBI 0x40000000ul
+/* Memory beside VMs and files, bytes: kernel, root and LANs; for each VM its VMM, and what
+ * alignment costs. */
+#define OVERHEAD_MACHINE (48 * MEBI)
+#define OVERHEAD_VM      (4 * MEBI)
+/* RAM of QEMU's q35, bytes: with so much or more, 2 GiB are below the devices' addresses, and the
+ * rest is above 4 GiB. */
+#define SPLIT_FROM (2816 * MEBI)
+#define SPLIT_LOW  (2048 * MEBI)
+#define SPLIT_HIGH (4096 * MEBI)
+/* Low RAM, bytes: the kernel and its pool are below the modules; firmware keeps something at its
+ * end. */
+#define KERNEL_END (20 * MEBI)
+#define FIRMWARE   MEBI
+/* Upper limit of a VM's store without disks, and of a LAN's region, bytes. */
+#define STORE (4 * MEBI)
+#define LAN   (2 * MEBI)
+#define RUNS  (2 + 2 * PLAN_VMS + PLAN_LANS) /* runs of RAM: each piece that is taken splits one */
+
+/* ---- places: where root will put what VMs have (root/memory.c, store.c), in the order in which it
+   does, each in one run of RAM */
+
+struct run {
+    uint64_t base, end;
+};
+
+struct ram {
+    struct run run[RUNS];
+    uint32_t runs;
+};
+
+static uint64_t round_up(uint64_t size, uint64_t to) { return (size + to - 1) / to * to; }
+
+static void ram_open(struct ram *ram, const struct job *job, uint64_t memory)
+{
+    uint64_t low = memory < SPLIT_FROM ? memory : SPLIT_LOW, base = KERNEL_END;
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        base += round_up(job->file[i].size, PAGE_SIZE);
+    *ram = (struct ram){.runs = 2,
+                        .run = {{base, low - FIRMWARE}, {SPLIT_HIGH, SPLIT_HIGH + memory - low}}};
+}
+
+/* Take the highest place in the first run that has one, as root does; false: none has. */
+static bool take(struct ram *ram, uint64_t size, uint64_t align)
+{
+    for (uint32_t i = 0; i < ram->runs; i++) {
+        struct run *run = &ram->run[i];
+        uint64_t at = run->end > size ? (run->end - size) / align * align : 0;
+        if (at < run->base || at == 0)
+            continue;
+        if (ram->runs < RUNS)
+            ram->run[ram->runs++] = (struct run){at + size, run->end};
+        run->end = at;
+        return true;
+    }
+    return false;
+}
+
+static uint64_t largest(const struct ram *ram)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < ram->runs; i++) {
+        uint64_t base = round_up(ram->run[i].base, 2 * MEBI),
+                 size = ram->run[i].end > base ? ram->run[i].end - base : 0;
+        most = size > most ? size : most;
+    }
+    return most / (2 * MEBI) * (2 * MEBI);
+}
+
+static uint64_t store(const struct job *job, const struct plan_vm *vm)
+{
+    uint64_t size = STORE;
+    for (uint32_t i = 0; i < vm->disks; i++)
+        size += vm->disk[i].flags == DISK_VOLATILE
+                    ? round_up(job->file[vm->disk[i].file].size, 2 * MEBI)
+                    : 0;
+    return size;
+}
+
+/* The first VM of which a piece finds no place in a machine with `memory` bytes, and that piece's
+ * `*size`; plan.vms: all find one. */
+static uint32_t fill(struct ram *ram, const struct job *job, uint64_t memory, uint64_t *size)
+{
+    const struct plan *plan = &job->plan;
+    ram_open(ram, job, memory);
+    for (uint32_t i = 0; i < plan->vms; i++) {
+        uint64_t need = plan->vm[i].memory;
+        *size = need;
+        if (!(need >= GIBI && take(ram, need, GIBI)) && !take(ram, need, 2 * MEBI))
+            return i;
+        *size = store(job, &plan->vm[i]);
+        if (!take(ram, *size, 2 * MEBI))
+            return i;
+    }
+    *size = LAN;
+    for (uint32_t i = 0; i < plan->lans; i++)
+        if (!take(ram, LAN, PAGE_SIZE))
+            return plan->vms - 1;
+    return plan->vms;
+}
+
+static void check_places(struct check *check)
+{
+    const struct job *job = check->job;
+    struct ram ram, other;
+    uint64_t size, none, enough = round_up(job->memory, GIBI);
+    check->vm = fill(&ram, job, job->memory, &size);
+    if (check->vm == job->plan.vms)
+        return;
+    while (fill(&other, job, enough, &none) < job->plan.vms)
+        enough += GIBI;
+    check_error(check, "memory",
+                "`%s` needs %lu MiB in one piece, and the largest left of the machine's %lu MiB "
+                "has %lu MiB: "
+                "raise machine.memory to %luG",
+                job->plan.vm[check->vm].name, size / MEBI, job->memory / MEBI, largest(&ram) / MEBI,
+                enough / GIBI);
+}
+
+/* ---- sizes ------------------------------------------------------------------------ */
+
+/* Do the kernel of the VM in hand and its initrd fit its memory, as vmm/loaders/load.c places them?
+   The kernel often starts far above 0 and takes more than its file; the initrd is above it. */
+static void check_fits(struct check *check)
+{
+    const struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    const struct job_file *file = check->job->file;
+    uint64_t initrd = vm->initrd == PLAN_NO_FILE
+                          ? 0
+                          : (file[vm->initrd].size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+    uint64_t end = check->image[check->vm].end > file[vm->kernel].size ? check->image[check->vm].end
+                                                                       : file[vm->kernel].size;
+    uint64_t enough = (end + PAGE_SIZE + initrd + 2 * MEBI - 1) / (2 * MEBI) * 2;
+    if (end > vm->memory)
+        check_error(check, "kernel",
+                    "the kernel reaches up to %lu KiB and does not fit the VM's memory (%lu KiB): "
+                    "raise `memory` to %luM",
+                    (end + 1023) >> 10, vm->memory >> 10, enough);
+    else if (end + initrd > vm->memory)
+        check_error(check, "initrd",
+                    "the initrd (%lu KiB) does not fit the VM's memory (%lu KiB) above the kernel "
+                    "(up to %lu KiB): raise `memory` to %luM",
+                    initrd >> 10, vm->memory >> 10, (end + 1023) >> 10, enough);
+}
+
+/* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine. */
+void check_sizes(struct check *check)
+{
+    struct job *job = check->job;
+    uint64_t need = OVERHEAD_MACHINE;
+    uint32_t vcpus = 0;
+    for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
+        const struct plan_vm *vm = &job->plan.vm[check->vm];
+        check_words(check);
+        check_fits(check);
+        for (uint32_t i = 0; i < vm->disks; i++)
+            need += vm->disk[i].flags == DISK_VOLATILE ? job->file[vm->disk[i].file].size : 0;
+        need += vm->memory + OVERHEAD_VM;
+        vcpus += vm->vcpus;
+    }
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        need += job->file[i].size;
+    if (need > job->memory)
+        source_error_at(&check->source, "machine.memory",
+                        "the VMs, their files and Hairline need %lu MiB and the machine has %lu "
+                        "MiB: raise machine.memory or lower a VM's",
+                        (need + MEBI - 1) / MEBI, job->memory / MEBI);
+    else
+        check_places(check);
+    if (vcpus > MAX_VCPUS)
+        source_error_at(&check->source, "vms",
+                        "all VMs together have %u vCPUs: take them down to %u", vcpus, MAX_VCPUS);
+    uint32_t objects = quota_plan(&job->plan);
+    if (objects > QUOTA_KERNEL)
+        source_error_at(
+            &check->source, "vms",
+            "the VMs and LANs need about %u kernel objects of %u: take out VMs, vCPUs or LANs",
+            objects, QUOTA_KERNEL);
+}

@@ -1,0 +1,204 @@
+#include <cli/host.h>
+#include <cli/plan/kernel_image.h>
+#include <abi/plan.h>
+
+#include <elf.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct bytes {
+    const uint8_t *at;
+    uint64_t size;
+};
+
+/* Copy `size` bytes at `offset` out of the file; false when it has no such bytes. */
+static bool get(const struct bytes *file, uint64_t offset, void *to, uint64_t size)
+{
+    if (offset > file->size || file->size - offset < size)
+        return false;
+    memcpy(to, file->at + offset, size);
+    return true;
+}
+
+/* Linux/x86 boot protocol: "HdrS" at 202h, the version at 206h, xloadflags (bit 0: 64-bit entry) at
+ * 236h. */
+enum {
+    SECTS_AT = 0x1f1,
+    HDRS_AT = 0x202,
+    VERSION_AT = 0x206,
+    XLOADFLAGS_AT = 0x236,
+    PREFERRED_AT = 0x258,
+    INIT_SIZE_AT = 0x260
+};
+
+/* Kernels that would load and then not run, because they need devices of an old PC: each is known
+ * by a text in it. */
+static const struct {
+    const char *text;
+    uint8_t class; /* of the ELF file, 0: either */
+    const char *why;
+} unfit[] = {
+    {"Linux version ", ELFCLASS32,
+     "is a 32-bit Linux, which cannot use an x2APIC: name a 64-bit one"},
+    {"Manual reset required ('noreboot' specified)", 0,
+     "is Xen, which needs MTRRs and an IOAPIC: name another kernel"},
+    {"GNU Mach ", 0,
+     "is GNU Mach, which leaves x2APIC mode, and a VM has no other: name another kernel"},
+};
+
+static bool is_bzimage(const struct bytes *file)
+{
+    char magic[4];
+    return get(file, HDRS_AT, magic, sizeof(magic)) && memcmp(magic, "HdrS", sizeof(magic)) == 0;
+}
+
+static bool has_64bit_entry(const struct bytes *file)
+{
+    uint16_t version, flags;
+    return get(file, VERSION_AT, &version, sizeof(version)) &&
+           get(file, XLOADFLAGS_AT, &flags, sizeof(flags)) && version >= 0x20c && (flags & 1) != 0;
+}
+
+/* Multiboot 1 (3.1.1): magic, flags, checksum; 4-byte aligned in the first 8 KiB. */
+static bool is_multiboot(const struct bytes *file)
+{
+    struct {
+        uint32_t magic, flags, checksum;
+    } header;
+    for (uint64_t at = 0; at + sizeof(header) <= 8192 && get(file, at, &header, sizeof(header));
+         at += 4)
+        if (header.magic == 0x1badb002 && header.magic + header.flags + header.checksum == 0)
+            return true;
+    return false;
+}
+
+/* PVH: an ELF note of type 18 (XEN_ELFNOTE_PHYS32_ENTRY), name "Xen", among those at [offset,
+ * offset + size). */
+static bool has_pvh_note(const struct bytes *file, uint64_t offset, uint64_t size)
+{
+    Elf64_Nhdr note; /* the same in 32-bit files */
+    char name[4];
+    for (uint64_t at = 0; at < size && get(file, offset + at, &note, sizeof(note));) {
+        if (note.n_type == 18 && note.n_namesz == sizeof(name) &&
+            get(file, offset + at + sizeof(note), name, sizeof(name)) &&
+            memcmp(name, "Xen", sizeof(name)) == 0)
+            return true;
+        at += sizeof(note) + ((note.n_namesz + 3ull) & ~3ull) + ((note.n_descsz + 3ull) & ~3ull);
+    }
+    return false;
+}
+
+/* Program header `i` of a file of either class; false: it has none. */
+static bool get_segment(const struct bytes *file, bool wide, uint32_t i, Elf64_Phdr *segment)
+{
+    Elf64_Ehdr wide_elf;
+    Elf32_Ehdr elf;
+    Elf32_Phdr s;
+    if (wide)
+        return get(file, 0, &wide_elf, sizeof(wide_elf)) && i < wide_elf.e_phnum &&
+               get(file, wide_elf.e_phoff + i * sizeof(*segment), segment, sizeof(*segment));
+    if (!get(file, 0, &elf, sizeof(elf)) || i >= elf.e_phnum ||
+        !get(file, elf.e_phoff + i * sizeof(s), &s, sizeof(s)))
+        return false;
+    *segment = (Elf64_Phdr){.p_type = s.p_type,
+                            .p_offset = s.p_offset,
+                            .p_paddr = s.p_paddr,
+                            .p_filesz = s.p_filesz,
+                            .p_memsz = s.p_memsz};
+    return true;
+}
+
+static bool is_pvh(const struct bytes *file, bool wide)
+{
+    Elf64_Phdr segment;
+    for (uint32_t i = 0; get_segment(file, wide, i, &segment); i++)
+        if (segment.p_type == PT_NOTE && has_pvh_note(file, segment.p_offset, segment.p_filesz))
+            return true;
+    return false;
+}
+
+/* Where a bzImage ends once it has unpacked itself (boot protocol, pref_address and init_size). */
+static uint64_t bzimage_end(const struct bytes *file)
+{
+    uint8_t sectors = file->at[SECTS_AT];
+    uint64_t preferred = 0, size = file->size - 512 * (1ull + (sectors ? sectors : 4));
+    uint32_t init_size = 0;
+    if (!get(file, PREFERRED_AT, &preferred, sizeof(preferred)) ||
+        !get(file, INIT_SIZE_AT, &init_size, sizeof(init_size)))
+        return 0;
+    return preferred + (size > file->size || size < init_size ? init_size : size);
+}
+
+static uint64_t elf_end(const struct bytes *file, bool wide)
+{
+    Elf64_Phdr segment;
+    uint64_t end = 0;
+    for (uint32_t i = 0; get_segment(file, wide, i, &segment); i++) {
+        uint64_t last = segment.p_paddr + segment.p_memsz;
+        if (segment.p_type == PT_LOAD && last > end && last >= segment.p_paddr)
+            end = last;
+    }
+    return end;
+}
+
+static bool has_text(const struct bytes *file, const char *text)
+{
+    return memmem(file->at, file->size, text, strlen(text)) != NULL;
+}
+
+static const char *why_unfit(const struct bytes *file, uint8_t class)
+{
+    for (size_t i = 0; i < sizeof(unfit) / sizeof(unfit[0]); i++)
+        if ((!unfit[i].class || unfit[i].class == class) && has_text(file, unfit[i].text))
+            return unfit[i].why;
+    return NULL;
+}
+
+static const char *kind_of(const struct bytes *file, struct kernel_image *image)
+{
+    static const char more[] = ": name a bzImage, a PVH ELF or a multiboot 1 ELF";
+    uint8_t ident[EI_NIDENT] = {0};
+    bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0,
+         wide = ident[EI_CLASS] == ELFCLASS64;
+    const char *why = elf ? why_unfit(file, ident[EI_CLASS]) : NULL;
+    if (why)
+        return why;
+    if (elf && is_pvh(file, wide))
+        image->kind = KERNEL_PVH;
+    else if (elf && is_multiboot(file))
+        image->kind = KERNEL_MULTIBOOT;
+    else if (elf)
+        return host_text("is an ELF file without a PVH note or a multiboot 1 header%s", more);
+    else if (!is_bzimage(file))
+        return host_text("is not a kernel image%s", more);
+    else if (!has_64bit_entry(file))
+        return "is a bzImage without a 64-bit entry (a 32-bit Linux, or older than 3.8), and a "
+               "VM's Linux must be a 64-bit one: name "
+               "another";
+    else
+        image->kind = KERNEL_BZIMAGE;
+    image->is_linux = elf ? has_text(file, "Linux version ") : true;
+    image->end = elf ? elf_end(file, wide) : bzimage_end(file);
+    return NULL;
+}
+
+const char *kernel_image_look(const char *path, struct kernel_image *image)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *image = (struct kernel_image){0};
+    if (fd < 0 || fstat(fd, &status) != 0)
+        return "cannot be read: change its permissions";
+    struct bytes file = {.size = (uint64_t)status.st_size};
+    file.at = file.size ? mmap(NULL, file.size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    close(fd);
+    if (file.at == MAP_FAILED)
+        return "cannot be read: name another file";
+    const char *wrong = kind_of(&file, image);
+    munmap((void *)(uintptr_t)file.at, file.size);
+    return wrong;
+}

@@ -1,0 +1,247 @@
+#include <cli/host.h>
+#include <cli/machine/bochs.h>
+#include <cli/machine/iscsi.h>
+#include <cli/machine/qemu.h>
+#include <cli/options.h>
+#include <cli/session/console.h>
+#include <cli/session/control.h>
+#include <cli/session/report.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ESCAPE   0x1d  /* Ctrl-]: root's key */
+#define GRACE_MS 5000u /* ms for the machine to end, once it is told to or has given up */
+#define HINT     "hairline: Ctrl-] h shows the keys, Ctrl-] 1 and 2 focus a VM, Ctrl-] q quits\r\n"
+
+struct session {
+    const struct options *options;
+    struct machine machine;
+    struct console console;
+    uint64_t start, deadline; /* ms; deadline 0: none */
+    struct control control;
+    bool input; /* the terminal's bytes go to the machine */
+    char focus; /* key of the VM that gets them; '0': root does */
+    char last;  /* the key before */
+    bool quit;  /* the user asked the machine to end */
+};
+
+static volatile sig_atomic_t caught; /* the signal that ends the tool */
+static struct termios terminal;      /* as it was, once it is raw */
+
+static void on_signal(int signal) { caught = signal; }
+
+static void restore_terminal(void) { tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal); }
+
+static void raw_terminal(void)
+{
+    struct termios raw;
+    if (tcgetattr(STDIN_FILENO, &terminal) != 0)
+        return;
+    raw = terminal;
+    cfmakeraw(&raw);
+    raw.c_oflag |= OPOST;
+    atexit(restore_terminal);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
+}
+
+/* Block the signals that end the tool. Lost wake-up: one that came between a look at `caught` and
+ * the wait would not end it; ppoll lets them in and waits in one step. */
+static void hold_signals(sigset_t *open)
+{
+    static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++) {
+        sigaction(ending[i], &action, NULL);
+        sigaddset(&held, ending[i]);
+    }
+    sigprocmask(SIG_BLOCK, &held, open);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void end_soon(struct session *s)
+{
+    uint64_t end = now_ms() + GRACE_MS;
+    if (s->deadline == 0 || end < s->deadline)
+        s->deadline = end;
+}
+
+/* Pass the terminal's bytes on. At Ctrl-] q root ends the machine; if root is stuck, the deadline
+ * does. */
+static void pass_input(struct session *s)
+{
+    char bytes[256];
+    ssize_t size = read(STDIN_FILENO, bytes, sizeof(bytes));
+    s->input = size > 0 && write(s->machine.input, bytes, (size_t)size) == size;
+    for (ssize_t i = 0; i < size; i++) {
+        if (s->last == ESCAPE && bytes[i] == 'q' && !s->quit) {
+            s->quit = true;
+            end_soon(s);
+        }
+        if (s->last == ESCAPE && ((bytes[i] >= '0' && bytes[i] <= '9') || bytes[i] == ESCAPE))
+            s->focus = bytes[i] == ESCAPE ? '0' : bytes[i];
+        s->last = bytes[i];
+    }
+}
+
+/* Type a command of root's, from another terminal: out of the VM that has the focus and back, in
+   place of what stands half typed at root's prompt. */
+static void pass_command(struct session *s, const char *command)
+{
+    char rubout[81] = "";
+    memset(rubout, 0x7f, sizeof(rubout) - 1);
+    const char *leave = s->focus == '0' ? rubout : host_text("%c0", ESCAPE);
+    const char *all = host_text("%s%s\n", leave, command);
+    if (s->focus != '0')
+        all = host_text("%s%c%c", all, ESCAPE, s->focus);
+    if (write(s->machine.input, all, strlen(all)) < 0)
+        s->input = false;
+}
+
+static void serve_control(struct session *s, bool at_door)
+{
+    const char *command =
+        at_door ? control_accept(&s->control, &s->console, s->options->batch, now_ms()) : NULL;
+    if (command)
+        pass_command(s, command);
+    control_turn(&s->control, &s->console, now_ms());
+}
+
+/* Has the machine said that it does nothing? Then it stands still. */
+static bool stands(const struct session *s) { return s->console.gave_up || s->console.refused; }
+
+/* Has the machine said its last line, after which it would begin anew? */
+static bool is_at_end(const struct session *s)
+{
+    return s->machine.begins_anew && (s->console.ended || stands(s));
+}
+
+/* Pass the machine's output on. False: the machine has ended. */
+static bool pass_output(struct session *s)
+{
+    char bytes[4096];
+    bool stood = stands(s);
+    ssize_t size = read(s->machine.output, bytes, sizeof(bytes));
+    if (size <= 0)
+        return size < 0 && errno == EINTR;
+    for (ssize_t done = 0, part = 1; done < size && part > 0; done += part)
+        part = write(STDOUT_FILENO, bytes + done, (size_t)(size - done));
+    console_feed(&s->console, bytes, (size_t)size, now_ms());
+    if (stands(s) && !stood)
+        end_soon(s);
+    return !is_at_end(s);
+}
+
+/* The earlier of two times; 0: none. */
+static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b : a; }
+
+/* Pass bytes both ways until the machine ends (true), the time is over or a signal comes (false).
+ */
+static bool converse(struct session *s, const sigset_t *open)
+{
+    while (!caught) {
+        struct pollfd fds[] = {{s->machine.output, POLLIN, 0},
+                               {s->input ? STDIN_FILENO : -1, POLLIN, 0},
+                               {s->control.client < 0 ? s->control.door : -1, POLLIN, 0}};
+        bool asked = s->control.client >= 0;
+        uint64_t now = now_ms(), end = earlier(s->deadline, asked ? s->control.deadline : 0),
+                 left = end > now ? end - now : 0;
+        struct timespec wait = {(time_t)(left / 1000), (long)(left % 1000) * 1000000};
+        if (s->deadline && s->deadline <= now)
+            return false;
+        bool news = ppoll(fds, 3, end ? &wait : NULL, open) > 0;
+        if (news && fds[0].revents && !pass_output(s))
+            return true;
+        if (news && fds[1].revents)
+            pass_input(s);
+        serve_control(s, news && fds[2].revents);
+    }
+    return false;
+}
+
+/* The tool's exit code. `ended`: the machine ended by itself; `code`: its emulator's. */
+static int judge(struct session *s, bool ended, int code)
+{
+    if (caught)
+        return 128 + caught;
+    if (!ended && !s->quit && !stands(s)) {
+        host_fail("time is over: the machine was stopped after %lu s", s->options->timeout);
+        console_status(&s->console, now_ms());
+        return EXIT_TIMEOUT;
+    }
+    if (ended && code != 0 && !s->console.spoke) {
+        machine_show_errors(&s->machine);
+        host_fail("%s did not start (exit code %d): its reason is above", s->machine.emulator,
+                  code);
+        return EXIT_USAGE;
+    }
+    return console_verdict(&s->console, s->options->batch);
+}
+
+static void begin(struct session *s, sigset_t *open)
+{
+    hold_signals(open);
+    s->start = now_ms();
+    s->deadline = s->options->timeout ? s->start + s->options->timeout * 1000 : 0;
+    s->input = !s->options->batch;
+    s->focus = '0';
+    if (s->input && isatty(STDIN_FILENO)) {
+        raw_terminal();
+        if (write(STDERR_FILENO, HINT, sizeof(HINT) - 1) < 0)
+            s->input = false;
+    }
+}
+
+static int converse_and_judge(struct session *s)
+{
+    sigset_t open;
+    begin(s, &open);
+    bool ended = converse(s, &open);
+    int code = judge(s, ended, machine_stop(&s->machine, !ended || is_at_end(s)));
+    if (s->options->json && !report_write(&s->console, s->options->json, code, now_ms() - s->start))
+        code = EXIT_USAGE;
+    return code;
+}
+
+static bool start_machine(struct session *s, const struct job *job)
+{
+    const struct options *options = s->options;
+    return options->intel ? bochs_start(&s->machine, job, options->args, options->batch)
+                          : qemu_start(&s->machine, job, options->args);
+}
+
+int run(const struct options *options)
+{
+    struct session s = {.options = options};
+    static struct job job;
+    job.iscsi_port = iscsi_port();
+    if (!check_plan(&job, options->plan, options->batch))
+        return EXIT_USAGE;
+    if (options->firmware != FIRMWARE_OF_PLAN)
+        job.uefi = options->firmware == FIRMWARE_UEFI;
+    if (options->intel && !bochs_takes(&job))
+        return EXIT_USAGE;
+    int code = EXIT_USAGE;
+    control_open(&s.control);
+    if (console_open(&s.console, &job, options->logs) && start_machine(&s, &job))
+        code = converse_and_judge(&s);
+    control_close(&s.control);
+    machine_remove(&s.machine);
+    console_close(&s.console);
+    return code;
+}

@@ -1,0 +1,133 @@
+/* IOMMU units. What root says of one is believed: which kind, where, which buses. */
+#include <cap.h>
+#include <core.h>
+#include <iommu.h>
+#include <pd.h>
+#include <ptab.h>
+#include <abi/boot.h>
+
+struct iommu iommus[MAX_IOMMUS];
+uint32_t iommu_units;
+static enum iommu_kind iommu_kind; /* of all */
+
+static uint64_t register_frames(uint64_t kind) { return kind == IOMMU_VTD ? 1 : IOMMU_FRAMES; }
+
+/* ---- for the two kinds ------------------------------------------------------ */
+void iommu_put(struct iommu *u, uint64_t low, uint64_t high)
+{
+    u->queue[u->tail][0] = low;
+    u->queue[u->tail][1] = high;
+    u->tail = (u->tail + 1) % IOMMU_QUEUE;
+}
+
+void iommu_patience(uint32_t n)
+{
+    if (n == 1u << 28)
+        panic("an IOMMU does not answer", 0, 0);
+    cpu_relax();
+}
+
+/* ---- one or the other ------------------------------------------------------- */
+void iommu_attach(const struct dv *dv, uint64_t table)
+{
+    struct iommu *u = &iommus[dv->unit];
+    iommu_kind == IOMMU_VTD ? vtd_attach(u, dv, table) : amdvi_attach(u, dv, table);
+}
+
+uint64_t iommu_irte(const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector)
+{
+    struct iommu *u = &iommus[dv->unit];
+    return iommu_kind == IOMMU_VTD ? vtd_irte(u, dv, index, apic_id, vector)
+                                   : amdvi_irte(u, dv, index, apic_id, vector);
+}
+
+void iommu_flush(bool tables)
+{
+    check_that(has_graph_lock());
+    for (uint32_t i = 0; i < iommu_units; i++)
+        iommu_kind == IOMMU_VTD ? vtd_flush(&iommus[i], tables) : amdvi_flush(&iommus[i]);
+}
+
+/* ---- units ------------------------------------------------------------------ */
+/* Tables that devices are to share are built with both sides' bits from the start. */
+static bool guests_exist(void)
+{
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        if (objects[i].head.type == OBJ_PD && objects[i].pd.kind == PD_GUEST)
+            return true;
+    return false;
+}
+
+/* `payer`, who holds the machine's rights, lives as long as the machine. */
+static uint64_t enable(struct iommu *u, struct pd *payer)
+{
+    bool vtd = iommu_kind == IOMMU_VTD;
+    if (!(vtd ? vtd_able(u) : amdvi_able(u)))
+        return bad(BAD_ARG, 1);
+    void *frames = frame_run(payer, vtd ? vtd_frames(u->buses) : amdvi_frames());
+    if (!frames)
+        return NO_MEMORY;
+    vtd ? vtd_enable(u, frames) : amdvi_enable(u, frames);
+    return OK;
+}
+
+/* Its registers are mapped in the kernel while that fits: a failed start leaves nothing. */
+static uint64_t start_unit(struct iommu *u, struct mr *mr, struct pd *payer)
+{
+    uint64_t s =
+        ptab_map(kernel_space, u->regs, mr->first, mr->frames, MR_READ | MR_WRITE | PTAB_DEVICE);
+    if (s)
+        return s;
+    s = enable(u, payer);
+    if (s) {
+        ptab_unmap(kernel_space, u->regs, mr->frames);
+        core_sync(0, (1u << core_count) - 1);
+    }
+    return s;
+}
+
+uint64_t iommu_start(struct pd *self, uint64_t who, uint64_t kind, uint64_t buses, uint64_t *value)
+{
+    void *sys, *o;
+    uint64_t s = cap_find(self, who & 0xffff, OBJ_SYS, SYS_DEVICE, 1, &sys);
+    if (s == OK)
+        s = cap_find(self, who >> 16, OBJ_MR, MR_READ | MR_WRITE, 1, &o);
+    if (s)
+        return s;
+    struct mr *mr = o;
+    if ((kind != IOMMU_VTD && kind != IOMMU_AMDVI) || (iommu_units && kind != iommu_kind))
+        return bad(BAD_ARG, 2);
+    if (mr->kind != RANGE_DEVICE || mr->frames != register_frames(kind))
+        return bad(BAD_ARG, 1);
+    if (buses == 0 || buses > 256)
+        return bad(BAD_ARG, 3);
+    if (mr->maps)
+        return bad(BUSY, 1);
+    if (guests_exist())
+        return BUSY;
+    if (iommu_units == MAX_IOMMUS)
+        return NO_MEMORY;
+    struct iommu *u = &iommus[iommu_units];
+    *u = (struct iommu){.regs = IOMMU_WINDOW + iommu_units * IOMMU_FRAMES * PAGE_SIZE,
+                        .buses = (uint32_t)buses};
+    iommu_kind = (enum iommu_kind)kind;
+    s = start_unit(u, mr, &objects[((struct head *)sys)->owner].pd);
+    if (s)
+        return s;
+    object_free(mr); /* its frames are the kernel's for good */
+    ptab_iommu = iommu_kind;
+    *value = iommu_units++;
+    return OK;
+}
+
+uint64_t iommu_fault(struct pd *self, uint64_t sys, uint64_t unit, uint64_t *value)
+{
+    void *o;
+    uint64_t s = cap_find(self, sys, OBJ_SYS, SYS_DEVICE, 1, &o);
+    if (s)
+        return s;
+    if (unit >= iommu_units)
+        return bad(BAD_ARG, 2);
+    *value = iommu_kind == IOMMU_VTD ? vtd_fault(&iommus[unit]) : amdvi_fault(&iommus[unit]);
+    return *value ? (uint64_t)OK : bad(BAD_ARG, 2);
+}

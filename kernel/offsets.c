@@ -1,0 +1,48 @@
+/*
+ * The numbers that assembly takes from C. This file is never linked: the Makefile compiles it to
+ * assembly text, and makes `.set NAME, VALUE` of each string `->NAME $VALUE` that it finds there
+ * ($O/kernel/offsets.inc).
+ */
+#include <core.h>
+#include <vmcs.h>
+
+#define CORE_WORDS(x)                                                                              \
+    x(current) x(stack_top) x(scratch) x(loaded) x(host_vmcb_pa) x(abroad) x(host_cr3) x(cr3)
+#define CORE_BYTES(x) x(attention) x(doorbell) x(outside) x(launched) x(refused)
+#define EC_BYTES(x)   x(hazard) x(way) x(state)
+#define REGS(x)                                                                                    \
+    x(rax) x(rcx) x(rdx) x(rbx) x(rsi) x(rdi) x(rbp) x(r8) x(r9) x(r10) x(r11) x(r12) x(r13)       \
+        x(r14) x(r15) x(rip) x(rflags) x(rsp)
+#define CONSTANTS(x)                                                                               \
+    x(WAY_SYSRET) x(WAY_IRET) x(STATE_READY) x(CALL_PT_REPLY) x(CALL_PD_CREATE) x(SEL_KERNEL_CODE) \
+        x(SEL_KERNEL_DATA) x(SEL_USER_DATA) x(SEL_USER_CODE) x(TRAP_STUB) x(KERNEL_BASE)           \
+            x(VMCS_HOST_CR3)
+
+#define NUMBER(name, value) __asm__ volatile(".ascii \"->" name " %0\"" : : "i"(value));
+#define FIELD(structure, name, field, size)                                                        \
+    NUMBER(name, __builtin_offsetof(struct structure, field))                                      \
+    _Static_assert(sizeof(((struct structure *)0)->field) == (size),                               \
+                   "entry.S takes " #field " by another size");
+#define CORE_WORD(f) FIELD(core, "CORE_" #f, f, 8)
+#define CORE_BYTE(f) FIELD(core, "CORE_" #f, f, 1)
+#define EC_BYTE(f)   FIELD(ec, "EC_" #f, f, 1)
+#define REG(r)       FIELD(ec, "EC_" #r, regs.r, 8)
+#define CONSTANT(c)  NUMBER(#c, c)
+
+void offsets(void);
+void offsets(void)
+{
+    CORE_WORDS(CORE_WORD)
+    CORE_BYTES(CORE_BYTE)
+    FIELD(ec, "EC_vmcb_pa", vmcb_pa, 8)
+    EC_BYTES(EC_BYTE)
+    REGS(REG)
+    CONSTANTS(CONSTANT)
+}
+
+_Static_assert(__builtin_offsetof(struct core, doorbell) ==
+                   __builtin_offsetof(struct core, attention) + 1,
+               "entry.S: one word");
+_Static_assert(WAY_VMX < WAY_SYSRET && WAY_IRET < WAY_SYSRET && WAY_SYSRET < WAY_SVM,
+               "entry.S: resume compares once");
+_Static_assert(__builtin_offsetof(struct core, self) == 0, "cpu_core()");

@@ -1,0 +1,37 @@
+#include <apic.h>
+#include <panic.h>
+
+extern char boot_pml4[]; /* boot/start.S: physical */
+
+static char text[256];
+static uint32_t used;
+
+static void say(const char *s)
+{
+    for (; *s && used < sizeof text - 1; s++)
+        text[used++] = *s;
+}
+
+static void say_hex(uint64_t v)
+{
+    char digits[18] = " ";
+    for (unsigned i = 0; i < 16; i++)
+        digits[i + 1] = "0123456789abcdef"[v >> (60 - 4 * i) & 15];
+    say(digits);
+}
+
+void panic(const char *what, uint64_t vector, uint64_t rip)
+{
+    used = 0;
+    say("\r\nhairline: kernel stopped: ");
+    say(what);
+    say_hex(vector);
+    say_hex(rip);
+    say_hex(cpu_cr2());
+    say("\r\n");
+    for (uint32_t i = 0; i < core_count; i++)
+        if (i != cpu_core()->number)
+            apic_send(cores[i].apic_id, SEND_INIT);
+    cpu_set_cr3((uint64_t)boot_pml4);
+    boot_last_words(text);
+}

@@ -1,0 +1,126 @@
+/*
+ * An exit, and who sees to it: the kernel (CPUID; of a vCPU with a core of its own,
+ * its ICR and its NMIs), the VMM, or, when that has left, the few lines of
+ * disengaged_exit(). Own core; no lock. Each vendor compiles it with its own accessors
+ * (virt.h): no exit asks whose processor this is.
+ */
+#ifndef KERNEL_VCPU_EXIT_H
+#define KERNEL_VCPU_EXIT_H
+
+#include <apic.h>
+#include <icr.h>
+#include <pt.h>
+
+/* The row that answers (leaf, subleaf), found from the leaf's first row; a row of zeros if there is
+ * none. */
+static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uint32_t subleaf)
+{
+    static const struct cpuid_row nothing;
+    uint32_t i = leaf & 0x3fffffff;
+    i = i < CPUID_LEAVES ? v->cpuid_first[leaf >> 30][cpu_unknown(i) & (CPUID_LEAVES - 1)] : 0;
+    for (; i && i <= v->cpuid_rows; i++) {
+        const struct cpuid_row *r = &v->cpuid[i - 1];
+        /* mutant: cpuid-leaf */
+        if (r->leaf != leaf)
+            break;
+        if (r->subleaf == subleaf || r->subleaf == CPUID_ANY)
+            return r;
+    }
+    return &nothing;
+}
+
+static void answer_cpuid(struct ec *ec, struct control *c)
+{
+    uint64_t *rax = guest_rax(ec, c);
+    const struct cpuid_row *r = find_row(ec->vcpu, (uint32_t)*rax, (uint32_t)ec->regs.rcx);
+    *rax = r->eax;
+    ec->regs.rbx = r->ebx;
+    ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && guest_osxsave(c) ? 1u << 27 : 0);
+    ec->regs.rdx = r->edx;
+    guest_skip(c);
+}
+
+/* What the kernel sees to. The interrupts of a core of its own are not the kernel's to take. */
+static void kernel_exit(struct ec *ec, struct control *c, unsigned cause)
+{
+    if (cause == CAUSE_CPUID)
+        answer_cpuid(ec, c);
+    else if (!ec->core_mode)
+        cpu_irq_window();
+}
+
+/* A write to the ICR that the filter dealt with. */
+static bool writes_icr(struct ec *ec, struct control *c)
+{
+    if (!guest_wrote_msr(c) || (uint32_t)ec->regs.rcx != MSR_X2APIC(APIC_ICR) ||
+        !icr_write(ec, ec->regs.rdx << 32 | (uint32_t)*guest_rax(ec, c)))
+        return false;
+    ec->vcpu->counters->exits[CAUSE_ICR]++;
+    guest_skip(c);
+    return true;
+}
+
+/* Quiet: reads give ones, writes vanish. Not a string instruction, nor a port that ends the guest.
+ */
+static bool answer_ones(struct ec *ec, struct control *c, unsigned event, const struct exit_info *i)
+{
+    uint64_t *rax = guest_rax(ec, c), ones = ~0u >> (32 - 8 * (event == EVENT_PORT ? i->size : 4));
+    bool ends = i->number == ec->pd->end_too || i->number - ec->pd->end_port < ec->pd->end_ports;
+    if (event == EVENT_PORT && (i->flags & EXIT_STRING || ends))
+        return false;
+    if (i->flags & EXIT_READ) /* 32 bits clear the upper half (APM1 3.1.2) */
+        *rax = ones == 0xffffffff ? ones : *rax | ones;
+    if (i->flags & EXIT_READ && event == EVENT_MSR)
+        ec->regs.rdx = 0xffffffff;
+    guest_skip(c);
+    return true;
+}
+
+/* The VM is over: say where and why. This core waits to be taken back (vcpu_prepare). */
+static RARE void end(struct ec *ec, unsigned event, const struct exit_info *info)
+{
+    struct vcpu_stat *s = ec->vcpu->counters;
+    s->end_info = *info;
+    guest_record(ec, s);
+    __atomic_fetch_or(&ec->hazard, HAZARD_END, __ATOMIC_ACQ_REL);
+    __atomic_store_n(&s->end_event, event + 1, __ATOMIC_RELEASE);
+}
+
+/* Of a vCPU whose VMM has left: docs/decisions/0027. */
+static RARE void disengaged_exit(struct ec *ec, struct control *c, unsigned event)
+{
+    uint64_t *count = &ec->vcpu->counters->exits[event];
+    struct exit_info info;
+    guest_info(ec, event, &info);
+    if (event == EVENT_VMCALL) {
+        *guest_rax(ec, c) = (uint64_t)-38; /* ENOSYS */
+        guest_skip(c);
+    } else if (event == EVENT_EXCEPTION && info.number != 18) { /* #DB, #AC: the guest gets it */
+        guest_inject(c, exit_exception(&info));
+    } else if (ec->pd->disengaged != 1 + AFTER_QUIET ||
+               (event != EVENT_PORT && event != EVENT_MSR) || !answer_ones(ec, c, event, &info)) {
+        end(ec, event, &info);
+        return;
+    }
+    ++*count;
+}
+
+static void guest_exit(struct ec *ec)
+{
+    struct control *c = guest_control(ec);
+    guest_left(ec, c);
+    if (ec->core_mode && writes_icr(ec, c))
+        return;
+    unsigned event = guest_event(ec, c);
+    if (event < EVENT_COUNT && ec->core_mode == CORE_DISENGAGED) {
+        disengaged_exit(ec, c, event);
+        return;
+    }
+    ec->vcpu->counters->exits[event]++;
+    if (event < EVENT_COUNT)
+        pt_event(ec, event);
+    else
+        kernel_exit(ec, c, event);
+}
+
+#endif

@@ -1,0 +1,10 @@
+/* Whose virtualization this is. */
+#include <virt.h>
+
+bool virt_vmx;
+
+void virt_init(void)
+{
+    virt_vmx = cpu_cpuid(0, 0).ecx == CPUID_INTEL;
+    virt_vmx ? vmx_init() : svm_init();
+}

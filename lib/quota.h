@@ -1,0 +1,69 @@
+/*
+ * Kernel objects by domain: the quota that root gives each of its domains, and what root itself
+ * spends on them. Root creates the domains with these numbers. The plan checker adds them up,
+ * because the kernel's table of objects has one size (QUOTA_KERNEL).
+ */
+#ifndef LIB_QUOTA_H
+#define LIB_QUOTA_H
+
+#include <abi/plan.h>
+#include <abi/call.h>
+#include <abi/utcb.h>
+#include <abi/vm.h>
+#include <lib/hw/pci.h>
+
+enum {
+    QUOTA_KERNEL = 1023, /* the whole table, but for entry 0: kernel/config.h */
+    QUOTA_ROOT = 41,     /* what root and the kernel have before the first VM, and some to spare */
+    QUOTA_ROOT_VM = 5,   /* root's for a VM: two PDs, bell, the worker's fault handler, memory */
+    QUOTA_ROOT_VCPU = 1, /* and for each vCPU: the fault handler on its core */
+    QUOTA_ROOT_LAN = 7,  /* for a LAN: PD, bell, fault handler, memory */
+};
+
+/* Mappings of RAM beyond the first: what does not fit below the devices (abi/vm.h). */
+static inline uint32_t quota_ram(const struct plan_vm *vm)
+{
+    const uint64_t map = (uint64_t)MAX_FRAMES_PER_MAP * PAGE_SIZE;
+    return (uint32_t)((vm->memory - guest_low(vm->memory) + map - 1) / map);
+}
+
+/* A VMM: mappings of its image (3), of the pieces of its store (5), files (6) and RAM; the worker
+   with its time, its sleep, its fault portal. A vCPU: the handler thread, its fault portal, a
+   portal an event. A device: configuration page and MSI-X page; and once a portal of root's a core.
+ */
+static inline uint32_t quota_vmm(const struct plan_vm *vm)
+{
+    return 24 + quota_ram(vm) + (2 + EVENT_COUNT) * vm->vcpus + 2 * vm->devices +
+           (vm->devices ? PLAN_VCPUS + 1 : 0);
+}
+
+/* A guest: mappings of RAM, the chipset's pages, MSI-X pages. A vCPU: itself, its time, and when
+   sealed root's portal for its start. A device: its function, its BARs, of which one is in three
+   parts. */
+static inline uint32_t quota_guest(const struct plan_vm *vm)
+{
+    return 4 + quota_ram(vm) + (vm->sealed ? 3 : 2) * vm->vcpus + (PCI_BARS + 4) * vm->devices;
+}
+
+/* The machine's TPM, in a guest. */
+enum { QUOTA_TPM = 1 };
+
+/* A LAN switch: mappings of its image, memory and ports; its thread with its time, its sleep, its
+ * fault portal. */
+enum { QUOTA_LAN = 26 + PLAN_VMS };
+
+static inline uint32_t quota_vm(const struct plan_vm *vm)
+{
+    return QUOTA_ROOT_VM + QUOTA_ROOT_VCPU * vm->vcpus + quota_vmm(vm) + quota_guest(vm);
+}
+
+static inline uint32_t quota_plan(const struct plan *plan)
+{
+    uint32_t objects =
+        QUOTA_ROOT + (QUOTA_ROOT_LAN + QUOTA_LAN) * plan->lans + (plan->tpm ? QUOTA_TPM : 0);
+    for (uint32_t i = 0; i < plan->vms; i++)
+        objects += quota_vm(&plan->vm[i]);
+    return objects;
+}
+
+#endif

@@ -1,0 +1,17 @@
+/* Records for the operator and the host tool: one line each, `key=value`, stable. */
+#ifndef ROOT_REPORT_H
+#define ROOT_REPORT_H
+
+#include <root/vm/vm.h>
+
+void report_ready(void);
+/* The end of a VM's life. `next`: off, restart (after `pause` ms) or given-up. */
+void report_vm(const struct vm *vm, const char *next, uint64_t pause);
+/* The kernel's memory, at the end of all. */
+void report_end(void);
+/* Its VMM has left. */
+void report_alone(const struct vm *vm);
+/* The status table; rates are since the table before. */
+void report_list(void);
+
+#endif

@@ -1,0 +1,145 @@
+#include <root/console/uart.h>
+#include <root/hardware/iommu.h>
+#include <root/memory.h>
+#include <root/vm/device.h>
+#include <root/vm/vm.h>
+#include <lib/call.h>
+#include <lib/format.h>
+
+#define POLL_MS   1000u
+#define LINES_MAX 8u /* faults told of each unit in one look */
+
+static const struct scopes *scopes;
+static const char *problem;
+static char text[96];
+static struct region registers[MAX_IOMMUS];
+static uint32_t iommu_number[MAX_IOMMUS], started; /* the kernel's numbers */
+static uint64_t due;
+
+const char *iommu_problem(void) { return problem; }
+enum iommu_kind iommu_kind(void) { return started ? scopes->unit[0].kind : IOMMU_NONE; }
+
+static uint64_t take_registers(void)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < scopes->units && status == OK; i++) {
+        uint64_t frames = scopes->unit[i].kind == IOMMU_AMDVI ? 4 : 1;
+        status = memory_take_device(scopes->unit[i].base, frames * PAGE_SIZE, &registers[i]);
+    }
+    return status;
+}
+
+/* Of another segment no function is seen, so all buses are blocked. */
+static const char *iommu_start_unit(uint32_t unit)
+{
+    uint32_t buses = scopes->unit[unit].segment ? 256 : pci_buses();
+    struct result r =
+        iommu_start(SLOT_ROOT_SYS, registers[unit].slot, scopes->unit[unit].kind, buses);
+    if (r.status != OK) {
+        format(text, sizeof(text), "the IOMMU at 0x%lx cannot be used: status %u",
+               scopes->unit[unit].base, STATUS_CODE(r.status));
+        return text;
+    }
+    iommu_number[started++] = (uint32_t)r.value;
+    return 0;
+}
+
+/* Is all of this segment behind units? */
+static bool is_blocked(uint32_t segment)
+{
+    for (uint32_t i = 0; i < scopes->units; i++)
+        if (scopes->unit[i].segment == segment &&
+            (scopes->unit[i].rest || scopes->unit[i].kind == IOMMU_AMDVI))
+            return true;
+    return false;
+}
+
+void iommu_start_all(const struct acpi *acpi)
+{
+    scopes = &acpi->scopes;
+    uint64_t taken = take_registers();
+    const char *wrong = pci_scan(acpi->ecam, acpi->buses);
+    problem = scopes->wrong ? scopes->wrong : wrong;
+    if (!problem && scopes->units == 0)
+        problem = "the machine has no IOMMU";
+    for (uint32_t i = 0; i < acpi->segments; i++)
+        if (!problem && !is_blocked(acpi->segment[i]))
+            problem = "a PCI segment of the machine has no IOMMU";
+    if (!problem && taken != OK)
+        problem = "an IOMMU's registers are not in device memory";
+    for (uint32_t i = 0; !problem && i < scopes->units; i++)
+        problem = iommu_start_unit(i);
+}
+
+/* ---- who is behind which ------------------------------------------------------------- */
+/* The function at the end of the scope's path of bridges; NULL: there is none. */
+static const struct pci_function *end_of_path(const struct scope *s)
+{
+    uint32_t bus = s->bus;
+    for (uint32_t i = 0;; i++) {
+        const struct pci_function *f = pci_find((uint16_t)(bus << 8 | s->path[i]));
+        if (!f || i + 1 == s->depth)
+            return f;
+        bus = f->secondary;
+    }
+}
+
+static bool covers(const struct scope *s, const struct pci_function *f)
+{
+    if (s->what == SCOPE_RANGE)
+        return f->rid >= s->first && f->rid <= s->last;
+    for (const struct pci_function *end = end_of_path(s); f; f = f->parent)
+        if (f == end || s->what == SCOPE_FUNCTION)
+            return f == end;
+    return false;
+}
+
+/* Precedence (VT-d 8.3): a scope that names the function, or a bridge above it, before the unit
+ * that serves the rest. A virtual function is where its physical one is. */
+bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
+{
+    bool found = false;
+    *reserved = false;
+    f = f->pf ? f->pf : f;
+    for (uint32_t i = 0; i < scopes->units; i++)
+        if (scopes->unit[i].rest && scopes->unit[i].segment == 0) {
+            *unit = iommu_number[i];
+            found = true;
+        }
+    for (uint32_t i = 0; i < scopes->scopes; i++) {
+        const struct scope *s = &scopes->scope[i];
+        if (!covers(s, f))
+            continue;
+        *reserved |= s->unit == SCOPE_RESERVED;
+        if (s->unit != SCOPE_RESERVED) {
+            *unit = iommu_number[s->unit];
+            found = true;
+        }
+    }
+    return found && !*reserved;
+}
+
+/* ---- what they blocked ------------------------------------------------------------------ */
+static void tell(uint64_t fault)
+{
+    uint16_t rid = (uint16_t)(fault >> 48);
+    console_say("iommu blocked rid=%02x:%02x.%x address=0x%lx reason=%u vm=%s", (uint32_t)rid >> 8,
+                (uint32_t)rid >> 3 & 31, (uint32_t)rid & 7, (fault >> 8 & 0xffffffffff) << 12,
+                (uint32_t)fault & 0xff, device_owner(rid));
+}
+
+uint64_t iommu_turn(uint64_t now)
+{
+    if (!started || now < due)
+        return due;
+    for (uint32_t i = 0; i < started; i++) {
+        struct result r = iommu_fault(SLOT_ROOT_SYS, iommu_number[i]);
+        for (uint32_t lines = 0; r.status == OK && lines < LINES_MAX && uart_space() >= UART_SAY;
+             lines++) {
+            tell(r.value);
+            r = iommu_fault(SLOT_ROOT_SYS, iommu_number[i]);
+        }
+    }
+    due = now + clock_ticks(POLL_MS);
+    return due;
+}

@@ -1,0 +1,27 @@
+/*
+ * The machine's IOMMUs: all of them are started, or nothing is assigned to a VM.
+ */
+#ifndef ROOT_IOMMU_H
+#define ROOT_IOMMU_H
+
+#include <root/hardware/acpi.h>
+#include <root/hardware/pci.h>
+
+/* Find all PCI functions and start all units. From a unit's start on, DMA and interrupts of every
+   function behind it are blocked, until a VM gets the function. The units' registers are taken out
+   of the device memory first, so that no BAR is thought to be there, and afterwards are the
+   kernel's alone. Before anything in device memory is mapped. A failure forbids assignment
+   (iommu_problem), nothing else. */
+void iommu_start_all(const struct acpi *acpi);
+/* Why no function can be assigned; NULL: those for which nothing else is wrong can. */
+const char *iommu_problem(void);
+/* `*unit`: the kernel's number of the unit that serves `f`. False: none does, or firmware uses
+ * memory with `f` (`*reserved`), and so `f` must not be assigned. */
+bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved);
+/* Kind of all units; IOMMU_NONE: none was started. */
+enum iommu_kind iommu_kind(void);
+/* Once a second, at `now` (TSC), tell on the console what the units blocked. The TSC at which to
+ * look again; 0: there is no unit. */
+uint64_t iommu_turn(uint64_t now);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * Faults of the domains that root made. Each domain has a handler thread of its
+ * own on each core that its threads are on: it notes the first fault, rings
+ * root's bell and ends the thread. No domain can keep another's handler busy.
+ * Domains are numbered: VM i is i, LAN i is PLAN_VMS + i.
+ */
+#ifndef ROOT_FAULT_H
+#define ROOT_FAULT_H
+
+#include <abi/utcb.h>
+#include <abi/vm.h>
+#include <lib/call.h>
+#include <stdbool.h>
+
+#define FAULT_DOMAINS (PLAN_VMS + PLAN_LANS)
+
+struct fault {
+    uint64_t vector, error, cr2, rip;
+};
+
+/* Make the handler of root's own faults. First of all here. */
+uint64_t fault_init(void) WARN_UNUSED;
+/* Make the handlers of `domain` (0..FAULT_DOMAINS - 1), one for each core in the bit mask `cores`;
+ * they stay. NO_MEMORY: too many handlers. */
+uint64_t fault_prepare(uint32_t domain, uint64_t cores) WARN_UNUSED;
+/* Put the fault portals of `domain` into the PD in slot `pd`, which pays for them, and forget an
+ * earlier fault. Before a thread of the PD runs. */
+uint64_t fault_watch(uint32_t domain, uint64_t pd) WARN_UNUSED;
+/* More portals of the same handlers, in slots `slot` + core: `entry` gets the domain's number. */
+uint64_t fault_serve(uint32_t domain, uint64_t pd,
+                     void (*entry)(uint64_t domain, struct utcb *utcb), uint64_t slot,
+                     uint64_t mtd) WARN_UNUSED;
+/* One portal of the handler on `core`, in slot `slot`; `entry` gets `id`. BAD_CORE: the domain has
+ * none there. */
+uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd,
+                        void (*entry)(uint64_t id, struct utcb *utcb), uint64_t slot,
+                        uint64_t id) WARN_UNUSED;
+/* True, once: `domain` has had a fault since fault_watch, and `*fault` is its first. */
+bool fault_seen(uint32_t domain, struct fault *fault);
+
+#endif

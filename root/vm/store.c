@@ -1,0 +1,219 @@
+#include <root/plan.h>
+#include <root/vm/device.h>
+#include <root/vm/store.h>
+#include <lan/lan_ring.h>
+#include <lib/call.h>
+#include <lib/string.h>
+
+#define COPY_STEP (1u << 16) /* bytes of one step, whose time is well below a turn */
+
+/* Addresses of the pieces in the VMM's space, and what it may do there; 0: it does not get them. */
+static const struct {
+    uint64_t va, perm;
+} store_place[PIECE_DATA] = {
+    [PIECE_CONFIG] = {VMM_CONFIG, MR_READ},
+    [PIECE_CONTROL] = {VMM_CONTROL, MR_READ | MR_WRITE},
+    [PIECE_MSIX] = {VMM_MSIX, MR_READ | MR_WRITE},
+    [PIECE_STACKS] = {VMM_STACKS, MR_READ | MR_WRITE},
+    [PIECE_LAN] = {VMM_LANPORT, MR_READ | MR_WRITE},
+};
+
+static bool is_volatile(const struct vm *vm, uint32_t disk)
+{
+    return disk < vm->plan->disks && vm->plan->disk[disk].flags & DISK_VOLATILE;
+}
+
+/* Large pages: a file's address and physical address agree modulo 2 MiB. */
+static void add_file(struct vm *vm, uint32_t index, uint32_t number, uint64_t *va)
+{
+    if (number == PLAN_NO_FILE)
+        return;
+    const struct boot_module *m = plan_file(machine.info, number);
+    vm->file[index] = (struct file){m->base, m->base, m->size, *va + m->base % MEBI2};
+    *va += round_up(m->size, MEBI2) + MEBI2;
+}
+
+static void lay_out_files(struct vm *vm)
+{
+    uint64_t va = VMM_FILES;
+    add_file(vm, FILE_KERNEL, vm->plan->kernel, &va);
+    add_file(vm, FILE_INITRD, vm->plan->initrd, &va);
+    for (uint32_t i = 0; i < vm->plan->disks; i++)
+        add_file(vm, FILE_DISK + i, vm->plan->disk[i].file, &va);
+}
+
+static void lay_out_store(struct vm *vm)
+{
+    const uint64_t fixed[PIECE_DISK] = {
+        [PIECE_CONFIG] = sizeof(struct vm_config),
+        [PIECE_CONTROL] = VM_CONTROL_PAGES * PAGE_SIZE,
+        [PIECE_MSIX] = VMM_MSIX_PAGES * PAGE_SIZE,
+        [PIECE_STACKS] = VMM_STACK * (1 + vm->plan->vcpus),
+        [PIECE_LAN] = vm->plan->lan ? round_up(LAN_PORT_BYTES(vm->plan->mtu), PAGE_SIZE) : 0,
+        [PIECE_CHIPSET] = GUEST_CHIPSET_PAGES * PAGE_SIZE,
+        [PIECE_DATA] = machine.vmm.data,
+    };
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < PIECES; i++) {
+        uint64_t size = 0;
+        if (i < PIECE_DISK) {
+            size = fixed[i];
+        } else {
+            at = round_up(at, MEBI2);
+            if (is_volatile(vm, i - PIECE_DISK))
+                size = vm->file[FILE_DISK + i - PIECE_DISK].size;
+        }
+        vm->offset[i] = at;
+        vm->size[i] = size;
+        at += round_up(vm->size[i], PAGE_SIZE);
+    }
+    vm->store.size = at;
+}
+
+/* RAM aligned for the largest pages that fit it, 1 GiB or 2 MiB. */
+static uint64_t take_ram(struct vm *vm)
+{
+    uint64_t size = vm->plan->memory, status = NO_MEMORY;
+    if (size >= GIBI)
+        status = memory_take(size, GIBI, &vm->ram);
+    return status == OK ? OK : memory_take(size, MEBI2, &vm->ram);
+}
+
+static uint64_t store_refuse(const struct vm *vm, uint64_t size)
+{
+    uint64_t wanted = round_up(size, MEBI2) >> 20, free = memory_largest() >> 20;
+    console_say("VM %s: no contiguous run of %lu MiB (largest free: %lu MiB): raise machine.memory",
+                vm->plan->name, wanted, free);
+    return NO_MEMORY;
+}
+
+uint64_t store_take(struct vm *vm)
+{
+    lay_out_files(vm);
+    lay_out_store(vm);
+    if (take_ram(vm) != OK)
+        return store_refuse(vm, vm->plan->memory);
+    if (memory_take(vm->store.size, MEBI2, &vm->store) != OK)
+        return store_refuse(vm, vm->store.size);
+    for (uint32_t i = 0; i < vm->plan->disks; i++)
+        if (is_volatile(vm, i)) {
+            struct file *f = &vm->file[FILE_DISK + i];
+            f->base = vm->store.base + vm->offset[PIECE_DISK + i];
+            f->va &= ~(MEBI2 - 1);
+        }
+    return OK;
+}
+
+uint64_t store_open(struct vm *vm)
+{
+    if (!memory_open(vm->store.base, vm->store.size, MR_READ | MR_WRITE))
+        return BAD_ARG;
+    memset(vm_piece(vm, PIECE_LAN), 0, vm->size[PIECE_LAN]);
+    return OK;
+}
+
+static struct vm_file config_file(const struct file *f)
+{
+    return (struct vm_file){f->size ? f->va : 0, f->size};
+}
+
+static void fill_config(const struct vm *vm, struct vm_config *config)
+{
+    config->plan = *vm->plan;
+    config->load = vm->loading;
+    config->boot = vm->boot;
+    config->tpm = vm_has_tpm(vm);
+    config->tsc_hz = machine.clock.tsc_hz;
+    config->worker_budget = vm_help_budget(vm_worker_core(vm));
+    config->worker_period = vm_help_period();
+    config->wall_ns = machine.clock.wall_ns;
+    config->wall_tsc = machine.clock.wall_tsc;
+    config->apic_per_tsc = kernel_stat()->apic_per_tsc;
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        config->apic_id[i] = kernel_stat()->core[vm_core(vm, i)].apic_id;
+    config->kernel = config_file(&vm->file[FILE_KERNEL]);
+    config->initrd = config_file(&vm->file[FILE_INITRD]);
+    for (uint32_t i = 0; i < PLAN_DISKS; i++)
+        config->disk[i] = config_file(&vm->file[FILE_DISK + i]);
+    device_describe(vm, config);
+}
+
+/* Empty the rings and zero their counters for a new life. The LAN switch works meanwhile: only the
+   index that is the VM's is written, never the switch's. Otherwise a frame that the switch
+   publishes at that moment would be lost, or its index would go back. */
+static void reset_lan_port(const struct vm *vm)
+{
+    struct lan_ring *to_lan = lan_to_switch(vm_piece(vm, PIECE_LAN)),
+                    *to_vm = lan_to_vm(vm_piece(vm, PIECE_LAN), vm->plan->mtu);
+    to_lan->head = to_lan->tail;
+    to_vm->tail = to_vm->head;
+    to_lan->unsent = to_lan->unread = to_vm->unsent = to_vm->unread = 0;
+}
+
+void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received)
+{
+    *sent = *received = 0;
+    if (!vm->plan->lan)
+        return;
+    const struct lan_ring *to_lan = lan_to_switch(vm_piece(vm, PIECE_LAN)),
+                          *to_vm = lan_to_vm(vm_piece(vm, PIECE_LAN), vm->plan->mtu);
+    *sent = to_lan->unsent + to_lan->unread;
+    *received = to_vm->unsent + to_vm->unread;
+}
+
+void store_fill(struct vm *vm)
+{
+    for (uint32_t i = 0; i < PIECE_DATA; i++)
+        if (i != PIECE_LAN)
+            memset(vm_piece(vm, i), 0, vm->size[i]);
+    if (vm->plan->lan)
+        reset_lan_port(vm);
+    fill_config(vm, vm_piece(vm, PIECE_CONFIG));
+    image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
+}
+
+static bool copy_step(struct vm *vm)
+{
+    uint64_t at = vm->copied;
+    for (const struct file *f = &vm->file[FILE_DISK]; f < &vm->file[FILES]; f++) {
+        uint64_t size = f->base != f->source ? f->size : 0;
+        if (at < size) {
+            uint64_t step = size - at < COPY_STEP ? size - at : COPY_STEP;
+            memcpy((void *)(ROOT_PHYS + f->base + at), (const void *)(ROOT_PHYS + f->source + at),
+                   step);
+            vm->copied += step;
+            return false;
+        }
+        at -= size;
+    }
+    return true;
+}
+
+bool store_copy_disks(struct vm *vm)
+{
+    bool done;
+    do
+        done = copy_step(vm);
+    while (!done && !turn_over());
+    return done;
+}
+
+static uint64_t map_file(const struct vm *vm, const struct file *f)
+{
+    uint64_t perm = f->base == f->source ? MR_READ : MR_READ | MR_WRITE;
+    return memory_map(f->base, f->size, vm_slot(vm, VM_VMM), perm,
+                      f->va & ~(uint64_t)(PAGE_SIZE - 1));
+}
+
+uint64_t store_map(const struct vm *vm)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < PIECE_DATA && status == OK; i++)
+        if (vm->size[i] && store_place[i].va)
+            status = memory_map(vm->store.base + vm->offset[i], vm->size[i], vm_slot(vm, VM_VMM),
+                                store_place[i].perm, store_place[i].va);
+    for (uint32_t i = 0; i < FILES && status == OK; i++)
+        if (vm->file[i].size)
+            status = map_file(vm, &vm->file[i]);
+    return status;
+}

@@ -1,0 +1,26 @@
+/* A VM's memory: its RAM, and its store, which is all beside that. */
+#ifndef ROOT_STORE_H
+#define ROOT_STORE_H
+
+#include <root/vm/vm.h>
+
+/* Take the VM's memory, RAM and store, for good: no other VM gets a frame of it, in no life. Once,
+ * before anything is mapped. NO_MEMORY: the machine has not enough; the console says so. */
+uint64_t store_take(struct vm *vm) WARN_UNUSED;
+/* Map the store, not the RAM, into root's own space, for good. BAD_ARG: it could not be mapped. */
+uint64_t store_open(struct vm *vm) WARN_UNUSED;
+/* Make the store as new, for the next life: everything but the volatile disks and what of the LAN's
+ * rings is the switch's. No domain of the VM is alive. */
+void store_fill(struct vm *vm);
+/* Copy the volatile disks anew from their modules, from byte `vm->copied` on, as long as the turn
+ * lasts. True: done. */
+bool store_copy_disks(struct vm *vm);
+/* LAN frames lost in this life: those that it sent, and those for it. Counted by the VMM and the
+ * switch, which both may lie. Without a LAN both are 0. */
+void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received);
+/* Map pieces and files of this VM into its VMM's PD: files and configuration read-only, volatile
+ * disks and the other pieces to write too, nothing to execute. The status of the first call that
+ * failed. */
+uint64_t store_map(const struct vm *vm) WARN_UNUSED;
+
+#endif

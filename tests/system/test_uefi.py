@@ -1,0 +1,356 @@
+"""From UEFI firmware: the one file that `build --efi` writes, with Secure Boot, a TPM, and shim; and GRUB for UEFI."""
+
+import array
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+
+import pytest
+import rig
+import screen
+from rig import guest, linux
+
+OVMF = "/usr/share/OVMF"
+OWNER = "8be0e274-3970-4b44-80c5-1ab9502f3bfc"  # as in scripts/secure-boot
+TOOL = rig.BUILD / "hairline-tool"
+
+
+def call(*command):
+    return subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stdout
+
+
+class Built:
+    """A plan's file, unsigned and signed, the key's variables, and what the tool said."""
+
+    def __init__(self, folder):
+        self.folder, self.vars = folder, folder / "vars.fd"
+        disk = [{"file": "ext4:4M", "mode": "volatile"}]  # the tool makes it anew each time
+        self.plan = rig.write_plan(folder, [guest("pvh", "hello", disks=disk), guest("multiboot", "mboot")])
+        self.plain, self.signed = folder / "plain.efi", folder / "signed.efi"
+        call(rig.SOURCE / "scripts/secure-boot", folder)
+        call(TOOL, "build", self.plan, "--batch", "--efi", self.plain)
+        signer = "--sign", folder / "db.key", folder / "db.pem"
+        self.said = call(TOOL, "build", self.plan, "--batch", "--efi", self.signed, *signer)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return Built(tmp_path_factory.mktemp("built"))
+
+
+class Booted(rig.Live):
+    """A machine with OVMF, or without variables a BIOS, and QEMU's words for what it boots from."""
+
+    def __init__(self, folder, variables, *more):
+        command = ["qemu-system-x86_64", "-machine", "q35,smm=off", "-cpu", "EPYC,+svm,+npt,+x2apic", "-m", "1024", "-smp", "2"]
+        command += ["-accel", "tcg", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *more]
+        if variables:
+            shutil.copy(variables, folder / "own-vars.fd")
+            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
+            command += ["-drive", f"if=pflash,format=raw,file={folder}/own-vars.fd"]
+        rig.Machine.__init__(self, command, subprocess.PIPE, subprocess.DEVNULL)
+
+    def hellos(self):
+        """How many guests said hello, once the machine has ended by itself."""
+        assert self.finish() == 0
+        return len(re.findall(r"\| hello from a bare guest", self.text()))
+
+
+@pytest.fixture
+def boot_from(tmp_path):
+    """boot_from(variables, *QEMU's words)"""
+    machines = []
+
+    def start(variables, *more):
+        machines.append(Booted(tmp_path, variables, *more))
+        return machines[-1]
+
+    yield start
+    for machine in machines:
+        machine.stop()
+
+
+@pytest.fixture
+def boot(tmp_path, boot_from):
+    """boot(file, variables, *QEMU's words): start firmware that finds the file on its volume."""
+
+    def start(file, variables, *more, beside=()):
+        esp = tmp_path / "esp"
+        call(rig.SOURCE / "scripts/efi-volume", file, esp)
+        for name, other in beside:
+            call("mcopy", "-i", esp, other, f"::EFI/BOOT/{name}")
+        return boot_from(variables, "-drive", f"if=none,id=esp,format=raw,file={esp}", "-device", "ide-hd,drive=esp", *more)
+
+    return start
+
+
+class Tpm:
+    """A TPM that outlives its machine, so that its PCRs can be read when all has been measured."""
+
+    def __init__(self, folder):
+        self.path = folder / "tpm-socket"
+        self.path.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(self.path))
+        server.listen(1)
+        words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--ctrl", f"type=unixio,fd={server.fileno()}"]
+        self.process = subprocess.Popen(words, pass_fds=[server.fileno()])
+        server.close()
+
+    def words(self):
+        """QEMU's."""
+        chardev = ["-chardev", f"socket,id=tpm,path={self.path}", "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
+        return [*chardev, "-device", "tpm-crb,tpmdev=tpm0"]
+
+    def read(self, pcr):
+        """TPM2_PCR_Read (TPM 2.0 part 3, 22.4) of the bank of SHA-256, over a channel of our own (CMD_SET_DATAFD, 16)."""
+        ours, its = socket.socketpair()
+        with socket.socket(socket.AF_UNIX) as control, ours, its:
+            control.connect(str(self.path))
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [its.fileno()]))]
+            control.sendmsg([struct.pack(">I", 16)], rights)
+            assert control.recv(4) == bytes(4)
+            ours.sendall(struct.pack(">HIIIHB3s", 0x8001, 20, 0x17E, 1, 0xB, 3, (1 << pcr).to_bytes(3, "little")))
+            return ours.recv(4096)[-32:].hex()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def tpm(tmp_path):
+    one = Tpm(tmp_path)
+    yield one
+    one.stop()
+
+
+def test_signed_file_starts_and_is_measured(built, boot, tpm):
+    """Secure Boot is on: the next test has the same variables. The PCRs are those that the tool told from the files alone."""
+    machine = boot(built.signed, built.vars, "-no-shutdown", *tpm.words())  # an emulator that ends takes the TPM along
+    for _ in range(2):
+        machine.expect(r"\| hello from a bare guest")
+    machine.process.send_signal(signal.SIGKILL)
+    machine.process.wait()
+    assert [(str(pcr), tpm.read(pcr)) for pcr in (4, 11)] == pcrs(built.said)
+
+
+def flipped(built, where):
+    """The signed file with one bit changed: in the plan, or in the stub's code."""
+    data = bytearray(built.signed.read_bytes())
+    data[where(data)] ^= 1
+    path = built.folder / "flipped.efi"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("change", ["unsigned", "plan", "code"])
+def test_other_file_is_refused(built, boot, change):
+    spots = {"plan": lambda data: data.index(b"multiboot\0"), "code": lambda data: 4096 + 64}
+    file = flipped(built, spots[change]) if change in spots else built.plain
+    machine = boot(file, built.vars)
+    machine.expect(r"BdsDxe: failed to load Boot\d+ .*: Access Denied")
+    assert "hairline" not in machine.text().lower()
+
+
+def test_unsigned_file_without_secure_boot(built, boot):
+    """And without a TPM."""
+    assert boot(built.plain, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
+
+
+def test_refusal_on_firmwares_screen(boot, tmp_path):
+    """The plan has a core more than the machine; root says so where firmware drew its console."""
+    plan, file, door = rig.write_plan(tmp_path, [guest("hi", "hello", cores=[2])], cores=3), tmp_path / "file.efi", tmp_path / "door"
+    call(TOOL, "build", plan, "--efi", file)
+    machine = boot(file, f"{OVMF}/OVMF_VARS_4M.fd", "-vga", "std", "-qmp", f"unix:{door},server,wait=off")
+    assert machine.wait(lambda: "nothing was started" in machine.text())
+    assert machine.wait(lambda: "hairline| nothing was started" in screen.picture(door, tmp_path))
+
+
+def test_file_is_the_same_each_time(built):
+    again = built.folder / "again.efi"
+    said = call(TOOL, "build", built.plan, "--batch", "--efi", again)
+    assert again.read_bytes() == built.plain.read_bytes() and said == built.said
+    assert not list(built.folder.glob("*.new*"))
+
+
+def section(file, name):
+    """The bytes of a PE file's section."""
+    data = file.read_bytes()
+    (head,) = struct.unpack_from("<I", data, 60)
+    count, optional = struct.unpack_from("<H12xH", data, head + 6)
+    for i in range(count):
+        found, size, _, _, at = struct.unpack_from("<8s4I", data, head + 24 + optional + 40 * i)
+        if found.rstrip(b"\0") == name:
+            return data[at : at + size]
+    raise AssertionError(f"no section {name}")
+
+
+def test_kernel_fits_any_place(built):
+    """Moved as the stub moves it, it has the bytes of one that was linked for that place."""
+    data, wide = section(built.plain, b"kernel"), 1 << 31
+    base, _, size, _, count = struct.unpack_from("<QQQII", data)
+    moves, image = struct.unpack_from(f"<{count}I", data, 32), bytearray(data[32 + 4 * count :])
+    assert len(image) == size and count > 100
+    distance = 0x12345000 - base
+    for at in moves:
+        form, bits = ("<Q", 64) if at & wide else ("<I", 32)
+        (old,) = struct.unpack_from(form, image, at & ~wide)
+        struct.pack_into(form, image, at & ~wide, (old + distance) % (1 << bits))
+    assert image == (rig.BUILD / "tests/elsewhere.bin").read_bytes()
+
+
+def test_plan_that_boots_by_uefi(batch):
+    """`run` makes keys, variables, volume and TPM."""
+    run = batch(guest("pvh", "hello"), guest("multiboot", "mboot"), firmware="uefi")
+    assert run.code == 0 and "BdsDxe: starting" in run.output, run.errors
+    assert [run.vms[name]["reason"] for name in ("pvh", "multiboot")] == ["exit_port"] * 2
+
+
+def test_option_goes_before_the_plan(batch):
+    run = batch(guest("pvh", "hello"), firmware="uefi", options=["--firmware", "bios"])
+    assert run.code == 0 and "BdsDxe" not in run.output, run.errors
+
+
+@pytest.fixture(scope="module")
+def shim():
+    return call(rig.SOURCE / "scripts/cache", "fetch", rig.SOURCE / "tests/tools.lock", "shim").strip()
+
+
+def by_shim(built, boot, shim, file):
+    """Firmware that trusts Microsoft's keys starts Debian's shim, which has our key in its list (MOK)."""
+    variables = built.folder / "mok.fd"
+    given = ["-i", f"{OVMF}/OVMF_VARS_4M.ms.fd", "-o", variables, "--add-mok", OWNER, built.folder / "db.pem"]
+    call("virt-fw-vars", *given)
+    return boot(f"{shim}/usr/lib/shim/shimx64.efi.signed", variables, beside=[("grubx64.efi", file)])
+
+
+def test_by_shim(built, boot, shim):
+    assert by_shim(built, boot, shim, built.signed).hellos() == 2
+
+
+STICK = ["-device", "qemu-xhci", "-device", "usb-storage,drive=image"]
+DISK = ["-device", "ide-hd,drive=image"]
+DISC = ["-device", "ide-cd,drive=image"]
+
+
+@pytest.mark.parametrize(
+    "image, secure, how", [("stick", True, STICK), ("stick", False, DISK), ("disc", True, DISC)], ids=["uefi", "bios", "disc"]
+)
+def test_one_image_for_both_firmwares(built, boot_from, tmp_path, image, secure, how):
+    """`--usb` and `--iso`; by UEFI with Secure Boot on. From a disc by BIOS: test_boot.py."""
+    out = {"stick": tmp_path / "stick", "disc": tmp_path / "out/hairline.iso"}[image]
+    words = ["--usb", out] if image == "stick" else ["-o", out.parent, "--iso"]
+    said = call(TOOL, "build", built.plan, "--batch", *words, "--sign", built.folder / "db.key", built.folder / "db.pem")
+    assert said == built.said
+    drive = "-drive", f"if=none,id=image,format=raw,snapshot=on,file={out}"
+    machine = boot_from(built.vars if secure else None, *drive, *how)
+    assert machine.hellos() == 2 and ("BdsDxe: starting" in machine.text()) == secure
+
+
+def test_grub_for_uefi(built, boot, tmp_path):
+    """By multiboot 2: modules below 1 MiB, an RSDP that only the loader's tags tell, a map with holes."""
+    out, config, grub = tmp_path / "out", tmp_path / "grub.cfg", tmp_path / "grub.efi"
+    call(TOOL, "build", built.plan, "--batch", "-o", out)
+    modules = [("root.img", "root"), ("vmm.img", "vmm"), ("lan.img", "lan"), ("plan.bin", "plan"), ("f0", "f0"), ("f1", "f1")]
+    lines = ["multiboot2 /boot/hairline.elf", *(f"module2 /boot/{file} {name}" for file, name in modules), "boot"]
+    config.write_text("\n".join(lines) + "\n")
+    files = [f"boot/{file}={out / file}" for file in ("hairline.elf", *(file for file, _ in modules))]
+    call("grub-mkstandalone", "-O", "x86_64-efi", "-o", grub, f"boot/grub/grub.cfg={config}", *files)
+    assert boot(grub, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
+
+
+def pcrs(text):
+    """As the tool tells them, and as the guests' first process does (guest/common.sh)."""
+    return re.findall(r"PCR (\d+) +sha256 ([0-9a-f]{64})", text)
+
+
+def test_vm_that_has_the_tpm(batch, tmp_path):
+    """An unmodified Linux sees the machine's TPM, and reads in it what the tool told of the files. The other VM sees none."""
+    run = batch(linux("keeper", cores=[1], tpm=True), linux("other", cores=[1]), firmware="uefi")
+    assert run.code == 0, run.errors + run.output
+    said = call(TOOL, "build", tmp_path / "plan.yaml", "--batch", "--efi", tmp_path / "same.efi")
+    assert len(pcrs(said)) == 2 and pcrs(run.logs["keeper"]) == pcrs(said)
+    assert "HAIRLINE-CHECKS: ok" in run.logs["other"] and not pcrs(run.logs["other"])
+
+
+def test_sealed_vm_that_has_the_tpm(batch, tmp_path):
+    """And nobody else has its memory: what it unseals is its own."""
+    sealed = {"mode": "dedicated", "initrd": "debian-net", "sealed": True, "cores": [1], "tpm": True}
+    run = batch(linux("keeper", **sealed), firmware="uefi")
+    said = call(TOOL, "build", tmp_path / "plan.yaml", "--batch", "--efi", tmp_path / "same.efi")
+    assert pcrs(run.logs["keeper"]) == pcrs(said), run.errors + run.output
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory):
+    """An initrd with tpm2-tools and the libraries that they need, and keeper-init."""
+    root, out = tmp_path_factory.mktemp("keeper"), tmp_path_factory.mktemp("initrd") / "initrd"
+    tool = "/usr/bin/tpm2"
+    device = "/usr/lib/x86_64-linux-gnu/libtss2-tcti-device.so.0"
+    for folder in ("bin", "lib", "lib64", "dev", "proc", "tmp"):
+        (root / folder).mkdir()
+    shutil.copy(shutil.which("busybox"), root / "bin/busybox")
+    shutil.copy(tool, root / "bin/tpm2")
+    for name in "createprimary createpolicy create load evictcontrol readpublic unseal".split():
+        (root / f"bin/tpm2_{name}").symlink_to("tpm2")
+    for library in {device, *re.findall(r"(/\S+) \(", call("ldd", tool) + call("ldd", device))}:
+        shutil.copy(library, root / ("lib64" if "ld-linux" in library else "lib"))
+    shutil.copy(rig.SOURCE / "tests/system/keeper-init", root / "init")
+    files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+    with open(out, "wb") as archive:
+        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=files.encode(), stdout=archive, check=True)
+    return out
+
+
+def test_secret_opens_after_the_same_boot_only(boot, tmp_path, keeper):
+    """Sealed to PCR 4 and 11 by an unmodified Linux with tpm2-tools. A plan that differs in a word boots, and gets nothing."""
+
+    def told(word):
+        """What the VM says when a plan with this word has booted on the same machine, with its TPM."""
+        folder = tmp_path / word
+        folder.mkdir(exist_ok=True)
+        vm = linux("keeper", initrd=str(keeper), cores=[1], tpm=True, cmdline=f"console=ttyS0 quiet {word}", memory="320M")
+        call(TOOL, "build", rig.write_plan(folder, [vm]), "--batch", "--efi", folder / "keeper.efi")
+        tpm = Tpm(tmp_path)
+        machine = boot(folder / "keeper.efi", f"{OVMF}/OVMF_VARS_4M.fd", *tpm.words())
+        code = machine.finish()
+        tpm.stop()
+        assert code == 0 and "keeper: " in machine.text(), machine.text()
+        return re.findall(r"\] keeper: (.*)", machine.text())
+
+    assert told("mine") == ["sealed"]
+    assert told("yours") == ["refused: a policy check failed"]
+    assert told("mine") == ["opened the treasure"]
+
+
+def test_machine_without_a_tpm(batch):
+    run = batch(guest("keeper", "hello", tpm=True))
+    sentence = "VM keeper: this machine has no TPM 2.0 with a command response buffer at 0xfed40000: take `tpm` out of the plan"
+    assert (run.code, run.vms["keeper"]["state"]) == (1, "unknown") and sentence in run.output
+
+
+def test_firmware_without_acpi(built, boot):
+    """A refusal is a sentence on the firmware's console, and nothing follows."""
+    machine = boot(built.plain, f"{OVMF}/OVMF_VARS_4M.fd", "-machine", "acpi=off")
+    machine.expect(r"^hairline: the firmware has no ACPI tables; switch them on in the firmware$")
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--batch"], "build: none of -o DIR, --efi FILE and --usb FILE is there: say what to write"),
+        (["--sign", "a", "b", "-o", "x"], "build: --sign needs --efi FILE, --usb FILE or --iso"),
+        (["--efi", "x.efi", "--sign", "a", "b"], "cannot read a: No such file or directory"),
+        (["--efi", "x.efi", "--sign", "a"], "--sign takes two files: --sign KEY.pem CERT.pem"),
+        (["--efi", "nowhere/x.efi"], "cannot write nowhere/x.efi.new: No such file or directory"),
+    ],
+)
+def test_words_that_are_wrong(built, tmp_path, words, sentence):
+    done = subprocess.run([TOOL, "build", built.plan, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"hairline: {sentence}\n")
+    assert os.listdir(tmp_path) == []

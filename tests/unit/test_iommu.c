@@ -1,0 +1,102 @@
+/* Units of several segments: all are started, and only those of segment 0 serve functions that root
+ * knows. */
+#include "test.h"
+#include <root/console/uart.h>
+#include <root/hardware/iommu.h>
+#include <root/memory.h>
+#include <root/vm/device.h>
+
+struct machine machine;
+static struct acpi acpi;
+static uint64_t buses[MAX_IOMMUS];
+static uint32_t starts;
+static struct pci_function nic = {.rid = 0x100};
+
+struct result fake_start(uint64_t mr, uint64_t kind, uint64_t last)
+{
+    assert_int_equal(mr, acpi.scopes.unit[starts].base >> 12);
+    assert_int_equal(kind, acpi.scopes.unit[starts].kind);
+    buses[starts++] = last;
+    return (struct result){OK, 10 + starts};
+}
+struct result fake_fault(uint64_t unit) { return (struct result){BAD_ARG, unit}; }
+uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
+{
+    *region = (struct region){base >> 12, base, size};
+    return OK;
+}
+const char *pci_scan(uint64_t ecam, uint32_t n) { return ecam && n ? NULL : "no"; }
+uint32_t pci_buses(void) { return 7; }
+struct pci_function *pci_find(uint16_t rid) { return rid == nic.rid ? &nic : NULL; }
+const char *device_owner(uint16_t rid) { return rid ? "-" : ""; }
+void console_say(const char *fmt, ...) { (void)fmt; }
+uint32_t uart_space(void) { return 0; }
+uint64_t clock_ticks(uint64_t ms) { return ms; }
+
+static int begin(void **state)
+{
+    (void)state;
+    memset(&acpi, 0, sizeof acpi);
+    acpi.ecam = 0xe0000000;
+    acpi.buses = 256;
+    starts = 0;
+    return 0;
+}
+
+static void add_unit(enum iommu_kind kind, uint32_t segment, bool rest)
+{
+    uint32_t i = acpi.scopes.units++;
+    acpi.scopes.unit[i] =
+        (struct scope_unit){kind, 0xfed90000 + i * 0x1000, rest, (uint16_t)segment};
+}
+
+static void test_segments(void **state)
+{
+    uint32_t unit = 0;
+    bool reserved;
+    (void)state;
+    add_unit(IOMMU_VTD, 0, true), add_unit(IOMMU_VTD, 1, true);
+    acpi.segments = 1, acpi.segment[0] = 1;
+    iommu_start_all(&acpi);
+    assert_null(iommu_problem());
+    assert_int_equal(starts, 2);
+    assert_true(buses[0] == 7 && buses[1] == 256);
+    assert_true(iommu_of(&nic, &unit, &reserved));
+    assert_int_equal(unit, 11);
+}
+
+/* A function of a segment that no unit blocks could reach all memory. */
+static void test_open_segment(void **state)
+{
+    (void)state;
+    add_unit(IOMMU_VTD, 0, true), add_unit(IOMMU_VTD, 1, false);
+    acpi.segments = 1, acpi.segment[0] = 1;
+    iommu_start_all(&acpi);
+    assert_non_null(iommu_problem());
+    begin(state);
+    add_unit(IOMMU_VTD, 0, true);
+    acpi.segments = 1, acpi.segment[0] = 1;
+    iommu_start_all(&acpi);
+    assert_non_null(iommu_problem());
+    assert_int_equal(starts, 0);
+}
+
+static void test_no_unit_of_segment_0(void **state)
+{
+    uint32_t unit;
+    bool reserved;
+    (void)state;
+    add_unit(IOMMU_VTD, 1, true);
+    iommu_start_all(&acpi);
+    assert_false(iommu_of(&nic, &unit, &reserved));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_segments, begin),
+        cmocka_unit_test_setup(test_open_segment, begin),
+        cmocka_unit_test_setup(test_no_unit_of_segment_0, begin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

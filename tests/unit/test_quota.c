@@ -1,0 +1,232 @@
+/*
+ * lib/quota.h against what root makes: the largest VMs and LANs are built with calls that count.
+ * What stays of each quota is said here to the last object, so that one more fails.
+ */
+#include <root/console/uart.h>
+#include <root/hardware/assign.h>
+#include <root/hardware/config.h>
+#include <root/hardware/iommu.h>
+#include <root/plan.h>
+#include <root/vm/device.h>
+#include <root/vm/fault.h>
+#include <root/vm/lan.h>
+#include <root/vm/store.h>
+#include <kernel/config.h>
+#include <lib/quota.h>
+#include <stdlib.h>
+#include "test.h"
+
+#define RAM       0x1000000ull /* where it begins */
+#define RAM_END   0x8000000ull
+#define DEVICES   0x80000000ull
+#define CORES     16u
+#define FUNCTIONS (PLAN_DEVICES + 1u)
+
+_Static_assert(QUOTA_KERNEL == OBJECTS - 1, "its table of objects");
+
+uint8_t *fake_memory, *fake_stat;
+struct machine machine;
+static struct plan plan;
+static struct boot_info info;
+static struct pci_function function[FUNCTIONS];
+static struct {
+    uint32_t quota, used;
+} domain[CAP_SLOTS];
+static uint64_t pd_of_ec[CAP_SLOTS];
+
+uint64_t fake_made(uint64_t payer) { return domain[payer].used++, OK; }
+uint64_t fake_pd(uint64_t dst, uint64_t payer, uint64_t objects)
+{
+    domain[dst].quota = (uint32_t)objects;
+    domain[dst].used = 0;
+    return fake_made(payer);
+}
+struct result fake_ec(uint64_t dst, uint64_t pd)
+{
+    pd_of_ec[dst] = pd;
+    return (struct result){fake_made(pd), 0};
+}
+uint64_t fake_sc(uint64_t ec) { return fake_made(pd_of_ec[ec]); }
+
+/* ---- the rest of root ---- */
+void console_say(const char *text, ...) { fail_msg("%s", text); }
+void uart_finish(void) {}
+void acpi_reset(const struct acpi *acpi) { (void)acpi, abort(); }
+uint64_t clock_ticks(uint64_t ms) { return ms; }
+const struct boot_module *plan_file(const struct boot_info *boot, uint32_t number)
+{
+    return &boot->module[number];
+}
+const struct boot_module *plan_module(const struct boot_info *boot, const char *name)
+{
+    return (void)boot, (void)name, NULL;
+}
+const char *assign_wrong(const struct pci_function *f) { return (void)f, NULL; }
+const char *assign_function_wrong(const struct pci_function *f) { return (void)f, NULL; }
+void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
+{
+    (void)f, (void)offset, (void)size, (void)value;
+}
+bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
+{
+    return (void)f, *unit = 0, *reserved = false, true;
+}
+enum iommu_kind iommu_kind(void) { return IOMMU_VTD; }
+uint32_t pci_count(void) { return FUNCTIONS; }
+struct pci_function *pci_function(uint32_t i) { return &function[i]; }
+struct pci_function *pci_find(uint16_t rid) { return &function[rid]; }
+uint16_t pci_group(const struct pci_function *f) { return f->rid; }
+uint64_t pci_ecam(uint16_t rid) { return DEVICES + PAGE_SIZE * (uint64_t)rid; }
+void pci_make_vf(struct pci_function *pf, uint32_t n, struct pci_function *vf)
+{
+    (void)pf, (void)n, (void)vf;
+}
+void pci_read_capabilities(struct pci_function *f) { (void)f; }
+bool pci_is_there(const struct pci_function *f) { return f != NULL; }
+bool pci_pending(const struct pci_function *f) { return f == NULL; }
+void pci_quiet(const struct pci_function *f) { (void)f; }
+void pci_reset(const struct pci_function *f) { (void)f; }
+void pci_wake(const struct pci_function *f) { (void)f; }
+void pci_restore(const struct pci_function *f) { (void)f; }
+
+/* ---- VMs with all that a plan can give them ---- */
+static void add_shared(uint32_t first_core, uint32_t vcpus, uint32_t lan)
+{
+    struct plan_vm *vm = &plan.vm[plan.vms++];
+    *vm = (struct plan_vm){.vcpus = vcpus,
+                           .memory = MEBI2,
+                           .cores = ((1u << vcpus) - 1) << first_core,
+                           .disks = PLAN_DISKS,
+                           .lan = lan,
+                           .mtu = PLAN_MTU};
+    for (uint32_t i = 0; i < PLAN_DISKS; i++)
+        vm->disk[i] = (struct plan_disk){2, DISK_VOLATILE};
+    vm->initrd = 1;
+    plan.lans = lan > plan.lans ? lan : plan.lans;
+}
+
+static void add_dedicated(uint32_t first_core, uint32_t vcpus, uint32_t first_device,
+                          uint32_t devices)
+{
+    struct plan_vm *vm = &plan.vm[plan.vms++];
+    *vm = (struct plan_vm){.mode = MODE_DEDICATED,
+                           .vcpus = vcpus,
+                           .memory = MEBI2,
+                           .cores = ((1u << vcpus) - 1) << first_core,
+                           .sealed = 1,
+                           .devices = devices,
+                           .initrd = 1};
+    for (uint32_t i = 0; i < devices; i++)
+        vm->device[i] = (struct plan_device){.rid = first_device + i};
+}
+
+/* Each device has all BARs; its MSI-X table is in the middle of one. */
+static void make_devices(void)
+{
+    for (uint32_t i = 0; i < FUNCTIONS; i++) {
+        function[i] =
+            (struct pci_function){.rid = (uint16_t)i, .msix = 0x40, .msix_offset = 0x1000};
+        for (uint32_t b = 0; b < PCI_BARS; b++)
+            function[i].bar[b] =
+                (struct pci_bar){DEVICES + 0x100000 * (i + 1) + 0x4000 * b, 0x4000, 0};
+    }
+}
+
+/* As main.c does. */
+static void build(void)
+{
+    memory_init(&info);
+    machine.vms = plan.vms;
+    for (uint32_t i = 0; i < plan.vms; i++)
+        machine.vm[i] = (struct vm){.plan = &plan.vm[i], .index = i};
+    assert_int_equal(device_resolve(), OK);
+    for (uint32_t i = 0; i < plan.vms; i++)
+        assert_int_equal(store_take(&machine.vm[i]), OK);
+    assert_int_equal(lan_take(), OK);
+    for (uint32_t i = 0; i < plan.vms; i++) {
+        assert_int_equal(store_open(&machine.vm[i]), OK);
+        fake_made(SLOT_ROOT_PD); /* its bell */
+        assert_int_equal(fault_prepare(i, vm_cores(&machine.vm[i])), OK);
+    }
+    for (uint32_t lan = 1; lan <= plan.lans; lan++)
+        assert_int_equal(fault_prepare(PLAN_VMS + lan - 1, 1ull << lan_core(lan)), OK);
+    assert_int_equal(lan_start_all(), OK);
+    for (uint32_t i = 0; i < plan.vms; i++) {
+        assert_int_equal(vm_build(&machine.vm[i]), OK);
+        assert_int_equal(vm_run(&machine.vm[i]), OK);
+        /* What its VMM makes: a portal for each event. */
+        domain[vm_slot(&machine.vm[i], VM_VMM)].used += EVENT_COUNT * plan.vm[i].vcpus;
+    }
+}
+
+static uint32_t spare(uint64_t pd)
+{
+    assert_true(domain[pd].used <= domain[pd].quota);
+    return domain[pd].quota - domain[pd].used;
+}
+
+/* All domains' quotas, and what root has of its own for them. */
+static uint32_t spent(void)
+{
+    uint32_t objects = domain[SLOT_ROOT_PD].used;
+    for (uint32_t i = 0; i < CAP_SLOTS; i++)
+        objects += i == SLOT_ROOT_PD ? 0 : domain[i].quota;
+    return objects;
+}
+
+static void quotas(void **state)
+{
+    (void)state;
+    add_shared(0, 4, 1);
+    add_shared(4, 1, 2);
+    add_dedicated(5, PLAN_VCPUS, 0, PLAN_DEVICES);
+    add_dedicated(5 + PLAN_VCPUS, 1, PLAN_DEVICES, 1);
+    plan.tpm = 1;
+    build();
+    const uint32_t left[][2] = {
+        {6, 1}, {6, 1}, {11, 2 + PLAN_DEVICES}, {11 + PLAN_VCPUS - 1, 2 + 1}};
+    for (uint32_t i = 0; i < plan.vms; i++) {
+        assert_int_equal(spare(vm_slot(&machine.vm[i], VM_VMM)), left[i][0]);
+        assert_int_equal(spare(vm_slot(&machine.vm[i], VM_GUEST)), left[i][1]);
+    }
+    for (uint32_t lan = 0; lan < plan.lans; lan++)
+        assert_int_equal(spare(SLOT_LAN + 2 * lan), 17 + PLAN_VMS - 1);
+    /* Memory cut for a VM is one object more than its share of root's says. */
+    assert_int_equal(quota_plan(&plan) - spent(), QUOTA_ROOT - plan.vms);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(domain, 0, sizeof(domain));
+    memset(&plan, 0, sizeof(plan));
+    machine = (struct machine){.info = &info,
+                               .plan = &plan,
+                               .clock = {.tsc_hz = 1000000000},
+                               .vmm = {RAM, 0, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE},
+                               .lan = {RAM, 0, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE},
+                               .cores = CORES};
+    info = (struct boot_info){.ranges = 3, .modules = 3};
+    info.range[0] = (struct boot_range){RAM, RAM_END - RAM, RANGE_RAM, 0};
+    info.range[1] = (struct boot_range){DEVICES, 0x10000000, RANGE_DEVICE, 0};
+    info.range[2] = (struct boot_range){TPM_PAGE, PAGE_SIZE, RANGE_DEVICE, 0};
+    for (uint32_t i = 0; i < info.modules; i++)
+        info.module[i] = (struct boot_module){.base = RAM + PAGE_SIZE * 4 * i, .size = PAGE_SIZE};
+    make_devices();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(quotas, setup),
+    };
+    fake_memory = aligned_alloc(PAGE_SIZE, RAM_END);
+    memset(fake_memory + RAM, 0, RAM_END - RAM);
+    fake_stat = aligned_alloc(PAGE_SIZE, sizeof(struct kernel_stat));
+    memset(fake_stat, 0, sizeof(struct kernel_stat));
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(fake_memory);
+    free(fake_stat);
+    return failed;
+}

@@ -1,0 +1,378 @@
+/*
+ * Virtio over PCI (virtio 1.2, 4.1) without a register in memory: all four
+ * structures are in an I/O BAR, and the MSI-X table is a page of plain RAM that
+ * the guest writes without exits and we read when there is something to say.
+ */
+#include <lib/hw/msix.h>
+#include <lib/hw/pci.h>
+#include <lib/string.h>
+#include <vmm/virtio/virtio.h>
+
+enum { COMMON = 0x00, QUEUE = 0x18, NOTIFY = 0x40, ISR = 0x44, DEVICE = 0x80 }; /* in BAR0 */
+enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
+enum { FEATURES_OK = 8, DRIVER_OK = 4, NEEDS_RESET = 0x40 }; /* 2.1 */
+
+#define RUN_MAX    64u /* chains served in one go */
+#define PENDING_AT 0x800u
+
+static struct virtio_device devices[PCI_SLOTS];
+static uint32_t waiting; /* bits of the slots with a pending vector; atomic */
+static bool called;      /* the worker's bell was rung since it began its last round; atomic */
+
+static void call_worker(void)
+{
+    if (!__atomic_exchange_n(&called, true, __ATOMIC_SEQ_CST))
+        bell_ring(VMM_SM_WORK);
+}
+
+struct lock *virtio_lock(uint32_t slot) { return &devices[slot % PCI_SLOTS].lock; }
+
+static struct virtio_device *device_at(uint32_t slot)
+{
+    return slot < PCI_SLOTS && devices[slot].kind ? &devices[slot] : NULL;
+}
+
+/* ---- interrupts --------------------------------------------------------------- */
+
+/* The MSI-X table in the page where the guest has put BAR1; NULL: no page of GUEST_MSIX is there.
+ */
+static volatile struct msix_entry *msix_table(uint32_t slot)
+{
+    uint32_t offset = pci_memory(slot) - (uint32_t)GUEST_MSIX;
+    return offset < VMM_MSIX_PAGES * PAGE_SIZE ? (volatile struct msix_entry *)(VMM_MSIX + offset)
+                                               : NULL;
+}
+
+/* Copy an entry. False: it is masked, or another vCPU is rewriting it: a driver masks it before
+ * (PCI 3.0 6.8.2), but need not. */
+static bool msix_read(volatile const struct msix_entry *e, struct msix_entry *copy)
+{
+    *copy = *e;
+    return !((copy->control | e->control) & MSIX_ENTRY_MASKED) && e->address == copy->address &&
+           e->data == copy->data;
+}
+
+/* Send the pending messages whose entries are not masked; show the rest in the pending bit array.
+ * Under the device's lock. */
+static void msix_send(struct virtio_device *d)
+{
+    volatile struct msix_entry *table = msix_table(d->slot);
+    struct msix_entry entry;
+    for (uint32_t v = 0; v < VIRTIO_VECTORS && table && !pci_msix_masked(d->slot); v++)
+        if (d->pending & 1u << v && msix_read(&table[v], &entry)) {
+            d->pending &= ~(1u << v);
+            apic_send_msi(entry.address, entry.data, d->lock.holder);
+        }
+    if (table)
+        table[PENDING_AT / sizeof *table].address = d->pending;
+    if (d->pending)
+        __atomic_fetch_or(&waiting, 1u << d->slot, __ATOMIC_SEQ_CST);
+    else
+        __atomic_fetch_and(&waiting, ~(1u << d->slot), __ATOMIC_SEQ_CST);
+}
+
+static void virtio_signal(struct virtio_device *d, uint16_t vector, uint8_t isr)
+{
+    if (!pci_msix_enabled(d->slot)) {
+        d->isr |= isr; /* for drivers that poll; INTx does not exist here */
+        return;
+    }
+    if (vector < VIRTIO_VECTORS) {
+        d->pending |= 1u << vector;
+        msix_send(d);
+        /* Lost wake-up: the guest unmasks an entry by a plain write, which does not exit. The
+           worker looks again until no message is pending (WORK_LATER), and so does each access to a
+           device. */
+        if (d->pending)
+            call_worker();
+    }
+}
+
+/* A device whose lock is taken is left to the worker, which looks again. */
+void virtio_poll(uint32_t self)
+{
+    for (uint32_t slots = __atomic_load_n(&waiting, __ATOMIC_RELAXED); slots; slots &= slots - 1) {
+        struct virtio_device *d = &devices[__builtin_ctz(slots)];
+        if (!lock_try(&d->lock, self))
+            continue;
+        msix_send(d);
+        lock_give(&d->lock);
+    }
+}
+
+/* ---- queues -------------------------------------------------------------------- */
+
+static void virtio_break(struct virtio_device *d)
+{
+    d->regs.status |= NEEDS_RESET;
+    virtio_signal(d, d->regs.config_vector, ISR_CONFIG);
+}
+
+/* Serve chains of queue `index` until it is empty or the device has to wait, the TSC reaches
+   `limit`, or RUN_MAX are done. True: there is more. */
+static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit)
+{
+    struct virtqueue *q = &d->queue[index];
+    struct chain c;
+    enum vq_result r = VQ_OK;
+    if ((d->regs.status & (DRIVER_OK | NEEDS_RESET)) != DRIVER_OK || !q->regs.enable)
+        return false;
+    uint32_t done = 0;
+    while (done < RUN_MAX) {
+        r = virtqueue_next(q, &c);
+        if (r != VQ_OK)
+            break;
+        uint32_t written = 0;
+        r = d->kind->serve(d, index, &c, &written);
+        if (r == VQ_OK) {
+            virtqueue_done(q, c.head, written);
+            done++;
+        }
+        if (r > VQ_PART || tsc() >= limit)
+            break;
+    }
+    if (virtqueue_must_signal(q))
+        virtio_signal(d, q->regs.vector, ISR_QUEUE);
+    if (r == VQ_BROKEN)
+        virtio_break(d);
+    return r <= VQ_PART;
+}
+
+/* Serve a queue in a vCPU's exit, on the guest's own time; the worker goes on with what is more
+ * than RUN_MAX. */
+static void virtio_run(struct virtio_device *d, uint32_t index)
+{
+    if (virtio_serve(d, index, ~0ull))
+        call_worker();
+}
+
+static void virtio_run_all(struct virtio_device *d)
+{
+    for (uint32_t i = 0; i < d->kind->queues; i++)
+        virtio_run(d, i);
+}
+
+/* The worker's round of one queue. True: there is more. If a vCPU has the device's lock, it rings
+ * the worker's bell when it gives that back. */
+static bool queue_work(struct virtio_device *d, uint32_t index, uint64_t limit)
+{
+    if (!lock_try_or_note(&d->lock))
+        return false;
+    bool more = virtio_serve(d, index, limit);
+    lock_give(&d->lock);
+    return more;
+}
+
+enum work virtio_work(uint64_t limit)
+{
+    static uint32_t turn; /* the queue to begin with: fairness */
+    bool more = false;
+    /* Lost wake-up: cleared before the queues are looked at. A call from now on rings again. */
+    __atomic_store_n(&called, false, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < PCI_SLOTS * VIRTIO_QUEUES && !(more && tsc() >= limit); i++) {
+        struct virtio_device *d = &devices[turn / VIRTIO_QUEUES % PCI_SLOTS];
+        if (d->kind && turn % VIRTIO_QUEUES < d->kind->queues)
+            more |= queue_work(d, turn % VIRTIO_QUEUES, limit);
+        turn++;
+    }
+    virtio_poll(NO_VCPU);
+    if (more)
+        return WORK_MORE;
+    return __atomic_load_n(&waiting, __ATOMIC_RELAXED) ? WORK_LATER : WORK_NONE;
+}
+
+/* ---- registers (4.1.4.3) -------------------------------------------------------- */
+
+static void virtio_reset(struct virtio_device *d)
+{
+    memset(&d->regs, 0, sizeof d->regs);
+    memset(d->queue, 0, sizeof d->queue);
+    d->regs.queues = d->kind->queues;
+    d->regs.config_vector = VIRTIO_NO_VECTOR;
+    for (uint32_t i = 0; i < d->kind->queues; i++) {
+        d->queue[i].regs.size = VIRTQUEUE_MAX;
+        d->queue[i].regs.vector = VIRTIO_NO_VECTOR;
+    }
+    d->accepted = d->progress = d->isr = 0;
+    d->pending = 0;
+    __atomic_fetch_and(&waiting, ~(1u << d->slot), __ATOMIC_SEQ_CST);
+}
+
+/* The driver writes device_status (3.1.1). */
+static void status_write(struct virtio_device *d, uint8_t status)
+{
+    if (status == 0) {
+        virtio_reset(d);
+        return;
+    }
+    if (d->accepted & ~d->offered || !(d->accepted & VIRTIO_F_VERSION_1))
+        status &= (uint8_t) ~(FEATURES_OK | DRIVER_OK);
+    d->regs.status = status | (d->regs.status & NEEDS_RESET);
+    if (status & DRIVER_OK)
+        virtio_run_all(d);
+}
+
+static void features_write(struct virtio_device *d)
+{
+    if (d->regs.driver_select > 1 || d->regs.status & FEATURES_OK)
+        return;
+    uint32_t shift = 32 * d->regs.driver_select;
+    d->accepted = (d->accepted & ~(0xffffffffull << shift)) | (uint64_t)d->regs.driver_feature
+                                                                  << shift;
+}
+
+static void queue_write(struct virtio_device *d, struct virtqueue *q, uint32_t offset,
+                        uint32_t size, uint32_t value)
+{
+    bool vector = offset == offsetof(struct virtqueue_regs, vector);
+    if (q->regs.enable && !vector)
+        return;
+    memcpy((uint8_t *)&q->regs + offset, &value, size);
+    if (q->regs.vector >= VIRTIO_VECTORS)
+        q->regs.vector = VIRTIO_NO_VECTOR;
+    if (q->regs.enable && !vector && !virtqueue_enable(q, d->accepted & VIRTIO_F_EVENT_IDX))
+        virtio_break(d);
+}
+
+static struct virtqueue *virtio_selected(struct virtio_device *d)
+{
+    return d->regs.queue_select < d->kind->queues ? &d->queue[d->regs.queue_select] : NULL;
+}
+
+/* A write to the device part of the common configuration, already in `regs`. */
+static void common_act(struct virtio_device *d, uint32_t offset)
+{
+    switch (offset) {
+    case offsetof(struct virtio_regs, device_select):
+        d->regs.device_feature =
+            d->regs.device_select > 1 ? 0 : (uint32_t)(d->offered >> 32 * d->regs.device_select);
+        break;
+    case offsetof(struct virtio_regs, driver_feature): features_write(d); break;
+    case offsetof(struct virtio_regs, config_vector):
+        if (d->regs.config_vector >= VIRTIO_VECTORS)
+            d->regs.config_vector = VIRTIO_NO_VECTOR;
+        break;
+    default: break;
+    }
+}
+
+/* Bytes of each register that the driver may write, at its offset. 64-bit ones are written in
+ * halves (4.1.3.1). */
+static const uint8_t writable[NOTIFY] = {
+    [0x00] = 4, /* device_feature_select */
+    [0x08] = 4, /* driver_feature_select */
+    [0x0c] = 4, /* driver_feature        */
+    [0x10] = 2, /* config_msix_vector    */
+    [0x14] = 1, /* device_status         */
+    [0x16] = 2, /* queue_select          */
+    [0x18] = 2, /* queue_size            */
+    [0x1a] = 2, /* queue_msix_vector     */
+    [0x1c] = 2, /* queue_enable          */
+    [0x20] = 4, /* queue_desc, low half  */
+    [0x24] = 4, /* and high half         */
+    [0x28] = 4, /* queue_driver          */
+    [0x2c] = 4, /* and high half         */
+    [0x30] = 4, /* queue_device          */
+    [0x34] = 4, /* and high half         */
+};
+
+static void common_write(struct virtio_device *d, uint32_t offset, uint32_t size, uint32_t value)
+{
+    struct virtqueue *q = virtio_selected(d);
+    if (writable[offset] != size)
+        return;
+    if (offset >= QUEUE && q) {
+        queue_write(d, q, offset - QUEUE, size, value);
+    } else if (offset == offsetof(struct virtio_regs, status)) {
+        status_write(d, (uint8_t)value);
+    } else if (offset < QUEUE) {
+        memcpy((uint8_t *)&d->regs + offset, &value, size);
+        common_act(d, offset);
+    }
+}
+
+void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value)
+{
+    struct virtio_device *d = device_at(slot);
+    if (!d)
+        return;
+    if (offset < NOTIFY)
+        common_write(d, offset, size, value);
+    else if (offset == NOTIFY && value < d->kind->queues)
+        virtio_run(d, value);
+}
+
+/* `size` bytes at `offset` of a structure of `end` bytes; bytes beyond its end read as zeros. */
+static uint32_t window(const void *from, uint32_t end, uint32_t offset, uint32_t size)
+{
+    uint32_t value = 0;
+    if (offset < end)
+        memcpy(&value, (const uint8_t *)from + offset, size < end - offset ? size : end - offset);
+    return value;
+}
+
+uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size)
+{
+    struct virtio_device *d = device_at(slot);
+    if (!d)
+        return 0xffffffffu;
+    if (offset >= DEVICE)
+        return window(d->config, sizeof d->config, offset - DEVICE, size);
+    if (offset < QUEUE)
+        return window(&d->regs, sizeof d->regs, offset, size);
+    if (offset < NOTIFY && virtio_selected(d))
+        return window(&virtio_selected(d)->regs, sizeof d->queue[0].regs, offset - QUEUE, size);
+    uint8_t isr = offset == ISR ? d->isr : 0;
+    d->isr &= (uint8_t)~isr; /* reading acknowledges (4.1.4.5) */
+    return isr;
+}
+
+/* ---- PCI (4.1.2, 4.1.4) ----------------------------------------------------------- */
+
+#define PCI_WORD(offset) ((offset) / 4)
+/* One structure in BAR0: capability 09h, next, length and kind; BAR; offset; bytes. */
+#define STRUCTURE(next, length, kind, at, size)                                                    \
+    CAP_VENDOR | (next) << 8 | (length) << 16 | (kind) << 24, 0, at, size
+
+static const uint32_t pci_template[64] = {
+    [PCI_WORD(PCI_ID)] = 0x10401af4,        /* vendor, device: the kind's ID is added    */
+    [PCI_WORD(PCI_COMMAND)] = 0x00100003,   /* I/O and memory on; has a capability list  */
+    [PCI_WORD(PCI_CLASS)] = 0x00000001,     /* revision; the kind's class is added       */
+    [PCI_WORD(PCI_SUBSYSTEM)] = 0x11001af4, /* subsystem                                 */
+    [PCI_WORD(PCI_CAPABILITIES)] = 0x40,    /* first capability: MSI-X, all of it in BAR1 */
+    [PCI_WORD(0x40)] = CAP_MSIX | 0x4c << 8 | (VIRTIO_VECTORS - 1) << 16,
+    [PCI_WORD(0x44)] = 1,              /* table: BAR1 + 0 */
+    [PCI_WORD(0x48)] = 1 | PENDING_AT, /* pending bits    */
+    [PCI_WORD(0x4c)] = STRUCTURE(0x5c, 16, 1, COMMON, 0x38),
+    [PCI_WORD(0x5c)] =
+        STRUCTURE(0x70, 20, 2, NOTIFY, 4), /* multiplier 0: one address for all queues */
+    [PCI_WORD(0x70)] = STRUCTURE(0x80, 16, 3, ISR, 1),
+    [PCI_WORD(0x80)] = STRUCTURE(0, 16, 4, DEVICE, VIRTIO_CONFIG),
+};
+
+struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, uint64_t features)
+{
+    struct virtio_device *d = &devices[slot];
+    uint32_t words[64];
+    memcpy(words, pci_template, sizeof words);
+    words[PCI_WORD(PCI_ID)] += (uint32_t)kind->id << 16;
+    words[PCI_WORD(PCI_CLASS)] += (uint32_t)kind->pci_class << 16;
+    words[PCI_WORD(PCI_BAR0)] = PCI_IO(slot) | 1;
+    words[PCI_WORD(PCI_BAR0 + 4)] = PCI_MEM(slot);
+    pci_add(slot, (const uint8_t *)words);
+    for (uint32_t v = 0; v < VIRTIO_VECTORS; v++)
+        msix_table(slot)[v].control = MSIX_ENTRY_MASKED;
+    memset(d, 0, sizeof *d);
+    d->kind = kind;
+    d->slot = slot;
+    d->offered = kind->features | features | VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX;
+    virtio_reset(d);
+    return d;
+}
+
+void virtio_init(void)
+{
+    virtio_console_init(SLOT_CONSOLE);
+    virtio_net_init(SLOT_NET);
+    virtio_blk_init(SLOT_DISK);
+}
