@@ -38,7 +38,7 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def ready(tmp_path_factory):
     return Built(tmp_path_factory.mktemp("built"))
 
 
@@ -129,37 +129,37 @@ def tpm(tmp_path):
     one.stop()
 
 
-def test_signed_file_starts_and_is_measured(built, boot, tpm):
+def test_signed_file_starts_and_is_measured(ready, boot, tpm):
     """Secure Boot is on: the next test has the same variables. The PCRs are those that the tool told from the files alone."""
-    machine = boot(built.signed, built.vars, "-no-shutdown", *tpm.words())  # an emulator that ends takes the TPM along
+    machine = boot(ready.signed, ready.vars, "-no-shutdown", *tpm.words())  # an emulator that ends takes the TPM along
     for _ in range(2):
         machine.expect(r"\| hello from a bare guest")
     machine.process.send_signal(signal.SIGKILL)
     machine.process.wait()
-    assert [(str(pcr), tpm.read(pcr)) for pcr in (4, 11)] == pcrs(built.said)
+    assert [(str(pcr), tpm.read(pcr)) for pcr in (4, 11)] == pcrs(ready.said)
 
 
-def flipped(built, where):
+def flipped(ready, where):
     """The signed file with one bit changed: in the plan, or in the stub's code."""
-    data = bytearray(built.signed.read_bytes())
+    data = bytearray(ready.signed.read_bytes())
     data[where(data)] ^= 1
-    path = built.folder / "flipped.efi"
+    path = ready.folder / "flipped.efi"
     path.write_bytes(data)
     return path
 
 
 @pytest.mark.parametrize("change", ["unsigned", "plan", "code"])
-def test_other_file_is_refused(built, boot, change):
+def test_other_file_is_refused(ready, boot, change):
     spots = {"plan": lambda data: data.index(b"multiboot\0"), "code": lambda data: 4096 + 64}
-    file = flipped(built, spots[change]) if change in spots else built.plain
-    machine = boot(file, built.vars)
+    file = flipped(ready, spots[change]) if change in spots else ready.plain
+    machine = boot(file, ready.vars)
     machine.expect(r"BdsDxe: failed to load Boot\d+ .*: Access Denied")
     assert "hairline" not in machine.text().lower()
 
 
-def test_unsigned_file_without_secure_boot(built, boot):
+def test_unsigned_file_without_secure_boot(ready, boot):
     """And without a TPM."""
-    assert boot(built.plain, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
+    assert boot(ready.plain, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
 
 
 def test_refusal_on_firmwares_screen(boot, tmp_path):
@@ -171,11 +171,11 @@ def test_refusal_on_firmwares_screen(boot, tmp_path):
     assert machine.wait(lambda: "hairline| nothing was started" in screen.picture(door, tmp_path))
 
 
-def test_file_is_the_same_each_time(built):
-    again = built.folder / "again.efi"
-    said = call(TOOL, "build", built.plan, "--batch", "--efi", again)
-    assert again.read_bytes() == built.plain.read_bytes() and said == built.said
-    assert not list(built.folder.glob("*.new*"))
+def test_file_is_the_same_each_time(ready):
+    again = ready.folder / "again.efi"
+    said = call(TOOL, "build", ready.plan, "--batch", "--efi", again)
+    assert again.read_bytes() == ready.plain.read_bytes() and said == ready.said
+    assert not list(ready.folder.glob("*.new*"))
 
 
 def section(file, name):
@@ -190,9 +190,9 @@ def section(file, name):
     raise AssertionError(f"no section {name}")
 
 
-def test_kernel_fits_any_place(built):
+def test_kernel_fits_any_place(ready):
     """Moved as the stub moves it, it has the bytes of one that was linked for that place."""
-    data, wide = section(built.plain, b"kernel"), 1 << 31
+    data, wide = section(ready.plain, b"kernel"), 1 << 31
     base, _, size, _, count = struct.unpack_from("<QQQII", data)
     moves, image = struct.unpack_from(f"<{count}I", data, 32), bytearray(data[32 + 4 * count :])
     assert len(image) == size and count > 100
@@ -221,16 +221,16 @@ def shim():
     return call(rig.SOURCE / "scripts/cache", "fetch", rig.SOURCE / "tests/tools.lock", "shim").strip()
 
 
-def by_shim(built, boot, shim, file):
+def by_shim(ready, boot, shim, file):
     """Firmware that trusts Microsoft's keys starts Debian's shim, which has our key in its list (MOK)."""
-    variables = built.folder / "mok.fd"
-    given = ["-i", f"{OVMF}/OVMF_VARS_4M.ms.fd", "-o", variables, "--add-mok", OWNER, built.folder / "db.pem"]
+    variables = ready.folder / "mok.fd"
+    given = ["-i", f"{OVMF}/OVMF_VARS_4M.ms.fd", "-o", variables, "--add-mok", OWNER, ready.folder / "db.pem"]
     call("virt-fw-vars", *given)
     return boot(f"{shim}/usr/lib/shim/shimx64.efi.signed", variables, beside=[("grubx64.efi", file)])
 
 
-def test_by_shim(built, boot, shim):
-    assert by_shim(built, boot, shim, built.signed).hellos() == 2
+def test_by_shim(ready, boot, shim):
+    assert by_shim(ready, boot, shim, ready.signed).hellos() == 2
 
 
 STICK = ["-device", "qemu-xhci", "-device", "usb-storage,drive=image"]
@@ -241,26 +241,26 @@ DISC = ["-device", "ide-cd,drive=image"]
 @pytest.mark.parametrize(
     "image, secure, how", [("stick", True, STICK), ("stick", False, DISK), ("disc", True, DISC)], ids=["uefi", "bios", "disc"]
 )
-def test_one_image_for_both_firmwares(built, boot_from, tmp_path, image, secure, how):
+def test_one_image_for_both_firmwares(ready, boot_from, tmp_path, image, secure, how):
     """`--usb` and `--iso`; by UEFI with Secure Boot on. From a disc by BIOS: test_boot.py."""
     out = {"stick": tmp_path / "stick", "disc": tmp_path / "out/hairline.iso"}[image]
     words = ["--usb", out] if image == "stick" else ["-o", out.parent, "--iso"]
-    said = call(TOOL, "build", built.plan, "--batch", *words, "--sign", built.folder / "db.key", built.folder / "db.pem")
-    assert said == built.said
+    said = call(TOOL, "build", ready.plan, "--batch", *words, "--sign", ready.folder / "db.key", ready.folder / "db.pem")
+    assert said == ready.said
     drive = "-drive", f"if=none,id=image,format=raw,snapshot=on,file={out}"
-    machine = boot_from(built.vars if secure else None, *drive, *how)
+    machine = boot_from(ready.vars if secure else None, *drive, *how)
     assert machine.hellos() == 2 and ("BdsDxe: starting" in machine.text()) == secure
 
 
-def test_grub_for_uefi(built, boot, tmp_path):
+def test_grub_for_uefi(ready, boot, tmp_path):
     """By multiboot 2: modules below 1 MiB, an RSDP that only the loader's tags tell, a map with holes."""
     out, config, grub = tmp_path / "out", tmp_path / "grub.cfg", tmp_path / "grub.efi"
-    call(TOOL, "build", built.plan, "--batch", "-o", out)
-    modules = [("root.img", "root"), ("vmm.img", "vmm"), ("lan.img", "lan"), ("plan.bin", "plan"), ("f0", "f0"), ("f1", "f1")]
-    lines = ["multiboot2 /boot/hairline.elf", *(f"module2 /boot/{file} {name}" for file, name in modules), "boot"]
+    call(TOOL, "build", ready.plan, "--batch", "-o", out)
+    files = sorted(file.name for file in out.iterdir() if file.name != "hairline.elf")
+    lines = ["multiboot2 /boot/hairline.elf", *(f"module2 /boot/{file} {file.split('.')[0]}" for file in files), "boot"]
     config.write_text("\n".join(lines) + "\n")
-    files = [f"boot/{file}={out / file}" for file in ("hairline.elf", *(file for file, _ in modules))]
-    call("grub-mkstandalone", "-O", "x86_64-efi", "-o", grub, f"boot/grub/grub.cfg={config}", *files)
+    inside = [f"boot/{file}={out / file}" for file in ("hairline.elf", *files)]
+    call("grub-mkstandalone", "-O", "x86_64-efi", "-o", grub, f"boot/grub/grub.cfg={config}", *inside)
     assert boot(grub, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
 
 
@@ -334,9 +334,9 @@ def test_machine_without_a_tpm(batch):
     assert (run.code, run.vms["keeper"]["state"]) == (1, "unknown") and sentence in run.output
 
 
-def test_firmware_without_acpi(built, boot):
+def test_firmware_without_acpi(ready, boot):
     """A refusal is a sentence on the firmware's console, and nothing follows."""
-    machine = boot(built.plain, f"{OVMF}/OVMF_VARS_4M.fd", "-machine", "acpi=off")
+    machine = boot(ready.plain, f"{OVMF}/OVMF_VARS_4M.fd", "-machine", "acpi=off")
     machine.expect(r"^hairline: the firmware has no ACPI tables; switch them on in the firmware$")
 
 
@@ -350,7 +350,7 @@ def test_firmware_without_acpi(built, boot):
         (["--efi", "nowhere/x.efi"], "cannot write nowhere/x.efi.new: No such file or directory"),
     ],
 )
-def test_words_that_are_wrong(built, tmp_path, words, sentence):
-    done = subprocess.run([TOOL, "build", built.plan, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_words_that_are_wrong(ready, tmp_path, words, sentence):
+    done = subprocess.run([TOOL, "build", ready.plan, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, f"hairline: {sentence}\n")
     assert os.listdir(tmp_path) == []
