@@ -95,6 +95,13 @@ struct plan {
     struct plan_vm vm[PLAN_VMS];
 };
 
+/* Has it virtual devices (console, network, disks)? They are a VMM's, which must be there to stay,
+ * and see the guest's memory. */
+static inline bool plan_has_virtual(const struct plan_vm *vm)
+{
+    return vm->mode == MODE_SHARED || (vm->disengage == DISENGAGE_NEVER && !vm->sealed);
+}
+
 /* The address of VM `vm` (from 0) on LAN `lan`, 0: it is on none: one that is administered locally.
  */
 static inline uint8_t plan_mac_byte(uint32_t vm, uint32_t lan, uint32_t i)

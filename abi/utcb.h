@@ -114,9 +114,9 @@ struct exit_state {
     struct segment seg[SEG_COUNT];
     uint64_t star, lstar, cstar, sfmask, kernel_gs; /* MTD_SYSCALL */
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
-    uint64_t tsc_offset; /* MTD_TSC: what the guest's TSC is ahead */
-    uint64_t apic_reg,
-        apic_value; /* MTD_APIC: reg = MSR - 800h: 33h..37h (LVT: fixed or NMI), 3Eh (divider) */
+    uint64_t tsc_offset;           /* MTD_TSC: what the guest's TSC is ahead */
+    uint64_t apic_reg, apic_value; /* MTD_APIC: reg = MSR - 800h: 33h..37h (LVT: fixed or NMI), 3Eh
+                                      (divider), 3Fh (an IPI to itself) */
 };
 
 /* One row of a vCPU's CPUID table; the rows of a leaf follow each other, and

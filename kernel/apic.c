@@ -126,7 +126,8 @@ void apic_write_for_guest(uint64_t reg, uint64_t value)
         bool harmless = (value & LVT_MODE) == 0 || (value & LVT_MODE) == APIC_DELIVERY(APIC_NMI);
         write((enum apic_register)reg,
               harmless ? value & writable[reg - APIC_LVT_THERMAL] : APIC_LVT_MASKED);
-    }
+    } else if (reg == APIC_SELF_IPI && value > 31 && value < 256)
+        write(APIC_SELF_IPI, value);
 }
 
 static RARE void send_by_page(uint32_t apic_id, uint32_t command)

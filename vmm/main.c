@@ -81,7 +81,7 @@ static const char *build(void)
     apic_init();
     msr_init();
     devices_lock(NO_VCPU);
-    if (!dedicated())
+    if (has_virtual())
         virtio_init();
     pci_assigned_init();
     msix_init();
@@ -94,12 +94,13 @@ static enum work work(uint64_t limit)
 {
     for (uint32_t i = 0; i < RINGS_MAX && sm_down(VMM_SM_WORK, 1) == OK; i++)
         ;
-    if (!dedicated())
-        return virtio_work(limit);
+    enum work next = has_virtual() ? virtio_work(limit) : WORK_NONE;
+    if (!config()->devices)
+        return next;
     devices_lock(NO_VCPU);
     msix_sync();
     devices_unlock();
-    return config()->devices ? WORK_LATER : WORK_NONE;
+    return next == WORK_NONE ? WORK_LATER : next;
 }
 
 static void __attribute__((noreturn)) work_on(void)

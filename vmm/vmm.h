@@ -36,6 +36,7 @@ _Static_assert(SLOT_DISK + PLAN_DISKS <= DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
 /* Root writes the configuration before the VMM starts; it never changes. */
 static inline const struct vm_config *config(void) { return (const struct vm_config *)VMM_CONFIG; }
 static inline bool dedicated(void) { return config()->plan.mode == MODE_DEDICATED; }
+static inline bool has_virtual(void) { return plan_has_virtual(&config()->plan); }
 static inline struct vm_control *control(void) { return (struct vm_control *)VMM_CONTROL; }
 
 /* The VMM's view of guest-physical [gpa, gpa + size), bytes; NULL unless all of it is RAM. */

@@ -27,14 +27,14 @@ static const struct choice afters[] = {{"strict", AFTER_STRICT}, {"quiet", AFTER
 const struct choice check_bools[] = {{"false", 0}, {"true", 1}, {0}};
 
 /* Keys that only VMs of one mode have. A dedicated VM has its cores for good, so it has no budget;
- * and devices only of its own. */
+ * and PCI functions of its own. */
 static const struct {
     const char *key;
     uint32_t mode;
-} mode_keys[] = {
-    {"devices", MODE_DEDICATED}, {"disengage", MODE_DEDICATED}, {"after", MODE_DEDICATED},
-    {"sealed", MODE_DEDICATED},  {"disks", MODE_SHARED},        {"lan", MODE_SHARED},
-    {"priority", MODE_SHARED},   {"budget", MODE_SHARED},       {"period", MODE_SHARED}};
+} mode_keys[] = {{"devices", MODE_DEDICATED}, {"disengage", MODE_DEDICATED},
+                 {"after", MODE_DEDICATED},   {"sealed", MODE_DEDICATED},
+                 {"priority", MODE_SHARED},   {"budget", MODE_SHARED},
+                 {"period", MODE_SHARED}};
 
 void check_error(struct check *check, const char *key, const char *format, ...)
 {
@@ -192,6 +192,27 @@ static uint16_t vm_mtu(struct check *check, uint32_t lan)
     return mtu;
 }
 
+/* Virtual devices are its VMM's, and go with it. */
+static void vm_virtual(struct check *check, const struct plan_vm *vm)
+{
+    static const char *const keys[] = {"disks", "lan"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (plan_has_virtual(vm) ||
+            !source_find(&check->source, host_text("vms[%u].%s", check->vm, keys[i])))
+            continue;
+        if (vm->sealed)
+            check_error(check, keys[i],
+                        "a sealed VM has no `%s`: its VMM cannot see its memory; take it out, or "
+                        "give the VM a PCI function",
+                        keys[i]);
+        else
+            check_error(check, keys[i],
+                        "`%s` of a dedicated VM is its VMM's, which leaves it: write `disengage: "
+                        "never`, or take it out",
+                        keys[i]);
+    }
+}
+
 /* The machine's TPM has one owner. */
 static void vm_tpm(struct check *check, const char *text)
 {
@@ -220,6 +241,7 @@ static void compile_vm(struct check *check)
     vm->disengage = vm_choice(check, "disengage", text->disengage, disengages);
     vm->after = vm_choice(check, "after", text->after, afters);
     vm->sealed = vm_choice(check, "sealed", text->sealed, check_bools);
+    vm_virtual(check, vm);
     vm_tpm(check, text->tpm);
     check_devices(check);
     for (uint32_t i = 0; i < sizeof(vm->mac); i++)

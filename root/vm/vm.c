@@ -121,7 +121,7 @@ static void make_guest(struct vm *vm)
     if (vm_has_tpm(vm))
         vm_fail(vm, "the TPM's page",
                 memory_map(TPM_PAGE, PAGE_SIZE, pd, MR_READ | MR_WRITE, TPM_PAGE));
-    if (!is_dedicated(vm))
+    if (plan_has_virtual(vm->plan))
         vm_fail(vm, "MSI-X pages",
                 memory_map(msix, vm->size[PIECE_MSIX], pd, MR_READ | MR_WRITE, GUEST_MSIX));
 }

@@ -148,7 +148,9 @@ static void a_vmm_writes_its_guests_apic(void **state)
         uint64_t reg, value, written;
     } row[] = {{0x35, 0x1a731, 0x10000}, {0x35, 0x1a431, 0x1a431}, {0x36, 0xffffffffff000031, 0x31},
                {0x34, 0x4ee, 0x4ee},     {0x34, 0x500, 0x10000},   {0x33, 0x231, 0x10000},
-               {0x37, 0x1ffff, 0x10000}, {0x37, 0x100fe, 0x100fe}, {0x3e, 0xff, 0xb}};
+               {0x37, 0x1ffff, 0x10000}, {0x37, 0x100fe, 0x100fe}, {0x3e, 0xff, 0xb},
+               {0x3f, 0x20, 0x20},       {0x3f, 0xff, 0xff},       {0x3f, 0x1f, 0x5a5a},
+               {0x3f, 0x120, 0x5a5a}};
     cpu_wrmsr(0x800 + X_SVR,
               0x1ff); /* its guest has enabled it: until then it would keep the mask bits */
     for (unsigned i = 0; i < COUNT(row); i++) {
@@ -159,7 +161,7 @@ static void a_vmm_writes_its_guests_apic(void **state)
         vm_exit(vcpu, EXIT_PORT);
     }
     for (uint64_t reg = 0; reg < 0x100; reg++) {
-        if ((reg >= 0x33 && reg <= 0x37) || reg == 0x3e)
+        if ((reg >= 0x33 && reg <= 0x37) || reg == 0x3e || reg == 0x3f)
             continue;
         machine.cpu[THERE].apic[reg & 63] = 0x5a5a;
         x->apic_reg = reg, x->apic_value = 1;

@@ -643,6 +643,31 @@ static void a_dedicated_processor_waits_for_sipi(void **state)
     assert_int_equal(u.exit.intr, 0);
 }
 
+/* A message for it goes to the real APIC, one vector a reply. */
+static void a_dedicated_processor_sends_itself_its_interrupts(void **state)
+{
+    (void)state;
+    vcpus[1].idle = RUNNING;
+    apic_send_msi(0xfee02000, 0x41, NO_VCPU);
+    apic_send_msi(0xfee02000, 0x53, NO_VCPU);
+    assert_int_equal(fake.recalls[1], 2);
+    leave_guest(&vcpus[1], vcpu_recall);
+    assert_true(u.mtd & MTD_APIC && u.exit.apic_reg == 0x3f && u.exit.apic_value == 0x53);
+    assert_int_equal(fake.recalls[1], 3);
+    leave_guest(&vcpus[1], vcpu_recall);
+    assert_true(u.mtd & MTD_APIC && u.exit.apic_reg == 0x3f && u.exit.apic_value == 0x41);
+    leave_guest(&vcpus[1], vcpu_recall);
+    assert_false(u.mtd & MTD_APIC);
+    assert_int_equal(fake.recalls[1], 3);
+    apic_send_msi(0xfee05000, 0x41, 0); /* by its own handler, whose reply has something else */
+    assert_true(wrmsr(&vcpus[0], X2APIC_LVT_LINT0, VECTOR));
+    assert_int_equal(u.exit.apic_value, VECTOR);
+    assert_int_equal(fake.recalls[0], 1);
+    leave_guest(&vcpus[0], vcpu_recall);
+    assert_true(u.mtd & MTD_APIC && u.exit.apic_value == 0x41);
+    assert_int_equal(u.exit.intr, 0);
+}
+
 /* What the kernel is to write; 0: nothing. */
 static uint64_t real_write(uint32_t number, uint64_t value)
 {
@@ -827,6 +852,7 @@ int main(void)
         TEST(input_goes_to_the_prompt),
         TEST_DEDICATED(processors_start_by_their_real_ids),
         TEST_DEDICATED(a_dedicated_processor_waits_for_sipi),
+        TEST_DEDICATED(a_dedicated_processor_sends_itself_its_interrupts),
         TEST_DEDICATED(local_vectors_are_the_kernels),
         TEST_DEDICATED(the_count_goes_down_at_the_timers_speed),
         TEST_DEDICATED(cpuid_tells_what_is_real),

@@ -157,10 +157,14 @@ static uint32_t next_offer(struct vcpu *v)
     return vector;
 }
 
+uint32_t apic_next(const struct vcpu *v) { return highest(v->irr); }
+
 void apic_leave(struct vcpu *v, struct utcb *u)
 {
-    if (dedicated())
+    if (dedicated()) {
+        apic_real_leave(v, u);
         return;
+    }
     uint32_t vector = empty(v->irr) ? 0 : next_offer(v);
     uint64_t intr = vector ? vector | INTR_PENDING : 0;
     if (u->exit.intr == intr)

@@ -20,4 +20,11 @@ static inline uint32_t timer_shift(uint32_t divide)
     return (((divide >> 1 & 4) | (divide & 3)) + 1) & 7;
 }
 
+/* The most urgent vector in its IRR; 0: none. */
+uint32_t apic_next(const struct vcpu *v);
+/* Last in an exit of a dedicated vCPU: its core's own APIC gets a waiting vector, as an IPI to
+   itself, and does all the rest. A reply carries one. If it carries something else already, or more
+   vectors wait, the vCPU is recalled. */
+void apic_real_leave(struct vcpu *v, struct utcb *u);
+
 #endif

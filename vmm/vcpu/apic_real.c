@@ -9,8 +9,8 @@
  */
 #include <vmm/vcpu/apic.h>
 
-/* Have the kernel write the real register, by the MTD_APIC group: it lets through only what cannot
- * harm the core (kernel/apic.c). */
+/* Have the kernel write the real register with this reply, by the MTD_APIC group: it lets through
+ * only what cannot harm the core (kernel/apic.c). */
 static void apic_real_pass(struct utcb *u, uint32_t reg, uint32_t value)
 {
     u->exit.apic_reg = reg;
@@ -43,4 +43,15 @@ bool apic_real_write(struct vcpu *v, struct utcb *u, uint32_t reg, uint64_t valu
         return true;
     default: return false;
     }
+}
+
+void apic_real_leave(struct vcpu *v, struct utcb *u)
+{
+    uint32_t vector = apic_next(v);
+    if (vector && !(u->mtd & MTD_APIC)) {
+        __atomic_fetch_and(&v->irr[vector >> 6], ~(1ull << (vector & 63)), __ATOMIC_RELAXED);
+        apic_real_pass(u, APIC_SELF_IPI, vector);
+    }
+    if (apic_next(v))
+        ignore(ec_recall(VMM_VCPU + v->id)); /* cannot fail: it is there, this is its handler */
 }
