@@ -278,11 +278,6 @@ static void init_idt(void)
     set_gate(drain_idt, NMI, nmi_entry, IST_NMI);
 }
 
-void core_set_gdt(const struct core *c)
-{
-    cpu_lgdt(&(struct descriptor_pointer){sizeof c->gdt - 1, (uint64_t)c->gdt});
-}
-
 static void init_tables(struct core *c)
 {
     uint64_t tss = (uint64_t)&c->tss;
@@ -297,7 +292,8 @@ static void init_tables(struct core *c)
     c->gdt[5] =
         (sizeof c->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
     c->gdt[6] = tss >> 32;
-    core_set_gdt(c);
+    c->gdt_at = (struct descriptor_pointer){sizeof c->gdt - 1, (uint64_t)c->gdt};
+    cpu_lgdt(&c->gdt_at);
     load_idt(idt);
     cpu_reload_segments();
     cpu_ltr(SEL_TSS);

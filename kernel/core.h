@@ -125,6 +125,7 @@ struct core {
         sync_done; /* core_sync(): wanted by the holder of the graph lock */
 
     uint64_t gdt[8];
+    struct descriptor_pointer gdt_at;
     struct tss tss;
     uint64_t fatal_stack[128];
     uint64_t nmi_stack[32] __attribute__((aligned(16)));
@@ -167,7 +168,6 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id);
 
 /* What SYSCALL and SWAPGS use, as the kernel has it. Own core. */
 void core_set_syscall(void);
-void core_set_gdt(const struct core *c); /* this core's */
 /* The interrupt descriptor table of all cores. */
 uint64_t core_idt(void);
 /* Is there an SC on core `number`, or has the core an owner? Graph lock. */

@@ -26,7 +26,7 @@ struct vcpu {
     /* Intel */
     uint8_t cr8, offered;      /* the vector on offer, 0: none                        */
     uint64_t inject, dr6, cr2; /* inject: what the next entry delivers, as exit_state's */
-    uint64_t msr[VMX_MSRS];    /* what the processor does not switch: vmx.c           */
+    uint64_t msr[VMX_MSRS];    /* what the processor does not switch: vmx_msr.c       */
     struct vcpu_stat *counters;
 };
 

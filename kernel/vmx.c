@@ -7,47 +7,6 @@
 #include <vmx.h>
 
 static uint8_t region[MAX_CORES][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE))); /* VMXON */
-/* SDM3 24.6.9: a bit for each MSR; reads in the first half, writes in the second. Of vCPUs that
-   share their core; that have one; that have disengaged, too. */
-static uint8_t bitmap[3][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
-enum { MAP_SHARED, MAP_OWN, MAP_ALONE, MAPS };
-enum { READ = 1, WRITE = 2 };
-
-/* What the processor does not switch, and SYSCALL and SWAPGS use: it is the guest's while the core
-   is abroad (SDM3 24.4, 25). */
-static const uint32_t switched[VMX_MSRS] = {MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK,
-                                            MSR_KGS_BASE};
-
-/* MSRs that a guest reads and writes itself, beside those: what the VMCS has. */
-static const uint32_t vmx_own_msrs[] = {
-    0xc0000100, 0xc0000101,        /* FS.base GS.base */
-    0x174,      0x175,      0x176, /* SYSENTER CS ESP EIP */
-};
-
-static void vmx_msr_allow(unsigned map, uint32_t msr, unsigned access)
-{
-    uint32_t at = (msr >= 0xc0000000 ? 0x400 : 0) + (msr & 0x1fff) / 8;
-    uint8_t bit = (uint8_t)(1 << msr % 8);
-    if (access & READ)
-        bitmap[map][at] &= (uint8_t)~bit;
-    if (access & WRITE)
-        bitmap[map][0x800 + at] &= (uint8_t)~bit;
-}
-
-void vmx_init(void)
-{
-    for (unsigned map = 0; map < MAPS; map++) {
-        for (uint32_t i = 0; i < PAGE_SIZE; i++)
-            bitmap[map][i] = 0xff;
-        for (uint32_t i = 0; i < VMX_MSRS; i++)
-            vmx_msr_allow(map, switched[i], READ | WRITE);
-        for (uint32_t i = 0; i < sizeof vmx_own_msrs / sizeof vmx_own_msrs[0]; i++)
-            vmx_msr_allow(map, vmx_own_msrs[i], READ | WRITE);
-        for (uint32_t r = 0; map != MAP_SHARED && r < APIC_REGISTERS; r++)
-            vmx_msr_allow(map, MSR_X2APIC(r), apic_passed(r, map == MAP_ALONE));
-    }
-    vmx_msr_allow(MAP_ALONE, MSR_EFER, READ);
-}
 
 static uint32_t revision(void) { return (uint32_t)cpu_rdmsr(MSR_VMX_BASIC) & 0x7fffffff; }
 
@@ -96,7 +55,7 @@ static void write_controls(const struct ec *ec)
     cpu_vmwrite(VMCS_ENTRY, with_fixed(true_msr(MSR_VMX_ENTRY), ENTRY_CONTROLS));
     /* #DB and #AC loop for ever if a guest wants; #MC */
     cpu_vmwrite(VMCS_EXCEPTIONS, 1u << 1 | 1u << 17 | 1u << 18);
-    cpu_vmwrite(VMCS_MSR_BITMAP, cpu_pa(bitmap[MAP_SHARED]));
+    cpu_vmwrite(VMCS_MSR_BITMAP, vmx_msrs_pa(MAP_SHARED));
     cpu_vmwrite(VMCS_EPTP, ec->pd->table_pa | 6 | 3 << 3); /* write-back, four levels */
     cpu_vmwrite(VMCS_CR0_MASK, CR0_NE);
     cpu_vmwrite(VMCS_CR4_MASK, CR4_VMXE);
@@ -172,7 +131,7 @@ void vmx_take_core(struct ec *ec)
     edit(ec, true);
     vmx_set_control(VMCS_PIN, PIN_INTR, false);
     vmx_set_control(VMCS_PRIMARY, PRIMARY_HLT | PRIMARY_CR8, false);
-    cpu_vmwrite(VMCS_MSR_BITMAP, cpu_pa(bitmap[MAP_OWN]));
+    cpu_vmwrite(VMCS_MSR_BITMAP, vmx_msrs_pa(MAP_OWN));
     edit(ec, false);
 }
 
@@ -180,7 +139,7 @@ void vmx_disengage(struct ec *ec)
 {
     vcpu_load_core(cpu_core(), ec);
     vmx_set_control(VMCS_PRIMARY, PRIMARY_MWAIT | PRIMARY_MONITOR, false);
-    cpu_vmwrite(VMCS_MSR_BITMAP, cpu_pa(bitmap[MAP_ALONE]));
+    cpu_vmwrite(VMCS_MSR_BITMAP, vmx_msrs_pa(MAP_ALONE));
 }
 
 /* One VMCS a core is active: who is not current any more is back in its frame, which may be freed.
@@ -197,47 +156,21 @@ void vmx_current(struct ec *ec, bool is)
     cpu_vmptrld(ec->vmcb_pa);
     cpu_invept();
     cpu_set_dr6(ec->vcpu->dr6);
+    cpu_wrmsr(MSR_CSTAR, ec->vcpu->msr[VMX_CSTAR]);
     c->launched = 0;
     c->host_cr3 = 0;
-}
-
-/* ---- what the processor does not switch ---- */
-
-void vmx_go_abroad(struct ec *ec);
-void vmx_go_abroad(struct ec *ec)
-{
-    for (unsigned i = 0; i < VMX_MSRS; i++)
-        cpu_wrmsr(switched[i], ec->vcpu->msr[i]);
-    cpu_set_cr2(ec->vcpu->cr2);
-    cpu_core()->abroad = ec;
-}
-
-/* The kernel's own, before it runs anything but this vCPU. */
-void vmx_go_home(void)
-{
-    struct core *c = cpu_core();
-    if (!c->abroad)
-        return;
-    for (unsigned i = 0; i < VMX_MSRS; i++)
-        c->abroad->vcpu->msr[i] = cpu_rdmsr(switched[i]);
-    c->abroad->vcpu->cr2 = cpu_cr2();
-    core_set_syscall();
-    core_set_gdt(c); /* an exit leaves a limit of 64 KiB (SDM3 27.5.2): threads could name what
-                        follows as descriptors */
-    c->abroad = 0;
 }
 
 /* ---- exits ---- */
 
 static const uint8_t vmx_events[VMX_REASONS] = {
-    [VMX_INTR] = CAUSE_INTR,        [VMX_TRIPLE] = EVENT_SHUTDOWN, [VMX_CPUID] = CAUSE_CPUID,
-    [VMX_HLT] = EVENT_HLT,          [VMX_VMCALL] = EVENT_VMCALL,   [VMX_PORT] = EVENT_PORT,
-    [VMX_RDMSR] = EVENT_MSR,        [VMX_WRMSR] = EVENT_MSR,       [VMX_STATE] = EVENT_INVALID,
-    [VMX_EPT_ENTRY] = EVENT_MEMORY,
+    [VMX_INTR] = CAUSE_INTR, [VMX_TRIPLE] = EVENT_SHUTDOWN, [VMX_CPUID] = CAUSE_CPUID,
+    [VMX_HLT] = EVENT_HLT,   [VMX_VMCALL] = EVENT_VMCALL,   [VMX_PORT] = EVENT_PORT,
+    [VMX_RDMSR] = EVENT_MSR, [VMX_STATE] = EVENT_INVALID,   [VMX_EPT_ENTRY] = EVENT_MEMORY,
 };
 
 /* The entry. Of an exit before it are all fields but the reason and the qualification. */
-static bool has_failed(void) { return cpu_core()->refused || cpu_vmread(VMCS_REASON) & VMX_FAILED; }
+static bool has_failed(uint64_t reason) { return cpu_core()->refused || reason & VMX_FAILED; }
 
 /* SDM3 27.2.3: an IRET that did not end has unblocked NMIs. `event`: of VMCS_EVENT, or the
    qualification of an access. While something was being delivered the bit means nothing. */
@@ -341,12 +274,9 @@ static unsigned set_xcr0(struct ec *ec)
     bool legal = (uint32_t)ec->regs.rcx == 0 && is_xcr0(v);
     if (!ec->core_mode)
         return EVENT_XSETBV;
-    if (legal) {
+    if (legal)
         cpu_xsetbv(v);
-        vmx_skip();
-    } else {
-        vmx_inject(ec, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13);
-    }
+    vmx_skip_or_fault(ec, legal);
     return CAUSE_STEP;
 }
 
@@ -364,7 +294,7 @@ static unsigned refused(struct ec *ec)
 unsigned vmx_event(struct ec *ec)
 {
     uint64_t reason = cpu_vmread(VMCS_REASON);
-    if (has_failed())
+    if (has_failed(reason))
         return refused(ec);
     switch (reason) {
     case VMX_EVENT: return exception();
@@ -372,6 +302,7 @@ unsigned vmx_event(struct ec *ec)
     case VMX_INTR_WINDOW: vmx_offer(ec); return CAUSE_STEP;
     case VMX_NMI_WINDOW: return nmi_window(ec);
     case VMX_XSETBV: return set_xcr0(ec);
+    case VMX_WRMSR: return vmx_keep_msr(ec) ? CAUSE_STEP : EVENT_MSR;
     case VMX_EPT: block_nmi_again(cpu_vmread(VMCS_QUALIFICATION)); return EVENT_MEMORY;
     default: return reason < VMX_REASONS && vmx_events[reason] ? vmx_events[reason] : EVENT_OPCODE;
     }
@@ -380,7 +311,7 @@ unsigned vmx_event(struct ec *ec)
 /* SDM3 27.2.4. NMIs are not blocked by one that did not get in. */
 void vmx_deliver_again(struct ec *ec, uint64_t vectoring)
 {
-    if (has_failed())
+    if (has_failed(cpu_vmread(VMCS_REASON)))
         return;
     uint64_t event = vectoring & ~(uint64_t)EVENT_UNBLOCKED_NMI & 0xffffffff;
     if ((event & INJECT_TYPE) == INJECT_NMI)

@@ -21,6 +21,17 @@ uint64_t vmx_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 /* Interrupts: what of the offer and the injection goes into the VMCS; after either has changed. */
 void vmx_offer(struct ec *ec);
 void vmx_go_home(void);
+/* MSR bitmaps: of vCPUs that share their core; that have one; that have disengaged, too. */
+enum msr_map { MAP_SHARED, MAP_OWN, MAP_ALONE, MAPS };
+uint64_t vmx_msrs_pa(enum msr_map map);
+/* Of vcpu.msr, as in exit_state; all but the last are numbered from MSR_STAR on. */
+enum { VMX_STAR, VMX_LSTAR, VMX_CSTAR, VMX_SFMASK, VMX_KGS_BASE };
+/* A WRMSR that exits is done, if it is of one of these; else false. */
+bool vmx_keep_msr(struct ec *ec);
+/* What vcpu.msr[i] may be, made of `value`: for another WRMSR raises #GP, in the kernel, too. */
+uint64_t vmx_legal(uint64_t i, uint64_t value);
+/* The instruction is done, or raises #GP(0). */
+void vmx_skip_or_fault(struct ec *ec, bool legal);
 void vmx_set_control(uint64_t field, uint64_t bits, bool on);
 
 #define guest_control      vmx_control

@@ -42,6 +42,14 @@ void vmx_inject(struct ec *ec, uint64_t event)
     cpu_vmwrite(VMCS_INJECT_ERROR, event >> 32);
 }
 
+void vmx_skip_or_fault(struct ec *ec, bool legal)
+{
+    if (legal)
+        vmx_skip();
+    else
+        vmx_inject(ec, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13);
+}
+
 /* May the guest take an interrupt at its next instruction? Not before a trap: an entry that injects
    forgets one that is pending (SDM3 26.7.3). */
 static bool is_open(const struct ec *ec)
@@ -276,14 +284,13 @@ void vmx_store(struct ec *ec, struct exit_state *x, uint64_t mtd)
     vmx_store_rare(ec, x, mtd);
 }
 
-/* The kernel itself writes these MSRs (vmx_go_abroad), and WRMSR raises #GP for other values. */
-static uint64_t canonical(uint64_t address) { return (uint64_t)((int64_t)(address << 16) >> 16); }
-
 static void load_syscall(struct ec *ec, const struct exit_state *x)
 {
     uint64_t *m = ec->vcpu->msr;
-    m[0] = x->star, m[1] = canonical(x->lstar), m[2] = canonical(x->cstar);
-    m[3] = (uint32_t)x->sfmask, m[4] = canonical(x->kernel_gs);
+    cpu_copy_words(m, &x->star, VMX_MSRS);
+    for (uint64_t i = 0; i < VMX_MSRS; i++)
+        m[i] = vmx_legal(i, m[i]);
+    cpu_wrmsr(MSR_CSTAR, m[VMX_CSTAR]);
     cpu_vmwrite(VMCS_SYSENTER_CS, x->sysenter_cs);
     cpu_vmwrite(VMCS_SYSENTER_ESP, x->sysenter_esp);
     cpu_vmwrite(VMCS_SYSENTER_EIP, x->sysenter_eip);

@@ -150,9 +150,10 @@ static unsigned intercepted(uint32_t msr)
 
 static bool is_own(uint32_t msr)
 {
-    return (msr >= 0x174 && msr <= 0x176) || (msr >= 0xc0000081 && msr <= 0xc0000084) ||
-           (msr >= 0xc0000100 && msr <= 0xc0000102);
+    return (msr >= 0x174 && msr <= 0x176) || (msr >= 0xc0000100 && msr <= 0xc0000102);
 }
+
+static bool is_kept(uint32_t msr) { return msr >= 0xc0000081 && msr <= 0xc0000084; }
 
 static unsigned of_apic(uint32_t r, bool alone)
 {
@@ -166,6 +167,8 @@ static void check_msrs(bool own, bool alone)
         for (uint32_t i = 0; i < 0x2000; i++) {
             uint32_t msr = half ? 0xc0000000 + i : i;
             unsigned want = is_own(msr) ? 0 : ACCESS_READ | ACCESS_WRITE;
+            if (is_kept(msr)) /* writes exit while there is a VMM */
+                want = alone ? 0 : ACCESS_WRITE;
             want = own && msr >> 6 == 0x800 >> 6 ? of_apic(msr & 0x3f, alone) : want;
             want = alone && msr == MSR_EFER ? ACCESS_WRITE : want;
             if (intercepted(msr) != want)
@@ -829,6 +832,14 @@ static void a_refused_entry_is_an_event(void **state)
 /* ---- what the processor does not switch ---- */
 static const uint32_t switched[] = {MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KGS_BASE};
 
+static void write_msr(uint32_t msr, uint64_t v)
+{
+    vcpu->regs.rcx = 0xabcd00000000 | msr;
+    vcpu->regs.rax = 0xabcd00000000 | (uint32_t)v, vcpu->regs.rdx = 0xabcd00000000 | v >> 32;
+    exits(VMX_WRMSR, 0);
+}
+
+/* CSTAR is the guest's as long as the core has no other one: no thread uses it. */
 static void registers_are_abroad_with_the_guest(void **state)
 {
     (void)state;
@@ -838,30 +849,92 @@ static void registers_are_abroad_with_the_guest(void **state)
     start_vmx(MTD_SYSCALL | MTD_CONTROL);
     exits(12, 0);
     for (unsigned i = 0; i < 5; i++)
-        assert_int_equal(cpu_rdmsr(switched[i]), home[i]);
+        assert_int_equal(cpu_rdmsr(switched[i]), i == 2 ? 0 : home[i]);
     x->star = 0x11, x->lstar = 0x12, x->cstar = 0x13, x->sfmask = 0x14, x->kernel_gs = 0x15;
     x->cr2 = 0x16;
     answer(MTD_SYSCALL | MTD_CONTROL);
     for (unsigned i = 0; i < 5; i++)
         assert_int_equal(cpu_rdmsr(switched[i]), 0x11 + i);
     assert_int_equal(cpu_cr2(), 0x16);
-    for (unsigned i = 0; i < 5; i++)
-        cpu_wrmsr(switched[i], 0x21 + i);
+    for (unsigned i = 0; i < 4; i++)
+        write_msr(switched[i], 0x21 + i);
+    cpu_wrmsr(MSR_KGS_BASE, 0x25);
     cpu_set_cr2(0x26);
     exits(10, 0); /* stays: nothing is switched */
     for (unsigned i = 0; i < 5; i++)
         assert_int_equal(cpu_rdmsr(switched[i]), 0x21 + i);
-    assert_int_equal(vcpu->vcpu->msr[0], 0x11);
+    assert_int_equal(vcpu->vcpu->msr[4], 0x15);
     exits(12, 0);
     cpu_set_cr2(0xdead000); /* the kernel's own faults */
-    assert_int_equal(x->star, 0x21);
-    assert_int_equal(x->kernel_gs, 0x25);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal((&x->star)[i], 0x21 + i);
     assert_int_equal(x->cr2, 0x26);
     for (unsigned i = 0; i < 5; i++)
         assert_int_equal(cpu_rdmsr(switched[i]), i == 2 ? 0x23 : home[i]);
     answer(0);
-    assert_int_equal(cpu_rdmsr(MSR_LSTAR), 0x22);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(cpu_rdmsr(switched[i]), 0x21 + i);
     assert_int_equal(cpu_cr2(), 0x26);
+}
+
+/* Of what exits the kernel keeps the value; what WRMSR refuses is the guest's fault, not its own.
+ */
+static void written_registers_are_kept(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t msr;
+        uint64_t value;
+        bool legal;
+    } row[] = {
+        {MSR_STAR, ~0ull, true},
+        {MSR_LSTAR, 0xffff800000000000, true},
+        {MSR_LSTAR, 0x7fffffffffff, true},
+        {MSR_LSTAR, 0x800000000000, false},
+        {MSR_LSTAR, 0x7fff800000000000, false},
+        {MSR_CSTAR, 0xffff900000000000, true},
+        {MSR_CSTAR, 0x1000000000000000, false},
+        {MSR_SFMASK, 0xffffffff, true},
+        {MSR_SFMASK, 0x100000000, false},
+    };
+    start_vmx(MTD_RIP | MTD_INFO);
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        uint64_t before = cpu_rdmsr(row[i].msr);
+        write_msr(row[i].msr, row[i].value);
+        assert_ptr_equal(current(), vcpu);
+        assert_int_equal(cpu_rdmsr(row[i].msr), row[i].legal ? row[i].value : before);
+        assert_int_equal(vcpu->vcpu->msr[row[i].msr - MSR_STAR], cpu_rdmsr(row[i].msr));
+        assert_int_equal(get(VMCS_RIP), row[i].legal ? RIP + LENGTH : RIP);
+        assert_int_equal(injected(), row[i].legal ? 0 : GP);
+    }
+    assert_int_equal(vcpu->vcpu->counters->exits[EVENT_MSR], 0);
+    static const uint32_t vmms[] = {MSR_EFER, 0xc0000085, 0x10};
+    for (unsigned i = 0; i < COUNT(vmms); i++) {
+        write_msr(vmms[i], 0);
+        assert_event(EVENT_MSR);
+        assert_int_equal(x->info.number, vmms[i]);
+        answer(0);
+    }
+}
+
+/* Without a VMM writes do not exit, and the core has the values. */
+static void alone_it_writes_them_itself(void **state)
+{
+    (void)state;
+    start_own(0);
+    on_core(0);
+    assert_int_equal(graph(CALL_DISENGAGE, guest_pd, AFTER_STRICT, 0, 0, 0), OK);
+    on_core(THERE);
+    for (unsigned i = 0; i < 5; i++)
+        cpu_wrmsr(switched[i], 0x31 + i);
+    vcpu_unload(machine.core); /* by a rendezvous */
+    vmx_go_home();
+    cpu_wrmsr(MSR_CSTAR, 0xdead);
+    machine.core->doorbell = 1;
+    settle();
+    assert_ptr_equal(current(), vcpu);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(cpu_rdmsr(switched[i]), 0x31 + i);
 }
 
 /* Two on one core: each has its own VMCS, DR6, CR2 and MSRs; none is active that is not current. */
@@ -873,7 +946,9 @@ static void two_take_turns(void **state)
     set(VMCS_CR3, 0x1000);
     cpu_set_dr6(0xffff0ff1);
     cpu_set_cr2(0x111);
+    write_msr(MSR_CSTAR, 0x111);
     start_vmx(MTD_CONTROL);
+    assert_int_equal(cpu_rdmsr(MSR_CSTAR), 0);
     assert_int_equal(cpu_dr6(), 0);
     cpu_set_cr2(0x222);
     assert_int_equal(get(VMCS_CR3), 0);
@@ -882,6 +957,7 @@ static void two_take_turns(void **state)
     assert_ptr_equal(current(), first);
     assert_int_equal(cpu_dr6(), 0xffff0ff1);
     assert_int_equal(cpu_cr2(), 0x111);
+    assert_int_equal(cpu_rdmsr(MSR_CSTAR), 0x111);
     vcpu = first, handler = first_handler, x = &handler->utcb->exit;
     exits(12, 0);
     assert_int_equal(x->cr3, 0x1000);
@@ -1063,6 +1139,8 @@ int main(void)
         RIG_TEST(a_trap_is_before_an_interrupt),
         RIG_TEST(a_refused_entry_is_an_event),
         RIG_TEST(registers_are_abroad_with_the_guest),
+        RIG_TEST(written_registers_are_kept),
+        RIG_TEST(alone_it_writes_them_itself),
         RIG_TEST(two_take_turns),
         RIG_TEST(translations_go_with_the_mapping),
         RIG_TEST(xcr0_is_set_by_the_kernel),
