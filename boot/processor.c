@@ -53,8 +53,8 @@ static const struct {
                 PRIMARY_MSR_BITMAP)
          << 32,
      SENTENCE("this processor's VMX cannot intercept what it must", ADVICE)},
-    {MSR_VMX_SECONDARY, (uint64_t)SECONDARY_RDTSCP << 32,
-     SENTENCE("this processor's VMX has no RDTSCP", ADVICE)},
+    {MSR_VMX_SECONDARY, (uint64_t)(SECONDARY_RDTSCP | SECONDARY_VPID) << 32,
+     SENTENCE("this processor's VMX has no RDTSCP or no VPID", ADVICE)},
     {MSR_VMX_EXIT, (uint64_t)EXIT_CONTROLS << 32,
      SENTENCE("this processor's VMX does not switch PAT and EFER at exits", ADVICE)},
     {MSR_VMX_ENTRY, (uint64_t)(ENTRY_CONTROLS | ENTRY_LONG_MODE) << 32,

@@ -49,13 +49,15 @@ static void write_controls(const struct ec *ec)
                            PRIMARY_TSC_OFFSET | PRIMARY_HLT | PRIMARY_MWAIT | PRIMARY_RDPMC |
                                PRIMARY_CR8 | PRIMARY_PORTS | PRIMARY_MSR_BITMAP | PRIMARY_MONITOR |
                                PRIMARY_SECONDARY));
-    cpu_vmwrite(VMCS_SECONDARY, with_fixed(MSR_VMX_SECONDARY, SECONDARY_EPT | SECONDARY_RDTSCP |
-                                                                  SECONDARY_UNRESTRICTED));
+    cpu_vmwrite(VMCS_SECONDARY,
+                with_fixed(MSR_VMX_SECONDARY, SECONDARY_EPT | SECONDARY_RDTSCP | SECONDARY_VPID |
+                                                  SECONDARY_UNRESTRICTED));
     cpu_vmwrite(VMCS_EXIT, with_fixed(true_msr(MSR_VMX_EXIT), EXIT_CONTROLS));
     cpu_vmwrite(VMCS_ENTRY, with_fixed(true_msr(MSR_VMX_ENTRY), ENTRY_CONTROLS));
     /* #DB and #AC loop for ever if a guest wants; #MC */
     cpu_vmwrite(VMCS_EXCEPTIONS, 1u << 1 | 1u << 17 | 1u << 18);
     cpu_vmwrite(VMCS_MSR_BITMAP, vmx_msrs_pa(MAP_SHARED));
+    cpu_vmwrite(VMCS_VPID, 1);                             /* all guests': vmx_current */
     cpu_vmwrite(VMCS_EPTP, ec->pd->table_pa | 6 | 3 << 3); /* write-back, four levels */
     cpu_vmwrite(VMCS_CR0_MASK, CR0_NE);
     cpu_vmwrite(VMCS_CR4_MASK, CR4_VMXE);
@@ -143,8 +145,8 @@ void vmx_disengage(struct ec *ec)
 }
 
 /* One VMCS a core is active: who is not current any more is back in its frame, which may be freed.
-   INVEPT: the core forgets what it knows of nested tables. Without VPIDs, entries and exits drop
-   all that is linear (SDM3 28.3.3.1). */
+   INVEPT: the core forgets all that it knows by nested tables. That is all that it knows of guests,
+   of whatever VPID: with EPT nothing is kept by linear addresses alone (SDM3 28.3.2, 28.3.3.1). */
 void vmx_current(struct ec *ec, bool is)
 {
     struct core *c = cpu_core();

@@ -22,6 +22,7 @@ static struct vmcs {
  */
 static struct known {
     uint32_t count;
+    uint64_t pa, cr[3]; /* of whom: what it translated by when it left */
     const uint64_t *at[LEAVES];
     uint64_t leaf[LEAVES];
 } known[MACHINE_CORES];
@@ -155,10 +156,10 @@ bool machine_vmptrld(uint64_t pa)
 static const struct {
     uint16_t first, last; /* in steps of 2 */
 } there[] = {
-    {0x0800, 0x080e}, {0x0c00, 0x0c0c}, {0x2000, 0x2004}, {0x2010, 0x2010},
-    {0x201a, 0x201a}, {0x2400, 0x2400}, {0x2800, 0x2806}, {0x2c00, 0x2c02},
-    {0x4000, 0x401e}, {0x4400, 0x440e}, {0x4800, 0x482a}, {0x4c00, 0x4c00},
-    {0x6000, 0x600e}, {0x6400, 0x640a}, {0x6800, 0x6826}, {0x6c00, 0x6c16},
+    {0x0000, 0x0000}, {0x0800, 0x080e}, {0x0c00, 0x0c0c}, {0x2000, 0x2004}, {0x2010, 0x2010},
+    {0x201a, 0x201a}, {0x2400, 0x2400}, {0x2800, 0x2806}, {0x2c00, 0x2c02}, {0x4000, 0x401e},
+    {0x4400, 0x440e}, {0x4800, 0x482a}, {0x4c00, 0x4c00}, {0x6000, 0x600e}, {0x6400, 0x640a},
+    {0x6800, 0x6826}, {0x6c00, 0x6c16},
 };
 
 static bool exists(uint64_t field)
@@ -230,6 +231,7 @@ bool machine_invept(void)
 {
     check_root("INVEPT");
     known[self()].count = 0;
+    known[self()].pa = 0;
     return true;
 }
 
@@ -247,6 +249,8 @@ static void learn(const uint64_t *table, unsigned level)
     }
 }
 
+static const uint16_t paging[] = {VMCS_CR0, VMCS_CR3, VMCS_CR4};
+
 /* What the guest may reach by what the core knows, and by its table no more. */
 static void check_translations(const struct vmcs *v)
 {
@@ -254,6 +258,9 @@ static void check_translations(const struct vmcs *v)
     for (uint32_t i = 0; i < k->count; i++)
         if (*k->at[i] != k->leaf[i])
             model_refuse("an entry", v->pa, "translations are stale (SDM3 28.3.3)");
+    for (unsigned i = 0; i < COUNT(paging); i++)
+        if (k->pa && (k->pa != v->pa || k->cr[i] != v->field[paging[i]]))
+            model_refuse("an entry", v->pa, "the VPID has another's translations, or older ones");
     k->count = 0;
     learn(cpu_pool_address(v->field[VMCS_EPTP] & 0xffffffffff000), 3);
 }
@@ -280,6 +287,8 @@ static void check_controls(const struct vmcs *v)
             model_refuse("an entry", zero[i], "there is no such list");
     if (v->field[VMCS_PRIMARY] & PRIMARY_NMI_WINDOW && !(v->field[VMCS_PIN] & PIN_VIRTUAL_NMIS))
         model_refuse("an entry", 0, "an NMI window without virtual NMIs");
+    if (!v->field[VMCS_VPID] != !(v->field[VMCS_SECONDARY] & SECONDARY_VPID))
+        model_refuse("an entry", v->pa, "VPID 0 is the kernel's (SDM3 26.2.1.1)");
     if ((v->field[VMCS_EPTP] & 0xfff) != 0x1e || v->field[VMCS_LINK] != ~0ull)
         model_refuse("an entry", v->field[VMCS_EPTP], "EPTP or the link is none");
 }
@@ -376,6 +385,9 @@ void model_vmx_exit(uint64_t reason)
         v->field[VMCS_ENTRY] &= ~(uint64_t)ENTRY_LONG_MODE;
         v->field[VMCS_ENTRY] |= v->field[VMCS_EFER] & EFER_LMA ? ENTRY_LONG_MODE : 0;
     }
+    known[self()].pa = v->pa;
+    for (unsigned i = 0; i < COUNT(paging); i++)
+        known[self()].cr[i] = v->field[paging[i]];
     p->cr0 = v->field[VMCS_HOST_CR0];
     p->cr4 = v->field[VMCS_HOST_CR4];
 }

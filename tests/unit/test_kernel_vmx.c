@@ -186,7 +186,7 @@ static void check_controls(uint64_t pin, uint64_t primary)
     assert_int_equal(get(VMCS_PIN), FIXED_PIN | PIN_NMI | PIN_VIRTUAL_NMIS | pin);
     assert_int_equal(get(VMCS_PRIMARY), FIXED_PRIMARY | PRIMARY_SECONDARY | PRIMARY | primary);
     assert_int_equal(get(VMCS_SECONDARY),
-                     SECONDARY_EPT | SECONDARY_RDTSCP | SECONDARY_UNRESTRICTED);
+                     SECONDARY_EPT | SECONDARY_RDTSCP | SECONDARY_VPID | SECONDARY_UNRESTRICTED);
     assert_int_equal(get(VMCS_EXIT), FIXED_EXIT | EXIT_CONTROLS);
     assert_int_equal(get(VMCS_ENTRY), FIXED_ENTRY | ENTRY_CONTROLS);
     assert_int_equal(get(VMCS_EXCEPTIONS), 1u << 1 | 1u << 17 | 1u << 18);
