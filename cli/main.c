@@ -14,6 +14,7 @@ static const char help_all[] =
     "  hairline run [PLAN]        start the VMs of a plan (default: examples/pair.yaml)\n"
     "  hairline check PLAN        check a plan; --help explains every key of a plan\n"
     "  hairline build PLAN        write all that boots a plan: a folder, a file for UEFI, a stick\n"
+    "  hairline update PLAN       put a plan on a stick beside the old one, to be tried once\n"
     "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
     "  hairline probe --here      say what Hairline would find on this machine\n"
     "  hairline stop|start|restart VM, list\n"
@@ -212,10 +213,11 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"run", "btljvfh", help_run, run},       {"check", "h", help_check, check},
-    {"build", "boieush", help_build, build}, {"probe", "jtpHrh", help_probe, probe},
-    {"stop", "h", help_control, control},    {"start", "h", help_control, control},
-    {"restart", "h", help_control, control}, {"list", "h", help_control, control},
+    {"run", "btljvfh", help_run, run},        {"check", "h", help_check, check},
+    {"build", "boieush", help_build, build},  {"probe", "jtpHrh", help_probe, probe},
+    {"stop", "h", help_control, control},     {"start", "h", help_control, control},
+    {"restart", "h", help_control, control},  {"list", "h", help_control, control},
+    {"update", "bsEkh", update_help, update},
 };
 
 static const struct option long_options[] = {
@@ -226,6 +228,7 @@ static const struct option long_options[] = {
     {"usb", required_argument, NULL, 'u'},      {"sign", required_argument, NULL, 's'},
     {"plan", required_argument, NULL, 'p'},     {"vendor", required_argument, NULL, 'v'},
     {"here", no_argument, NULL, 'H'},           {"root", required_argument, NULL, 'r'},
+    {"esp", required_argument, NULL, 'E'},      {"keep", no_argument, NULL, 'k'},
     {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 };
 
@@ -279,6 +282,8 @@ static bool set_option(struct options *options, int letter, char *const argv[])
     case 'f': return set_firmware(options, optarg);
     case 's': return set_signer(options, argv[optind]);
     case 'h': options->help = true; return true;
+    case 'E': options->esp = optarg; return true;
+    case 'k': options->keep = true; return true;
     case 'H': options->here = true; return true;
     case 'r': options->root = optarg; return true;
     case 'v': return set_vendor(options, optarg);
@@ -339,7 +344,7 @@ static int start(const struct command *command, int argc, char *argv[])
     }
     if (!options.plan && command->start == run)
         options.plan = host_source("examples/pair.yaml");
-    if (!options.plan && command->start != probe && !lists) {
+    if (!options.plan && command->start != probe && !lists && !options.keep) {
         host_fail("%s: which %s?", command->name, command->start == control ? "VM" : "plan");
         return EXIT_USAGE;
     }

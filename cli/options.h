@@ -11,7 +11,8 @@ struct options {
     const char *verb;                        /* the command itself */
     const char *plan, *logs, *json, *output; /* output: build's folder, probe's plan */
     const char *efi, *usb, *key, *cert;      /* build: the file for UEFI, an image, what signs */
-    bool batch, iso, help;
+    const char *esp;                         /* update: where the slots are */
+    bool batch, iso, keep, help;
     enum { FIRMWARE_OF_PLAN, FIRMWARE_BIOS, FIRMWARE_UEFI } firmware;
     bool intel;        /* the machine is Intel's, else AMD's */
     bool here;         /* probe: the machine that this runs on */
@@ -23,9 +24,12 @@ struct options {
 /* The commands; each returns the tool's exit code. */
 int run(const struct options *options);
 int build(const struct options *options);
+int update(const struct options *options);
 int check(const struct options *options);
 int probe(const struct options *options);
 int here_probe(const struct options *options); /* probe --here */
 int control(const struct options *options);    /* stop, start, restart, list: `plan` is the VM */
+
+extern const char update_help[];
 
 #endif

@@ -112,14 +112,6 @@ static bool build_folder(const struct options *options, const struct job *job)
     return build_stage(job, options->output, true);
 }
 
-static void show_pcr(unsigned pcr, const uint8_t value[EFI_DIGEST])
-{
-    printf("PCR %-2u sha256 ", pcr);
-    for (unsigned i = 0; i < EFI_DIGEST; i++)
-        printf("%02x", value[i]);
-    putchar('\n');
-}
-
 /* An image for disc or stick, of the files in `folder`. */
 static bool build_image(const char *folder, const char *image, const char *efi)
 {
@@ -136,8 +128,7 @@ static bool build_efi(const struct options *options, const struct job *job, cons
         (options->usb && !build_image(folder, options->usb, efi)) ||
         (options->iso && !build_image(folder, host_text("%s/hairline.iso", options->output), efi)))
         return false;
-    show_pcr(4, expected.pcr4);
-    show_pcr(11, expected.pcr11);
+    efi_show(&expected);
     return true;
 }
 

@@ -112,6 +112,20 @@ static void expect_pcr4(const struct efi_bytes *file, uint8_t pcr[EFI_DIGEST])
     extend(pcr, digest);
 }
 
+static void show_pcr(unsigned pcr, const uint8_t value[EFI_DIGEST])
+{
+    printf("PCR %-2u sha256 ", pcr);
+    for (unsigned i = 0; i < EFI_DIGEST; i++)
+        printf("%02x", value[i]);
+    putchar('\n');
+}
+
+void efi_show(const struct efi_expected *expected)
+{
+    show_pcr(4, expected->pcr4);
+    show_pcr(11, expected->pcr11);
+}
+
 /* ---- the file ---------------------------------------------------------------------- */
 
 static uint32_t *word_at(struct pe *pe, uint32_t place)
@@ -255,4 +269,38 @@ bool efi_write(const struct job *job, const char *folder, const char *file, cons
     if (!ok)
         unlink(new);
     return ok;
+}
+
+/* Does it have our first measured section, and are all within it? */
+static bool is_whole(const struct efi_bytes *file)
+{
+    const uint8_t *pe = file->at + *(const uint32_t *)(const void *)(file->at + PE_AT);
+    if (pe + OPTIONAL_AT > file->at + HEAD || memcmp(pe, "PE\0\0", 4) != 0)
+        return false;
+    uint16_t count = *(const uint16_t *)(const void *)(pe + SECTIONS_AT),
+             optional = *(const uint16_t *)(const void *)(pe + OPTIONAL_SIZE_AT);
+    const struct pe_section *s = (const void *)(pe + OPTIONAL_AT + optional), *end = s + count;
+    if ((const uint8_t *)end > file->at + HEAD)
+        return false;
+    bool found = false;
+    for (; s < end; s++) {
+        if ((uint64_t)s->file_at + s->file_size > file->size)
+            return false;
+        found = found || strncmp(s->name, UEFI_KERNEL, sizeof(s->name)) == 0;
+    }
+    return found;
+}
+
+bool efi_is_ours(const char *path)
+{
+    struct stat status;
+    struct efi_bytes file;
+    bool can_be = access(path, R_OK) == 0 && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+                  status.st_size >= HEAD;
+    if (!can_be || !efi_map(path, &file) ||
+        *(const uint32_t *)(const void *)(file.at + PE_AT) > HEAD)
+        return false;
+    bool ours = is_whole(&file);
+    munmap((void *)(uintptr_t)file.at, file.size);
+    return ours;
 }

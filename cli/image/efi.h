@@ -19,6 +19,12 @@ struct efi_expected {
 bool efi_write(const struct job *job, const char *folder, const char *file, const char *key,
                const char *cert, struct efi_expected *expected);
 
+/* Tell it on stdout, a line a PCR. */
+void efi_show(const struct efi_expected *expected);
+
+/* Is `path` such a file, whole? Says nothing. */
+bool efi_is_ours(const char *path);
+
 /* A file's bytes, mapped read-only until the tool ends. */
 struct efi_bytes {
     const uint8_t *at;

@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 import rig
+from firmware import Booted, call
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,3 +53,31 @@ def tool_with(tmp_path):
         return folder / "hairline-tool"
 
     return make
+
+
+@pytest.fixture
+def boot_from(tmp_path):
+    """boot_from(variables, *QEMU's words)"""
+    machines = []
+
+    def start(variables, *more):
+        machines.append(Booted(tmp_path, variables, *more))
+        return machines[-1]
+
+    yield start
+    for machine in machines:
+        machine.stop()
+
+
+@pytest.fixture
+def boot(tmp_path, boot_from):
+    """boot(file, variables, *QEMU's words): start firmware that finds the file on its volume."""
+
+    def start(file, variables, *more, beside=()):
+        esp = tmp_path / "esp"
+        call(rig.SOURCE / "scripts/efi-volume", file, esp)
+        for name, other in beside:
+            call("mcopy", "-i", esp, other, f"::EFI/BOOT/{name}")
+        return boot_from(variables, "-drive", f"if=none,id=esp,format=raw,file={esp}", "-device", "ide-hd,drive=esp", *more)
+
+    return start

@@ -1,27 +1,17 @@
 """From UEFI firmware: the one file that `build --efi` writes, with Secure Boot, a TPM, and shim; and GRUB for UEFI."""
 
-import array
+import json
 import os
 import re
-import shutil
 import signal
-import socket
 import struct
 import subprocess
 
 import pytest
 import rig
 import screen
+from firmware import OVMF, OWNER, TCTI, TOOL, Tpm, call, make_initrd
 from rig import guest, linux
-
-OVMF = "/usr/share/OVMF"
-OWNER = "8be0e274-3970-4b44-80c5-1ab9502f3bfc"  # as in scripts/secure-boot
-TOOL = rig.BUILD / "hairline-tool"
-
-
-def call(*command):
-    return subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stdout
-
 
 class Built:
     """A plan's file, unsigned and signed, the key's variables, and what the tool said."""
@@ -40,86 +30,6 @@ class Built:
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
     return Built(tmp_path_factory.mktemp("built"))
-
-
-class Booted(rig.Live):
-    """A machine with OVMF, or without variables a BIOS, and QEMU's words for what it boots from."""
-
-    def __init__(self, folder, variables, *more):
-        command = ["qemu-system-x86_64", "-machine", "q35,smm=off", "-cpu", "EPYC,+svm,+npt,+x2apic", "-m", "1024", "-smp", "2"]
-        command += ["-accel", "tcg", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *more]
-        if variables:
-            shutil.copy(variables, folder / "own-vars.fd")
-            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
-            command += ["-drive", f"if=pflash,format=raw,file={folder}/own-vars.fd"]
-        rig.Machine.__init__(self, command, subprocess.PIPE, subprocess.DEVNULL)
-
-    def hellos(self):
-        """How many guests said hello, once the machine has ended by itself."""
-        assert self.finish() == 0
-        return len(re.findall(r"\| hello from a bare guest", self.text()))
-
-
-@pytest.fixture
-def boot_from(tmp_path):
-    """boot_from(variables, *QEMU's words)"""
-    machines = []
-
-    def start(variables, *more):
-        machines.append(Booted(tmp_path, variables, *more))
-        return machines[-1]
-
-    yield start
-    for machine in machines:
-        machine.stop()
-
-
-@pytest.fixture
-def boot(tmp_path, boot_from):
-    """boot(file, variables, *QEMU's words): start firmware that finds the file on its volume."""
-
-    def start(file, variables, *more, beside=()):
-        esp = tmp_path / "esp"
-        call(rig.SOURCE / "scripts/efi-volume", file, esp)
-        for name, other in beside:
-            call("mcopy", "-i", esp, other, f"::EFI/BOOT/{name}")
-        return boot_from(variables, "-drive", f"if=none,id=esp,format=raw,file={esp}", "-device", "ide-hd,drive=esp", *more)
-
-    return start
-
-
-class Tpm:
-    """A TPM that outlives its machine, so that its PCRs can be read when all has been measured."""
-
-    def __init__(self, folder):
-        self.path = folder / "tpm-socket"
-        self.path.unlink(missing_ok=True)
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(str(self.path))
-        server.listen(1)
-        words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--ctrl", f"type=unixio,fd={server.fileno()}"]
-        self.process = subprocess.Popen(words, pass_fds=[server.fileno()])
-        server.close()
-
-    def words(self):
-        """QEMU's."""
-        chardev = ["-chardev", f"socket,id=tpm,path={self.path}", "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
-        return [*chardev, "-device", "tpm-crb,tpmdev=tpm0"]
-
-    def read(self, pcr):
-        """TPM2_PCR_Read (TPM 2.0 part 3, 22.4) of the bank of SHA-256, over a channel of our own (CMD_SET_DATAFD, 16)."""
-        ours, its = socket.socketpair()
-        with socket.socket(socket.AF_UNIX) as control, ours, its:
-            control.connect(str(self.path))
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [its.fileno()]))]
-            control.sendmsg([struct.pack(">I", 16)], rights)
-            assert control.recv(4) == bytes(4)
-            ours.sendall(struct.pack(">HIIIHB3s", 0x8001, 20, 0x17E, 1, 0xB, 3, (1 << pcr).to_bytes(3, "little")))
-            return ours.recv(4096)[-32:].hex()
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
@@ -221,16 +131,33 @@ def shim():
     return call(rig.SOURCE / "scripts/cache", "fetch", rig.SOURCE / "tests/tools.lock", "shim").strip()
 
 
-def by_shim(ready, boot, shim, file):
+def by_shim(ready, boot, shim, file, *variables):
     """Firmware that trusts Microsoft's keys starts Debian's shim, which has our key in its list (MOK)."""
-    variables = ready.folder / "mok.fd"
-    given = ["-i", f"{OVMF}/OVMF_VARS_4M.ms.fd", "-o", variables, "--add-mok", OWNER, ready.folder / "db.pem"]
-    call("virt-fw-vars", *given)
-    return boot(f"{shim}/usr/lib/shim/shimx64.efi.signed", variables, beside=[("grubx64.efi", file)])
+    store, given = ready.folder / "mok.fd", ready.folder / "mok.json"
+    given.write_text(json.dumps({"version": 2, "variables": variables}))
+    call("virt-fw-vars", "-i", f"{OVMF}/OVMF_VARS_4M.ms.fd", "-o", store, "--add-mok", OWNER, ready.folder / "db.pem", "--set-json", given)
+    return boot(f"{shim}/usr/lib/shim/shimx64.efi.signed", store, beside=[("grubx64.efi", file)])
 
 
 def test_by_shim(ready, boot, shim):
     assert by_shim(ready, boot, shim, ready.signed).hellos() == 2
+
+
+SHIM, BOOT_ONLY = "605dab50-e046-4300-abb6-3dd810dd8b23", 3  # the owner of shim's variables; non-volatile, boot services
+
+
+def asks_for(generation):
+    """Shim's variable SbatLevel, newer than the one that it brings along."""
+    text = f"sbat,1,2099010100\nshim,4\nhairline,{generation}\n"
+    return {"name": "SbatLevel", "guid": SHIM, "attr": BOOT_ONLY, "data": text.encode().hex()}
+
+
+def test_old_generation_is_refused(ready, boot, shim):
+    """Shim asks for generation 2, and the file's .sbat says 1; of 1 it is good enough."""
+    assert by_shim(ready, boot, shim, ready.signed, asks_for(1)).hellos() == 2
+    machine = by_shim(ready, boot, shim, ready.signed, asks_for(2))
+    machine.wait(lambda: "Security Violation" in machine.text())
+    assert "Security Violation" in machine.text() and "hairline|" not in machine.text()
 
 
 STICK = ["-device", "qemu-xhci", "-device", "usb-storage,drive=image"]
@@ -289,22 +216,9 @@ def test_sealed_vm_that_has_the_tpm(batch, tmp_path):
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory):
     """An initrd with tpm2-tools and the libraries that they need, and keeper-init."""
-    root, out = tmp_path_factory.mktemp("keeper"), tmp_path_factory.mktemp("initrd") / "initrd"
-    tool = "/usr/bin/tpm2"
-    device = "/usr/lib/x86_64-linux-gnu/libtss2-tcti-device.so.0"
-    for folder in ("bin", "lib", "lib64", "dev", "proc", "tmp"):
-        (root / folder).mkdir()
-    shutil.copy(shutil.which("busybox"), root / "bin/busybox")
-    shutil.copy(tool, root / "bin/tpm2")
-    for name in "createprimary createpolicy create load evictcontrol readpublic unseal".split():
-        (root / f"bin/tpm2_{name}").symlink_to("tpm2")
-    for library in {device, *re.findall(r"(/\S+) \(", call("ldd", tool) + call("ldd", device))}:
-        shutil.copy(library, root / ("lib64" if "ld-linux" in library else "lib"))
-    shutil.copy(rig.SOURCE / "tests/system/keeper-init", root / "init")
-    files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    with open(out, "wb") as archive:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=files.encode(), stdout=archive, check=True)
-    return out
+    files = {"/init": rig.SOURCE / "tests/system/keeper-init", "/lib/libtss2-tcti-device.so.0": TCTI}
+    links = {f"/bin/tpm2_{name}": "tpm2" for name in "createprimary createpolicy create load evictcontrol readpublic unseal".split()}
+    return make_initrd(tmp_path_factory.mktemp("keeper"), ["/usr/bin/tpm2"], files=files, links=links)
 
 
 def test_secret_opens_after_the_same_boot_only(boot, tmp_path, keeper):
