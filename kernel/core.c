@@ -168,7 +168,7 @@ void core_sync(uint32_t purge, uint32_t flush)
     uint32_t self = cpu_core()->number, called = purge | flush, waiting = 0;
     sync_purge = purge;
     sync_flush = flush;
-    if (flush & SYNC_HOST)
+    if (flush & SYNC_IOMMU)
         iommu_flush(true); /* before cores drop pending interrupts: no device adds one then */
     /* The caller's marks (`dead`, unmapped entries) are visible before `outside` is read. It pairs
        with COME_IN of entry.inc: a core that is seen outside reads the marks when it comes in; any
@@ -282,8 +282,8 @@ static void init_tables(struct core *c)
 {
     uint64_t tss = (uint64_t)&c->tss;
     c->tss.rsp[0] = c->stack_top;
-    c->tss.ist[IST_NMI - 1] = (uint64_t)(c->nmi_stack + 32);
-    c->tss.ist[IST_FATAL - 1] = (uint64_t)(c->fatal_stack + 128);
+    c->tss.ist[IST_NMI - 1] = (uint64_t)(&c->nmi_stack + 1);
+    c->tss.ist[IST_FATAL - 1] = (uint64_t)(&c->fatal_stack + 1);
     c->tss.iomap = sizeof c->tss;   /* no I/O bitmap: IOPL opens all ports to a thread, or none */
     c->gdt[1] = 0x00209b0000000000; /* kernel code; the order is SYSRET's (APM2 6.1.1) */
     c->gdt[2] = 0x0000930000000000;

@@ -95,7 +95,7 @@ uint32_t dv_forget(const struct ec *vcpu)
             if (dv->vcpu[index] == vcpu) {
                 /* mutant: dv-forget */
                 set_irq(dv, index, 0, 0);
-                flush = SYNC_HOST;
+                flush = SYNC_IOMMU;
             }
     }
     return flush;
@@ -108,5 +108,5 @@ uint32_t dv_detach(struct dv *dv)
     /* mutant: dv-detach */
     iommu_attach(dv, 0);
     iommus[dv->unit].dv[dv->slot] = 0;
-    return SYNC_HOST;
+    return SYNC_IOMMU;
 }

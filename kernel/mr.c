@@ -106,7 +106,7 @@ uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep)
         /* mutant: unmap-table */
         ptab_unmap(owner, mp->va, mp->frames);
         /* mutant: unmap-flush */
-        flush |= SYNC_HOST | core_users(owner);
+        flush |= SYNC_IOMMU | core_users(owner);
         mr_unlink(mp);
         object_free(mp);
     }

@@ -19,7 +19,7 @@ void *object_new(enum object_type type, struct pd *payer)
     if (!o)
         return 0;
     uint64_t gen = o->head.gen;
-    /* `size` is the union's largest member: all bytes become zero. */
+    /* `size` is the whole slot (object.h asserts it): all bytes become zero. */
     *o = (struct object){.size = {0}};
     o->head.owner = object_index(payer);
     /* mutant: object-generation */

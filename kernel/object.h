@@ -224,13 +224,12 @@ struct object {
         struct mr mr;
         struct mp mp;
         struct dv dv;
-        uint8_t size[320]; /* of the largest, an EC, up to whole cache lines */
+        uint8_t size[320]; /* of a slot: the largest object, an EC, up to whole cache lines */
     };
 } __attribute__((aligned(64)));
 
-_Static_assert(sizeof(struct object) == 320, "an object slot is 320 bytes");
-
 extern struct object objects[OBJECTS];
+_Static_assert(sizeof *objects == sizeof objects->size, "object_new() zeroes just size[]");
 extern struct kernel_stat counters; /* page aligned: root reads it */
 /* What goes in the CALL_DESTROY under way, by index. Graph lock to write; the cores that it has
  * purge read it. */

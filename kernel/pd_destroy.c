@@ -53,9 +53,10 @@ static void mark(struct object *first)
         kill_dependents(&objects[dead[i]]);
 }
 
-/* Is the dead EC in no core's queue or inbox, and never will be? So it is if it waits for a call or
-   has had no SC yet, and no post is under way. Only after the first rendezvous: nobody can call,
-   post or wake it any more. */
+/* True if no core needs to purge this dead EC: it is in no queue and in no inbox. That is so of a
+   handler that nobody is calling, and of an EC that has had no SC yet, unless a post of it is on
+   its way. After the first rendezvous only: from then on nobody calls, posts or wakes a dead EC,
+   so the answer stays true. */
 static bool rests(const struct ec *ec)
 {
     return !ec->inboxed && (ec->state == STATE_IDLE || (ec->state == STATE_NEW && !ec->sc));

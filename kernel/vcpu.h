@@ -63,8 +63,8 @@ void vcpu_set_deadline(struct ec *ec, uint64_t deadline);
 /* Make a vCPU of this core take EVENT_RECALL before it runs guest code again. */
 void vcpu_recall_local(struct ec *ec);
 
-/* From the world switch: after an exit; and before an entry when there is a hazard or another
- * vCPU's state in the core. */
+/* What `ec` needs before it can enter its guest. The world switch calls it before an entry if there
+ * is a hazard, or another vCPU's state is in the core; never after an exit. Own core. */
 void vcpu_prepare(struct ec *ec);
 
 #endif

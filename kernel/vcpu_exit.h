@@ -2,7 +2,7 @@
  * An exit, and who sees to it: the kernel (CPUID; of a vCPU with a core of its own,
  * its ICR and its NMIs), the VMM, or, when that has left, the few lines of
  * disengaged_exit(). Own core; no lock. Each vendor compiles it with its own accessors
- * (virt.h): no exit asks whose processor this is.
+ * (virt.h), so nothing here asks whose processor this is; pt_event() does, for the VMM.
  */
 #ifndef KERNEL_VCPU_EXIT_H
 #define KERNEL_VCPU_EXIT_H

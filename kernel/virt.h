@@ -3,8 +3,10 @@
  * in svm*.[chS] and vmcb.h, Intel's in vmx*.[chS] and vmcs.h. Of a vCPU, each function is called on
  * its own core, and with no lock, where nothing else is said.
  *
- * Frequent exits do not ask whose processor this is: vcpu_exit.h and vcpu_state.h are compiled once
- * for each vendor, with the accessors below, and that vendor's world switch calls its own.
+ * vcpu_exit.h and vcpu_state.h are compiled once for each vendor, with the accessors below, and
+ * that vendor's world switch calls its own. So an exit that the kernel answers does not ask whose
+ * processor this is. One that goes to a VMM asks twice: virt_store on the way there, virt_load on
+ * the way back (pt.c).
  */
 #ifndef KERNEL_VIRT_H
 #define KERNEL_VIRT_H
@@ -30,7 +32,8 @@ VENDOR(svm)
 VENDOR(vmx)
 #undef VENDOR
 
-/* Intel's? Set by virt_init; entry.S reads it, too. */
+/* Is it Intel's? Set once, by virt_init. Assembly does not read it: a vCPU's `way` names its world
+   switch (enum way). */
 extern bool virt_vmx;
 
 /* ---- Once, and once for each core ---- */

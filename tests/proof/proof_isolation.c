@@ -315,7 +315,7 @@ uint32_t core_users(const struct pd *pd)
 void core_sync(uint32_t purge, uint32_t flush)
 {
     (void)purge;
-    if (asked && flush & SYNC_HOST && !(objects[leaf.pd].pd.cores & ~flush))
+    if (asked && flush & SYNC_IOMMU && !(objects[leaf.pd].pd.cores & ~flush))
         leaf.stale = false;
 }
 
@@ -356,7 +356,7 @@ static void some_pd(uint32_t i)
     objects[i].pd = (struct pd){.head = objects[i].head,
                                 .kind = any() & 1,
                                 .caps = table[i],
-                                .cores = (uint32_t)any() & ~SYNC_HOST};
+                                .cores = (uint32_t)any() & ~SYNC_IOMMU};
     secret.inside[i] = any() & 1;
 }
 
