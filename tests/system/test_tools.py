@@ -14,13 +14,22 @@ def call(*command, **environment):
     return subprocess.run(command, cwd=rig.SOURCE, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("words", [["frob"], ["--frob"], ["--all", "--quick"], ["unit", "frob"], ["fuzz", "frob"], ["kernel", "calls", "frob"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["frob"], ["--frob"], ["--all", "--quick"], ["unit", "frob"], ["unit", "kernel_cap", "frob"], ["unit", "kernel", "frob"], ["fuzz", "frob"], ["kernel", "calls", "frob"]], ids=" ".join)
 def test_unknown_words(words, tmp_path):
     """One line that names what there is, and nothing done."""
     done = call("tests/run", *words, O=str(tmp_path / "build"))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done
     assert "frob" in done.stderr or "--quick" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_one_function_of_a_unit_program(tmp_path):
+    """A word behind a program's is one of its tests, which runs alone; a program without such a word runs whole."""
+    done = call("tests/run", "unit", "rate", "assign", "any_other", O=str(tmp_path / "build"))
+    ran = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ok ")]
+    others = [name for name in ran if name != "any_other"]
+    assert done.returncode == 0 and len(ran) == len(others) + 1 and others, done
+    assert not [name for name in others if f"void {name}(" not in (rig.SOURCE / "tests/unit/test_rate.c").read_text()], ran
 
 
 def test_help_names_every_stage():

@@ -315,6 +315,22 @@ static void a_destroyed_portal_is_stale(void **state)
     assert_int_equal(call(p.c, CALL_PT_CALL, MY_PORTAL, 0), bad(BAD_CAP, 1));
 }
 
+/* The call is the handler's and the caller's, not the portal's. */
+static void a_reply_outlives_its_portal(void **state)
+{
+    (void)state;
+    struct pair p = make_pair();
+    call(p.c, CALL_PT_CALL, MY_PORTAL, 0);
+    assert_int_equal(end(p.portal), OK);
+    assert_ptr_equal(current(), p.h);
+    p.h->utcb->word[0] = 7;
+    reply(p.h, 1);
+    assert_ptr_equal(current(), p.c);
+    assert_int_equal(p.c->regs.rax, OK);
+    assert_int_equal(p.c->utcb->word[0], 7);
+    assert_int_equal(p.h->state, STATE_IDLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest all[] = {
@@ -336,6 +352,7 @@ int main(void)
         RIG_TEST(a_stopped_handler_is_not_called_again),
         RIG_TEST(time_that_is_destroyed_ends_its_chain),
         RIG_TEST(a_destroyed_portal_is_stale),
+        RIG_TEST(a_reply_outlives_its_portal),
     };
     return RIG_RUN(all);
 }
