@@ -162,7 +162,35 @@ static bool is_yes(struct json_object *record, const char *key)
     return strcmp(report_word(record, key), "yes") == 0;
 }
 
-static void print_function(struct json_object *f)
+/* Can `f` be assigned, and is it of `group`? */
+static bool is_of_group(struct json_object *f, const char *group)
+{
+    return is_yes(f, "assignable") && strcmp(report_word(f, "group"), group) == 0;
+}
+
+/* The first function that is; NULL: none. */
+static struct json_object *first_of_group(struct json_object *found, const char *group)
+{
+    for (size_t i = 0; i < count_of(found, "functions"); i++)
+        if (is_of_group(record(found, "functions", i), group))
+            return record(found, "functions", i);
+    return NULL;
+}
+
+/* The others of its group, which go to the same VM as `f`: ", only with 00:06.1"; or nothing. */
+static const char *companions(struct json_object *found, struct json_object *f)
+{
+    const char *text = "";
+    for (size_t i = 0; i < count_of(found, "functions"); i++) {
+        struct json_object *other = record(found, "functions", i);
+        if (other != f && is_of_group(other, report_word(f, "group")))
+            text = host_text("%s%s %s", text, *text ? "," : ", only with",
+                             report_word(other, "function"));
+    }
+    return text;
+}
+
+static void print_function(struct json_object *found, struct json_object *f)
 {
     bool yes = is_yes(f, "assignable");
     const char *vfs = report_word(f, "vfs"), *iommu = report_word(f, "iommu");
@@ -170,10 +198,11 @@ static void print_function(struct json_object *f)
         strcmp(vfs, "0") != 0
             ? host_text(" (and %s virtual functions, once its owner enables them)", vfs)
             : "";
-    printf("%-8s  %-9s  %-11s  %-5s  %-8s  %s%s%s\n", report_word(f, "function"),
+    printf("%-8s  %-9s  %-11s  %-5s  %-8s  %s%s%s%s\n", report_word(f, "function"),
            report_word(f, "id"), class_name(report_word(f, "class")),
            strcmp(iommu, "-1") == 0 ? "-" : iommu, report_word(f, "group"),
-           yes ? "yes" : "no: ", report_word(f, "why"), yes ? more : "");
+           yes ? "yes" : "no: ", report_word(f, "why"), yes ? companions(found, f) : "",
+           yes ? more : "");
 }
 
 /* A table for people on stdout. */
@@ -194,7 +223,7 @@ static void print_found(struct json_object *found)
     printf("\n%-8s  %-9s  %-11s  %-5s  %-8s  %s\n", "function", "id", "class", "iommu", "group",
            "assignable");
     for (size_t i = 0; i < count_of(found, "functions"); i++)
-        print_function(record(found, "functions", i));
+        print_function(found, record(found, "functions", i));
 }
 
 static void write_machine(FILE *file, const struct job *job, char *const args[])
@@ -219,20 +248,26 @@ static void write_machine(FILE *file, const struct job *job, char *const args[])
     }
 }
 
-static void write_vm(FILE *file, const char *name, struct json_object *f)
+/* `f`: a function that it is to have, with all of its group; or NULL. */
+static void write_vm(FILE *file, const char *name, struct json_object *found, struct json_object *f)
 {
     fprintf(file,
             "  - name: %s\n    kernel: debian\n    initrd: debian-net\n    cmdline: console=ttyS0 "
             "quiet\n    memory: 256M\n",
             name);
-    if (f)
-        fprintf(file, "    mode: dedicated\n    cores: 1\n    devices:\n      - %s # %s %s\n",
-                report_word(f, "function"), report_word(f, "id"),
-                class_name(report_word(f, "class")));
+    if (!f)
+        return;
+    fputs("    mode: dedicated\n    cores: 1\n    devices:\n", file);
+    for (size_t i = 0; i < count_of(found, "functions"); i++) {
+        struct json_object *one = record(found, "functions", i);
+        if (is_of_group(one, report_word(f, "group")))
+            fprintf(file, "      - %s # %s %s\n", report_word(one, "function"),
+                    report_word(one, "id"), class_name(report_word(one, "class")));
+    }
 }
 
-/* A plan to start from: each function that can be assigned in a dedicated VM of its own, on the
-   machine of `job` and QEMU's arguments `args`; false after one line on stderr. */
+/* A plan to start from: each isolation group that can be assigned in a dedicated VM of its own, on
+   the machine of `job` and QEMU's arguments `args`; false after one line on stderr. */
 static bool write_plan(struct json_object *found, const struct job *job, char *const args[],
                        const char *path)
 {
@@ -240,17 +275,19 @@ static bool write_plan(struct json_object *found, const struct job *job, char *c
     if (!file)
         return host_fail("cannot write %s: %s", path, strerror(errno));
     fputs("# Written by `hairline probe`: a plan to start from. Each function that can be assigned "
-          "has a VM of its own;\n"
-          "# core 0 is root's and the shared VMs'.\n",
+          "has a VM of its own,\n"
+          "# with all others of its group; core 0 is root's and the shared VMs'.\n",
           file);
     write_machine(file, job, args);
     fputs("vms:\n", file);
-    write_vm(file, "shared", NULL);
+    write_vm(file, "shared", found, NULL);
     uint32_t used = 1;
-    for (size_t i = 0; i < count_of(found, "functions"); i++)
-        if (is_yes(record(found, "functions", i), "assignable") && used < job->cores &&
+    for (size_t i = 0; i < count_of(found, "functions"); i++) {
+        struct json_object *f = record(found, "functions", i);
+        if (first_of_group(found, report_word(f, "group")) == f && used < job->cores &&
             used < PLAN_VMS)
-            write_vm(file, host_text("device-%u", used++), record(found, "functions", i));
+            write_vm(file, host_text("device-%u", used++), found, f);
+    }
     if (fclose(file) != 0)
         return host_fail("cannot write %s: %s", path, strerror(errno));
     return true;

@@ -83,12 +83,9 @@ const char *assign_function_wrong(const struct pci_function *f)
 const char *assign_wrong(const struct pci_function *f)
 {
     uint32_t unit;
-    bool reserved;
     const char *wrong = f->pf ? is_never(f) : assign_function_wrong(f);
     wrong = wrong ? wrong : bars_wrong(f);
     if (wrong || iommu_problem())
         return wrong ? wrong : iommu_problem();
-    if (!iommu_of(f, &unit, &reserved))
-        return reserved ? "firmware uses memory with it (RMRR, IVMD)" : "it is behind no IOMMU";
-    return 0;
+    return iommu_of(f, &unit);
 }

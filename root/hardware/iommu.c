@@ -96,27 +96,29 @@ static bool covers(const struct scope *s, const struct pci_function *f)
 
 /* Precedence (VT-d 8.3): a scope that names the function, or a bridge above it, before the unit
  * that serves the rest. A virtual function is where its physical one is. */
-bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
+const char *iommu_of(const struct pci_function *f, uint32_t *unit)
 {
-    bool found = false;
-    *reserved = false;
+    const char *wrong = "it is behind no IOMMU", *forbidden = 0;
     f = f->pf ? f->pf : f;
     for (uint32_t i = 0; i < scopes->units; i++)
         if (scopes->unit[i].rest && scopes->unit[i].segment == 0) {
             *unit = iommu_number[i];
-            found = true;
+            wrong = 0;
         }
     for (uint32_t i = 0; i < scopes->scopes; i++) {
         const struct scope *s = &scopes->scope[i];
         if (!covers(s, f))
             continue;
-        *reserved |= s->unit == SCOPE_RESERVED;
-        if (s->unit != SCOPE_RESERVED) {
+        if (s->unit == SCOPE_RESERVED) {
+            forbidden = "firmware uses memory with it (RMRR, IVMD)";
+        } else if (s->unit == SCOPE_ALIAS) {
+            forbidden = "its requests carry another function's requester ID (IVRS alias)";
+        } else {
             *unit = iommu_number[s->unit];
-            found = true;
+            wrong = 0;
         }
     }
-    return found && !*reserved;
+    return forbidden ? forbidden : wrong;
 }
 
 /* ---- what they blocked ------------------------------------------------------------------ */

@@ -15,9 +15,9 @@
 void iommu_start_all(const struct acpi *acpi);
 /* Why no function can be assigned; NULL: those for which nothing else is wrong can. */
 const char *iommu_problem(void);
-/* `*unit`: the kernel's number of the unit that serves `f`. False: none does, or firmware uses
- * memory with `f` (`*reserved`), and so `f` must not be assigned. */
-bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved);
+/* `*unit`: the kernel's number of the unit that serves `f`, if one does. Why `f` must not be
+ * assigned, as far as IOMMUs go; NULL: it may be. */
+const char *iommu_of(const struct pci_function *f, uint32_t *unit);
 /* Kind of all units; IOMMU_NONE: none was started. */
 enum iommu_kind iommu_kind(void);
 /* Once a second, at `now` (TSC), tell on the console what the units blocked. The TSC at which to

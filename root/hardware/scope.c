@@ -148,9 +148,8 @@ static uint32_t entry_size(const struct acpi_table *t, uint32_t at)
     return type == HID ? 22 + (uint32_t)acpi_get(t, at + 21, 1) : 4u << (type >> 6);
 }
 
-/* Functions first..last are behind `unit`; SCOPE_RESERVED: they may not be assigned. Such are those
- * whose requests carry another function's requester ID (alias): the IOMMU cannot tell the two
- * apart. */
+/* Functions first..last are behind `unit`; SCOPE_RESERVED, SCOPE_ALIAS: they may not be assigned.
+ */
 static void add_range(struct scopes *s, uint8_t unit, uint64_t first, uint64_t last)
 {
     add_scope(s, &(struct scope){.unit = unit,
@@ -174,9 +173,9 @@ static void read_entries(const struct acpi_table *t, uint32_t at, uint32_t end, 
         if (type == ALL)
             add_range(s, unit, 0, 0xffff);
         else if (type == SELECT || type == EXT_SELECT || type == ALIAS)
-            add_range(s, type == ALIAS ? SCOPE_RESERVED : unit, id, id);
+            add_range(s, type == ALIAS ? SCOPE_ALIAS : unit, id, id);
         else if (type == END)
-            add_range(s, before == ALIAS_START ? SCOPE_RESERVED : unit, first, id);
+            add_range(s, before == ALIAS_START ? SCOPE_ALIAS : unit, first, id);
         first = id;
         before = type;
     }

@@ -13,8 +13,11 @@
 
 #define SCOPES      512u
 #define SCOPE_DEPTH 4u
-#define SCOPE_RESERVED                                                                             \
-    0xffu /* instead of a unit: firmware has plans of its own with these functions */
+/* Instead of a unit: functions that may not be assigned, because firmware uses memory with them; or
+ * because their requests carry another function's requester ID (alias), so that the IOMMU cannot
+ * tell the two apart. */
+#define SCOPE_RESERVED 0xffu
+#define SCOPE_ALIAS    0xfeu
 
 struct scope_unit {
     enum iommu_kind kind;
@@ -30,7 +33,7 @@ enum scope_what {
 };
 
 struct scope {
-    uint8_t unit; /* or SCOPE_RESERVED */
+    uint8_t unit; /* or SCOPE_RESERVED, SCOPE_ALIAS */
     uint8_t what; /* enum scope_what */
     uint8_t bus, depth;
     uint8_t path[SCOPE_DEPTH]; /* device << 3 | function, from `bus` on down through bridges */

@@ -230,8 +230,7 @@ static uint64_t make_dv(const struct vm *vm, uint32_t i)
 {
     const struct pci_function *f = assigned[vm->index].function[i];
     uint32_t unit = 0;
-    bool reserved;
-    iommu_of(f, &unit, &reserved);
+    iommu_of(f, &unit); /* claim() has asked whether it may be assigned */
     uint64_t status = dv_create(SLOT_SCRATCH, vm_slot(vm, VM_GUEST), SLOT_ROOT_SYS, f->rid, unit);
     if (status == OK)
         status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, vm_slot(vm, VM_VMM), VMM_DV + i, DV_IRQ);

@@ -12,8 +12,8 @@
 #define DEVICE_FRAMES(n) (12 * (n))
 
 /* Find the functions that the plan's VMs name, once. No function goes to two VMs, nor an isolation
- * group to more than one. BAD_ARG: one cannot be had; the console says why. After
- * iommu_start_all. */
+ * group to more than one. BAD_ARG: one cannot be had; the console says why, and no VM at all is to
+ * be started, since the plan is not the machine's. After iommu_start_all. */
 uint64_t device_resolve(void) WARN_UNUSED;
 /* The name of the VM that has the function with requester ID `rid`; "-": none. */
 const char *device_owner(uint16_t rid);

@@ -39,11 +39,10 @@ uint64_t clock_ticks(uint64_t ms) { return ms; }
 const char *iommu_problem(void) { return NULL; }
 enum iommu_kind iommu_kind(void) { return IOMMU_VTD; }
 
-bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
+const char *iommu_of(const struct pci_function *f, uint32_t *unit)
 {
     *unit = 0;
-    *reserved = false;
-    return f;
+    return f ? NULL : "no function";
 }
 
 bool memory_is_device(uint64_t base, uint64_t size)

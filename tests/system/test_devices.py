@@ -1,6 +1,7 @@
 """Devices: what `probe` finds on each kind of machine, which plans root refuses, and a controller of a VM's own."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -106,7 +107,21 @@ def test_what_cannot_be_assigned(probe):
     assert by_id["8086:100e"]["why"] == "it is not a PCI Express endpoint"
     assert by_id["1b36:000d"]["why"] == "it cannot be reset"
     pair = found.functions["00:06.0"], found.functions["00:06.1"]
-    assert [f["group"] for f in pair] == ["00:06.0", "00:06.0"]
+    assert [(f["group"], f["assignable"]) for f in pair] == [("00:06.0", "yes")] * 2
+    lines = {line.split()[0]: line for line in found.output.splitlines() if line}
+    assert lines["00:06.0"].endswith(" yes, only with 00:06.1") and lines["00:06.1"].endswith(" yes, only with 00:06.0")
+    plan = found.plan.read_text()
+    assert re.search(r"devices:\n +- 00:06\.0 .*\n +- 00:06\.1 ", plan) and plan.count("00:06.") == 2, plan
+
+
+def test_group_that_no_vm_can_have(probe):
+    """A good controller in a slot with a network card that is not PCI Express: the group goes as a whole, or not at all."""
+    pair = ["-device", "e1000,addr=7.1", "-drive", "if=none,id=a,file=null-co://,format=raw"]
+    found = probe({"iommu": "intel", "memory": "1G"}, [*pair, "-device", "nvme,drive=a,serial=1,addr=7.0,multifunction=on"])
+    assert found.code == 0, found.errors
+    nvme = found.functions["00:07.0"]
+    assert (nvme["group"], nvme["assignable"], nvme["why"]) == ("00:07.0", "no", "its group has 00:07.1, which no VM can have")
+    assert "00:07.0" not in found.plan.read_text()
 
 
 def ports_of_a_slot(acs):

@@ -5,8 +5,8 @@
 #include <root/hardware/iommu.h>
 #include <root/memory.h>
 
-static const char *iommus_wrong;
-static bool behind, reserves, owns;
+static const char *iommus_wrong, *behind_wrong;
+static bool owns;
 
 bool memory_is_device(uint64_t base, uint64_t size) { return base && size; }
 bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size)
@@ -14,18 +14,16 @@ bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size)
     return owns && f && address && size;
 }
 const char *iommu_problem(void) { return iommus_wrong; }
-bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
+const char *iommu_of(const struct pci_function *f, uint32_t *unit)
 {
     *unit = f->rid != 0;
-    *reserved = reserves;
-    return behind;
+    return behind_wrong;
 }
 
 static struct pci_function good(void)
 {
-    iommus_wrong = NULL;
-    behind = owns = true;
-    reserves = false;
+    iommus_wrong = behind_wrong = NULL;
+    owns = true;
     return (struct pci_function){.id = 0x10c98086,
                                  .class = 0x0200,
                                  .msix = 0x70,
@@ -108,10 +106,8 @@ static void wrong_where_it_is(void **state)
     assert_string_equal(assign_wrong(&f), "firmware gave its registers no place of their own");
     f.bar[1].address += 0x2000;
     assert_null(assign_wrong(&f));
-    f = good(), behind = false;
+    f = good(), behind_wrong = "it is behind no IOMMU";
     assert_string_equal(assign_wrong(&f), "it is behind no IOMMU");
-    reserves = true;
-    assert_string_equal(assign_wrong(&f), "firmware uses memory with it (RMRR, IVMD)");
     f = good(), iommus_wrong = "the machine has no IOMMU";
     assert_string_equal(assign_wrong(&f), "the machine has no IOMMU");
 }

@@ -53,7 +53,6 @@ static void add_unit(enum iommu_kind kind, uint32_t segment, bool rest)
 static void test_segments(void **state)
 {
     uint32_t unit = 0;
-    bool reserved;
     (void)state;
     add_unit(IOMMU_VTD, 0, true), add_unit(IOMMU_VTD, 1, true);
     acpi.segments = 1, acpi.segment[0] = 1;
@@ -61,7 +60,7 @@ static void test_segments(void **state)
     assert_null(iommu_problem());
     assert_int_equal(starts, 2);
     assert_true(buses[0] == 7 && buses[1] == 256);
-    assert_true(iommu_of(&nic, &unit, &reserved));
+    assert_null(iommu_of(&nic, &unit));
     assert_int_equal(unit, 11);
 }
 
@@ -84,11 +83,35 @@ static void test_open_segment(void **state)
 static void test_no_unit_of_segment_0(void **state)
 {
     uint32_t unit;
-    bool reserved;
     (void)state;
     add_unit(IOMMU_VTD, 1, true);
     iommu_start_all(&acpi);
-    assert_false(iommu_of(&nic, &unit, &reserved));
+    assert_string_equal(iommu_of(&nic, &unit), "it is behind no IOMMU");
+}
+
+static void add_range(uint8_t unit, uint16_t first, uint16_t last)
+{
+    acpi.scopes.scope[acpi.scopes.scopes++] =
+        (struct scope){.unit = unit, .what = SCOPE_RANGE, .first = first, .last = last};
+}
+
+/* A unit serves it, and yet it must not be assigned: the sentence says which of the two it is. */
+static void test_reserved_and_alias(void **state)
+{
+    uint32_t unit = 0;
+    (void)state;
+    add_unit(IOMMU_AMDVI, 0, false);
+    add_range(0, 0, 0xffff);
+    add_range(SCOPE_RESERVED, 0x101, 0x1ff);
+    add_range(SCOPE_ALIAS, 0, 0xff);
+    iommu_start_all(&acpi);
+    assert_null(iommu_of(&nic, &unit));
+    acpi.scopes.scope[1].first = nic.rid;
+    assert_string_equal(iommu_of(&nic, &unit), "firmware uses memory with it (RMRR, IVMD)");
+    acpi.scopes.scope[1].first++, acpi.scopes.scope[2].last = nic.rid;
+    assert_string_equal(iommu_of(&nic, &unit),
+                        "its requests carry another function's requester ID (IVRS alias)");
+    assert_int_equal(unit, 11);
 }
 
 int main(void)
@@ -97,6 +120,7 @@ int main(void)
         cmocka_unit_test_setup(test_segments, begin),
         cmocka_unit_test_setup(test_open_segment, begin),
         cmocka_unit_test_setup(test_no_unit_of_segment_0, begin),
+        cmocka_unit_test_setup(test_reserved_and_alias, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

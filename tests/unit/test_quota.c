@@ -67,9 +67,9 @@ void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, 
 {
     (void)f, (void)offset, (void)size, (void)value;
 }
-bool iommu_of(const struct pci_function *f, uint32_t *unit, bool *reserved)
+const char *iommu_of(const struct pci_function *f, uint32_t *unit)
 {
-    return (void)f, *unit = 0, *reserved = false, true;
+    return (void)f, *unit = 0, NULL;
 }
 enum iommu_kind iommu_kind(void) { return IOMMU_VTD; }
 uint32_t pci_count(void) { return FUNCTIONS; }
