@@ -133,9 +133,10 @@ enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
 #define DV_IRQS    16u /* interrupts of one function: index 0..15 */
 
 #define MAX_CORES          16
-#define PRIORITIES         32         /* 0 (lowest) .. 31                          */
-#define MAX_FRAMES_PER_MAP (1u << 21) /* 8 GiB                               */
-#define MAX_LEAVES_PER_MAP 4096u      /* page-table entries one MR_MAP may write  */
+#define PRIORITIES         32               /* 0 (lowest) .. 31                          */
+#define ROOT_PRIORITY      (PRIORITIES - 2) /* of the thread that the kernel starts root with */
+#define MAX_FRAMES_PER_MAP (1u << 21)       /* 8 GiB                               */
+#define MAX_LEAVES_PER_MAP 4096u            /* page-table entries one MR_MAP may write  */
 
 /* What root finds in its table when it starts. RAM and MMIO regions follow
    from SLOT_ROOT_MR on, one for each boot_info range, in that order. */

@@ -68,7 +68,7 @@ struct plan_vm {
     uint64_t cores;    /* bit mask of core numbers its vCPUs may share; vCPU i runs on the
                           i-th set bit, wrapping around; MODE_DEDICATED: one for each
                           vCPU, and nobody else's                       */
-    uint32_t priority; /* 1..24                                         */
+    uint32_t priority; /* 1..PLAN_PRIORITY_MAX                          */
     uint32_t budget_us, period_us; /* period 0: round robin with time slice `budget_us` */
     uint32_t on_exit;              /* enum plan_on_exit                             */
     uint32_t exit_port;            /* 0: none; else a guest's write there powers it off */

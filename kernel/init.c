@@ -68,7 +68,7 @@ static void make_root(const struct boot_info *info)
     cap_set(root, SLOT_ROOT_EC, ec, EC_BIND);
     struct sc *sc = object_new(OBJ_SC, root);
     must(sc, "no memory for root");
-    sc->priority = PRIORITIES - 2;
+    sc->priority = ROOT_PRIORITY;
     sc->budget = sc->remaining = 10000000;
     sc->time = &sc->spent;
     sc->home = sc->ec = ec;

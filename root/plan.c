@@ -166,6 +166,10 @@ static bool mtu_is_bad(const struct plan_vm *vm)
     return vm->lan ? vm->mtu < PLAN_MTU || vm->mtu > PLAN_MTU_MAX : vm->mtu != 0;
 }
 
+_Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_PRIORITY_MAX == 24 && PLAN_MTU == 1500 &&
+                   PLAN_MTU_MAX == 9000,
+               "as the words below say");
+
 static const char *check_vm(const struct boot_info *info, uint32_t cores, bool own_cores,
                             const struct plan_vm *vm)
 {

@@ -19,6 +19,11 @@ static const struct limit limit_mtu = {unit_none, PLAN_MTU, PLAN_MTU_MAX, 1,
                                        "a number from 1500 to 9000"};
 static const struct limit limit_port = {unit_none, 1, 0xffff, 1, "a port from 1 to 0xffff"};
 
+_Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_VCPUS == 8 && PLAN_PRIORITY_MAX == 24 &&
+                   PLAN_TIME_MIN_US == 100 && PLAN_TIME_MAX_US == 10000000 && PLAN_MTU == 1500 &&
+                   PLAN_MTU_MAX == 9000,
+               "as the words above say; cli/main.c, root/plan.c and docs/hairline.1, too");
+
 static const struct choice modes[] = {{"shared", MODE_SHARED}, {"dedicated", MODE_DEDICATED}, {0}};
 static const struct choice exits[] = {{"off", EXIT_OFF}, {"restart", EXIT_RESTART}, {0}};
 const struct choice disengages[] = {

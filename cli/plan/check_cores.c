@@ -4,9 +4,9 @@
 
 #include <stdio.h>
 
-/* Root's priority and shares, and those of its helpers (root/main.c; root/vm/vm.c: vm_help, vm_run;
+/* Shares of root (ROOT_PRIORITY) and of its helpers (root/main.c; root/vm/vm.c: vm_help, vm_run;
  * root/vm/lan.c). */
-#define ROOT_PRIORITY  30u
+_Static_assert(PLAN_PRIORITY_MAX + 1 < ROOT_PRIORITY, "a helper is one above its VM, below root");
 #define ROOT_SHARE     1.0 /* of core 0: turns of up to 0.5 ms, which begin 0.5 ms apart */
 #define HELPERS_SHARE  0.5 /* of a core, for all VMMs' workers and switches there    */
 #define HELPERS_PERIOD 10000.0

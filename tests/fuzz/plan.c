@@ -46,7 +46,7 @@ static const struct field {
     FIELD(budget_us), FIELD(period_us), FIELD(on_exit), FIELD(exit_port), FIELD(kernel_type),
     FIELD(kernel),    FIELD(initrd),    FIELD(disks),   FIELD(lan),       FIELD(disengage),
     FIELD(after),     FIELD(sealed),    FIELD(devices), FIELD(disk),      FIELD(device),
-    FIELD(mac),       FIELD(name),      FIELD(cmdline),
+    FIELD(mac),       FIELD(name),      FIELD(cmdline), FIELD(mtu),
 };
 static const struct field heads[] = {
 #define HEAD(name)                                                                                 \
@@ -142,7 +142,7 @@ static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
     if (vm->mode == MODE_SHARED && vm->period_us)
         fprintf(out, "    period: %uus\n", vm->period_us);
     if (vm->lan)
-        fprintf(out, "    lan: lan%u\n", vm->lan);
+        fprintf(out, "    lan: {name: lan%u, mtu: %u}\n", vm->lan, vm->mtu);
     write_list(out, job, vm);
 }
 
@@ -177,7 +177,8 @@ static bool same_vm(const struct plan_vm *a, const struct job *job_a, const stru
             a->period_us == b->period_us && a->on_exit == b->on_exit;
     same &= a->exit_port == b->exit_port && !a->lan == !b->lan && a->disengage == b->disengage &&
             a->after == b->after;
-    same &= a->sealed == b->sealed && a->devices == b->devices && a->disks == b->disks;
+    same &= a->mtu == b->mtu && a->sealed == b->sealed && a->devices == b->devices &&
+            a->disks == b->disks;
     same &= !memcmp(a->device, b->device, a->devices * sizeof(a->device[0]));
     same &= same_file(job_a, a->kernel, job_b, b->kernel) &&
             same_file(job_a, a->initrd, job_b, b->initrd);
