@@ -437,25 +437,37 @@ def load_budget():
     return module
 
 
-def test_budget_follows_the_binary(budget):
-    """Into the assembly, through what is in line, over the stack (an IRET); not along what is cut."""
-    names = {name for _, name in budget.disengaged(rig.BUILD / "hairline64.elf", budget.CUTS)}
-    assert names >= {"svm_enter", "guest_exit", "disengaged_exit", "icr_write", "cpu_idle", "nmi_from_user", "trap_common", "trap_user"}
-    assert not names & {"vmx_enter", "vmx_exit", "pt_event", "answer_cpuid", "core_attention", "sched_tick", "panic", "vcpu_load_core", "first"}
-    assert len(names) < 60
+AMD_ONLY = {"svm_enter", "svm_exit", "svm_rare_event"}
+INTEL_ONLY = {"vmx_enter", "vmx_exit", "vmx_back", "vmx_event", "control_register", "set_xcr0", "answer_cpuid", "vmx_go_home", "vmx_go_abroad"}
 
 
-@pytest.mark.parametrize("cut", [("resume", "attention"), ("guest_exit", "pt_event"), ("vcpu_prepare", "vcpu_load_core"), ("trap_user", "pt_event")], ids="-".join)
-def test_budget_needs_each_cut(budget, cut):
-    elf = rig.BUILD / "hairline64.elf"
-    rest = {way: why for way, why in budget.CUTS.items() if way != cut}
-    assert budget.disengaged(elf, budget.CUTS) < budget.disengaged(elf, rest)
+@pytest.mark.parametrize("vendor, its, others, most", [("AMD", AMD_ONLY, INTEL_ONLY, 60), ("Intel", INTEL_ONLY, AMD_ONLY, 100)], ids=["AMD", "Intel"])
+def test_budget_follows_the_binary(budget, vendor, its, others, most):
+    """Into the assembly, through what is in line, over the stack (an IRET); not along what is cut, nor to the other vendor."""
+    names = {name for _, name in budget.disengaged(rig.BUILD / "hairline64.elf", vendor, budget.CUTS[vendor])}
+    assert names >= its | {"guest_exit", "disengaged_exit", "icr_write", "cpu_idle", "nmi_from_user", "trap_common", "trap_user"}
+    assert not names & (others | {"pt_event", "core_attention", "sched_tick", "panic", "first", "move_cr8", "syscall_entry"})
+    assert len(names) < most
 
 
-def test_budget_refuses_a_stale_cut(budget, monkeypatch, capsys):
-    monkeypatch.setitem(budget.CUTS, ("vcpu_exit", "sched_tick"), "there is no such way")
+WAYS = [
+    *(("AMD", way) for way in (("resume", "attention"), ("guest_exit", "pt_event"), ("vcpu_prepare", "vcpu_load_core"), ("trap_user", "pt_event"))),
+    *(("Intel", way) for way in (("vmx_event", "vmx_offer"), ("control_register", "move_cr8"), ("resume", "svm_enter"), ("guest_exit", "pt_event"))),
+]
+
+
+@pytest.mark.parametrize("vendor, cut", WAYS, ids=str)
+def test_budget_needs_each_cut(budget, vendor, cut):
+    elf, cuts = rig.BUILD / "hairline64.elf", budget.CUTS[vendor]
+    rest = {way: why for way, why in cuts.items() if way != cut}
+    assert budget.disengaged(elf, vendor, cuts) < budget.disengaged(elf, vendor, rest)
+
+
+@pytest.mark.parametrize("vendor", ["AMD", "Intel"])
+def test_budget_refuses_a_stale_cut(budget, vendor, monkeypatch, capsys):
+    monkeypatch.setitem(budget.CUTS[vendor], ("vcpu_exit", "sched_tick"), "there is no such way")
     with pytest.raises(SystemExit):
-        budget.disengaged(rig.BUILD / "hairline64.elf", budget.CUTS)
+        budget.disengaged(rig.BUILD / "hairline64.elf", vendor, budget.CUTS[vendor])
     assert "vcpu_exit -> sched_tick" in capsys.readouterr().err
 
 
