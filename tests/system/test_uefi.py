@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import rig
 import screen
-from firmware import OVMF, OWNER, TCTI, TOOL, Tpm, call, make_initrd
+from firmware import OVMF, OWNER, TOOL, Tpm, call
 from rig import guest, linux
 
 class Built:
@@ -211,35 +211,6 @@ def test_sealed_vm_that_has_the_tpm(batch, tmp_path):
     run = batch(linux("keeper", **sealed), firmware="uefi")
     said = call(TOOL, "build", tmp_path / "plan.yaml", "--batch", "--efi", tmp_path / "same.efi")
     assert pcrs(run.logs["keeper"]) == pcrs(said), run.errors + run.output
-
-
-@pytest.fixture(scope="module")
-def keeper(tmp_path_factory):
-    """An initrd with tpm2-tools and the libraries that they need, and keeper-init."""
-    files = {"/init": rig.SOURCE / "tests/system/keeper-init", "/lib/libtss2-tcti-device.so.0": TCTI}
-    links = {f"/bin/tpm2_{name}": "tpm2" for name in "createprimary createpolicy create load evictcontrol readpublic unseal".split()}
-    return make_initrd(tmp_path_factory.mktemp("keeper"), ["/usr/bin/tpm2"], files=files, links=links)
-
-
-def test_secret_opens_after_the_same_boot_only(boot, tmp_path, keeper):
-    """Sealed to PCR 4 and 11 by an unmodified Linux with tpm2-tools. A plan that differs in a word boots, and gets nothing."""
-
-    def told(word):
-        """What the VM says when a plan with this word has booted on the same machine, with its TPM."""
-        folder = tmp_path / word
-        folder.mkdir(exist_ok=True)
-        vm = linux("keeper", initrd=str(keeper), cores=[1], tpm=True, cmdline=f"console=ttyS0 quiet {word}", memory="320M")
-        call(TOOL, "build", rig.write_plan(folder, [vm]), "--batch", "--efi", folder / "keeper.efi")
-        tpm = Tpm(tmp_path)
-        machine = boot(folder / "keeper.efi", f"{OVMF}/OVMF_VARS_4M.fd", *tpm.words())
-        code = machine.finish()
-        tpm.stop()
-        assert code == 0 and "keeper: " in machine.text(), machine.text()
-        return re.findall(r"\] keeper: (.*)", machine.text())
-
-    assert told("mine") == ["sealed"]
-    assert told("yours") == ["refused: a policy check failed"]
-    assert told("mine") == ["opened the treasure"]
 
 
 def test_machine_without_a_tpm(batch):
