@@ -46,7 +46,8 @@ static const char help_run[] =
     "\n"
     "Exit codes: 0 all VMs ended by themselves and no guest's check failed, 1 one died or a check\n"
     "failed, 2 a bad plan or usage (nothing was started), 124 time-out.\n"
-    "HAIRLINE_QEMU names another QEMU than qemu-system-x86_64.\n";
+    "HAIRLINE_QEMU names another QEMU than qemu-system-x86_64, HAIRLINE_OVMF another folder of "
+    "firmware.\n";
 
 static const char help_check[] =
     "hairline check PLAN\n"

@@ -6,15 +6,19 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CODE                                                                                       \
-    "/usr/share/OVMF/OVMF_CODE_4M.fd" /* the build without SMM: Debian's has Secure Boot           \
-                                       */
+/* The build without SMM: Debian's has Secure Boot. */
+static const char *firmware_code(void)
+{
+    const char *given = getenv("HAIRLINE_OVMF");
+    return host_text("%s/OVMF_CODE_4M.fd", given ? given : "/usr/share/OVMF");
+}
 
 static bool make_volume(const struct job *job, const char *folder)
 {
@@ -71,7 +75,7 @@ static pid_t start_tpm(const char *folder)
 
 pid_t firmware_start(const struct job *job, const char *folder)
 {
-    static const char *const needed[] = {CODE, "/usr/bin/swtpm", "/usr/bin/sbsign"};
+    const char *needed[] = {firmware_code(), "/usr/bin/swtpm", "/usr/bin/sbsign"};
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
         if (access(needed[i], R_OK) != 0) {
             host_fail("%s is missing: install ovmf, swtpm and sbsigntool, or let ./hairline do it",
@@ -85,7 +89,7 @@ const char *const *firmware_arguments(const char *folder)
 {
     static const char *words[15];
     const char *all[] = {
-        "-drive",   "if=pflash,format=raw,readonly=on,file=" CODE,
+        "-drive",   host_text("if=pflash,format=raw,readonly=on,file=%s", firmware_code()),
         "-drive",   host_text("if=pflash,format=raw,file=%s/vars.fd", folder),
         "-drive",   host_text("if=none,id=esp,format=raw,snapshot=on,file=%s/esp", folder),
         "-device",  "ide-hd,drive=esp,bootindex=0",

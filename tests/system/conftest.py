@@ -3,7 +3,13 @@ import subprocess
 
 import pytest
 import rig
-from firmware import Booted, call
+from firmware import Booted, call, ovmf, which_ovmf
+
+
+def pytest_terminal_summary(terminalreporter):
+    """For build/test/system.log: the firmware on which all of that ran."""
+    if which_ovmf():
+        terminalreporter.write_line(f"firmware: {which_ovmf()}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +39,7 @@ def batch(tmp_path):
     """batch(vm, ..., options=[...], qemu=[...], firmware="uefi"): run these VMs to their end."""
 
     def start(*vms, cores=2, memory="1G", options=(), firmware="bios", **how):
+        ovmf() if firmware == "uefi" else None
         return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory, firmware=firmware), *options, **how)
 
     return start

@@ -1,6 +1,10 @@
 """A machine with UEFI firmware, its TPM, and small userlands for a Linux on it."""
 
 import array
+import functools
+import hashlib
+import os
+import pathlib
 import re
 import shutil
 import socket
@@ -9,7 +13,6 @@ import subprocess
 
 import rig
 
-OVMF = "/usr/share/OVMF"
 OWNER = "8be0e274-3970-4b44-80c5-1ab9502f3bfc"  # as in scripts/secure-boot
 TOOL = rig.BUILD / "hairline-tool"
 KERNEL = rig.BUILD / "kernels/debian"
@@ -20,6 +23,22 @@ def call(*command):
     return subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stdout
 
 
+@functools.lru_cache
+def ovmf():
+    """The folder of the firmware that tests/tools.lock pins, whatever this machine has; for the tool, too, from now on."""
+    folder = call(rig.SOURCE / "scripts/cache", "fetch", rig.SOURCE / "tests/tools.lock", "ovmf").strip()
+    os.environ["HAIRLINE_OVMF"] = f"{folder}/usr/share/OVMF"
+    return os.environ["HAIRLINE_OVMF"]
+
+
+def which_ovmf():
+    """Its package and its hash, in words; None: no test has asked for it."""
+    if not ovmf.cache_info().currsize:
+        return None
+    (line,) = (line.split() for line in (rig.SOURCE / "tests/tools.lock").read_text().splitlines() if line.startswith("ovmf "))
+    return f"{line[2]}, OVMF_CODE_4M.fd {hashlib.sha256(pathlib.Path(ovmf(), 'OVMF_CODE_4M.fd').read_bytes()).hexdigest()}"
+
+
 class Booted(rig.Live):
     """A machine with OVMF, or without variables a BIOS, and QEMU's words for what it boots from. Its variables are a copy."""
 
@@ -28,7 +47,7 @@ class Booted(rig.Live):
         command += ["-accel", "tcg", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", *more]
         if variables:
             shutil.copy(variables, folder / "own-vars.fd")
-            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
+            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={ovmf()}/OVMF_CODE_4M.fd"]
             command += ["-drive", f"if=pflash,format=raw,file={folder}/own-vars.fd"]
         rig.Machine.__init__(self, command, subprocess.PIPE, subprocess.DEVNULL)
 

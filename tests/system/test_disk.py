@@ -6,7 +6,7 @@ import shutil
 import firmware
 import pytest
 import rig
-from firmware import OVMF, TCTI, TOOL, Booted, Tpm, call
+from firmware import TCTI, TOOL, Booted, Tpm, call, ovmf
 
 MODULES = "nvme dm_crypt xts ecb algif_skcipher".split()
 TOOLS = "createprimary createpolicy create load unseal".split()
@@ -55,7 +55,7 @@ class Machine:
         nvme = ["-drive", f"if=none,id=nvme,format=raw,file={self.disk},snapshot={snapshot}", "-device", "pcie-root-port,id=port0,chassis=1"]
         nvme += ["-device", "nvme,bus=port0,drive=nvme,serial=1"]
         words = [*map(str, words), *tpm.words(), *nvme]  # an IOMMU comes first
-        machine = Booted(self.folder, f"{OVMF}/OVMF_VARS_4M.fd", *words)
+        machine = Booted(self.folder, f"{ovmf()}/OVMF_VARS_4M.fd", *words)
         try:
             assert machine.finish() == 0, machine.text()
             return machine.text()

@@ -8,7 +8,7 @@ import subprocess
 import firmware
 import pytest
 import rig
-from firmware import OVMF, TOOL, Booted, call
+from firmware import TOOL, Booted, call, ovmf
 from rig import guest
 
 MODULES = "xhci_pci usb_storage sd_mod vfat nls_cp437 nls_ascii efivarfs".split()
@@ -205,7 +205,7 @@ class Pc:
     def __init__(self, folder, stick, initrd):
         self.folder, self.stick, self.initrd, self.vars = folder, stick, initrd, folder / "vars.fd"
         self.machines = []
-        shutil.copy(f"{OVMF}/OVMF_VARS_4M.fd", self.vars)
+        shutil.copy(f"{ovmf()}/OVMF_VARS_4M.fd", self.vars)
 
     def start(self, *more):
         words = ["-drive", f"if=none,id=stick,format=raw,file={self.stick}", "-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import rig
 import screen
-from firmware import OVMF, OWNER, TOOL, Tpm, call
+from firmware import OWNER, TOOL, Tpm, call, ovmf
 from rig import guest, linux
 
 class Built:
@@ -21,6 +21,7 @@ class Built:
         disk = [{"file": "ext4:4M", "mode": "volatile"}]  # the tool makes it anew each time
         self.plan = rig.write_plan(folder, [guest("pvh", "hello", disks=disk), guest("multiboot", "mboot")])
         self.plain, self.signed = folder / "plain.efi", folder / "signed.efi"
+        ovmf()
         call(rig.SOURCE / "scripts/secure-boot", folder)
         call(TOOL, "build", self.plan, "--batch", "--efi", self.plain)
         signer = "--sign", folder / "db.key", folder / "db.pem"
@@ -69,14 +70,14 @@ def test_other_file_is_refused(ready, boot, change):
 
 def test_unsigned_file_without_secure_boot(ready, boot):
     """And without a TPM."""
-    assert boot(ready.plain, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
+    assert boot(ready.plain, f"{ovmf()}/OVMF_VARS_4M.fd").hellos() == 2
 
 
 def test_refusal_on_firmwares_screen(boot, tmp_path):
     """The plan has a core more than the machine; root says so where firmware drew its console."""
     plan, file, door = rig.write_plan(tmp_path, [guest("hi", "hello", cores=[2])], cores=3), tmp_path / "file.efi", tmp_path / "door"
     call(TOOL, "build", plan, "--efi", file)
-    machine = boot(file, f"{OVMF}/OVMF_VARS_4M.fd", "-vga", "std", "-qmp", f"unix:{door},server,wait=off")
+    machine = boot(file, f"{ovmf()}/OVMF_VARS_4M.fd", "-vga", "std", "-qmp", f"unix:{door},server,wait=off")
     assert machine.wait(lambda: "nothing was started" in machine.text())
     assert machine.wait(lambda: "hairline| nothing was started" in screen.picture(door, tmp_path))
 
@@ -121,6 +122,13 @@ def test_plan_that_boots_by_uefi(batch):
     assert [run.vms[name]["reason"] for name in ("pvh", "multiboot")] == ["exit_port"] * 2
 
 
+def test_firmware_that_is_not_there(ready, tmp_path):
+    env = {**os.environ, "HAIRLINE_OVMF": str(tmp_path)}
+    done = subprocess.run([TOOL, "run", ready.plan, "--batch", "--firmware", "uefi"], env=env, capture_output=True, text=True, check=False)
+    sentence = f"hairline: {tmp_path}/OVMF_CODE_4M.fd is missing: install ovmf, swtpm and sbsigntool, or let ./hairline do it\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
+
+
 def test_option_goes_before_the_plan(batch):
     run = batch(guest("pvh", "hello"), firmware="uefi", options=["--firmware", "bios"])
     assert run.code == 0 and "BdsDxe" not in run.output, run.errors
@@ -135,7 +143,7 @@ def by_shim(ready, boot, shim, file, *variables):
     """Firmware that trusts Microsoft's keys starts Debian's shim, which has our key in its list (MOK)."""
     store, given = ready.folder / "mok.fd", ready.folder / "mok.json"
     given.write_text(json.dumps({"version": 2, "variables": variables}))
-    call("virt-fw-vars", "-i", f"{OVMF}/OVMF_VARS_4M.ms.fd", "-o", store, "--add-mok", OWNER, ready.folder / "db.pem", "--set-json", given)
+    call("virt-fw-vars", "-i", f"{ovmf()}/OVMF_VARS_4M.ms.fd", "-o", store, "--add-mok", OWNER, ready.folder / "db.pem", "--set-json", given)
     return boot(f"{shim}/usr/lib/shim/shimx64.efi.signed", store, beside=[("grubx64.efi", file)])
 
 
@@ -188,7 +196,7 @@ def test_grub_for_uefi(ready, boot, tmp_path):
     config.write_text("\n".join(lines) + "\n")
     inside = [f"boot/{file}={out / file}" for file in ("hairline.elf", *files)]
     call("grub-mkstandalone", "-O", "x86_64-efi", "-o", grub, f"boot/grub/grub.cfg={config}", *inside)
-    assert boot(grub, f"{OVMF}/OVMF_VARS_4M.fd").hellos() == 2
+    assert boot(grub, f"{ovmf()}/OVMF_VARS_4M.fd").hellos() == 2
 
 
 def pcrs(text):
@@ -221,7 +229,7 @@ def test_machine_without_a_tpm(batch):
 
 def test_firmware_without_acpi(ready, boot):
     """A refusal is a sentence on the firmware's console, and nothing follows."""
-    machine = boot(ready.plain, f"{OVMF}/OVMF_VARS_4M.fd", "-machine", "acpi=off")
+    machine = boot(ready.plain, f"{ovmf()}/OVMF_VARS_4M.fd", "-machine", "acpi=off")
     machine.expect(r"^hairline: the firmware has no ACPI tables; switch them on in the firmware$")
 
 
