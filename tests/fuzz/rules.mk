@@ -16,7 +16,7 @@ FUZZ_multiboot_FLAGS = -Ikernel -Iboot -fno-sanitize=alignment
 FUZZ_lan             = lan/switch.c
 FUZZ_load            = vmm/loaders/load.c vmm/loaders/load_bzimage.c vmm/loaders/load_multiboot.c vmm/loaders/load_pvh.c vmm/loaders/elf.c lib/format.c
 FUZZ_load_FLAGS      = $(FUZZ_FAKE)
-FUZZ_assigned             = vmm/platform/pci.c vmm/platform/pci_assigned.c vmm/platform/msix.c vmm/vcpu/apic.c
+FUZZ_assigned             = vmm/platform/pci.c vmm/platform/pci_assigned.c vmm/platform/msix.c vmm/vcpu/apic.c vmm/vcpu/apic_real.c
 FUZZ_assigned_FLAGS       = $(FUZZ_FAKE)
 FUZZ_pci             = tests/fuzz/pci_space.c tests/fuzz/pci_kinds.c tests/fuzz/pci_found.c
 FUZZ_pci_LIBS        = $(O)/tests/fuzz/pci_root.o $(O)/tests/fuzz/pci_vmm.o
@@ -42,7 +42,7 @@ $(foreach t,$(FUZZ),$(eval $(call fuzz_target,$(t))))
 # The two rooms that the target pci is about, each with flags of its own: root's accesses to devices are watched, the VMM's
 # addresses are elsewhere.
 PCI_ROOT = tests/fuzz/pci_device.c root/hardware/pci.c root/hardware/pci_bar.c root/hardware/assign.c root/hardware/config.c lib/format.c
-PCI_VMM  = tests/fuzz/pci_guest.c vmm/platform/pci.c vmm/platform/pci_assigned.c vmm/platform/msix.c vmm/vcpu/apic.c
+PCI_VMM  = tests/fuzz/pci_guest.c vmm/platform/pci.c vmm/platform/pci_assigned.c vmm/platform/msix.c vmm/vcpu/apic.c vmm/vcpu/apic_real.c
 
 # $(call pci_part,NAME,FILES,FLAGS): NAME.o of all of them.
 define pci_part
