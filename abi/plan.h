@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        4
+#define PLAN_VERSION        5
 #define PLAN_VMS            16
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          8
@@ -43,12 +43,20 @@ enum plan_mode { MODE_SHARED, MODE_DEDICATED };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
 enum plan_kernel { KERNEL_BZIMAGE, KERNEL_PVH, KERNEL_MULTIBOOT };
-enum plan_disk_flag { DISK_READONLY = 1, DISK_VOLATILE = 2 /* writes go to a copy in memory */ };
+enum plan_disk_flag {
+    DISK_READONLY = 1,
+    DISK_VOLATILE = 2, /* writes go to a copy in memory */
+    DISK_VOLUME = 4,   /* its blocks are its service VM's: no file */
+};
 
 struct plan_disk {
-    uint32_t file;  /* module "fN" */
-    uint32_t flags; /* exactly one of enum plan_disk_flag */
+    uint32_t file;   /* module "fN"; PLAN_NO_FILE: a volume */
+    uint32_t flags;  /* exactly one of enum plan_disk_flag */
+    char volume[32]; /* its name, [a-z0-9-]+, zero-terminated; a file has none */
 };
+
+/* The links of a VM to LANs: its own, and the one that carries volumes. */
+enum plan_link { LINK_LAN, LINK_STORE, LINKS };
 
 /* A PCI function: by address (bus << 8 | device << 3 | function), or the index-th of a class, real
  * or virtual ones. */
@@ -84,6 +92,9 @@ struct plan_vm {
     uint8_t mac[6];
     uint16_t
         mtu; /* of its LAN, the same for all its VMs: PLAN_MTU..PLAN_MTU_MAX; 0 without a LAN */
+    /* Volumes: the LAN that carries them, 1..lans, 0: it neither has nor serves any; and the VM,
+       1..vms, that serves them. Its own number: it is that one. */
+    uint32_t store, server;
     char cmdline[PLAN_CMDLINE];
 };
 
@@ -101,6 +112,24 @@ static inline bool plan_has_virtual(const struct plan_vm *vm)
 {
     return vm->mode == MODE_SHARED || (vm->disengage == DISENGAGE_NEVER && !vm->sealed);
 }
+
+/* The LAN of a link, 0: none; and its MTU. */
+static inline uint32_t plan_lan(const struct plan_vm *vm, uint32_t link)
+{
+    return link == LINK_STORE ? vm->store : vm->lan;
+}
+static inline uint32_t plan_mtu(const struct plan_vm *vm, uint32_t link)
+{
+    return link == LINK_STORE ? PLAN_MTU_MAX : vm->mtu;
+}
+static inline bool plan_is_on(const struct plan_vm *vm, uint32_t lan)
+{
+    return vm->lan == lan || vm->store == lan;
+}
+
+/* The number of the VM, from 0: the last byte of its address. A volume is shelf.slot on its LAN
+ * (ATA over Ethernet): this number plus 1, and the disk's. */
+static inline uint32_t plan_index(const struct plan_vm *vm) { return vm->mac[5] - 1u; }
 
 /* The address of VM `vm` (from 0) on LAN `lan`, 0: it is on none: one that is administered locally.
  */

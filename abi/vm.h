@@ -14,7 +14,8 @@ enum vmm_slot {
     VMM_GUEST,        /* the guest PD: PD_GRANT                               */
     VMM_SM_ROOT,      /* SM_UP: tell root (state change, console output)      */
     VMM_SM_WORK,      /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
-    VMM_SM_LAN,       /* SM_UP: tell the LAN switch (if the VM has a LAN)     */
+    VMM_SM_LAN,       /* + enum plan_link: SM_UP: tell the LAN's switch, if there is one */
+    VMM_SM_STORE,     /* which this is for volumes */
     VMM_SM_NAP,       /* SM_DOWN, count 0, nobody ups it: to sleep on         */
     VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is
                          on (16 slots) */
@@ -48,9 +49,10 @@ _Static_assert(GUEST_EVENTS(PLAN_VCPUS) <= CAP_SLOTS, "and those of all");
 #define VMM_MSIX                                                                                   \
     0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory     \
                      BARs */
-#define VMM_MSIX_PAGES 16u           /* one per PCI slot */
-#define VMM_LANPORT    0x10800000ull /* LAN_PORT_BYTES, shared with the switch */
-#define GUEST_MSIX     0xe0000000ull
+#define VMM_MSIX_PAGES 16u /* one per PCI slot */
+#define VMM_LANPORT                                                                                \
+    0x10800000ull /* + link * LAN_PORT_STRIDE: LAN_PORT_BYTES, shared with the switch */
+#define GUEST_MSIX 0xe0000000ull
 /* RAM begins at 0. What would not end below GUEST_MSIX goes on at GUEST_HIGH, and its lower part
    ends at GUEST_LOW, so that both can have pages of 1 GiB. */
 #define GUEST_LOW  0xc0000000ull
@@ -152,7 +154,7 @@ enum {
 #define CONSOLE_OUT 16384u /* powers of two */
 #define CONSOLE_IN  1024u
 
-enum vm_state { VM_STARTING, VM_RUNNING, VM_OFF };
+enum vm_state { VM_STARTING, VM_RUNNING, VM_OFF, VM_WAITING /* as the first; for its volumes */ };
 enum vm_reason {
     REASON_NONE,
     REASON_POWEROFF,  /* ACPI S5                                             */
@@ -238,6 +240,8 @@ _Static_assert(LAN_SM_NAP < LAN_FAULT && LAN_FAULT + MAX_CORES <= LAN_SM_PORT &&
 _Static_assert(LAN_PORT_BYTES(PLAN_MTU_MAX) <= LAN_PORT_STRIDE, "fits its place");
 struct lan_config {
     uint32_t ports, mtu;
+    uint32_t hub; /* a port + 1: all others hear that one only, and it alone hears them; 0: none */
+    uint32_t reserved;
     uint8_t mac[PLAN_VMS][6];        /* the MAC each port must send from */
     uint64_t tsc_hz, budget, period; /* TSC ticks: what the switch has of its core */
 };

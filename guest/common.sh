@@ -61,13 +61,23 @@ same_data() { # same_data FOLDER: what is written there is what is read from its
     cmp /run/data "$1/data"
 }
 
+blank() { # blank DISK: its first MiB is zeros
+    [ "$(head -c 1048576 "/dev/$1" | tr -d '\0' | wc -c)" = 0 ]
+}
+
+set_up_blank() { # set_up_blank DISK: a volume, at its first boot
+    blank "$1" && mke2fs "/dev/$1" >/dev/null && mount -t ext4 "/dev/$1" "/mnt/$1" &&
+        echo "This is the disk of $name, set up at its first boot." >"/mnt/$1/README"
+}
+
 disk_check() { # disk_check DISK: mount it, read it; write to it and read back, where it lets us
     mkdir -p "/mnt/$1"
     if [ "$(cat "/sys/block/$1/ro")" = 1 ]; then
         mount -t ext4 -o ro "/dev/$1" "/mnt/$1" && cat "/mnt/$1/README"
         return
     fi
-    mount -t ext4 "/dev/$1" "/mnt/$1" && cat "/mnt/$1/README" && same_data "/mnt/$1"
+    mount -t ext4 "/dev/$1" "/mnt/$1" 2>/dev/null || set_up_blank "$1" || return 1
+    cat "/mnt/$1/README" && same_data "/mnt/$1"
 }
 
 ping_check() { ping -c 1 -W 2 -q "$1" >/dev/null 2>&1; }

@@ -1,10 +1,11 @@
-# Packaged kernels and the userlands for them: $(O)/kernels/NAME/{vmlinuz,vmlinux,initrd,initrd-net,root.ext4}.
+# Packaged kernels and the userlands for them: $(O)/kernels/NAME/{vmlinuz,vmlinux,initrd,initrd-net,initrd-service,root.ext4}.
 # The tool asks for the ones a plan names; `make guest` makes the usual one.
 guest: $(O)/kernels/debian/initrd
 
 USERLAND     = guest/common.sh guest/mkinitrd
 NET_PROGRAMS = $(O)/guest/hairline-guest
 ISCSI        = $(O)/guest/open-iscsi
+VBLADE       = $(O)/guest/vblade
 
 $(O)/kernels/%/vmlinuz: guest/fetch-kernel
 	@mkdir -p $(O)/kernels
@@ -18,11 +19,16 @@ always:
 $(ISCSI)/iscsistart: guest/fetch-iscsi
 	@mkdir -p $(O)/guest
 	@guest/fetch-iscsi $(@D)
+$(VBLADE)/vblade: guest/fetch-vblade
+	@mkdir -p $(O)/guest
+	@guest/fetch-vblade $(@D)
 $(O)/kernels/%/vmlinux: $(O)/kernels/%/vmlinuz ;
 $(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init $(USERLAND)
 	@guest/mkinitrd plain $(@D) $@
 $(O)/kernels/%/initrd-net: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS) $(ISCSI)/iscsistart
 	@LD_LIBRARY_PATH=$(abspath $(ISCSI)) guest/mkinitrd net $(@D) $@ $(NET_PROGRAMS) $(ISCSI)/iscsistart
+$(O)/kernels/%/initrd-service: $(O)/kernels/%/vmlinuz guest/init-service $(USERLAND) $(VBLADE)/vblade
+	@guest/mkinitrd service $(@D) $@ $(VBLADE)/vblade /sbin/mke2fs
 $(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS)
 	@guest/mkinitrd root $(@D) $@ $(NET_PROGRAMS)
 

@@ -63,12 +63,18 @@ static void switch_deliver(const struct lan_switch *s, struct switch_port *to, u
         switch_bell(index);
 }
 
+/* Isolation: with a hub, frames go to it or come from it. */
+static bool switch_joins(const struct lan_switch *s, uint32_t from, uint32_t to)
+{
+    return from != to && (!s->hub || from + 1 == s->hub || to + 1 == s->hub);
+}
+
 static void switch_forward(struct lan_switch *s, uint32_t from)
 {
     uint64_t mac = mac_at(s->frame);
     uint32_t to = mac & MAC_GROUP ? NO_PORT : switch_find(s, mac);
     for (uint32_t i = 0; i < s->ports; i++)
-        if (i != from && (to == i || to == NO_PORT))
+        if (switch_joins(s, from, i) && (to == i || to == NO_PORT))
             switch_deliver(s, &s->port[i], i);
 }
 
@@ -111,6 +117,7 @@ void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t 
 {
     memset(s, 0, sizeof *s);
     s->ports = config->ports < PLAN_VMS ? config->ports : PLAN_VMS;
+    s->hub = config->hub;
     s->mtu = config->mtu < PLAN_MTU_MAX ? config->mtu : PLAN_MTU_MAX;
     for (uint32_t i = 0; i < s->ports; i++) {
         s->port[i].to_lan = lan_to_switch(rings + i * LAN_PORT_STRIDE);

@@ -27,14 +27,15 @@ static inline uint32_t quota_ram(const struct plan_vm *vm)
     return (uint32_t)((vm->memory - guest_low(vm->memory) + map - 1) / map);
 }
 
-/* A VMM: mappings of its image (3), of the pieces of its store (5), files (6) and RAM; the worker
-   with its time, its sleep, its fault portal. A vCPU: the handler thread, its fault portal, a
-   portal an event. A device: configuration page and MSI-X page; and once a portal of root's a core.
+/* A VMM: mappings of its image (3), of the pieces of its store (5, with volumes 6), files (6) and
+   RAM; the worker with its time, its sleep, its fault portal. A vCPU: the handler thread, its fault
+   portal, a portal an event. A device: configuration page and MSI-X page; and once a portal of
+   root's a core.
  */
 static inline uint32_t quota_vmm(const struct plan_vm *vm)
 {
-    return 24 + quota_ram(vm) + (2 + EVENT_COUNT) * vm->vcpus + 2 * vm->devices +
-           (vm->devices ? PLAN_VCPUS + 1 : 0);
+    return 24 + (vm->store ? 1u : 0u) + quota_ram(vm) + (2 + EVENT_COUNT) * vm->vcpus +
+           2 * vm->devices + (vm->devices ? PLAN_VCPUS + 1 : 0);
 }
 
 /* A guest: mappings of RAM, the chipset's pages, MSI-X pages. A vCPU: itself, its time, and when

@@ -81,14 +81,56 @@ static uint64_t file_size(const struct boot_info *info, uint32_t number)
     return file ? file->size : 0;
 }
 
+static bool file_is_bad(const struct boot_info *info, const struct plan_disk *disk)
+{
+    uint64_t size = file_size(info, disk->file);
+    return size == 0 || size % PLAN_SECTOR || disk->volume[0] ||
+           (disk->flags != DISK_READONLY && disk->flags != DISK_VOLATILE);
+}
+
+/* Is another volume before `disk`, which is of `vm`, called like it, and from the same server? */
+static bool volume_is_taken(const struct plan_vm *vm, const struct plan_disk *disk)
+{
+    for (const struct plan_vm *other = plan.vm; other <= vm; other++)
+        for (const struct plan_disk *d = other->disk;
+             d < other->disk + other->disks && d != disk && other->server == vm->server; d++)
+            if (d->flags == DISK_VOLUME && strcmp(d->volume, disk->volume) == 0)
+                return true;
+    return false;
+}
+
+static bool volume_is_bad(const struct plan_vm *vm, const struct plan_disk *disk)
+{
+    return disk->file != PLAN_NO_FILE || !vm->store || vm->server == plan_index(vm) + 1 ||
+           !is_name(disk->volume, sizeof(disk->volume)) || volume_is_taken(vm, disk);
+}
+
 static bool disks_are_bad(const struct boot_info *info, const struct plan_vm *vm)
 {
-    for (uint32_t i = 0; i < vm->disks && i < PLAN_DISKS; i++)
-        if (file_size(info, vm->disk[i].file) == 0 ||
-            file_size(info, vm->disk[i].file) % PLAN_SECTOR ||
-            (vm->disk[i].flags != DISK_READONLY && vm->disk[i].flags != DISK_VOLATILE))
+    for (const struct plan_disk *d = vm->disk; d < vm->disk + vm->disks; d++)
+        if (d->flags == DISK_VOLUME ? volume_is_bad(vm, d) : file_is_bad(info, d))
             return true;
     return false;
+}
+
+/* Volumes: their LAN is no VM's own, and has one server, and clients of which each has a volume. */
+static bool store_is_bad(const struct plan_vm *vm)
+{
+    uint32_t volumes = 0, clients = 0;
+    if (!vm->store && !vm->server)
+        return false;
+    if (!vm->store || vm->store > plan.lans || !vm->server || vm->server > plan.vms ||
+        vm->disks > PLAN_DISKS)
+        return true;
+    const struct plan_vm *server = &plan.vm[vm->server - 1];
+    for (const struct plan_disk *d = vm->disk; d < vm->disk + vm->disks; d++)
+        volumes += d->flags == DISK_VOLUME;
+    for (const struct plan_vm *other = plan.vm; other < plan.vm + plan.vms; other++) {
+        if (other->lan == vm->store || (other->store == vm->store) != (other->server == vm->server))
+            return true;
+        clients += other != server && other->store == vm->store;
+    }
+    return server->store != vm->store || (vm == server ? clients == 0 : volumes == 0);
 }
 
 static bool same_device(const struct plan_device *a, const struct plan_device *b)
@@ -186,7 +228,7 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
          "mode dedicated needs x2APIC, which this processor does not have: make it shared"},
         {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus),
          "its cores are not one a vCPU, without core 0"},
-        {!plan_has_virtual(vm) && (vm->lan || vm->disks),
+        {!plan_has_virtual(vm) && (vm->lan || vm->disks || vm->store),
          "a LAN and disks are of a VMM that stays and has the guest's memory"},
         {vm->mode == MODE_SHARED && (vm->devices || vm->sealed || vm->disengage || vm->after),
          "what it has needs mode dedicated"},
@@ -208,6 +250,7 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
         {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
         {vm->lan > plan.lans, "no such LAN"},
         {mtu_is_bad(vm), "its LAN's MTU is not 1500 .. 9000, or another VM's is another"},
+        {store_is_bad(vm), "bad LAN or service VM of volumes"},
         {mac_is_bad(vm), "not the address that it has on its LAN"},
         {!is_text(vm->cmdline, sizeof(vm->cmdline)),
          "command line has no end, or control characters"},

@@ -5,6 +5,7 @@
  */
 #include <lib/pace.h>
 #include <vmm/vcpu/vcpu.h>
+#include <vmm/virtio/aoe.h>
 
 #define RINGS_MAX 64u
 #define LOOK_SHIFT                                                                                 \
@@ -124,9 +125,11 @@ static void __attribute__((noreturn)) work_on(void)
 void main(void);
 void main(void)
 {
-    const char *wrong = build();
-    if (wrong) {
-        vm_refuse(wrong);
+    const char *missing = config()->load ? NULL : aoe_find(), *wrong = missing ? NULL : build();
+    if (missing) {
+        vm_refuse(missing, "its service VM has no such volume");
+    } else if (wrong) {
+        vm_refuse("kernel", wrong);
     } else {
         __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
         bell_ring(VMM_SM_ROOT);

@@ -77,10 +77,10 @@ void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip, uint64_t cr3)
     announce(reason);
 }
 
-void vm_refuse(const char *why)
+void vm_refuse(const char *what, const char *why)
 {
     if (!first_end())
         return;
-    format(control()->message, sizeof(control()->message), "kernel: %s", why);
+    format(control()->message, sizeof(control()->message), "%s: %s", what, why);
     announce(REASON_LOADER);
 }

@@ -25,11 +25,11 @@
     ((uint32_t)GUEST_MSIX + 0x1000u * (slot)) /* BAR1, a page of RAM, at first   */
 _Static_assert(PCI_IO(PCI_SLOTS) == PORT_BARS_LAST + 1, "no exit port is in a BAR0");
 /* Slots of virtio devices; assigned functions are from GUEST_DEVICE_SLOT on. */
-enum { SLOT_CONSOLE = 1, SLOT_NET, SLOT_DISK /* + disk */ };
-_Static_assert(SLOT_DISK + PLAN_DISKS <= GUEST_DEVICE_SLOT, "each slot is one device's");
+enum { SLOT_CONSOLE = 1, SLOT_NET, SLOT_DISK /* + disk */, SLOT_STORE = SLOT_DISK + PLAN_DISKS };
+_Static_assert(SLOT_STORE < GUEST_DEVICE_SLOT, "each slot is one device's");
 _Static_assert(GUEST_DEVICE_SLOT + PLAN_DEVICES <= PCI_SLOTS, "and is there");
 _Static_assert(PCI_SLOTS <= VMM_MSIX_PAGES, "with a page for its MSI-X table");
-_Static_assert(SLOT_DISK + PLAN_DISKS <= DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
+_Static_assert(SLOT_STORE < DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
                "which is not that of a device of the VM's own");
 #define NO_VCPU 0xffffffffu
 
@@ -88,7 +88,7 @@ void apic_send_msi(uint32_t address, uint32_t data, uint32_t self);
 /* ---- virtio.c: devices of the plan -------------------------------------------- */
 void virtio_init(void); /* register all with pci_add */
 /* The bell rang: frames from the LAN, console input. One step, until about `limit` (TSC);
-   WORK_LATER: a masked MSI-X entry holds a message back. */
+   WORK_LATER: a masked MSI-X entry holds a message back, or a volume's server has not answered. */
 enum work virtio_work(uint64_t limit);
 void virtio_poll(uint32_t self); /* a device was just touched: look again at masked MSI-X entries */
 struct lock *virtio_lock(uint32_t slot); /* of the device there */
@@ -122,8 +122,9 @@ load_guest(void); /* fills RAM and `boot`; NULL or what is wrong with the kernel
 
 /* ---- vm_end.c ------------------------------------------------------------------------------- */
 void vm_end(enum vm_reason reason, uint64_t value, uint64_t rip,
-            uint64_t cr3);       /* the first call counts */
-void vm_refuse(const char *why); /* the same, before the first instruction: REASON_LOADER */
+            uint64_t cr3);                         /* the first call counts */
+void vm_refuse(const char *what, const char *why); /* the same, before the first instruction:
+                                                      REASON_LOADER */
 bool vm_ended(void);
 
 #endif

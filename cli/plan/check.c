@@ -117,7 +117,7 @@ static void vm_mode(struct check *check, const char *text, struct plan_vm *vm)
                         check->text->vms[check->vm].name, modes[vm->mode].word);
 }
 
-static bool is_name(const char *name)
+bool check_is_name(const char *name)
 {
     size_t length = strlen(name);
     return length > 0 && length < sizeof(((struct plan_vm *)0)->name) &&
@@ -126,7 +126,7 @@ static bool is_name(const char *name)
 
 static void vm_name(struct check *check, const char *name, struct plan_vm *vm)
 {
-    if (!is_name(name) || strcmp(name, "hairline") == 0)
+    if (!check_is_name(name) || strcmp(name, "hairline") == 0)
         check_error(check, "name",
                     "a VM cannot be called `%s`: write 1 to 31 of a-z, 0-9 and -, and not hairline",
                     name);
@@ -169,7 +169,7 @@ static uint32_t vm_lan(struct check *check)
     for (uint32_t i = 0; i < plan->lans; i++)
         if (strcmp(check->lan[i], name) == 0)
             return i + 1;
-    if (!is_name(name) || plan->lans == PLAN_LANS) {
+    if (!check_is_name(name) || plan->lans == PLAN_LANS) {
         check_error(check, "lan",
                     "`%s` cannot be a LAN: write 1 to 31 of a-z, 0-9 and -, at most %u names", name,
                     PLAN_LANS);
@@ -200,7 +200,7 @@ static uint16_t vm_mtu(struct check *check, uint32_t lan)
 /* Virtual devices are its VMM's, and go with it. */
 static void vm_virtual(struct check *check, const struct plan_vm *vm)
 {
-    static const char *const keys[] = {"disks", "lan"};
+    static const char *const keys[] = {"disks", "volumes", "lan"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         if (plan_has_virtual(vm) ||
             !source_find(&check->source, host_text("vms[%u].%s", check->vm, keys[i])))
@@ -266,6 +266,7 @@ static void compile(struct check *check)
         return;
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         compile_vm(check);
+    check_volumes(check);
     check_cores(check);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         check_cmdline(check);

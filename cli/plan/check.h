@@ -8,6 +8,8 @@
 #include <cli/plan/kernel_image.h>
 #include <cli/plan/source.h>
 
+#include <stdio.h>
+
 #define MEBI 0x100000ul
 
 /* ---- the plan as libcyaml loads it: its structure, with every value still text ----- */
@@ -29,7 +31,12 @@ struct machine_text {
 };
 
 struct disk_text {
-    char *file, *mode;
+    char *file, *mode, *volume, *from; /* a file, or a volume */
+};
+
+#define CHECK_VOLUMES (PLAN_VMS * PLAN_DISKS) /* of a service VM */
+struct volume_text {
+    char *name, *size;
 };
 
 struct lan_text {
@@ -43,7 +50,8 @@ struct vm_text {
                                          struct lan_text: see the marks */
     char **devices;
     struct disk_text *disks;
-    uint32_t devices_count, disks_count;
+    struct volume_text *volumes;
+    uint32_t devices_count, disks_count, volumes_count;
 };
 
 struct plan_text {
@@ -117,6 +125,14 @@ void check_image(struct check *check, const char *path, const char *text, const 
    measure packaged files, and find what kind of kernel each is; false after errors. */
 void check_files(struct check *check);
 bool check_packages(struct check *check);
+
+/* Volumes (cli/plan/check_volumes.c): who serves whose disks, by which LAN; all VMs are compiled.
+ * And the words that tell a service VM of them. */
+void check_volumes(struct check *check);
+void check_volume_words(const struct check *check, FILE *out);
+
+/* Is it 1 to 31 of a-z, 0-9 and -? */
+bool check_is_name(const char *name);
 
 /* The command line of the VM in hand (cli/plan/check_files.c): words with which no Linux comes up
  * are errors; the tool's words. */

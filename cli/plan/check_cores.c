@@ -163,7 +163,7 @@ static void add_helpers(struct core *c, const struct job *job, uint32_t core)
     for (uint32_t lan = 1; lan <= job->plan.lans; lan++) {
         uint32_t priority = 0;
         for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++)
-            priority = vm->lan == lan && vm->priority > priority ? vm->priority : priority;
+            priority = plan_is_on(vm, lan) && vm->priority > priority ? vm->priority : priority;
         add_helper(c, core == cores_switch(&job->plan, lan, job->cores), priority);
     }
     for (uint32_t i = 0; i < c->used; i++) {

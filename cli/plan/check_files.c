@@ -103,15 +103,26 @@ static uint32_t kernel(struct check *check, const char *text)
     return number;
 }
 
+/* The file of a packaged userland; NULL: `name` is none. */
+static const char *packaged_initrd(const char *name)
+{
+    static const char *const names[][2] = {
+        {"debian", "initrd"}, {"debian-net", "initrd-net"}, {"debian-service", "initrd-service"}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i][0]) == 0)
+            return names[i][1];
+    return NULL;
+}
+
 static uint32_t initrd(struct check *check, const struct vm_text *text)
 {
     if (!text->initrd)
         return PLAN_NO_FILE;
-    bool net = strcmp(text->initrd, "debian-net") == 0;
-    if (!net && strcmp(text->initrd, "debian") != 0)
+    const char *file = packaged_initrd(text->initrd);
+    if (!file)
         return add_plain(check, "initrd", text->initrd);
     if (is_packaged(text->kernel))
-        return add_packaged(check, "initrd", text->kernel, net ? "initrd-net" : "initrd");
+        return add_packaged(check, "initrd", text->kernel, file);
     check_error(
         check, "initrd",
         "initrd `%s` is made for a packaged kernel: write `kernel: debian` or name a file here",
@@ -172,6 +183,8 @@ void check_files(struct check *check)
     vm->initrd = initrd(check, text);
     vm->disks = text->disks_count;
     for (uint32_t i = 0; i < vm->disks; i++) {
+        if (!text->disks[i].file || text->disks[i].volume) /* check_volumes looks at it */
+            continue;
         disk_file(check, text->disks[i].file, i);
         disk_mode(check, text->disks[i].mode, i);
     }
@@ -284,6 +297,7 @@ static void add_words(const struct check *check, const struct plan_vm *vm, FILE 
             fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, i + 1);
             separator = ",";
         }
+    check_volume_words(check, out);
     if (vm->mode == MODE_DEDICATED)
         fprintf(out, " hairline.disengage=%s", disengages[vm->disengage].word);
     if (vm->mode == MODE_DEDICATED && check->job->iscsi.path)

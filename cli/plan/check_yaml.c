@@ -42,12 +42,22 @@ static const struct cyaml_schema_field machine_fields[] = {
 };
 
 static const struct cyaml_schema_field disk_fields[] = {
-    TEXT(disk_text, file, 0),
+    TEXT(disk_text, file, OPTIONAL),
     TEXT(disk_text, mode, OPTIONAL),
+    TEXT(disk_text, volume, OPTIONAL),
+    TEXT(disk_text, from, OPTIONAL),
     CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value disk_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct disk_text, disk_fields)};
+
+static const struct cyaml_schema_field volume_fields[] = {
+    TEXT(volume_text, name, 0),
+    TEXT(volume_text, size, 0),
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value volume_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct volume_text, volume_fields)};
 
 /* Keys of `lan`, where that is not one word: libcyaml does not read it (walk_either). */
 static const struct cyaml_schema_field lan_fields[] = {
@@ -76,6 +86,8 @@ static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, period, OPTIONAL),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, disks,
                          &disk_schema, 0, PLAN_DISKS),
+    CYAML_FIELD_SEQUENCE("volumes", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, volumes,
+                         &volume_schema, 1, CHECK_VOLUMES),
     {.key = "lan",
      .value = {.type = CYAML_IGNORE, .flags = OPTIONAL, .mapping = {.fields = lan_fields}}},
     TEXT(vm_text, on_exit, OPTIONAL),

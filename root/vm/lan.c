@@ -37,13 +37,17 @@ static uint64_t add_ports(uint32_t lan, struct lan_config *config)
 {
     uint64_t status = OK;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms && status == OK; vm++) {
-        if (vm->plan->lan != lan)
+        if (!plan_is_on(vm->plan, lan))
             continue;
-        uint32_t port = config->ports++;
-        memcpy(config->mac[port], vm->plan->mac, sizeof(vm->plan->mac));
-        config->mtu = vm->plan->mtu;
-        status = memory_map(vm->store.base + vm->offset[PIECE_LAN], vm->size[PIECE_LAN],
-                            lan_pd(lan), MR_READ | MR_WRITE, LAN_PORTS + port * LAN_PORT_STRIDE);
+        uint32_t link = vm->plan->store == lan ? LINK_STORE : LINK_LAN, port = config->ports++;
+        for (uint32_t i = 0; i < sizeof(config->mac[port]); i++)
+            config->mac[port][i] = plan_mac_byte(vm->index, lan, i);
+        config->mtu = plan_mtu(vm->plan, link);
+        if (link == LINK_STORE && vm->plan->server == vm->index + 1)
+            config->hub = port + 1;
+        status =
+            memory_map(vm->store.base + vm->offset[PIECE_LAN + link], vm->size[PIECE_LAN + link],
+                       lan_pd(lan), MR_READ | MR_WRITE, LAN_PORTS + port * LAN_PORT_STRIDE);
         if (status == OK)
             status = delegate(SLOT_ROOT_PD, vm_slot(vm, VM_BELL), lan_pd(lan), LAN_SM_PORT + port,
                               SM_UP);
@@ -79,7 +83,7 @@ static uint64_t start_thread(uint32_t lan)
     uint32_t core = lan_core(lan);
     uint64_t priority = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        if (vm->plan->lan == lan && vm->plan->priority > priority)
+        if (plan_is_on(vm->plan, lan) && vm->plan->priority > priority)
             priority = vm->plan->priority;
     uint64_t status = ec_create(SLOT_SCRATCH, lan_pd(lan), core, EC_THREAD, LAN_UTCB,
                                 LAN_FAULT + core, machine.lan.entry, LAN_STACK_TOP)

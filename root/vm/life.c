@@ -227,6 +227,8 @@ static void watch_start(struct vm *vm, uint32_t state, uint64_t now)
         vm->due = vm->quiet_since = now;
         if (vm_run(vm) != OK)
             end_unbuilt(vm);
+    } else if (state == VM_WAITING) { /* for another VM, as long as that takes */
+        vm->due = now + clock_ticks(START_MS);
     } else if (now >= vm->due) {
         format(vm->end.message, sizeof(vm->end.message), "VMM not ready in time");
         end(vm, REASON_VMM, 0);

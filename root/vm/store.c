@@ -16,6 +16,7 @@ static const struct {
     [PIECE_MSIX] = {VMM_MSIX, MR_READ | MR_WRITE},
     [PIECE_STACKS] = {VMM_STACKS, MR_READ | MR_WRITE},
     [PIECE_LAN] = {VMM_LANPORT, MR_READ | MR_WRITE},
+    [PIECE_STORE] = {VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE, MR_READ | MR_WRITE},
 };
 
 static bool is_volatile(const struct vm *vm, uint32_t disk)
@@ -42,6 +43,13 @@ static void lay_out_files(struct vm *vm)
         add_file(vm, FILE_DISK + i, vm->plan->disk[i].file, &va);
 }
 
+/* Its port of a link, whole pages; 0: it has none. */
+static uint64_t lan_bytes(const struct vm *vm, uint32_t link)
+{
+    return plan_lan(vm->plan, link) ? round_up(LAN_PORT_BYTES(plan_mtu(vm->plan, link)), PAGE_SIZE)
+                                    : 0;
+}
+
 static void lay_out_store(struct vm *vm)
 {
     const uint64_t fixed[PIECE_DISK] = {
@@ -49,7 +57,8 @@ static void lay_out_store(struct vm *vm)
         [PIECE_CONTROL] = VM_CONTROL_PAGES * PAGE_SIZE,
         [PIECE_MSIX] = VMM_MSIX_PAGES * PAGE_SIZE,
         [PIECE_STACKS] = VMM_STACK * (1 + vm->plan->vcpus),
-        [PIECE_LAN] = vm->plan->lan ? round_up(LAN_PORT_BYTES(vm->plan->mtu), PAGE_SIZE) : 0,
+        [PIECE_LAN] = lan_bytes(vm, LINK_LAN),
+        [PIECE_STORE] = lan_bytes(vm, LINK_STORE),
         [PIECE_CHIPSET] = GUEST_CHIPSET_PAGES * PAGE_SIZE,
         [PIECE_DATA] = machine.vmm.data,
     };
@@ -108,7 +117,8 @@ uint64_t store_open(struct vm *vm)
 {
     if (!memory_open(vm->store.base, vm->store.size, MR_READ | MR_WRITE))
         return BAD_ARG;
-    memset(vm_piece(vm, PIECE_LAN), 0, vm->size[PIECE_LAN]);
+    for (uint32_t link = 0; link < LINKS; link++)
+        memset(vm_piece(vm, PIECE_LAN + link), 0, vm->size[PIECE_LAN + link]);
     return OK;
 }
 
@@ -138,13 +148,24 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
     device_describe(vm, config);
 }
 
+static struct lan_ring *to_switch(const struct vm *vm, uint32_t link)
+{
+    return lan_to_switch(vm_piece(vm, PIECE_LAN + link));
+}
+
+static struct lan_ring *from_switch(const struct vm *vm, uint32_t link)
+{
+    return lan_to_vm(vm_piece(vm, PIECE_LAN + link), plan_mtu(vm->plan, link));
+}
+
 /* Empty the rings and zero their counters for a new life. The LAN switch works meanwhile: only the
    index that is the VM's is written, never the switch's. Otherwise a frame that the switch
    publishes at that moment would be lost, or its index would go back. */
-static void reset_lan_port(const struct vm *vm)
+static void reset_lan_port(const struct vm *vm, uint32_t link)
 {
-    struct lan_ring *to_lan = lan_to_switch(vm_piece(vm, PIECE_LAN)),
-                    *to_vm = lan_to_vm(vm_piece(vm, PIECE_LAN), vm->plan->mtu);
+    struct lan_ring *to_lan = to_switch(vm, link), *to_vm = from_switch(vm, link);
+    if (!plan_lan(vm->plan, link))
+        return;
     to_lan->head = to_lan->tail;
     to_vm->tail = to_vm->head;
     to_lan->unsent = to_lan->unread = to_vm->unsent = to_vm->unread = 0;
@@ -153,21 +174,21 @@ static void reset_lan_port(const struct vm *vm)
 void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received)
 {
     *sent = *received = 0;
-    if (!vm->plan->lan)
-        return;
-    const struct lan_ring *to_lan = lan_to_switch(vm_piece(vm, PIECE_LAN)),
-                          *to_vm = lan_to_vm(vm_piece(vm, PIECE_LAN), vm->plan->mtu);
-    *sent = to_lan->unsent + to_lan->unread;
-    *received = to_vm->unsent + to_vm->unread;
+    for (uint32_t link = 0; link < LINKS; link++) {
+        if (!plan_lan(vm->plan, link))
+            continue;
+        *sent += to_switch(vm, link)->unsent + to_switch(vm, link)->unread;
+        *received += from_switch(vm, link)->unsent + from_switch(vm, link)->unread;
+    }
 }
 
 void store_fill(struct vm *vm)
 {
     for (uint32_t i = 0; i < PIECE_DATA; i++)
-        if (i != PIECE_LAN)
+        if (i != PIECE_LAN && i != PIECE_STORE)
             memset(vm_piece(vm, i), 0, vm->size[i]);
-    if (vm->plan->lan)
-        reset_lan_port(vm);
+    for (uint32_t link = 0; link < LINKS; link++)
+        reset_lan_port(vm, link);
     fill_config(vm, vm_piece(vm, PIECE_CONFIG));
     image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
 }

@@ -95,7 +95,7 @@ static void make_vmm(struct vm *vm)
     uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI;
     for (uint32_t i = 0; i < FILES; i++)
         gibi += vm->file[i].size / GIBI;
-    uint64_t pd = vm_slot(vm, VM_VMM), frames = 48 + 2 * vcpus + gibi,
+    uint64_t pd = vm_slot(vm, VM_VMM), frames = 50 + 2 * vcpus + gibi,
              cores = PD_CORES(vm_cores(vm));
     vm_fail(vm, "VMM domain",
             pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, cores, frames, quota_vmm(vm->plan)));
@@ -140,8 +140,9 @@ static void give_capabilities(struct vm *vm)
 {
     give_own_capabilities(vm);
     give(vm, "guest PD", vm_slot(vm, VM_GUEST), VMM_GUEST, PD_GRANT);
-    if (vm->plan->lan)
-        give(vm, "LAN's bell", lan_bell(vm->plan->lan), VMM_SM_LAN, SM_UP);
+    for (uint32_t link = 0; link < LINKS; link++)
+        if (plan_lan(vm->plan, link))
+            give(vm, "LAN's bell", lan_bell(plan_lan(vm->plan, link)), VMM_SM_LAN + link, SM_UP);
 }
 
 static void make_vcpu(struct vm *vm, uint32_t i)

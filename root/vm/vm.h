@@ -52,7 +52,8 @@ enum piece {
     PIECE_CONTROL,
     PIECE_MSIX,
     PIECE_STACKS,
-    PIECE_LAN,
+    PIECE_LAN, /* + enum plan_link */
+    PIECE_STORE,
     PIECE_CHIPSET, /* the guest's alone */
     PIECE_DATA,
     PIECE_DISK,

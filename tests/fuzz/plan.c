@@ -31,7 +31,18 @@
     "devices: [nvme/3, 0x1234/255]}\n"                                                             \
     "  - {name: rest, kernel: multiboot, memory: 64M}\n"
 
-static struct job base[2];
+#define STORE                                                                                      \
+    "machine: {cores: 8, memory: 1024G, iommu: intel}\nvms:\n"                                     \
+    "  - {name: service, mode: dedicated, disengage: never, kernel: bzimage, memory: 64M, cores: " \
+    "1, "                                                                                          \
+    "devices: [nvme/0],\n     volumes: [{name: a-root, size: 8M}, {name: a-data, size: 8M}, "      \
+    "{name: b-root, size: 8M}]}\n"                                                                 \
+    "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, disks: [{volume: a-root, from: "     \
+    "service},\n     {file: disk, mode: volatile}, {volume: a-data, from: service}]}\n"            \
+    "  - {name: beta, kernel: pvh, memory: 64M, lan: office, disks: [{volume: b-root, from: "      \
+    "service}]}\n"
+
+static struct job base[3];
 static struct plan plan;
 
 /* Numbers of a VM's record; those of its devices and disks follow as words. */
@@ -46,7 +57,8 @@ static const struct field {
     FIELD(budget_us), FIELD(period_us), FIELD(on_exit), FIELD(exit_port), FIELD(kernel_type),
     FIELD(kernel),    FIELD(initrd),    FIELD(disks),   FIELD(lan),       FIELD(disengage),
     FIELD(after),     FIELD(sealed),    FIELD(devices), FIELD(disk),      FIELD(device),
-    FIELD(mac),       FIELD(name),      FIELD(cmdline), FIELD(mtu),
+    FIELD(mac),       FIELD(name),      FIELD(cmdline), FIELD(mtu),       FIELD(store),
+    FIELD(server),
 };
 static const struct field heads[] = {
 #define HEAD(name)                                                                                 \
@@ -58,9 +70,9 @@ static const struct field heads[] = {
 
 void fuzz_begin(void)
 {
-    static const char *const texts[] = {PAIR, OWN};
+    static const char *const texts[] = {PAIR, OWN, STORE};
     tool_begin();
-    for (uint32_t i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < 3; i++) {
         fuzz_must(tool_checks(texts[i], strlen(texts[i]), &base[i]),
                   "the plans to start from are good");
         for (uint32_t n = 0; n < base[i].plan.files; n++)
@@ -101,6 +113,33 @@ static const char *path(const struct job *job, uint32_t file)
     return job->file[file].kind == FILE_EXT4 ? "ext4:4M" : job->file[file].path;
 }
 
+static void write_disks(FILE *out, const struct job *job, const struct plan_vm *vm)
+{
+    for (uint32_t i = 0; i < vm->disks; i++) {
+        const struct plan_disk *d = &vm->disk[i];
+        fputs(i ? "" : "    disks:\n", out);
+        if (d->flags == DISK_VOLUME)
+            fprintf(out, "      - {volume: '%s', from: '%s'}\n", d->volume,
+                    plan.vm[vm->server - 1].name);
+        else
+            fprintf(out, "      - {file: \"%s\", mode: %s}\n", path(job, d->file),
+                    d->flags == DISK_VOLATILE ? "volatile" : "read-only");
+    }
+}
+
+/* What its clients have: sizes are not in a record. */
+static void write_volumes(FILE *out, const struct plan_vm *service)
+{
+    const char *key = "    volumes:\n";
+    for (const struct plan_vm *vm = plan.vm; vm < plan.vm + plan.vms; vm++)
+        for (uint32_t i = 0; i < vm->disks; i++) {
+            if (vm->disk[i].flags != DISK_VOLUME || vm->server - 1 != plan_index(service))
+                continue;
+            fprintf(out, "%s      - {name: '%s', size: 8M}\n", key, vm->disk[i].volume);
+            key = "";
+        }
+}
+
 static void write_list(FILE *out, const struct job *job, const struct plan_vm *vm)
 {
     fputs("    cores: [", out);
@@ -108,10 +147,7 @@ static void write_list(FILE *out, const struct job *job, const struct plan_vm *v
         if (vm->cores >> core & 1)
             fprintf(out, "%u, ", core);
     fputs("]\n", out);
-    for (uint32_t i = 0; i < vm->disks; i++)
-        fprintf(out, "%s      - {file: \"%s\", mode: %s}\n", i ? "" : "    disks:\n",
-                path(job, vm->disk[i].file),
-                vm->disk[i].flags == DISK_VOLATILE ? "volatile" : "read-only");
+    write_disks(out, job, vm);
     for (uint32_t i = 0; i < vm->devices; i++) {
         const struct plan_device *d = &vm->device[i];
         fputs(i ? "" : "    devices:\n", out);
@@ -144,6 +180,7 @@ static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
     if (vm->lan)
         fprintf(out, "    lan: {name: lan%u, mtu: %u}\n", vm->lan, vm->mtu);
     write_list(out, job, vm);
+    write_volumes(out, vm);
 }
 
 static char *write_plan(const struct plan *p, const struct job *job, uint32_t cores, size_t *size)
@@ -177,13 +214,14 @@ static bool same_vm(const struct plan_vm *a, const struct job *job_a, const stru
             a->period_us == b->period_us && a->on_exit == b->on_exit;
     same &= a->exit_port == b->exit_port && !a->lan == !b->lan && a->disengage == b->disengage &&
             a->after == b->after;
-    same &= a->mtu == b->mtu && a->sealed == b->sealed && a->devices == b->devices &&
-            a->disks == b->disks;
+    same &= a->mtu == b->mtu && a->server == b->server && !a->store == !b->store;
+    same &= a->sealed == b->sealed && a->devices == b->devices && a->disks == b->disks;
     same &= !memcmp(a->device, b->device, a->devices * sizeof(a->device[0]));
     same &= same_file(job_a, a->kernel, job_b, b->kernel) &&
             same_file(job_a, a->initrd, job_b, b->initrd);
     for (uint32_t i = 0; same && i < a->disks; i++)
         same = a->disk[i].flags == b->disk[i].flags &&
+               !strcmp(a->disk[i].volume, b->disk[i].volume) &&
                same_file(job_a, a->disk[i].file, job_b, b->disk[i].file);
     return same;
 }
@@ -242,7 +280,7 @@ void fuzz_one(const uint8_t *data, size_t size)
 {
     struct feed f = {data, size};
     uint8_t how = feed_8(&f);
-    const struct job *job = &base[how & 1];
+    const struct job *job = &base[how >= 0xc0 ? 2 : how & 1];
     uint32_t cores = how & 2 ? 1 + (how >> 2) % MAX_CORES : MAX_CORES;
     plan = job->plan;
     while (f.left)

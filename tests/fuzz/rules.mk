@@ -1,11 +1,13 @@
 # Fuzz targets of what reads input that nobody vouches for, each a program for libFuzzer with the sanitizers: `make fuzz`
 # builds them, tests/fuzz/run runs them. FUZZ_NAME: the files of the tree beside NAME.c; FUZZ_NAME_FLAGS: more flags.
-FUZZ       = acpi assigned control lan load multiboot pci plan scope vcpu virtio yaml
+FUZZ       = acpi aoe assigned control lan load multiboot pci plan scope vcpu virtio yaml
 comma     := ,
 FUZZ_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined,fuzzer -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -D_GNU_SOURCE
 FUZZ_FAKE  = -Itests/unit -include tests/unit/fake_vmm.h
 
 FUZZ_acpi            = root/hardware/acpi.c root/hardware/scope.c
+FUZZ_aoe             = $(wildcard vmm/virtio/*.c) lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
+FUZZ_aoe_FLAGS       = $(FUZZ_FAKE) -Itests/unit
 FUZZ_scope           = root/hardware/scope.c
 FUZZ_control         = root/vm/life.c root/console/output.c root/console/report.c root/console/console.c lib/format.c
 FUZZ_control_FLAGS   = -include tests/fuzz/root_hooks.h
@@ -26,7 +28,7 @@ FUZZ_plan            = $(FUZZ_TOOL)
 FUZZ_plan_LIBS       = $(FUZZ_TOOL_LIBS)
 FUZZ_yaml            = $(FUZZ_TOOL)
 FUZZ_yaml_LIBS       = $(FUZZ_TOOL_LIBS)
-FUZZ_virtio          = $(wildcard vmm/virtio/*.c) lan/switch.c tests/unit/fake_vmm.c tests/unit/driver.c
+FUZZ_virtio          = $(wildcard vmm/virtio/*.c) lan/switch.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
 FUZZ_virtio_FLAGS    = $(FUZZ_FAKE)
 
 FUZZ_PROGRAMS = $(FUZZ:%=$(O)/tests/fuzz/%)

@@ -147,7 +147,7 @@ void main(void)
         honest_main();
     const char *wrong = build();
     if (wrong)
-        vm_refuse(wrong);
+        vm_refuse("kernel", wrong);
     __atomic_store_n(&control()->state, VM_RUNNING, __ATOMIC_RELEASE);
     ignore(sm_up(VMM_SM_ROOT));
     state = tsc() | 1;

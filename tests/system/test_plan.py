@@ -25,8 +25,8 @@ PATIENCE = 3600  # seconds, for a command to end
 PLAN = struct.Struct("<QII IIII")
 FIELDS = {
     "name": "32s", "mode": "I", "vcpus": "I", "memory": "Q", "cores": "Q", "priority": "I", "budget_us": "I", "period_us": "I",
-    "on_exit": "I", "exit_port": "I", "kernel_type": "I", "kernel": "I", "initrd": "I", "disks": "I", "lan": "I", "disk": "32s",
-    "disengage": "I", "after": "I", "sealed": "I", "devices": "I", "device": "64s", "mac": "6s", "mtu": "H", "cmdline": "2048s",
+    "on_exit": "I", "exit_port": "I", "kernel_type": "I", "kernel": "I", "initrd": "I", "disks": "I", "lan": "I", "disk": "160s",
+    "disengage": "I", "after": "I", "sealed": "I", "devices": "I", "device": "64s", "mac": "6s", "mtu": "H", "store": "I", "server": "I", "cmdline": "2048s",
 }
 VM = struct.Struct("<" + "".join(FIELDS.values()))
 Record = collections.namedtuple("Record", FIELDS)
@@ -57,6 +57,29 @@ vms:
     kernel: pvh
     memory: 16M
     lan: office
+"""
+
+STORE = """\
+machine: {cores: 4, memory: 256M}
+vms:
+  - name: service
+    mode: dedicated
+    disengage: never
+    kernel: bz
+    memory: 32M
+    volumes:
+      - {name: a-root, size: 8M}
+      - {name: b-root, size: 1G}
+  - name: alpha
+    kernel: pvh
+    memory: 16M
+    lan: office
+    disks:
+      - {volume: a-root, from: service}
+  - name: beta
+    kernel: pvh
+    memory: 16M
+    disks: [{file: disk}, {volume: b-root, from: service}]
 """
 
 FAKE_QEMU = """\
@@ -342,6 +365,31 @@ BAD |= {
 }
 
 
+def store(old, new):
+    assert old in STORE
+    return STORE.replace(old, new, 1)
+
+
+A_DISK = "{volume: a-root, from: service}"
+BAD |= {
+    "volume of nobody": (store(A_DISK, "{volume: a-root, from: servant}"), 16, "there is no VM `servant`: mend `from`"),
+    "volume that is none": (store(A_DISK, "{volume: a-rot, from: service}"), 16, "`service` has no volume `a-rot`: add it to its `volumes`"),
+    "volume of two vms": (store(A_DISK, "{volume: b-root, from: service}"), 20, "volume `b-root` is a disk of `alpha` already: a volume has one VM"),
+    "volume from itself": (store("    kernel: bz", "    disks: [{volume: a-root, from: service}]\n    kernel: bz"), 6, "`service` has volumes for others itself"),
+    "volume without from": (store(A_DISK, "{volume: a-root}"), 16, "a disk is a file or a volume"),
+    "volume and file": (store(A_DISK, "{volume: a-root, from: service, file: disk}"), 16, "a disk is a file or a volume"),
+    "neither volume nor file": (store(A_DISK, "{mode: volatile}"), 16, "a disk is a file or a volume"),
+    "volume with a mode": (store(A_DISK, "{volume: a-root, from: service, mode: volatile}"), 16, "`mode` is for files"),
+    "volume's name": (store("{name: a-root", "{name: A-root"), 9, "a volume cannot be called `A-root`"),
+    "volume's name twice": (store("{name: a-root", "{name: b-root"), 10, "two volumes are called `b-root`"),
+    "volume's size": (store("size: 8M", "size: 8000"), 9, "`vms[0].volumes[0].size` is `8000`: write a size from 1M to 1024G"),
+    "service vm that is left": (store("    disengage: never", "    disengage: auto"), 8, "`volumes` of a dedicated VM is its VMM's, which leaves it"),
+    "sealed client": (store("    lan: office", "    mode: dedicated\n    disengage: never\n    sealed: true"), 17, "a sealed VM has no `disks`"),
+    "volumes and four lans": (store(", {volume: b-root, from: service}", "") + "".join(f"  - {{name: l{i}, kernel: pvh, memory: 2M, lan: l{i}}}\n" for i in range(3)), 16,
+                              "the volumes of `service` need a LAN of their own, and a plan has at most 4"),
+}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_plan(house, case):
     text, line, words = BAD[case]
@@ -406,9 +454,9 @@ def test_build(house):
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     (magic, version, flags, vms, lans, files, _), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 4, 0, 2, 1, 5)
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 5, 0, 2, 1, 5)
     assert alpha.name.rstrip(b"\0") == b"alpha" and fields(alpha, "mode", "lan") == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
-    assert struct.unpack("<8I", alpha.disk) == (2, 2, 3, 1, 0, 0, 0, 0)
+    assert struct.unpack("<2I32s2I32s80x", alpha.disk) == (2, 2, bytes(32), 3, 1, bytes(32))
     assert alpha.mac == bytes.fromhex("02686c000101") and beta.mac == bytes.fromhex("02686c000102")
     assert alpha.cmdline.rstrip(b"\0") == b"quiet hairline.name=alpha hairline.ip=10.0.1.1/24 hairline.peers=beta:10.0.1.2"
     assert beta.cmdline.rstrip(b"\0") == b"hairline.name=beta hairline.ip=10.0.1.2/24 hairline.peers=alpha:10.0.1.1"
@@ -423,6 +471,21 @@ def test_build_mtu(house):
     assert tool("build", "plan.yaml", "-o", "out").returncode == 0
     _, vms = vms_of(house / "out" / "plan.bin")
     assert [(vm.lan, vm.mtu) for vm in vms] == [(1, 9000), (1, 9000), (2, 1500)]
+
+
+def test_build_volumes(house):
+    """Who serves whom, by a LAN that the plan does not name; and what the service VM is told."""
+    (house / "plan.yaml").write_text(STORE)
+    done = tool("build", "plan.yaml", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    head, (service, alpha, beta) = vms_of(house / "out" / "plan.bin")
+    assert head[4] == 2 and [(vm.lan, vm.store, vm.server) for vm in (service, alpha, beta)] == [(0, 2, 1), (1, 2, 1), (0, 2, 1)]
+    assert struct.unpack("<2I32s", alpha.disk[:40]) == (0xFFFFFFFF, 4, b"a-root".ljust(32, b"\0"))
+    assert struct.unpack("<2I32s", beta.disk[40:80]) == (0xFFFFFFFF, 4, b"b-root".ljust(32, b"\0"))
+    words = service.cmdline.rstrip(b"\0").decode().split()
+    assert "hairline.store=02:68:6c:00:02:01" in words
+    assert "hairline.volumes=a-root,8,2,0,02:68:6c:00:02:02/b-root,1024,3,1,02:68:6c:00:02:03" in words
+    assert b"volumes" not in alpha.cmdline
 
 
 def cmdline(house, line, vm="", *options):

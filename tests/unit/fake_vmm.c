@@ -59,7 +59,8 @@ void fake_start_lan(uint16_t mtu)
     fake.config->plan.memory = FAKE_RAM;
     fake.config->plan.lan = 1;
     fake.config->plan.mtu = mtu;
-    memcpy(fake.config->plan.mac, "\x52\x54\x00\x00\x00\x01", 6);
+    for (uint32_t i = 0; i < 6; i++)
+        fake.config->plan.mac[i] = plan_mac_byte(0, 1, i);
     fake.config->plan.disks = 2;
     fake.config->plan.disk[0].flags = DISK_VOLATILE;
     fake.config->plan.disk[1].flags = DISK_READONLY;
@@ -73,9 +74,31 @@ void fake_start_lan(uint16_t mtu)
     virtio_work(~0ull); /* what an earlier test left to do */
 }
 
+void fake_start_volumes(uint32_t volumes)
+{
+    memset(&fake, 0, sizeof fake);
+    fake.config = calloc(1, sizeof *fake.config);
+    fake.control = calloc(1, sizeof *fake.control);
+    fake.ram = calloc(1, FAKE_RAM);
+    fake.msix = calloc(VMM_MSIX_PAGES, PAGE_SIZE);
+    fake.lan = calloc(1, LINK_STORE * LAN_PORT_STRIDE + LAN_PORT_BYTES(PLAN_MTU_MAX));
+    fake.out_room = FAKE_LOG;
+    fake.config->tsc_hz = 1ull << 50; /* an answer is never late; a test may change it */
+    fake.config->plan.memory = FAKE_RAM;
+    fake.config->plan.store = fake.config->plan.server = 1;
+    for (uint32_t i = 0; i < 6; i++)
+        fake.config->plan.mac[i] = plan_mac_byte(1, 0, i);
+    fake.config->plan.disks = volumes;
+    for (uint32_t i = 0; i < volumes; i++) {
+        fake.config->plan.disk[i] = (struct plan_disk){PLAN_NO_FILE, DISK_VOLUME, "root"};
+        fake.config->plan.disk[i].volume[0] = (char)('a' + i);
+    }
+}
+
 void fake_stop(void)
 {
     free(fake.config);
+    free(fake.control);
     free(fake.ram);
     free(fake.msix);
     free(fake.lan);

@@ -20,8 +20,9 @@ struct fake {
     struct vm_control *control;
     uint8_t *ram, *msix, *disk[PLAN_DISKS];
     uint8_t *ecam[PLAN_DEVICES], *table[PLAN_DEVICES];
-    struct utcb *utcb; /* of the only handler */
-    uint8_t *lan;      /* its port: LAN_PORT_BYTES */
+    struct utcb *utcb;   /* of the only handler */
+    uint8_t *lan;        /* its ports: LAN_PORT_BYTES; with volumes as in abi/vm.h */
+    void (*slept)(void); /* called where a thread sleeps; NULL: nothing happens meanwhile */
     uint8_t pci[16][256];
     bool msix_off, msix_masked;           /* of all functions               */
     uint32_t bar1[16];                    /* where it was moved, 0: nowhere */
@@ -52,11 +53,19 @@ extern struct fake fake;
 #define VMM_HUTCB(i) ((void)(i), (uintptr_t)fake.utcb)
 
 #define sm_up     fake_sm_up
+#define sm_down   fake_sm_down
 #define ec_recall fake_ec_recall
 #define pt_reply  fake_pt_reply
 #define pt_call   fake_pt_call
 #define dv_irq    fake_dv_irq
 uint64_t fake_sm_up(uint64_t sm);
+static inline uint64_t fake_sm_down(uint64_t sm, uint64_t deadline)
+{
+    (void)sm, (void)deadline;
+    if (fake.slept)
+        fake.slept();
+    return OK;
+}
 uint64_t fake_ec_recall(uint64_t slot);
 void fake_pt_reply(uint64_t words) __attribute__((noreturn));
 uint64_t fake_pt_call(uint64_t pt, uint64_t words);
@@ -66,6 +75,9 @@ struct result fake_dv_irq(uint64_t dv, uint64_t vcpu, uint64_t index, uint64_t v
  * called. */
 void fake_start(void);
 void fake_start_lan(uint16_t mtu); /* the same, on a LAN of that MTU */
+/* The same, of VM 2 and without a LAN, with `volumes` disks of VM 1's in place of files;
+ * virtio_init is not called. */
+void fake_start_volumes(uint32_t volumes);
 void fake_stop(void);
 
 #endif

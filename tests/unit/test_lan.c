@@ -115,6 +115,21 @@ static void broadcast_and_unknown_reach_all_others(void **state)
     assert_got(0, 0, 0);
 }
 
+/* Isolation: with a hub, here B, nobody hears another but the hub, and the hub all. */
+static void with_a_hub_others_are_apart(void **state)
+{
+    (void)state;
+    lan.hub = B + 1;
+    put(A, MAC_C, MAC_A);
+    put(C, BROADCAST, MAC_C);
+    put(A, MAC_NEW, MAC_A);
+    assert_got(0, 2, 0);
+    put(A, MAC_B, MAC_A);
+    put(B, MAC_C, MAC_B);
+    put(B, BROADCAST, MAC_B);
+    assert_got(1, 1, 2);
+}
+
 static void a_new_source_is_learned(void **state)
 {
     (void)state;
@@ -255,17 +270,12 @@ static void large_frames_pass_on_a_large_lan(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(unicast_reaches_its_port_alone),
-        TEST(broadcast_and_unknown_reach_all_others),
-        TEST(a_new_source_is_learned),
-        TEST(nobody_sends_as_another),
-        TEST(learning_is_bounded_and_takes_from_nobody),
-        TEST(impossible_sizes_are_refused),
-        TEST(a_full_receiver_loses_frames_alone),
-        TEST(wild_indices_harm_only_their_port),
-        TEST(turns_are_fair),
-        TEST(a_sender_that_was_full_is_told),
-        TEST(too_many_ports_are_cut),
+        TEST(unicast_reaches_its_port_alone),    TEST(broadcast_and_unknown_reach_all_others),
+        TEST(with_a_hub_others_are_apart),       TEST(a_new_source_is_learned),
+        TEST(nobody_sends_as_another),           TEST(learning_is_bounded_and_takes_from_nobody),
+        TEST(impossible_sizes_are_refused),      TEST(a_full_receiver_loses_frames_alone),
+        TEST(wild_indices_harm_only_their_port), TEST(turns_are_fair),
+        TEST(a_sender_that_was_full_is_told),    TEST(too_many_ports_are_cut),
         TEST(large_frames_pass_on_a_large_lan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,7 +100,7 @@ static void add_shared(uint32_t first_core, uint32_t vcpus, uint32_t lan)
                            .lan = lan,
                            .mtu = PLAN_MTU};
     for (uint32_t i = 0; i < PLAN_DISKS; i++)
-        vm->disk[i] = (struct plan_disk){2, DISK_VOLATILE};
+        vm->disk[i] = (struct plan_disk){.file = 2, .flags = DISK_VOLATILE};
     vm->initrd = 1;
     plan.lans = lan > plan.lans ? lan : plan.lans;
 }
@@ -178,9 +178,12 @@ static void quotas(void **state)
 {
     (void)state;
     add_shared(0, 4, 1);
-    add_shared(4, 1, 2);
+    add_shared(4, 1, 1);
     add_dedicated(5, PLAN_VCPUS, 0, PLAN_DEVICES);
     add_dedicated(5 + PLAN_VCPUS, 1, PLAN_DEVICES, 1);
+    for (uint32_t i = 0; i < 2; i++) /* the second's volumes are the first's */
+        plan.vm[i].store = 2, plan.vm[i].server = 1;
+    plan.lans = 2;
     plan.tpm = 1;
     build();
     const uint32_t left[][2] = {
@@ -190,7 +193,7 @@ static void quotas(void **state)
         assert_int_equal(spare(vm_slot(&machine.vm[i], VM_GUEST)), left[i][1]);
     }
     for (uint32_t lan = 0; lan < plan.lans; lan++)
-        assert_int_equal(spare(SLOT_LAN + 2 * lan), 17 + PLAN_VMS - 1);
+        assert_int_equal(spare(SLOT_LAN + 2 * lan), 17 + PLAN_VMS - 2);
     /* Memory cut for a VM is one object more than its share of root's says. */
     assert_int_equal(quota_plan(&plan) - spent(), QUOTA_ROOT - plan.vms);
 }

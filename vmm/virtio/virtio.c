@@ -6,7 +6,7 @@
 #include <lib/hw/msix.h>
 #include <lib/hw/pci.h>
 #include <lib/string.h>
-#include <vmm/virtio/virtio.h>
+#include <vmm/virtio/aoe.h>
 
 enum { COMMON = 0x00, QUEUE = 0x18, NOTIFY = 0x40, ISR = 0x44, DEVICE = 0x80 }; /* in BAR0 */
 enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
@@ -102,8 +102,16 @@ void virtio_poll(uint32_t self)
 
 /* ---- queues -------------------------------------------------------------------- */
 
+static void virtio_forget(struct virtio_device *d)
+{
+    d->progress = 0;
+    if (d->kind->forget)
+        d->kind->forget(d);
+}
+
 static void virtio_break(struct virtio_device *d)
 {
+    virtio_forget(d);
     d->regs.status |= NEEDS_RESET;
     virtio_signal(d, d->regs.config_vector, ISR_CONFIG);
 }
@@ -178,7 +186,7 @@ enum work virtio_work(uint64_t limit)
     virtio_poll(NO_VCPU);
     if (more)
         return WORK_MORE;
-    return __atomic_load_n(&waiting, __ATOMIC_RELAXED) ? WORK_LATER : WORK_NONE;
+    return __atomic_load_n(&waiting, __ATOMIC_RELAXED) || aoe_waits() ? WORK_LATER : WORK_NONE;
 }
 
 /* ---- registers (4.1.4.3) -------------------------------------------------------- */
@@ -193,7 +201,8 @@ static void virtio_reset(struct virtio_device *d)
         d->queue[i].regs.size = VIRTQUEUE_MAX;
         d->queue[i].regs.vector = VIRTIO_NO_VECTOR;
     }
-    d->accepted = d->progress = d->isr = 0;
+    virtio_forget(d);
+    d->accepted = d->isr = 0;
     d->pending = 0;
     __atomic_fetch_and(&waiting, ~(1u << d->slot), __ATOMIC_SEQ_CST);
 }
@@ -373,6 +382,9 @@ struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, 
 void virtio_init(void)
 {
     virtio_console_init(SLOT_CONSOLE);
-    virtio_net_init(SLOT_NET);
+    if (config()->plan.lan)
+        virtio_net_init(SLOT_NET, LINK_LAN);
+    if (config()->plan.server == plan_index(&config()->plan) + 1)
+        virtio_net_init(SLOT_STORE, LINK_STORE);
     virtio_blk_init(SLOT_DISK);
 }

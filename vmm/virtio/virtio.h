@@ -99,6 +99,9 @@ struct virtio_kind {
     uint16_t queues;    /* 1..VIRTIO_QUEUES                                 */
     uint16_t pci_class; /* base class and subclass */
     uint64_t features;  /* beside VERSION_1 and EVENT_IDX                   */
+    /* What was begun and is not done is given up: the driver or the device broke off. May be NULL.
+     */
+    void (*forget)(struct virtio_device *d);
     /* Serve one chain of queue `queue`, or a part that takes some 10 microseconds; VQ_OK: done,
      * `*written` bytes (0 before) were written to it. */
     enum vq_result (*serve)(struct virtio_device *d, uint32_t queue, const struct chain *c,
@@ -126,7 +129,9 @@ struct virtio_device {
     uint8_t config[VIRTIO_CONFIG];
     /* the kinds' own: */
     const struct vm_file *disk; /* block: its backing bytes                  */
-    uint64_t progress;          /* block, console: bytes of the first chain already moved */
+    uint64_t
+        progress;  /* block, console: bytes of the first chain already moved; volume: 1: begun */
+    uint32_t link; /* network: enum plan_link */
 };
 
 /* Put a device into a slot. `features` are offered beside the kind's own; the caller then fills in
@@ -135,7 +140,7 @@ struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, 
 
 /* ---- the kinds; each adds its devices of the plan ---------------------------- */
 void virtio_console_init(uint32_t slot);
-void virtio_net_init(uint32_t slot);
+void virtio_net_init(uint32_t slot, uint32_t link);
 void virtio_blk_init(uint32_t slot); /* the first disk's; one slot each */
 
 #endif

@@ -1,6 +1,7 @@
-/* Block devices (virtio 1.2, 5.2): files in the VMM's memory. A request is a copy, in steps. */
+/* Block devices (virtio 1.2, 5.2): files in the VMM's memory, where a request is a copy, in steps;
+   and volumes, whose blocks are a service VM's (aoe.h). */
 #include <lib/string.h>
-#include <vmm/virtio/virtio.h>
+#include <vmm/virtio/aoe.h>
 
 #define SECTOR  512u
 #define ID_SIZE 20u
@@ -12,8 +13,9 @@ enum {
     BLK_OK,
     BLK_IOERR,
     BLK_UNSUPP,
-    BLK_PART
-}; /* 5.2.6; the last is no status of virtio's: there is more to copy */
+    BLK_PART,
+    BLK_WAIT
+}; /* 5.2.6; the last two are no status of virtio's: there is more to copy, or to wait for */
 
 struct blk_config {    /* 5.2.4 */
     uint64_t capacity; /* sectors */
@@ -66,14 +68,73 @@ static uint8_t blk_write(struct virtio_device *d, const struct chain *c, uint64_
     return d->progress < size ? BLK_PART : BLK_OK;
 }
 
+static bool is_volume(const struct virtio_device *d) { return d->disk->address == 0; }
+static uint32_t disk_number(const struct virtio_device *d)
+{
+    return (uint32_t)(d->disk - config()->disk);
+}
+
+/* Begin a request of a volume. The guest may change header and chain while it is under way: what
+   it is about is what they say now. */
+static uint8_t volume_begin(struct virtio_device *d, const struct chain *c,
+                            const struct blk_header *h)
+{
+    uint64_t size = 0, sectors = aoe_sectors(disk_number(d));
+    enum aoe_command command = AOE_FLUSH;
+    if (h->type != BLK_FLUSH_CACHE) {
+        command = h->type == BLK_IN ? AOE_READ : AOE_WRITE;
+        size = command == AOE_READ ? c->write_size - 1 : c->read_size - sizeof *h;
+        if (size % SECTOR || size / SECTOR > sectors || h->sector > sectors - size / SECTOR)
+            return BLK_IOERR;
+    }
+    aoe_begin(disk_number(d), command, h->sector, size);
+    d->progress = 1;
+    return BLK_WAIT;
+}
+
+/* Read, write and flush of a volume. */
+static uint8_t volume_serve(struct virtio_device *d, const struct chain *c,
+                            const struct blk_header *h, uint64_t *data)
+{
+    if (!d->progress && volume_begin(d, c, h) == BLK_IOERR)
+        return BLK_IOERR;
+    switch (aoe_go(disk_number(d), c, sizeof *h)) {
+    case AOE_DONE: *data = h->type == BLK_IN ? c->write_size - 1 : 0; return BLK_OK;
+    case AOE_FAILED: return BLK_IOERR;
+    case AOE_MORE: return BLK_PART;
+    default: return BLK_WAIT;
+    }
+}
+
+static void blk_forget(struct virtio_device *d)
+{
+    if (d->disk && is_volume(d)) /* it has its disk once it was added */
+        aoe_drop(disk_number(d));
+}
+
 static uint8_t blk_get_id(const struct virtio_device *d, const struct chain *c, uint64_t *data)
 {
     char id[ID_SIZE] = "hairline-disk-0";
-    id[14] = (char)('0' + (d->disk - config()->disk));
+    id[14] = (char)('0' + disk_number(d));
     if (c->write_size - 1 < ID_SIZE)
         return BLK_IOERR;
     *data = virtqueue_write(c, 0, id, ID_SIZE);
     return BLK_OK;
+}
+
+static uint8_t request_serve(struct virtio_device *d, const struct chain *c,
+                             const struct blk_header *h, uint64_t *data)
+{
+    bool moves = h->type == BLK_IN || h->type == BLK_OUT || h->type == BLK_FLUSH_CACHE;
+    if (is_volume(d) && (moves || d->progress))
+        return volume_serve(d, c, h, data);
+    switch (h->type) {
+    case BLK_IN: return blk_read(d, c, h->sector, data);
+    case BLK_OUT: return blk_write(d, c, h->sector);
+    case BLK_FLUSH_CACHE: return BLK_OK; /* no cache: a write is done before it is answered */
+    case BLK_GET_ID: return blk_get_id(d, c, data);
+    default: return BLK_UNSUPP;
+    }
 }
 
 /* A request is a header and data to read, then data and one status byte to write; how it is cut
@@ -83,19 +144,12 @@ static enum vq_result blk_serve(struct virtio_device *d, uint32_t queue, const s
 {
     struct blk_header h;
     uint64_t data = 0;
-    uint8_t status = BLK_OK;
     (void)queue;
     if (virtqueue_read(c, 0, &h, sizeof h) != sizeof h || c->write_size == 0)
         return VQ_BROKEN;
-    switch (h.type) {
-    case BLK_IN: status = blk_read(d, c, h.sector, &data); break;
-    case BLK_OUT: status = blk_write(d, c, h.sector); break;
-    case BLK_FLUSH_CACHE: break; /* no cache: a write is done before it is answered */
-    case BLK_GET_ID: status = blk_get_id(d, c, &data); break;
-    default: status = BLK_UNSUPP;
-    }
-    if (status == BLK_PART)
-        return VQ_PART;
+    uint8_t status = request_serve(d, c, &h, &data);
+    if (status >= BLK_PART)
+        return status == BLK_PART ? VQ_PART : VQ_WAIT;
     d->progress = 0;
     virtqueue_write(c, c->write_size - 1, &status, 1);
     *written = (uint32_t)data + 1;
@@ -106,6 +160,7 @@ static const struct virtio_kind blk_kind = {.id = 2,
                                             .queues = 1,
                                             .pci_class = 0x0180,
                                             .features = BLK_SEG_MAX | BLK_FLUSH,
+                                            .forget = blk_forget,
                                             .serve = blk_serve};
 
 void virtio_blk_init(uint32_t slot)
@@ -114,7 +169,8 @@ void virtio_blk_init(uint32_t slot)
         bool readonly = config()->plan.disk[i].flags & DISK_READONLY;
         struct virtio_device *d = virtio_add(slot + i, &blk_kind, readonly ? BLK_RO : 0);
         d->disk = &config()->disk[i];
-        struct blk_config c = {.capacity = d->disk->size / SECTOR, .seg_max = VIRTQUEUE_MAX - 2};
+        struct blk_config c = {.capacity = is_volume(d) ? aoe_sectors(i) : d->disk->size / SECTOR,
+                               .seg_max = VIRTQUEUE_MAX - 2};
         memcpy(d->config, &c, sizeof c);
     }
 }

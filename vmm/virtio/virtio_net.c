@@ -1,4 +1,4 @@
-/* The network card (virtio 1.2, 5.1), on a port of the LAN switch; no offloads. */
+/* The network cards (virtio 1.2, 5.1), each on a port of a LAN's switch; no offloads. */
 #include <lan/lan_ring.h>
 #include <lib/string.h>
 #include <vmm/virtio/virtio.h>
@@ -18,49 +18,61 @@ struct net_config { /* 5.1.4 */
     uint16_t status, pairs, mtu;
 };
 
-static uint32_t mtu(void) { return config()->plan.mtu; }
-static struct lan_ring *to_lan(void) { return lan_to_switch((void *)VMM_LANPORT); }
-static struct lan_ring *to_vm(void) { return lan_to_vm((void *)VMM_LANPORT, mtu()); }
+/* A port: its rings, and the MTU that they are laid out by. */
+struct port {
+    struct lan_ring *to_lan, *to_vm;
+    uint32_t mtu;
+};
+
+static struct port port(const struct virtio_device *d)
+{
+    void *at = (void *)(VMM_LANPORT + d->link * LAN_PORT_STRIDE);
+    uint32_t mtu = plan_mtu(&config()->plan, d->link);
+    return (struct port){lan_to_switch(at), lan_to_vm(at, mtu), mtu};
+}
 
 /* Send one frame. While the switch's ring is full the chain stays (VQ_WAIT). A frame of an
  * impossible size is lost, and counted. */
-static enum vq_result net_transmit(const struct chain *c)
+static enum vq_result net_transmit(const struct virtio_device *d, const struct chain *c)
 {
+    const struct port p = port(d);
     uint64_t size = c->read_size - sizeof(struct net_header);
-    if (c->read_size < sizeof(struct net_header) + LAN_FRAME_MIN || size > LAN_FRAME(mtu())) {
-        to_lan()->unsent++;
+    if (c->read_size < sizeof(struct net_header) + LAN_FRAME_MIN || size > LAN_FRAME(p.mtu)) {
+        p.to_lan->unsent++;
         return VQ_OK;
     }
-    struct lan_frame *f = lan_ring_free(to_lan(), mtu());
+    struct lan_frame *f = lan_ring_free(p.to_lan, p.mtu);
     if (!f)
         return VQ_WAIT;
     virtqueue_read(c, sizeof(struct net_header), f->data, size);
     f->size = (uint32_t)size;
-    if (lan_ring_publish(to_lan()))
-        bell_ring(VMM_SM_LAN);
+    if (lan_ring_publish(p.to_lan))
+        bell_ring(VMM_SM_LAN + d->link);
     return VQ_OK;
 }
 
 /* Fill one buffer with the next frame. Frames that do not fit it, or have an impossible size, are
  * lost. */
-static enum vq_result net_receive(const struct chain *c, uint32_t *written)
+static enum vq_result net_receive(const struct virtio_device *d, const struct chain *c,
+                                  uint32_t *written)
 {
+    const struct port p = port(d);
     static const struct net_header header = {.buffers = 1};
     uint32_t taken = 0;
     while (taken < LAN_SLOTS && *written == 0) {
-        const struct lan_frame *f = lan_ring_oldest(to_vm(), mtu());
+        const struct lan_frame *f = lan_ring_oldest(p.to_vm, p.mtu);
         if (!f)
             break;
         taken++;
-        uint32_t size = lan_frame_size(f, mtu());
+        uint32_t size = lan_frame_size(f, p.mtu);
         if (size && c->write_size >= sizeof header + size) {
             virtqueue_write(c, 0, &header, sizeof header);
             virtqueue_write(c, sizeof header, f->data, size);
             *written = (uint32_t)sizeof header + size;
         } else {
-            to_vm()->unread++;
+            p.to_vm->unread++;
         }
-        lan_ring_retire(to_vm()); /* no bell: the switch does not wait for space */
+        lan_ring_retire(p.to_vm); /* no bell: the switch does not wait for space */
     }
     if (taken ==
         LAN_SLOTS) /* bounded, whatever a hostile switch does: a vCPU may wait for the lock */
@@ -71,8 +83,7 @@ static enum vq_result net_receive(const struct chain *c, uint32_t *written)
 static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const struct chain *c,
                                 uint32_t *written)
 {
-    (void)d;
-    return queue == NET_TX ? net_transmit(c) : net_receive(c, written);
+    return queue == NET_TX ? net_transmit(d, c) : net_receive(d, c, written);
 }
 
 static const struct virtio_kind net_kind = {.id = 1,
@@ -81,13 +92,14 @@ static const struct virtio_kind net_kind = {.id = 1,
                                             .features = NET_MTU | NET_MAC | NET_STATUS,
                                             .serve = net_serve};
 
-void virtio_net_init(uint32_t slot)
+void virtio_net_init(uint32_t slot, uint32_t link)
 {
-    if (config()->plan.lan == 0)
-        return;
+    const struct plan_vm *plan = &config()->plan;
     struct virtio_device *d = virtio_add(slot, &net_kind, 0);
-    struct net_config c = {.status = NET_LINK_UP, .mtu = config()->plan.mtu};
-    memcpy(c.mac, config()->plan.mac, sizeof c.mac);
+    struct net_config c = {.status = NET_LINK_UP, .mtu = (uint16_t)plan_mtu(plan, link)};
+    for (uint32_t i = 0; i < sizeof c.mac; i++)
+        c.mac[i] = plan_mac_byte(plan_index(plan), plan_lan(plan, link), i);
     memcpy(d->config, &c, sizeof c);
-    bell_ring(VMM_SM_LAN); /* the switch may have frames of an earlier life to take */
+    d->link = link;
+    bell_ring(VMM_SM_LAN + link); /* the switch may have frames of an earlier life to take */
 }

@@ -1,0 +1,97 @@
+"""Disks that last: volumes that a service VM, with the machine's own disk controller, serves to others."""
+
+import os
+import re
+import signal
+
+import pytest
+import rig
+from rig import linux
+
+DISK = ["-device", "nvme,drive=d,serial=1", "-drive"]
+
+
+@pytest.fixture
+def house(tmp_path):
+    """house(): a machine with a disk that lasts, a service VM and its clients; what still runs at the end is stopped."""
+    disk, runs = tmp_path / "disk", []
+    with open(disk, "wb") as file:
+        file.truncate(256 << 20)
+    volumes = [{"name": "alpha-root", "size": "32M"}, {"name": "beta-root", "size": "32M"}, {"name": "huge", "size": "1G"}]
+    service = linux("service", initrd="debian-service", mode="dedicated", disengage="never", cores=[1], devices=["nvme/0"], volumes=volumes)
+
+    def client(name, core, volume):
+        return linux(name, cores=[core], disks=[{"volume": volume, "from": "service"}])
+
+    vms = [service, client("alpha", 2, "alpha-root"), client("beta", 3, "beta-root"), client("gamma", 3, "huge")]
+    plan = rig.write_plan(tmp_path, vms, cores=4, memory="2G", iommu="intel")
+
+    def start():
+        runs.append(rig.Live(plan, qemu=[*DISK, f"if=none,id=d,format=raw,file={disk}"]))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.stop()
+
+
+def until_up(run, *names):
+    """Each has passed its checks and has a shell."""
+    for name in names:
+        assert run.wait(lambda: any(line.startswith(f"{name}| A shell on") for line in run.lines)), run.text()
+        assert f"{name}| HAIRLINE-CHECKS: ok" in run.lines, run.text()
+
+
+def told(run, pattern):
+    """A whole line of a VM's, with its name before it or, if that has the keyboard, without."""
+    return run.expect(rf"^([a-z]+\| )?{pattern}")
+
+
+def tell(run, number, line):
+    """Type a line to VM `number`."""
+    run.key(str(number))
+    run.command("")
+    run.command(line)
+
+
+def cut_the_power(run):
+    """The emulator ends in the middle of an instruction, and the tool with it."""
+    for pid in rig.family(run.process.pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_volume_outlasts_its_server_and_the_machine(house):
+    run = house()
+    until_up(run, "alpha", "beta")
+
+    # A volume that there is no room for is none, and its VM does not start.
+    assert run.expect_end("gamma")["message"] == "huge: its service VM has no such volume"
+
+    # The server starts again in the middle of what a client writes, which goes on.
+    tell(run, 2, "for i in $(seq 40); do head -c 262144 /dev/urandom >/run/part; cat /run/part >>/run/all; "
+                 "cat /run/part >>/mnt/vda/all; sync; echo part $i; done; echo 3 >/proc/sys/vm/drop_caches; "
+                 "cmp /run/all /mnt/vda/all && echo all is there")
+    told(run, r"part 3$")
+    run.key("0")
+    run.command("")
+    run.command("restart service")
+    assert run.expect_end("service")["reason"] == "stopped"
+    run.expect(r"^service\| SERVICE service: 2 volumes are served")
+    told(run, r"part 40$")
+    told(run, r"all is there")
+
+    # What is on one volume is not on the other, and is there after a power cut.
+    before = run.seen
+    tell(run, 3, "ls -1 /mnt/vda; echo seen")
+    told(run, r"seen$")
+    assert not any(re.fullmatch(r"(beta\| )?all.*", line) for line in run.lines[before:])
+    tell(run, 2, "echo remember >/mnt/vda/record; sync; sha256sum /mnt/vda/all; echo done")
+    hashed = told(run, r"([0-9a-f]{64})").group(2)
+    told(run, r"done$")
+    cut_the_power(run)
+
+    run = house()
+    until_up(run, "alpha")
+    tell(run, 2, "cat /mnt/vda/record; sha256sum /mnt/vda/all")
+    told(run, r"remember$")
+    assert told(run, r"([0-9a-f]{64})").group(2) == hashed

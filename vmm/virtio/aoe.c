@@ -1,0 +1,359 @@
+/* See aoe.h. Numbers: the AoE protocol's document (AoEr11), and ATA8-ACS. */
+#include <lan/lan_ring.h>
+#include <lib/format.h>
+#include <lib/string.h>
+#include <vmm/virtio/aoe.h>
+
+#define SECTOR       512u
+#define PIECE        8192u /* bytes of data in a frame */
+#define WINDOW       16u   /* frames of a volume on their way: what the server has room for */
+#define BURST        4u    /* of them sent in one go */
+#define FRAME_MIN    60u   /* bytes, without the checksum (IEEE 802.3) */
+#define FIRST_WAIT   3     /* 1/2^3 of a second for an answer, then twice as long, */
+#define LONGEST_WAIT 0     /* up to a second */
+#define READY_ROUNDS                                                                               \
+    16u /* answers of a server that is ready, for it to answer for each volume, too */
+#define SAY_AFTER   8u   /* looks, about a second */
+#define READY_SHELF 255u /* what a server has as soon as it has all its volumes: 255.0 */
+
+enum { ETHERTYPE_AOE = 0x88a2 };
+enum { VERSION_1 = 0x10, IS_ANSWER = 8, IS_ERROR = 4 };
+enum { COMMAND_ATA = 0 };
+enum { ATA_LBA48 = 0x40, ATA_TO_DISK = 1 };
+enum { ATA_ERROR = 1, ATA_FAULT = 0x20 }; /* status */
+static const uint8_t ata_command[] = {
+    [AOE_READ] = 0x24, [AOE_WRITE] = 0x34, [AOE_FLUSH] = 0xe7, [AOE_IDENTIFY] = 0xec};
+
+struct aoe_header { /* all in network order, but for the LBA */
+    uint8_t to[6], from[6], type[2];
+    uint8_t flags, error, shelf[2], slot, command, tag[4];
+    uint8_t ata_flags, ata_error, sectors, ata; /* command or status */
+    uint8_t lba[6], reserved[2];
+};
+_Static_assert(sizeof(struct aoe_header) == 36, "as on the wire");
+
+/* A frame on its way. */
+struct flight {
+    bool busy;
+    uint32_t tag, index; /* which piece of the request it is */
+    uint64_t due, wait;  /* TSC of its next sending; ticks between that and the one after it */
+};
+
+static struct volume {
+    uint64_t sectors;
+    uint32_t shelf, slot;
+    /* The request, kept here: the guest may change its chain meanwhile. */
+    enum aoe_command command;
+    bool failed;
+    uint64_t sector, size;
+    uint32_t pieces, next; /* in all; the first that was not sent yet */
+    struct flight flight[WINDOW];
+} volumes[PLAN_DISKS + 1]; /* the last: whether the server is ready */
+
+static struct lock aoe_lock; /* of the rings and of `volumes` */
+static uint32_t last_tag;
+static uint8_t identity[SECTOR];
+
+static struct lan_ring *to_server(void)
+{
+    return lan_to_switch((void *)(VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE));
+}
+static struct lan_ring *from_server(void)
+{
+    return lan_to_vm((void *)(VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE), PLAN_MTU_MAX);
+}
+
+static void write_mac(uint8_t mac[6], uint32_t vm)
+{
+    for (uint32_t i = 0; i < 6; i++)
+        mac[i] = plan_mac_byte(vm, config()->plan.store, i);
+}
+
+static uint32_t big_endian(const uint8_t *at, uint32_t size)
+{
+    uint32_t value = 0;
+    for (uint32_t i = 0; i < size; i++)
+        value = value << 8 | at[i];
+    return value;
+}
+
+/* ---- sending ------------------------------------------------------------------ */
+
+/* Bytes of data of piece `index`. */
+static uint32_t piece_size(const struct volume *v, uint32_t index)
+{
+    uint64_t left = v->size - (uint64_t)PIECE * index;
+    return (uint32_t)(left < PIECE ? left : PIECE);
+}
+
+static void write_header(const struct volume *v, const struct flight *f, struct aoe_header *h)
+{
+    uint32_t size = piece_size(v, f->index);
+    uint64_t lba = v->sector + (uint64_t)f->index * (PIECE / SECTOR);
+    *h = (struct aoe_header){.type = {ETHERTYPE_AOE >> 8, ETHERTYPE_AOE & 0xff},
+                             .flags = VERSION_1,
+                             .shelf = {(uint8_t)(v->shelf >> 8), (uint8_t)v->shelf},
+                             .slot = (uint8_t)v->slot,
+                             .command = COMMAND_ATA,
+                             .sectors = (uint8_t)(size / SECTOR),
+                             .ata = ata_command[v->command]};
+    write_mac(h->to, config()->plan.server - 1);
+    write_mac(h->from, plan_index(&config()->plan));
+    for (uint32_t i = 0; i < 4; i++)
+        h->tag[i] = (uint8_t)(f->tag >> (24 - 8 * i));
+    if (v->command > AOE_WRITE)
+        return;
+    h->ata_flags = (uint8_t)(ATA_LBA48 | (v->command == AOE_WRITE ? ATA_TO_DISK : 0));
+    for (uint32_t i = 0; i < sizeof(h->lba); i++)
+        h->lba[i] = (uint8_t)(lba >> 8 * i);
+}
+
+/* False: the switch has not made room yet; it rings the worker's bell when it has. */
+static bool send(const struct volume *v, struct flight *f, const struct chain *c, uint64_t offset)
+{
+    struct lan_frame *frame = lan_ring_free(to_server(), PLAN_MTU_MAX);
+    struct aoe_header h;
+    if (!frame)
+        return false;
+    write_header(v, f, &h);
+    memset(frame->data, 0, FRAME_MIN);
+    memcpy(frame->data, &h, sizeof h);
+    frame->size = FRAME_MIN;
+    if (v->command == AOE_WRITE) {
+        uint32_t size = piece_size(v, f->index);
+        virtqueue_read(c, offset + (uint64_t)PIECE * f->index, frame->data + sizeof h, size);
+        frame->size = (uint32_t)sizeof h + size;
+    }
+    f->due = tsc() + f->wait;
+    if (lan_ring_publish(to_server()))
+        bell_ring(VMM_SM_LAN + LINK_STORE);
+    return true;
+}
+
+static void send_again(struct volume *v, const struct chain *c, uint64_t offset)
+{
+    for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
+        if (f->busy && tsc() >= f->due) {
+            f->wait = f->wait < config()->tsc_hz >> LONGEST_WAIT ? 2 * f->wait : f->wait;
+            ignore(send(v, f, c, offset)); /* no room: at the next look */
+        }
+}
+
+/* Send what the window has room for, BURST frames at most. True: there is more to send now. */
+static bool send_new(struct volume *v, const struct chain *c, uint64_t offset)
+{
+    uint32_t sent = 0;
+    for (struct flight *f = v->flight; f < v->flight + WINDOW && v->next < v->pieces; f++) {
+        if (f->busy)
+            continue;
+        if (sent == BURST)
+            return true;
+        *f = (struct flight){
+            .tag = ++last_tag, .index = v->next, .wait = config()->tsc_hz >> FIRST_WAIT};
+        if (!send(v, f, c, offset))
+            return false;
+        f->busy = true;
+        v->next++;
+        sent++;
+    }
+    return false;
+}
+
+/* ---- answers ------------------------------------------------------------------ */
+
+/* The frame of which a copy of its first bytes, `h`, is the answer, and its volume; NULL: of none.
+ */
+static struct flight *asked(const struct aoe_header *h, uint32_t size, struct volume **volume)
+{
+    uint8_t mac[6];
+    write_mac(mac, config()->plan.server - 1);
+    if (size < sizeof *h || memcmp(h->from, mac, sizeof mac) != 0 ||
+        big_endian(h->type, 2) != ETHERTYPE_AOE ||
+        (h->flags & ~IS_ERROR) != (VERSION_1 | IS_ANSWER) || h->command != COMMAND_ATA)
+        return NULL;
+    for (struct volume *v = volumes; v < volumes + PLAN_DISKS + 1; v++)
+        for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
+            if (f->busy && f->tag == big_endian(h->tag, 4) && h->slot == v->slot &&
+                big_endian(h->shelf, 2) == v->shelf) {
+                *volume = v;
+                return f;
+            }
+    return NULL;
+}
+
+static void drop(struct volume *v)
+{
+    for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
+        f->busy = false;
+}
+
+/* `f` is answered by `frame`, of `size` bytes with the header `h`. */
+static void answer(struct volume *v, struct flight *f, const struct aoe_header *h,
+                   const struct lan_frame *frame, uint32_t size, const struct chain *c)
+{
+    bool has_data = v->command == AOE_READ || v->command == AOE_IDENTIFY;
+    uint32_t data = has_data ? piece_size(v, f->index) : 0;
+    f->busy = false;
+    if (h->flags & IS_ERROR || h->ata & (ATA_ERROR | ATA_FAULT) || size - sizeof *h < data) {
+        v->failed = true;
+        drop(v);
+    } else if (v->command == AOE_READ) {
+        virtqueue_write(c, (uint64_t)PIECE * f->index, frame->data + sizeof *h, data);
+    } else if (v->command == AOE_IDENTIFY) {
+        memcpy(identity, frame->data + sizeof *h, sizeof identity);
+    }
+}
+
+/* Take what has come for `mine`, and what is for nobody. What is the answer to another volume's
+   frame is left to that one's turn, because only then its chain is known. */
+static void take(struct volume *mine, const struct chain *c)
+{
+    for (uint32_t taken = 0; taken < LAN_SLOTS; taken++) {
+        const struct lan_frame *frame = lan_ring_oldest(from_server(), PLAN_MTU_MAX);
+        struct aoe_header h;
+        struct volume *v = mine;
+        if (!frame)
+            return;
+        uint32_t size = lan_frame_size(frame, PLAN_MTU_MAX);
+        memcpy(&h, frame->data,
+               sizeof h); /* TOCTOU: the switch may write there; once, and checked */
+        struct flight *f = asked(&h, size, &v);
+        if (v != mine)
+            break;
+        if (f)
+            answer(v, f, &h, frame, size, c);
+        else
+            from_server()->unread++;
+        lan_ring_retire(from_server()); /* no bell: the switch does not wait for space */
+    }
+    bell_ring(VMM_SM_WORK); /* another's turn; or bounded, whatever a hostile server sends */
+}
+
+/* ---- requests ----------------------------------------------------------------- */
+
+void aoe_begin(uint32_t disk, enum aoe_command command, uint64_t sector, uint64_t size)
+{
+    struct volume *v = &volumes[disk];
+    lock_take(&aoe_lock, NO_VCPU);
+    drop(v);
+    v->command = command;
+    v->failed = false;
+    v->sector = sector;
+    v->size = size;
+    v->next = 0;
+    v->pieces = command == AOE_FLUSH ? 1 : (uint32_t)((size + PIECE - 1) / PIECE);
+    lock_give(&aoe_lock);
+}
+
+static bool is_busy(const struct volume *v)
+{
+    for (const struct flight *f = v->flight; f < v->flight + WINDOW; f++)
+        if (f->busy)
+            return true;
+    return false;
+}
+
+enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset)
+{
+    struct volume *v = &volumes[disk];
+    enum aoe_result result = AOE_WAIT;
+    lock_take(&aoe_lock, NO_VCPU);
+    take(v, c);
+    if (v->failed) {
+        result = AOE_FAILED;
+    } else if (v->next == v->pieces && !is_busy(v)) {
+        result = AOE_DONE;
+    } else {
+        send_again(v, c, offset);
+        if (send_new(v, c, offset))
+            result = AOE_MORE;
+    }
+    lock_give(&aoe_lock);
+    return result;
+}
+
+void aoe_drop(uint32_t disk)
+{
+    lock_take(&aoe_lock, NO_VCPU);
+    drop(&volumes[disk]);
+    lock_give(&aoe_lock);
+}
+
+bool aoe_waits(void)
+{
+    bool waits = false;
+    for (uint32_t i = 0; i < PLAN_DISKS && !waits; i++)
+        waits = is_busy(&volumes[i]);
+    return waits;
+}
+
+uint64_t aoe_sectors(uint32_t disk) { return volumes[disk].sectors; }
+
+/* ---- finding ------------------------------------------------------------------ */
+
+/* Words 100 to 103: the sectors that 48-bit addresses reach (ATA8-ACS 7.16.7). */
+static uint64_t identified_sectors(void)
+{
+    uint64_t sectors;
+    memcpy(&sectors, identity + 200, sizeof sectors);
+    return sectors;
+}
+
+static void identify(uint32_t disk) { aoe_begin(disk, AOE_IDENTIFY, 0, SECTOR); }
+
+static void say_waiting(uint32_t disk)
+{
+    char line[96];
+    format(line, sizeof line, "hairline: waits for volume %s of its service VM\n",
+           config()->plan.disk[disk].volume);
+    console_write(line, (uint32_t)strlen(line));
+}
+
+/* Ask for volume `disk`, and each time whether the server is ready. */
+static bool find_volume(uint32_t disk)
+{
+    uint32_t rounds = 0, looks = 0;
+    identify(disk);
+    identify(PLAN_DISKS);
+    while (rounds < READY_ROUNDS) {
+        enum aoe_result mine = aoe_go(disk, NULL, 0);
+        if (mine == AOE_DONE) {
+            volumes[disk].sectors = identified_sectors();
+            return volumes[disk].sectors > 0;
+        }
+        if (mine == AOE_FAILED)
+            identify(disk);
+        looks++;
+        if (looks == SAY_AFTER)
+            say_waiting(disk);
+        bell_wait(VMM_SM_NAP, tsc() + (config()->tsc_hz >> FIRST_WAIT));
+        enum aoe_result ready = aoe_go(PLAN_DISKS, NULL, 0);
+        if (ready == AOE_DONE || ready == AOE_FAILED) {
+            rounds += ready == AOE_DONE;
+            identify(PLAN_DISKS);
+        }
+    }
+    return false;
+}
+
+const char *aoe_find(void)
+{
+    const struct plan_vm *plan = &config()->plan;
+    last_tag = (uint32_t)tsc(); /* what was sent in an earlier life is not answered in this one */
+    for (uint32_t i = 0; i <= PLAN_DISKS; i++) {
+        volumes[i].shelf = i < PLAN_DISKS ? plan_index(plan) + 1 : READY_SHELF;
+        volumes[i].slot = i < PLAN_DISKS ? i : 0;
+    }
+    for (uint32_t i = 0; i < plan->disks; i++) {
+        if (plan->disk[i].flags != DISK_VOLUME)
+            continue;
+        __atomic_store_n(&control()->state, VM_WAITING, __ATOMIC_RELEASE);
+        bell_ring(VMM_SM_ROOT);
+        bool found = find_volume(i);
+        aoe_drop(i);
+        aoe_drop(PLAN_DISKS);
+        if (!found)
+            return plan->disk[i].volume;
+    }
+    return NULL;
+}

@@ -1,0 +1,43 @@
+/*
+ * A volume: a disk whose blocks come from the VM's service VM, by ATA over Ethernet (AoE, protocol
+ * revision 1) on a LAN of their own. A volume is shelf.slot there: the VM's number and the disk's.
+ *
+ * The server may be hostile. It decides what the volume's blocks are, and when; nothing else. An
+ * answer counts if it is the server's, has the tag of a frame that is on its way, and is long
+ * enough; any other is dropped. A frame without an answer is sent again, for as long as it takes:
+ * a server that is restarted keeps its clients waiting, no more. A server that says that it failed,
+ * or sends too little, makes the guest's request fail.
+ *
+ * A write is answered once it is on the medium (the server opens it O_SYNC), so a flush has only to
+ * come after all writes before it; it is sent nevertheless, for servers that have a cache.
+ */
+#ifndef VMM_AOE_H
+#define VMM_AOE_H
+
+#include <vmm/virtio/virtio.h>
+
+enum aoe_command { AOE_READ, AOE_WRITE, AOE_FLUSH, AOE_IDENTIFY };
+enum aoe_result {
+    AOE_DONE,   /* the request is done                                      */
+    AOE_FAILED, /* and failed                                               */
+    AOE_MORE,   /* go on at once                                            */
+    AOE_WAIT,   /* go on when the worker's bell rings, or after some time   */
+};
+
+/* Ask the server for all volumes of the plan, and wait until it has answered; on the worker, before
+ * the guest runs. NULL; or the name of a volume that a server which is ready does not have. */
+const char *aoe_find(void);
+/* Sectors of volume `disk`, 0..PLAN_DISKS - 1, once it was found. */
+uint64_t aoe_sectors(uint32_t disk);
+/* Begin a request: `size` bytes, whole sectors of the volume. Under the device's lock, here and
+ * below. */
+void aoe_begin(uint32_t disk, enum aoe_command command, uint64_t sector, uint64_t size);
+/* Go on with it. The data is in the chain's readable bytes from `offset` on (AOE_WRITE), or in its
+ * writable ones from 0 (AOE_READ). */
+enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset);
+/* The request is given up. */
+void aoe_drop(uint32_t disk);
+/* Is an answer awaited? Then look again, soon. */
+bool aoe_waits(void);
+
+#endif
