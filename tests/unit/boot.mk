@@ -14,7 +14,11 @@ $(O)/tests/unit/test_boot_pci: tests/unit/test_boot_pci.c boot/pci.c boot/boot.h
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_BOOT_FLAGS) -o $@ $< -lcmocka
 
-unit-boot: $(O)/tests/unit/test_boot_processor $(O)/tests/unit/test_boot_memory $(O)/tests/unit/test_boot_pci
+$(O)/tests/unit/test_boot_uefi: tests/unit/test_boot_uefi.c $(wildcard boot/uefi/*.[ch] abi/*.h) tests/unit/boot.mk
+	@mkdir -p $(@D)
+	$(HOSTCC) $(UNIT_BOOT_FLAGS) -no-pie -o $@ $< -lcmocka
+
+unit-boot: $(O)/tests/unit/test_boot_processor $(O)/tests/unit/test_boot_memory $(O)/tests/unit/test_boot_pci $(O)/tests/unit/test_boot_uefi
 	@(ulimit -t 600; for p in $^; do $$p || exit 1; done)
 
 .PHONY: unit-boot

@@ -181,6 +181,44 @@ static void what_has_no_room_is_refused(void **state)
     must_refuse("no memory map");
 }
 
+/* Root is the only module that the stub looks into. */
+static void wrong_modules_are_refused(void **state)
+{
+    static const struct {
+        uint64_t base;
+        const char *name, *part;
+    } rows[] = {
+        {ROOT, "root", 0},
+        {ROOT + 16, "root", "module is not page aligned"},
+        {ROOT, "rook", "no boot module named root"},
+        {INFO, "root", "named root is not a program image"},
+    };
+    (void)state;
+    for (unsigned i = 0; i < COUNT(rows); i++) {
+        begin();
+        map_line(USUAL, 0, 0x9f000);
+        map_line(USUAL, MIB, 128 * MIB);
+        handover->module[0].base = rows[i].base;
+        strcpy(handover->module[0].name, rows[i].name);
+        if (rows[i].part)
+            must_refuse(rows[i].part);
+        else
+            assert_true(read_handover());
+    }
+    for (unsigned more = 0; more < 2; more++) { /* as multiboot loaders give them, one by one */
+        begin();
+        map_line(USUAL, 0, 0x9f000);
+        map_line(USUAL, MIB, 128 * MIB);
+        for (unsigned i = 1; i < BOOT_MODULES; i++)
+            handover->module[handover->modules++] = (struct uefi_module){ROOT, PAGE_SIZE, "f"};
+        assert_true(read_handover());
+        if (more && !setjmp(back))
+            boot_module_add(ROOT, ROOT + PAGE_SIZE, "f", 1);
+        assert_true(!more == !sentence);
+    }
+    assert_non_null(strstr(sentence, "too many boot modules"));
+}
+
 /* Multiboot2: the copy of ACPI 2.0's RSDP, else that of 1.0, in either order. */
 static void rsdp_is_that_of_the_tags(void **state)
 {
@@ -211,6 +249,7 @@ int main(void)
         cmocka_unit_test(too_many_lines_are_refused),
         cmocka_unit_test(page_for_cores_is_nobodys),
         cmocka_unit_test(what_has_no_room_is_refused),
+        cmocka_unit_test(wrong_modules_are_refused),
         cmocka_unit_test(rsdp_is_that_of_the_tags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,11 +38,16 @@ static const struct model {
     {"QEMU's EPYC", 0, AMD, 1, 0, 0, 0xff, 0},
 };
 static const struct model *model;
+static struct {
+    uint32_t leaf, reg, bit; /* a feature that is not there; leaf 0: all are */
+    uint32_t msr;            /* one of which bits are not as usual; 0: none */
+    uint64_t changed;
+} odd;
 static const char *sentence;
 static jmp_buf back;
 
 /* All features but the one that is asked for. */
-static struct cpuid answer(uint32_t leaf)
+static struct cpuid usual_answer(uint32_t leaf)
 {
     if (leaf == 0 || leaf == 0x80000000)
         return (struct cpuid){leaf | 0x1f, 0, model->vendor, 0};
@@ -51,7 +56,16 @@ static struct cpuid answer(uint32_t leaf)
     return (struct cpuid){~0u, ~0u, ~0u, leaf == 7 && !model->says ? ~(1u << 29) : ~0u};
 }
 
-static uint64_t read_msr(uint32_t msr)
+static struct cpuid answer(uint32_t leaf)
+{
+    struct cpuid usual = usual_answer(leaf);
+    uint32_t *const reg[4] = {&usual.eax, &usual.ebx, &usual.ecx, &usual.edx};
+    if (odd.leaf == leaf)
+        *reg[odd.reg] &= ~(1u << odd.bit);
+    return usual;
+}
+
+static uint64_t usual_msr(uint32_t msr)
 {
     if (msr == 0x10a) {
         assert_true(model->vendor == INTEL && model->says); /* else it is #GP */
@@ -60,6 +74,11 @@ static uint64_t read_msr(uint32_t msr)
     if (msr == MSR_FEATURE_CONTROL)
         return model->locked ? 1 : 5;
     return msr >= MSR_VMX_BASIC && msr <= MSR_VMX_EPT ? ~0ull : 0;
+}
+
+static uint64_t read_msr(uint32_t msr)
+{
+    return usual_msr(msr) ^ (odd.msr == msr ? odd.changed : 0);
 }
 
 static uint8_t read_port(uint16_t port)
@@ -99,8 +118,67 @@ static void what_is_not_handled_is_refused(void **state)
     }
 }
 
+static const char *check_odd(uint32_t vendor)
+{
+    static const struct model good[] = {{"AMD", 0, AMD, 0, 0, 0, 0xff, 0},
+                                        {"Intel", 0, INTEL, 0, 1, 0x6b, 0xff, 0}};
+    model = &good[vendor == INTEL];
+    sentence = 0;
+    if (!setjmp(back))
+        boot_processor_check();
+    return sentence ? sentence : "";
+}
+
+/* APM3 appendix E; APM2 15.30.1; SDM3 A.3, A.5, A.10. Each is missing alone. */
+static void each_feature_is_asked_for(void **state)
+{
+    static const struct {
+        uint32_t vendor, leaf, reg, bit, msr;
+        uint64_t changed;
+        const char *part;
+    } rows[] = {
+        {AMD, 0x80000001, 3, 26, 0, 0, "no 1 GiB pages"},
+        {INTEL, 0x80000001, 3, 26, 0, 0, "no 1 GiB pages"},
+        {AMD, 0x80000001, 3, 27, 0, 0, "no RDTSCP"},
+        {AMD, 1, 2, 28, 0, 0, "no AVX"},
+        {AMD, 0x80000001, 2, 2, 0, 0, "no AMD virtualization (SVM)"},
+        {AMD, 0x8000000a, 3, 0, 0, 0, "no nested paging (NPT)"},
+        {AMD, 0, 0, 0, 0xc0010114, 1u << 4, "locked AMD virtualization (SVM) off"},
+        {INTEL, 1, 2, 5, 0, 0, "no Intel virtualization (VMX)"},
+        {INTEL, 0, 0, 0, 0x482, 1ull << 63, "no secondary VMX controls"},
+        {INTEL, 0, 0, 0, 0x48b, 1ull << 33, "no nested paging (EPT)"},
+        {INTEL, 0, 0, 0, 0x48b, 1ull << 39, "no unrestricted guests"},
+        {INTEL, 0, 0, 0, 0x48c, 1u << 14, "EPT lacks large pages"},
+        {INTEL, 0, 0, 0, 0x48c, 1u << 17, "EPT lacks large pages"},
+        {INTEL, 0, 0, 0, 0x48c, 1u << 20, "EPT lacks large pages"},
+        {INTEL, 0, 0, 0, 0x481, 1ull << 37, "no virtual NMIs"},
+        {INTEL, 0, 0, 0, 0x482, 1ull << 39, "cannot intercept what it must"}, /* HLT */
+        {INTEL, 0, 0, 0, 0x482, 1ull << 60, "cannot intercept what it must"}, /* MSR bitmaps */
+        {INTEL, 0, 0, 0, 0x48b, 1ull << 35, "no RDTSCP or no VPID"},
+        {INTEL, 0, 0, 0, 0x483, 1ull << 53, "PAT and EFER at exits"},
+        {INTEL, 0, 0, 0, 0x484, 1ull << 47, "PAT and EFER at entries"},
+    };
+    (void)state;
+    memset(&odd, 0, sizeof odd);
+    assert_string_equal(check_odd(AMD), "");
+    assert_string_equal(check_odd(INTEL), "");
+    for (unsigned i = 0; i < COUNT(rows); i++) {
+        odd.leaf = rows[i].leaf;
+        odd.reg = rows[i].reg;
+        odd.bit = rows[i].bit;
+        odd.msr = rows[i].msr;
+        odd.changed = rows[i].changed;
+        if (!strstr(check_odd(rows[i].vendor), rows[i].part))
+            fail_msg("%s: %s", rows[i].part, sentence ? sentence : "not refused");
+    }
+    memset(&odd, 0, sizeof odd);
+}
+
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_not_handled_is_refused)};
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_handled_is_refused),
+        cmocka_unit_test(each_feature_is_asked_for),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
