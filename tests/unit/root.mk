@@ -7,12 +7,13 @@ UNIT_ROOT_rate    = root/hardware/rate.c
 UNIT_ROOT_console = root/console/console.c lib/format.c
 UNIT_ROOT_assign  = root/hardware/assign.c
 UNIT_ROOT_cores   = root/plan.c root/hardware/threads.c lib/format.c
+UNIT_ROOT_plan    = root/plan.c lib/format.c
 UNIT_ROOT_quota   = root/vm/vm.c root/vm/store.c root/vm/lan.c root/vm/seal.c root/vm/fault.c root/vm/image.c root/memory.c root/vm/device.c \
                     lib/format.c lib/sha256.c lib/state.c
 UNIT_ROOT_tables  = root/hardware/acpi.c root/hardware/scope.c
 UNIT_ROOT_uart    = root/console/uart.c
 UNIT_ROOT_iommu   = root/hardware/iommu.c lib/format.c
-UNIT_ROOT         = scope pci rate console assign cores quota tables uart iommu
+UNIT_ROOT         = scope pci rate console assign cores plan quota tables uart iommu
 
 $(O)/tests/unit/test_scope: $(UNIT_ROOT_scope)
 $(O)/tests/unit/test_pci: $(UNIT_ROOT_pci)
@@ -20,6 +21,7 @@ $(O)/tests/unit/test_rate: $(UNIT_ROOT_rate)
 $(O)/tests/unit/test_assign: $(UNIT_ROOT_assign)
 $(O)/tests/unit/test_console: $(UNIT_ROOT_console)
 $(O)/tests/unit/test_cores: $(UNIT_ROOT_cores)
+$(O)/tests/unit/test_plan: $(UNIT_ROOT_plan)
 $(O)/tests/unit/test_quota: $(UNIT_ROOT_quota)
 $(O)/tests/unit/test_tables: $(UNIT_ROOT_tables)
 $(O)/tests/unit/test_uart: $(UNIT_ROOT_uart)

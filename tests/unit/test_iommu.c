@@ -10,6 +10,7 @@ struct machine machine;
 static struct acpi acpi;
 static uint64_t buses[MAX_IOMMUS];
 static uint32_t starts;
+static bool elsewhere;
 static struct pci_function nic = {.rid = 0x100};
 
 struct result fake_start(uint64_t mr, uint64_t kind, uint64_t last)
@@ -23,7 +24,7 @@ struct result fake_fault(uint64_t unit) { return (struct result){BAD_ARG, unit};
 uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
 {
     *region = (struct region){base >> 12, base, size};
-    return OK;
+    return elsewhere ? BAD_ARG : OK;
 }
 const char *pci_scan(uint64_t ecam, uint32_t n) { return ecam && n ? NULL : "no"; }
 uint32_t pci_buses(void) { return 7; }
@@ -40,6 +41,7 @@ static int begin(void **state)
     acpi.ecam = 0xe0000000;
     acpi.buses = 256;
     starts = 0;
+    elsewhere = false;
     return 0;
 }
 
@@ -77,6 +79,18 @@ static void test_open_segment(void **state)
     acpi.segments = 1, acpi.segment[0] = 1;
     iommu_start_all(&acpi);
     assert_non_null(iommu_problem());
+    assert_int_equal(starts, 0);
+}
+
+static void test_none_that_could_be_started(void **state)
+{
+    (void)state;
+    iommu_start_all(&acpi);
+    assert_string_equal(iommu_problem(), "the machine has no IOMMU");
+    add_unit(IOMMU_VTD, 0, true);
+    elsewhere = true;
+    iommu_start_all(&acpi);
+    assert_string_equal(iommu_problem(), "an IOMMU's registers are not in device memory");
     assert_int_equal(starts, 0);
 }
 
@@ -119,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_segments, begin),
         cmocka_unit_test_setup(test_open_segment, begin),
+        cmocka_unit_test_setup(test_none_that_could_be_started, begin),
         cmocka_unit_test_setup(test_no_unit_of_segment_0, begin),
         cmocka_unit_test_setup(test_reserved_and_alias, begin),
     };

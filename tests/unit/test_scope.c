@@ -160,6 +160,15 @@ static void test_dmar_with_too_many_scopes(void **state)
     assert_int_equal(found.scopes, SCOPES);
 }
 
+/* What would be its base is the next structure's. */
+static void test_dmar_with_a_short_unit(void **state)
+{
+    (void)state;
+    put(0, 2), put(8, 2), put(1, 4);
+    put(0x1000, 2), put(16, 2), put(0, 8), put(0, 4);
+    assert_non_null(dmar());
+}
+
 static void test_dmar_with_odd_bases(void **state)
 {
     (void)state;
@@ -342,6 +351,7 @@ int main(void)
         cmocka_unit_test_setup(test_dmar_with_an_empty_path, begin),
         cmocka_unit_test_setup(test_dmar_with_too_many_units, begin),
         cmocka_unit_test_setup(test_dmar_with_too_many_scopes, begin),
+        cmocka_unit_test_setup(test_dmar_with_a_short_unit, begin),
         cmocka_unit_test_setup(test_dmar_with_odd_bases, begin),
         cmocka_unit_test_setup(test_dmar_cut_anywhere, begin),
         cmocka_unit_test_setup(test_dmar_that_stands_still, begin),
