@@ -233,6 +233,9 @@ def test_firmware_without_acpi(ready, boot):
     machine.expect(r"^hairline: the firmware has no ACPI tables; switch them on in the firmware$")
 
 
+PLAN = "PLAN"
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [
@@ -240,10 +243,16 @@ def test_firmware_without_acpi(ready, boot):
         (["--sign", "a", "b", "-o", "x"], "build: --sign needs --efi FILE, --usb FILE or --iso"),
         (["--efi", "x.efi", "--sign", "a", "b"], "cannot read a: No such file or directory"),
         (["--efi", "x.efi", "--sign", "a"], "--sign takes two files: --sign KEY.pem CERT.pem"),
+        (["--efi", "x.efi", "--sign", PLAN, PLAN], f"sbsign could not sign with {PLAN} and {PLAN}: name PEM files of an RSA key and its certificate"),
+        (["--usb", "x.img", "--iso"], "build: --iso needs -o DIR"),
+        (["-o", "nowhere/x"], "cannot make the folder nowhere/x: No such file or directory"),
+        (["--usb", "nowhere/x"], "cannot write nowhere/x.new: name a file in a folder that is there"),
         (["--efi", "nowhere/x.efi"], "cannot write nowhere/x.efi.new: No such file or directory"),
     ],
 )
 def test_words_that_are_wrong(ready, tmp_path, words, sentence):
+    words = [word.replace(PLAN, str(ready.plan)) for word in words]
     done = subprocess.run([TOOL, "build", ready.plan, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"hairline: {sentence}\n")
+    said = done.stderr.replace("mkiso: ", "hairline: ", 1)
+    assert (done.returncode, said) == (2, f"hairline: {sentence}\n".replace(PLAN, str(ready.plan)))
     assert os.listdir(tmp_path) == []
