@@ -4,6 +4,7 @@
 # DEBUG=1: a kernel that checks its invariant (tests/invariant/) after each
 # call that changes the object graph, in build/debug.
 # OBJECTS=N: a kernel with another number of objects; give it a folder of its own by O=.
+# EPT=1: one whose guests have Intel's tables on AMD's processor, for tests/kernel/run; the same.
 O      ?= build$(if $(DEBUG),/debug)
 # The same folder by the same name always: dependency files name their targets.
 override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
@@ -34,6 +35,7 @@ all: target cli
 target: $(IMAGES)
 
 $(O)/boot/%.o $(O)/kernel/%.o $(O)/tests/invariant/%.o: FLAGS = $(KERNEL_FLAGS)
+$(O)/kernel/ptab.c.o: FLAGS = $(KERNEL_FLAGS) $(if $(EPT),-include tests/kernel/ept.h)
 $(O)/lib/%.o $(O)/root/%.o $(O)/vmm/%.o $(O)/lan/%.o: FLAGS = $(USER_FLAGS)
 
 $(O)/%.c.o: %.c Makefile
