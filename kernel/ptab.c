@@ -32,6 +32,7 @@ static uint64_t amdvi_bits(unsigned rights, unsigned at)
 static uint64_t ept_bits(unsigned rights, unsigned at)
 {
     enum { READ = 1, WRITE = 2, EXEC = 4, WRITE_BACK = 6 << 3, IGNORE_PAT = 1 << 6 };
+    /* mutant: ptab-ept */
     return READ | (rights & MR_WRITE ? WRITE : 0) | (rights & MR_EXEC ? EXEC : 0) |
            (at || rights & PTAB_DEVICE ? 0 : WRITE_BACK | IGNORE_PAT);
 }

@@ -265,6 +265,7 @@ static bool is_xcr0(uint64_t v)
     for (unsigned i = 0; i < sizeof together / sizeof together[0]; i++)
         if ((v & together[i]) != 0 && (v & together[i]) != together[i])
             return false;
+    /* mutant: vmx-xcr0 */
     return v & 1 && !(v & ~(vcpu_states() & KNOWN)) && (v & SSE_AVX) != AVX &&
            ((v & AVX512) == 0 || v & AVX);
 }

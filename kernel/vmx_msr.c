@@ -10,13 +10,32 @@
 static uint8_t bitmap[MAPS][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 enum { READ = 1, WRITE = 2 };
 
-/* MSRs that a guest reads and writes itself: what the VMCS has; and KernelGSbase, which SWAPGS
-   changes without an exit. */
-static const uint32_t vmx_own_msrs[] = {
-    0xc0000100, 0xc0000101, MSR_KGS_BASE, /* FS.base GS.base */
-    0x174,      0x175,      0x176,        /* SYSENTER CS ESP EIP */
+/* MSRs that a guest reads and writes itself: what the VMCS has; KernelGSbase, which SWAPGS changes
+   without an exit. Those of SYSCALL it reads, and while it has a VMM the kernel keeps what it
+   writes. */
+static const struct {
+    uint32_t first, last;
+    uint8_t passes[MAPS];
+} vmx_own_msrs[] = {
+    {0x174, 0x176, {READ | WRITE, READ | WRITE, READ | WRITE}}, /* SYSENTER CS ESP EIP */
+    {MSR_EFER, MSR_EFER, {0, 0, READ}},
+    {MSR_STAR, MSR_SFMASK, {READ, READ, READ | WRITE}},
+    {0xc0000100, MSR_KGS_BASE, {READ | WRITE, READ | WRITE, READ | WRITE}}, /* FS.base GS.base */
 };
 
+/* What of READ and WRITE does not exit. */
+static unsigned passes(unsigned map, uint32_t msr)
+{
+    uint32_t apic = msr - MSR_X2APIC(0);
+    for (unsigned i = 0; i < sizeof vmx_own_msrs / sizeof vmx_own_msrs[0]; i++)
+        /* mutant: vmx-own */
+        if (msr >= vmx_own_msrs[i].first && msr <= vmx_own_msrs[i].last)
+            return vmx_own_msrs[i].passes[map];
+    /* mutant: vmx-apic */
+    return map != MAP_SHARED && apic < APIC_REGISTERS ? apic_passed(apic, map == MAP_ALONE) : 0;
+}
+
+/* One that the bitmap has: 0..1FFFh, C0000000h..C0001FFFh. */
 static void vmx_msr_allow(unsigned map, uint32_t msr, unsigned access)
 {
     uint32_t at = (msr >= 0xc0000000 ? 0x400 : 0) + (msr & 0x1fff) / 8;
@@ -32,14 +51,11 @@ void vmx_init(void)
     for (unsigned map = 0; map < MAPS; map++) {
         for (uint32_t i = 0; i < PAGE_SIZE; i++)
             bitmap[map][i] = 0xff;
-        for (uint32_t i = 0; i < sizeof vmx_own_msrs / sizeof vmx_own_msrs[0]; i++)
-            vmx_msr_allow(map, vmx_own_msrs[i], READ | WRITE);
-        for (uint32_t i = 0; i <= VMX_SFMASK; i++) /* what is written the kernel keeps */
-            vmx_msr_allow(map, MSR_STAR + i, map == MAP_ALONE ? READ | WRITE : READ);
-        for (uint32_t r = 0; map != MAP_SHARED && r < APIC_REGISTERS; r++)
-            vmx_msr_allow(map, MSR_X2APIC(r), apic_passed(r, map == MAP_ALONE));
+        for (uint32_t n = 0; n < 0x4000; n++) {
+            uint32_t msr = n < 0x2000 ? n : 0xc0000000 + n - 0x2000;
+            vmx_msr_allow(map, msr, passes(map, msr));
+        }
     }
-    vmx_msr_allow(MAP_ALONE, MSR_EFER, READ);
 }
 
 uint64_t vmx_msrs_pa(enum msr_map map) { return cpu_pa(bitmap[map]); }
@@ -88,6 +104,7 @@ bool vmx_keep_msr(struct ec *ec)
     value |= (uint32_t)ec->regs.rax;
     if (i > VMX_SFMASK)
         return false;
+    /* mutant: vmx-legal */
     bool legal = value == vmx_legal(i, value);
     if (legal) {
         ec->vcpu->msr[i] = value;

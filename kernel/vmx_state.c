@@ -122,6 +122,7 @@ static uint64_t place(unsigned segment)
 {
     if (segment == SEG_LDTR)
         return 12;
+    /* mutant: vmx-segment */
     return segment == SEG_TR ? 14 : 2 * segment;
 }
 
@@ -193,6 +194,7 @@ uint64_t vmx_efer(struct ec *ec)
 static void set_efer(uint64_t value)
 {
     cpu_vmwrite(VMCS_EFER, value);
+    /* mutant: vmx-entry */
     vmx_set_control(VMCS_ENTRY, ENTRY_LONG_MODE, value & EFER_LMA);
 }
 
@@ -216,6 +218,7 @@ static void vmx_load_control(struct ec *ec, const struct exit_state *x)
     cpu_vmwrite(VMCS_CR0, x->cr0 | CR0_NE);
     cpu_vmwrite(VMCS_CR0_SHADOW, x->cr0 & CR0_NE);
     cpu_vmwrite(VMCS_CR3, x->cr3);
+    /* mutant: vmx-cr4 */
     cpu_vmwrite(VMCS_CR4, x->cr4 | CR4_VMXE);
     cpu_vmwrite(VMCS_DR7, x->dr7);
     vcpu_unload(cpu_core()); /* CR2, DR6 and XCR0 are in the core */
@@ -289,6 +292,7 @@ static void load_syscall(struct ec *ec, const struct exit_state *x)
     uint64_t *m = ec->vcpu->msr;
     cpu_copy_words(m, &x->star, VMX_MSRS);
     for (uint64_t i = 0; i < VMX_MSRS; i++)
+        /* mutant: vmx-syscall */
         m[i] = vmx_legal(i, m[i]);
     cpu_wrmsr(MSR_CSTAR, m[VMX_CSTAR]);
     cpu_vmwrite(VMCS_SYSENTER_CS, x->sysenter_cs);

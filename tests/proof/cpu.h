@@ -12,11 +12,16 @@ enum msr {
     MSR_APIC_BASE = 0x1b,
     MSR_VM_HSAVE = 0xc0010117,
     MSR_EFER = 0xc0000080,
+    MSR_STAR = 0xc0000081,
+    MSR_LSTAR = 0xc0000082,
+    MSR_CSTAR = 0xc0000083,
+    MSR_SFMASK = 0xc0000084,
+    MSR_KGS_BASE = 0xc0000102,
     MSR_PRED_CMD = 0x49,
     MSR_MCG_STATUS = 0x17a
 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
-enum { CR0_TS = 1 << 3, CR4_OSXSAVE = 1 << 18 };
+enum { CR0_PE = 1, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR4_VMXE = 1 << 13, CR4_OSXSAVE = 1 << 18 };
 enum {
     RFLAGS_FIXED = 2,
     RFLAGS_TF = 1 << 8,
@@ -32,6 +37,8 @@ uint64_t nondet_msr(void);
 /* Given by each proof: its model of memory and of the core it runs on. */
 uint64_t cpu_pa(const void *kernel_address);
 void *cpu_pool_address(uint64_t pa);
+uint64_t cpu_vmread(uint64_t field);
+bool cpu_vmwrite(uint64_t field, uint64_t v);
 struct core *cpu_core(void);
 uint64_t cpu_tsc(void);
 void cpu_zero_page(void *page);
@@ -60,5 +67,17 @@ static inline void cpu_clts(void) {}
 static inline void cpu_xsave(void *area) { (void)area; }
 static inline void cpu_xrstor(const void *area) { (void)area; }
 static inline void cpu_irq_window(void) {}
+static inline bool cpu_vmxon(uint64_t pa) { return (void)pa, true; }
+static inline bool cpu_vmclear(uint64_t pa) { return (void)pa, true; }
+static inline bool cpu_vmptrld(uint64_t pa) { return (void)pa, true; }
+static inline bool cpu_invept(void) { return true; }
+static inline void cpu_set_cr2(uint64_t v) { (void)v; }
+static inline uint64_t cpu_cr2(void) { return nondet_msr(); }
+static inline uint64_t cpu_cr4(void) { return 0; }
+static inline void cpu_set_cr4(uint64_t v) { (void)v; }
+static inline uint64_t cpu_dr6(void) { return (uint32_t)nondet_msr(); }
+static inline void cpu_set_dr6(uint64_t v) { (void)v; }
+static inline void cpu_lgdt(const void *p) { (void)p; }
+static inline void cpu_end_nmi(void) {}
 
 #endif

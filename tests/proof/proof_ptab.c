@@ -63,6 +63,7 @@ static void any_tables(void)
     }
     tables[4][0] = tables[4][1] = 0;
     ptab_iommu = (enum iommu_kind)one_of(IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI);
+    virt_vmx = any() & 1;
     pd.kind = any() & 1 ? PD_HOST : PD_GUEST;
     kernel_space = any() & 1 ? &pd : 0;
     pd.table = tables[1];
@@ -92,8 +93,18 @@ static bool within(uint64_t va, uint64_t frames)
     return where >= va && (where - va) >> PAGE_SHIFT < frames;
 }
 
+/* Intel's nested tables (SDM3 28.3.2): rights to read, write and execute; of a device the type
+   uncached, of all else write-back, whatever the guest's own type. */
+static uint64_t ept_bits_of(unsigned rights)
+{
+    return 1 | (rights & MR_WRITE ? 2 : 0) | (rights & MR_EXEC ? 4 : 0) |
+           (rights & PTAB_DEVICE ? 0 : 0x70);
+}
+
 static uint64_t bits_of(unsigned rights)
 {
+    if (virt_vmx && pd.kind == PD_GUEST)
+        return ept_bits_of(rights);
     return PTE_PRESENT | (kernel_space ? 0 : PTE_USER) | (rights & MR_WRITE ? PTE_WRITE : 0) |
            (rights & MR_EXEC ? 0 : PTE_NX) | (rights & PTAB_DEVICE ? PTE_UNCACHED : 0);
 }

@@ -21,6 +21,8 @@ static const struct model {
     {"Skylake, new microcode", "free of Meltdown and L1TF;", INTEL, 0, 1, 0x0c04, 0xff, 0},
     {"Skylake that has lost the MSR", "free of Meltdown and L1TF;", INTEL, 0, 0, ~0ull, 0xff, 0},
     {"Whiskey Lake, stepping 11", "free of MDS;", INTEL, 0, 1, 0x0b, 0xff, 0},
+    {"Comet Lake, first stepping, which can VERW", "free of MDS;", INTEL, 0, 1, 0x0b, 0xff, 0},
+    {"KVM on it, which sees to multihit", "free of MDS;", INTEL, 1, 1, 0x4b, 0xff, 0},
     {"Cascade Lake", "free of iTLB multihit;", INTEL, 0, 1, 0x2b, 0xff, 0},
     {"Ice Lake", 0, INTEL, 0, 1, 0x6b, 0xff, 0},
     {"Ice Lake, locked", "locked Intel virtualization", INTEL, 0, 1, 0x6b, 0xff, 1},
