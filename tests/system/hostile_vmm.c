@@ -4,13 +4,17 @@
  *   end..     makes and ends what it can, also where it has nothing
  *   ring..    rings every bell that it has, and recalls its vCPUs
  *   fault..   faults in its first life, then calls its fault portal with nothing to say
- *   wild..    plays all of its rights at random; wilder..: but those that end it at once
- * Any other name: it behaves. What it calls may be refused, so it ignores every status: what counts
- * is what the other VMs feel.
+ *   spy..     asks for every volume but its own, and writes to it, in its own name and in others';
+ * tells what came of it wild..    plays all of its rights at random; wilder..: but those that end
+ * it at once Any other name: it behaves. What it calls may be refused, so it ignores every status:
+ * what counts is what the other VMs feel.
  */
 #define main honest_main
 #include <vmm/main.c>
 #undef main
+#include <lan/lan_ring.h>
+#include <lib/format.h>
+#include <lib/string.h>
 
 #define NAP      800u /* TSC ticks */
 #define NEW_SLOT 400u
@@ -57,6 +61,81 @@ static void fault(void)
     }
     for (uint64_t core = 0; core < MAX_CORES; core++)
         ignore(pt_call(VMM_FAULT + core, 0));
+}
+
+/* ---- another's volume, by the LAN that carries volumes ---------------------------- */
+#define STORE_PORT  ((void *)(VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE))
+#define HEADER      36u /* bytes of Ethernet's, AoE's and ATA's */
+#define SPY_VOLUMES (PLAN_VMS * PLAN_DISKS)
+
+static uint32_t own_answers, foreign_answers;
+
+/* Ask volume `disk` of VM `vm` for its first sector, or write that, as VM `as`. */
+static void ask_volume(uint32_t vm, uint32_t disk, uint32_t as, bool write)
+{
+    const uint8_t rest[HEADER - 12] = {0x88,
+                                       0xa2,
+                                       0x10,
+                                       0,
+                                       0,
+                                       (uint8_t)(vm + 1),
+                                       (uint8_t)disk,
+                                       0,
+                                       0,
+                                       0,
+                                       0,
+                                       1,
+                                       write ? 0x41 : 0x40,
+                                       0,
+                                       1,
+                                       write ? 0x34 : 0x24};
+    struct lan_frame *f = lan_ring_free(lan_to_switch(STORE_PORT), PLAN_MTU_MAX);
+    if (!f)
+        return;
+    for (uint32_t i = 0; i < 6; i++) {
+        f->data[i] = plan_mac_byte(config()->plan.server - 1, config()->plan.store, i);
+        f->data[6 + i] = plan_mac_byte(as, config()->plan.store, i);
+    }
+    memcpy(f->data + 12, rest, sizeof rest);
+    memset(f->data + HEADER, 0xee, 512);
+    f->size = HEADER + 512;
+    if (lan_ring_publish(lan_to_switch(STORE_PORT)))
+        ignore(sm_up(VMM_SM_STORE));
+}
+
+static void hear_volumes(void)
+{
+    struct lan_ring *r = lan_to_vm(STORE_PORT, PLAN_MTU_MAX);
+    for (uint32_t i = 0; i < LAN_SLOTS; i++) {
+        const struct lan_frame *f = lan_ring_oldest(r, PLAN_MTU_MAX);
+        if (!f)
+            return;
+        bool answer = f->data[14] & 8 && f->data[19] == 0, /* to an ATA command */
+            own = f->data[17] == plan_index(&config()->plan) + 1;
+        own_answers += answer && own;
+        foreign_answers += answer && !own;
+        lan_ring_retire(r);
+    }
+}
+
+static void spy(void)
+{
+    static uint32_t next;
+    char line[64];
+    uint32_t me = plan_index(&config()->plan), vm = next / PLAN_DISKS % PLAN_VMS;
+    if (vm != me) {
+        ask_volume(vm, next % PLAN_DISKS, me, next & 1);
+        ask_volume(vm, next % PLAN_DISKS, vm, true);
+    }
+    ask_volume(me, 0, me, false);
+    ignore(sm_down(VMM_SM_WORK, tsc() + config()->tsc_hz / 1024));
+    hear_volumes();
+    next++;
+    if (next % SPY_VOLUMES)
+        return;
+    format(line, sizeof line, "spy: %u answers of its own, %u of others\n", own_answers,
+           foreign_answers);
+    console_write(line, (uint32_t)strlen(line));
 }
 
 /* ---- at random ----------------------------------------------------------------- */
@@ -138,7 +217,7 @@ static void act(bool wilder)
 
 static bool misbehaves(void)
 {
-    return is("nap") || is("end") || is("ring") || is("fault") || is("wild");
+    return is("nap") || is("end") || is("ring") || is("fault") || is("wild") || is("spy");
 }
 
 void main(void)
@@ -159,6 +238,8 @@ void main(void)
             end_things();
         else if (is("ring"))
             ring_all();
+        else if (is("spy"))
+            spy();
         else if (is("fault"))
             fault();
         else

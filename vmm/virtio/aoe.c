@@ -14,7 +14,7 @@
 #define READY_ROUNDS                                                                               \
     16u /* answers of a server that is ready, for it to answer for each volume, too */
 #define SAY_AFTER   8u   /* looks, about a second */
-#define READY_SHELF 255u /* what a server has as soon as it has all its volumes: 255.0 */
+#define READY_SHELF 255u /* 255.CLIENT: there as soon as all volumes are */
 
 enum { ETHERTYPE_AOE = 0x88a2 };
 enum { VERSION_1 = 0x10, IS_ANSWER = 8, IS_ERROR = 4 };
@@ -342,7 +342,7 @@ const char *aoe_find(void)
     last_tag = (uint32_t)tsc(); /* what was sent in an earlier life is not answered in this one */
     for (uint32_t i = 0; i <= PLAN_DISKS; i++) {
         volumes[i].shelf = i < PLAN_DISKS ? plan_index(plan) + 1 : READY_SHELF;
-        volumes[i].slot = i < PLAN_DISKS ? i : 0;
+        volumes[i].slot = i < PLAN_DISKS ? i : plan_index(plan) + 1;
     }
     for (uint32_t i = 0; i < plan->disks; i++) {
         if (plan->disk[i].flags != DISK_VOLUME)
