@@ -65,6 +65,7 @@ GUEST_CODE(stubs_end)
 static volatile uint64_t last_event, msr_events, pongs;
 static uint64_t stat_index[GUESTS * VCPUS];
 static bool spin_in_vmm, impossible_first;
+static volatile uint32_t vmm_vector; /* what a recalled vCPU is sent; 0: its end */
 
 /* Sleep: a deadline is also the end of the emulator's turn for a guest that never stops. */
 static void rest(uint64_t ticks) { bell_wait(KIT_SCRATCH, tsc() + ticks); }
@@ -123,6 +124,10 @@ static void on_event(uint64_t id, struct utcb *u)
         msr_events++;
         u->exit.rip = u->exit.next_rip;
         u->mtd = MTD_RIP;
+    } else if (event == EVENT_RECALL && vmm_vector) {
+        u->exit.apic_reg = 0x3f;
+        u->exit.apic_value = vmm_vector;
+        u->mtd = MTD_APIC;
     } else {
         u->mtd = MTD_KILL;
     }
@@ -306,6 +311,30 @@ static void own_interrupts(void)
     uint64_t exits = exits_of(0) - stat_of(0)->exits[CAUSE_NMI];
     ok = ok && is("exits but the start", exits, 1);
     kit_check("a vCPU takes its own interrupts", end_guest(0) && is_ordinary(1) && ok);
+}
+
+/* Recall guest 0 and have its VMM send `vector`; did it come? */
+static bool sends(uint32_t vector)
+{
+    uint32_t before = counted(0)[vector];
+    uint64_t end = tsc() + PATIENCE;
+    vmm_vector = vector;
+    if (ec_recall(A_VCPU) != OK)
+        return false;
+    while (counted(0)[vector] == before && tsc() < end)
+        rest(1000);
+    return counted(0)[vector] == before + 1;
+}
+
+/* A VMM's messages come by the core's own APIC to a guest that halts. None is below 32. */
+static void from_its_vmm(void)
+{
+    bool ok = make_guest(0, guest_listen, SLOT_ROOT_PD, 1) && run(0, 0) == OK && wait_done(0, 1);
+    for (uint32_t i = 0; i < 100 && ok; i++)
+        ok = sends(i & 1 ? 0x51 : 0x20) && sends(0xff);
+    ok = ok && is("of a low vector", sends(31), false) && sends(0x51);
+    vmm_vector = 0;
+    kit_check("a VMM's interrupts", end_guest(0) && is_ordinary(1) && ok);
 }
 
 /* Everything that can be written to an ICR, by guest 0 on core 1. Guest 1 on core 2 and the kernel
@@ -695,6 +724,7 @@ void kit_main(void)
     struct kit_count before = kit_count();
     arguments();
     own_interrupts();
+    from_its_vmm();
     siblings();
     kill();
     kill_waiting();
