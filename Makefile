@@ -33,6 +33,9 @@ IMAGES = $(O)/hairline.elf $(O)/uefi.efi $(O)/root.img $(O)/vmm.img $(O)/lan.img
 
 all: target cli
 target: $(IMAGES)
+deb: all
+	@scripts/mkdeb $(O) $(O)/hairline.deb
+.PHONY: deb
 
 $(O)/boot/%.o $(O)/kernel/%.o $(O)/tests/invariant/%.o: FLAGS = $(KERNEL_FLAGS)
 $(O)/kernel/ptab.c.o: FLAGS = $(KERNEL_FLAGS) $(if $(EPT),-include tests/kernel/ept.h)

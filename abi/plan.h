@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        5
+#define PLAN_VERSION        6
 #define PLAN_VMS            16
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          8
@@ -42,6 +42,8 @@ enum plan_flag {
 enum plan_mode { MODE_SHARED, MODE_DEDICATED };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
+/* The VM's control line to root: none; it sees and commands itself, or all VMs. */
+enum plan_control { CONTROL_NONE, CONTROL_OWN, CONTROL_ALL };
 enum plan_kernel { KERNEL_BZIMAGE, KERNEL_PVH, KERNEL_MULTIBOOT };
 enum plan_disk_flag {
     DISK_READONLY = 1,
@@ -88,6 +90,7 @@ struct plan_vm {
     uint32_t disengage, after; /* MODE_DEDICATED: enum plan_disengage, enum after */
     uint32_t sealed;           /* 1: its RAM is nobody else's                      */
     uint32_t devices;
+    uint32_t control, reserved; /* enum plan_control; 0 */
     struct plan_device device[PLAN_DEVICES];
     uint8_t mac[6];
     uint16_t
@@ -106,8 +109,8 @@ struct plan {
     struct plan_vm vm[PLAN_VMS];
 };
 
-/* Has it virtual devices (console, network, disks)? They are a VMM's, which must be there to stay,
- * and see the guest's memory. */
+/* Has it virtual devices (console, network, disks, control line)? They are a VMM's, which must be
+ * there to stay, and see the guest's memory. */
 static inline bool plan_has_virtual(const struct plan_vm *vm)
 {
     return vm->mode == MODE_SHARED || (vm->disengage == DISENGAGE_NEVER && !vm->sealed);

@@ -49,7 +49,7 @@ _Static_assert(GUEST_EVENTS(PLAN_VCPUS) <= CAP_SLOTS, "and those of all");
 #define VMM_MSIX                                                                                   \
     0x10400000ull /* VMM_MSIX_PAGES pages that the guest sees at GUEST_MSIX: RAM behind memory     \
                      BARs */
-#define VMM_MSIX_PAGES 16u /* one per PCI slot */
+#define VMM_MSIX_PAGES 20u /* one per PCI slot, and one per device of the VM's own */
 #define VMM_LANPORT                                                                                \
     0x10800000ull /* + link * LAN_PORT_STRIDE: LAN_PORT_BYTES, shared with the switch */
 #define GUEST_MSIX 0xe0000000ull
@@ -79,7 +79,7 @@ static inline uint64_t guest_low(uint64_t memory)
  * the page of their slot. */
 #define GUEST_DEVICE_SLOT   8u /* + device */
 #define DEVICE_MSIX_PAGE(i) (VMM_MSIX_PAGES - 1 - (i))
-_Static_assert(GUEST_DEVICE_SLOT + PLAN_DEVICES <= VMM_MSIX_PAGES, "a page a slot");
+_Static_assert(VMM_MSIX + VMM_MSIX_PAGES * 4096ull <= VMM_ECAM(0), "and they fit their place");
 
 /* The machine's TPM, which one VM may have: the page of its locality 0, at the same address in the
    guest (TCG PC Client Platform TPM Profile 6.3). Its command response buffer's control area. */
@@ -151,8 +151,10 @@ enum {
 #define RESET_NOW      6u
 
 /* ---- rings: one writer, one reader, either may be hostile ------------------ */
-#define CONSOLE_OUT 16384u /* powers of two */
-#define CONSOLE_IN  1024u
+#define CONSOLE_OUT    16384u /* powers of two */
+#define CONSOLE_IN     1024u
+#define CONTROL_ASK    256u  /* of the control line: requests, */
+#define CONTROL_ANSWER 4096u /* and root's answers and events */
 
 enum vm_state { VM_STARTING, VM_RUNNING, VM_OFF, VM_WAITING /* as the first; for its volumes */ };
 enum vm_reason {
@@ -188,8 +190,15 @@ struct vm_control {
     volatile uint32_t in_tail;  /* VMM   */
     char out[CONSOLE_OUT];
     char in[CONSOLE_IN];
+    /* The control line (docs/abi.md section 14), if the plan gives the VM one. */
+    volatile uint32_t ask_head;    /* VMM  */
+    volatile uint32_t ask_tail;    /* root */
+    volatile uint32_t answer_head; /* root */
+    volatile uint32_t answer_tail; /* VMM  */
+    char ask[CONTROL_ASK];
+    char answer[CONTROL_ANSWER];
 };
-#define VM_CONTROL_PAGES 5u
+#define VM_CONTROL_PAGES 6u
 _Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its pages");
 
 /* ---- LAN: two rings of frames for each port, laid out by the LAN's MTU (lan/lan_ring.h)

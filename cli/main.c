@@ -17,8 +17,8 @@ static const char help_all[] =
     "  hairline update PLAN       put a plan on a stick beside the old one, to be tried once\n"
     "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
     "  hairline probe --here      say what Hairline would find on this machine\n"
-    "  hairline stop|start|restart VM, list\n"
-    "                             command a run that another terminal has\n"
+    "  hairline stop|start|restart VM, list, top, events\n"
+    "                             command a run that another terminal has, or from within a VM\n"
     "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
     "  hairline bench             measure, in instructions; --vendor intel\n"
     "  hairline COMMAND --help    more about one command\n"
@@ -133,6 +133,9 @@ static const char help_check[] =
     "  and all have\n"
     "    tpm: true         the machine's TPM; only one VM has it (default: false)\n"
     "    on_exit: off      or restart\n"
+    "    control: all      `hairline list`, top, events, start, stop and restart work in this VM, "
+    "for all\n"
+    "                      VMs; or own: for itself; or none (default)\n"
     "    exit_port: 0xf4   a write to this port powers the VM off; the value is in the JSON\n"
     "\n"
     "What a VM is promised of a core: from the highest priority down, what those above leave even "
@@ -206,11 +209,21 @@ static const char help_probe[] =
     "Exit codes: 0 nothing is missing, 1 something is, or could not be looked at, 2 usage.\n";
 
 static const char help_control[] =
-    "hairline stop VM, hairline start VM, hairline restart VM, hairline list\n"
+    "hairline stop VM, hairline start VM, hairline restart VM, hairline list [--json FILE]\n"
+    "hairline top [--json FILE] [--timeout S], hairline events [--json FILE] [--timeout S]\n"
     "\n"
-    "Command what `hairline run` runs in another terminal of the same user, as if it were typed "
-    "there;\n"
-    "`stop` and `restart` return when the VM has ended. Not for runs with --batch.\n";
+    "On the host: command what `hairline run` runs in another terminal of the same user, as if it "
+    "were\n"
+    "typed there. Not for runs with --batch.\n"
+    "In a VM whose plan says `control: own` or `control: all`: command this VM, or all, by its "
+    "control line.\n"
+    "`stop` and `restart` return when the VM has ended.\n"
+    "\n"
+    "  top           in a VM: each second what each VM has used since the last\n"
+    "  events        in a VM: a line for each VM that starts or ends, as it does\n"
+    "  --json FILE   in a VM: the same as JSON; `-` is standard output, and top's and events' only "
+    "place\n"
+    "  --timeout S   end after S seconds\n";
 
 struct command {
     const char *name;
@@ -223,7 +236,8 @@ static const struct command commands[] = {
     {"run", "btljvfh", help_run, run},        {"check", "h", help_check, check},
     {"build", "boieush", help_build, build},  {"probe", "jtpHrh", help_probe, probe},
     {"stop", "h", help_control, control},     {"start", "h", help_control, control},
-    {"restart", "h", help_control, control},  {"list", "h", help_control, control},
+    {"restart", "h", help_control, control},  {"list", "jh", help_control, control},
+    {"top", "jth", help_control, control},    {"events", "jth", help_control, control},
     {"update", "bsEkh", update_help, update},
 };
 
@@ -335,7 +349,8 @@ static int own_arguments(int argc, char *argv[], char *const **rest)
 static int start(const struct command *command, int argc, char *argv[])
 {
     struct options options = {.verb = command->name};
-    bool lists = strcmp(command->name, "list") == 0;
+    static const char *const nameless = "list top events";
+    bool lists = strstr(nameless, command->name) != NULL;
     argc = own_arguments(argc, argv, &options.args);
     if (!parse(&options, command, argc, argv))
         return EXIT_USAGE;

@@ -3,6 +3,7 @@
  * each LAN of the plan what is its own, and then watches. Runs on core 0.
  */
 #include <root/console/command.h>
+#include <root/console/control.h>
 #include <root/console/output.h>
 #include <root/console/probe.h>
 #include <root/console/report.h>
@@ -215,6 +216,7 @@ static uint64_t turn(uint64_t now)
     lan_turn();
     uint64_t next = life_turn(now);
     bool more = output_turn(command_focus());
+    more |= control_turn();
     if (!batch) {
         output_flush(now, command_focus());
         next = earlier(next, now + (typing ? 1 : clock_ticks(INPUT_MS)));

@@ -234,6 +234,8 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
          "what it has needs mode dedicated"},
         {vm->disengage > DISENGAGE_NEVER || vm->after > AFTER_QUIET || vm->sealed > 1,
          "bad disengage, after or sealed"},
+        {vm->control > CONTROL_ALL || (vm->control && !plan_has_virtual(vm)) || vm->reserved,
+         "bad control line, or of a VMM that leaves or has not the guest's memory"},
         {devices_are_bad(vm), "bad devices, or one that another VM has"},
         {shares_own_core(vm), "a core of a dedicated VM is another VM's, too"},
         {vm->priority < 1 || vm->priority > PLAN_PRIORITY_MAX, "priority is not 1 .. 24"},

@@ -1,25 +1,37 @@
-/* The console's two byte rings in the control page, shared with root: the UART's and the virtio
- * console's. */
+/* The byte rings in the control page, shared with root: the console's, which UART and virtio
+ * console have together, and the control line's. */
 #include <vmm/lock.h>
 #include <lib/ring.h>
 
-static struct lock console_lock;
+static struct lock rings_lock;
 static enum console_device owner = CONSOLE_NOBODY;
 static bool prompt[2];
+
+/* Append to a ring to root what fits of `size` bytes; the bytes taken. */
+static uint32_t console_pass(char *ring, uint32_t ring_size, volatile uint32_t *head,
+                             const volatile uint32_t *tail, const char *data, uint32_t size)
+{
+    lock_take(&rings_lock, NO_VCPU);
+    uint32_t before = *head, n = ring_write(ring, ring_size, head, tail, data, size);
+    lock_give(&rings_lock);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    /* Lost wake-up: the head is written before the tail is read, and root writes its tail before it
+       reads the head again. If root had taken all, it may be asleep: ring. */
+    if (n && *tail == before)
+        bell_ring(VMM_SM_ROOT);
+    return n;
+}
 
 uint32_t console_write(const char *data, uint32_t size)
 {
     struct vm_control *c = control();
-    lock_take(&console_lock, NO_VCPU);
-    uint32_t before = c->out_head;
-    uint32_t n = ring_write(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, data, size);
-    lock_give(&console_lock);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    /* Lost wake-up: the head is written before the tail is read, and root writes its tail before it
-       reads the head again. If root had taken all, it may be asleep: ring. */
-    if (n && c->out_tail == before)
-        bell_ring(VMM_SM_ROOT);
-    return n;
+    return console_pass(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, data, size);
+}
+
+uint32_t console_ask(const char *data, uint32_t size)
+{
+    struct vm_control *c = control();
+    return console_pass(c->ask, CONTROL_ASK, &c->ask_head, &c->ask_tail, data, size);
 }
 
 uint32_t console_space(void)
@@ -31,9 +43,18 @@ uint32_t console_space(void)
 uint32_t console_read(char *data, uint32_t size)
 {
     struct vm_control *c = control();
-    lock_take(&console_lock, NO_VCPU);
+    lock_take(&rings_lock, NO_VCPU);
     uint32_t n = ring_read(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, data, size);
-    lock_give(&console_lock);
+    lock_give(&rings_lock);
+    return n;
+}
+
+uint32_t console_answer(char *data, uint32_t size)
+{
+    struct vm_control *c = control();
+    lock_take(&rings_lock, NO_VCPU);
+    uint32_t n = ring_read(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, data, size);
+    lock_give(&rings_lock);
     return n;
 }
 

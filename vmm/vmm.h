@@ -26,10 +26,12 @@
 _Static_assert(PCI_IO(PCI_SLOTS) == PORT_BARS_LAST + 1, "no exit port is in a BAR0");
 /* Slots of virtio devices; assigned functions are from GUEST_DEVICE_SLOT on. */
 enum { SLOT_CONSOLE = 1, SLOT_NET, SLOT_DISK /* + disk */, SLOT_STORE = SLOT_DISK + PLAN_DISKS };
+/* And behind those. */
+enum { SLOT_CONTROL = GUEST_DEVICE_SLOT + PLAN_DEVICES };
 _Static_assert(SLOT_STORE < GUEST_DEVICE_SLOT, "each slot is one device's");
-_Static_assert(GUEST_DEVICE_SLOT + PLAN_DEVICES <= PCI_SLOTS, "and is there");
+_Static_assert(SLOT_CONTROL < PCI_SLOTS, "and is there");
 _Static_assert(PCI_SLOTS <= VMM_MSIX_PAGES, "with a page for its MSI-X table");
-_Static_assert(SLOT_STORE < DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
+_Static_assert(PCI_SLOTS <= DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
                "which is not that of a device of the VM's own");
 #define NO_VCPU 0xffffffffu
 
@@ -96,12 +98,15 @@ struct lock *virtio_lock(uint32_t slot); /* of the device there */
 uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size);
 void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value);
 
-/* ---- console.c: the two byte rings ------------------------------------------- */
+/* ---- console.c: two byte rings each of the console and the control line ------- */
 /* Append as many bytes as fit and ring root's bell if it may sleep. Bytes taken, 0..size. */
 uint32_t console_write(const char *data, uint32_t size);
 uint32_t console_space(void);                     /* bytes that console_write would take */
 uint32_t console_read(char *data, uint32_t size); /* returns bytes read, 0..size */
 bool console_ready(void);                         /* input is waiting */
+/* The same of the control line, which has one device. */
+uint32_t console_ask(const char *data, uint32_t size);
+uint32_t console_answer(char *data, uint32_t size);
 /* UART and virtio console share the console. Input is for one of them: the one at whose prompt the
  * user is. */
 enum console_device { CONSOLE_UART, CONSOLE_VIRTIO, CONSOLE_NOBODY };

@@ -28,6 +28,8 @@ static const struct choice modes[] = {{"shared", MODE_SHARED}, {"dedicated", MOD
 static const struct choice exits[] = {{"off", EXIT_OFF}, {"restart", EXIT_RESTART}, {0}};
 const struct choice disengages[] = {
     {"auto", DISENGAGE_AUTO}, {"guest", DISENGAGE_GUEST}, {"never", DISENGAGE_NEVER}, {0}};
+static const struct choice controls[] = {
+    {"none", CONTROL_NONE}, {"own", CONTROL_OWN}, {"all", CONTROL_ALL}, {0}};
 static const struct choice afters[] = {{"strict", AFTER_STRICT}, {"quiet", AFTER_QUIET}, {0}};
 const struct choice check_bools[] = {{"false", 0}, {"true", 1}, {0}};
 
@@ -200,7 +202,7 @@ static uint16_t vm_mtu(struct check *check, uint32_t lan)
 /* Virtual devices are its VMM's, and go with it. */
 static void vm_virtual(struct check *check, const struct plan_vm *vm)
 {
-    static const char *const keys[] = {"disks", "volumes", "lan"};
+    static const char *const keys[] = {"disks", "volumes", "lan", "control"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         if (plan_has_virtual(vm) ||
             !source_find(&check->source, host_text("vms[%u].%s", check->vm, keys[i])))
@@ -241,6 +243,7 @@ static void compile_vm(struct check *check)
     vm_schedule(check, text, vm);
     vm->on_exit = vm_choice(check, "on_exit", text->on_exit, exits);
     vm->exit_port = vm_exit_port(check, text->exit_port);
+    vm->control = vm_choice(check, "control", text->control, controls);
     vm->lan = vm_lan(check);
     vm->mtu = vm_mtu(check, vm->lan);
     vm->disengage = vm_choice(check, "disengage", text->disengage, disengages);

@@ -92,6 +92,7 @@ static const struct cyaml_schema_field vm_fields[] = {
      .value = {.type = CYAML_IGNORE, .flags = OPTIONAL, .mapping = {.fields = lan_fields}}},
     TEXT(vm_text, on_exit, OPTIONAL),
     TEXT(vm_text, exit_port, OPTIONAL),
+    TEXT(vm_text, control, OPTIONAL),
     CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value vm_schema = {

@@ -135,9 +135,12 @@ static void hear_line(struct console *console, uint64_t ms)
         hear_vm(console, who, text, ms);
     else if (text != console->line)
         hear_hypervisor(console, text);
+    console->up |= who == PLAN_VMS && text != console->line;
     if (console->ear && who == PLAN_VMS)
         fprintf(console->ear, "%s\n", text);
-    console->gave_up |= strncmp(console->line, "hairline: ", 10) == 0;
+    /* The kernel, or before root speaks boot code, gives up. Others are a guest's in focus. */
+    const char *last_words = console->up ? "hairline: kernel stopped: " : "hairline: ";
+    console->gave_up |= strncmp(console->line, last_words, strlen(last_words)) == 0;
     console->spoke = true;
 }
 

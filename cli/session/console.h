@@ -26,6 +26,7 @@ struct console {
     size_t heard_size;
     FILE *ear;
     bool spoke, ended, gave_up;
+    bool up;      /* root has spoken */
     bool refused; /* root has started nothing */
 };
 

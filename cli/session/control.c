@@ -1,6 +1,8 @@
 #include <cli/host.h>
 #include <cli/options.h>
 #include <cli/session/control.h>
+#include <cli/session/inside.h>
+#include <cli/session/line.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -266,6 +268,14 @@ static bool print_answer(const char *answer)
 
 int control(const struct options *options)
 {
+    if (line_is_inside())
+        return inside(options);
+    if (strcmp(options->verb, "top") == 0 || strcmp(options->verb, "events") == 0 ||
+        options->json) {
+        host_fail("%s: only in a VM whose plan has `control: own` or `all`%s", options->verb,
+                  options->json ? ", with --json" : "");
+        return EXIT_USAGE;
+    }
     const char *run = find_run(options->plan);
     if (!run)
         return EXIT_USAGE;

@@ -67,12 +67,26 @@ static void stop_all(void)
         life_stop(vm, false);
 }
 
-static void command_start(struct vm *vm)
+bool command_start(struct vm *vm)
 {
+    if (vm == cycling.vm || (vm->life != LIFE_OFF && vm->life != LIFE_WAITING))
+        return false;
     vm->quick = 0;
-    if (vm != cycling.vm && (vm->life == LIFE_OFF || vm->life == LIFE_WAITING))
-        life_start(vm);
-    else
+    life_start(vm);
+    return true;
+}
+
+bool command_restart(struct vm *vm)
+{
+    if (vm == cycling.vm)
+        return false;
+    life_stop(vm, true);
+    return true;
+}
+
+static void say_unless(bool done, const struct vm *vm)
+{
+    if (!done)
         console_say("%s is not off", vm->plan->name);
 }
 
@@ -117,8 +131,8 @@ static void run(uint32_t command, struct vm *vm, uint32_t n)
     case QUIT: quit(); break;
     case FOCUS: set_focus(vm); break;
     case STOP: life_stop(vm, false); break;
-    case START: command_start(vm); break;
-    case RESTART: vm == cycling.vm ? command_start(vm) : life_stop(vm, true); break;
+    case START: say_unless(command_start(vm), vm); break;
+    case RESTART: say_unless(command_restart(vm), vm); break;
     case CYCLE: cycle(vm, n); break;
     default: break;
     }

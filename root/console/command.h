@@ -10,6 +10,9 @@ bool command_turn(void);
 const struct vm *command_focus(void);
 /* True: end the machine as soon as all VMs are off. */
 bool command_quitting(void);
+/* Start a VM that is off; start it anew, ending it first. False: it is not off, or cycling. */
+bool command_start(struct vm *vm);
+bool command_restart(struct vm *vm);
 /* The first help line. */
 void command_greet(void);
 

@@ -1,3 +1,4 @@
+#include <root/console/control.h>
 #include <root/console/report.h>
 #include <root/vm/store.h>
 #include <lib/call.h>
@@ -65,6 +66,13 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
                 vm->restarts, vm->plan->memory, e->time, e->first,
                 e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, e->lost_sent,
                 e->lost_received, exits, e->message);
+    control_event(vm, "event name=%s state=off reason=%s value=%lu next=%s restarts=%u",
+                  vm->plan->name, reason_name[e->reason], e->value, next, vm->restarts);
+}
+
+void report_running(const struct vm *vm)
+{
+    control_event(vm, "event name=%s state=running", vm->plan->name);
 }
 
 void report_alone(const struct vm *vm)
@@ -73,6 +81,26 @@ void report_alone(const struct vm *vm)
     vm_count(vm, &now);
     console_say("vm name=%s state=alone left=%lu", vm->plan->name,
                 now.left * 1000 / machine.clock.tsc_hz);
+    control_event(vm, "event name=%s state=alone", vm->plan->name);
+}
+
+uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
+{
+    struct end now = {0};
+    uint64_t sent = 0, received = 0;
+    if (vm_lives(vm)) {
+        vm_count(vm, &now);
+        store_lost(vm, &sent, &received);
+    }
+    uint32_t used =
+        format(text, size,
+               "name=%s mode=%s state=%s vcpus=%u cores=0x%lx memory=%lu tsc=%lu time=%lu "
+               "restarts=%u lost.sent=%lu lost.received=%lu",
+               vm->plan->name, mode_name[vm->plan->mode], life_name[vm->life], vm->plan->vcpus,
+               vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, sent, received);
+    for (uint32_t i = 0; i < CAUSE_COUNT; i++)
+        used += format(text + used, size - used, " exits.%s=%lu", cause_name[i], now.exits[i]);
+    return used;
 }
 
 void report_end(void)

@@ -1,4 +1,5 @@
 /* From start to end and perhaps again: the states of enum life. */
+#include <root/console/control.h>
 #include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
@@ -79,6 +80,7 @@ void life_start(struct vm *vm)
     vm->seen_time = vm->copied = vm->seal = 0;
     vm->failed = 0;
     vm->failed_status = OK;
+    control_reset(vm);
     vm->wish = WISH_PLAN;
     vm->life = LIFE_COPYING;
 }
@@ -227,6 +229,8 @@ static void watch_start(struct vm *vm, uint32_t state, uint64_t now)
         vm->due = vm->quiet_since = now;
         if (vm_run(vm) != OK)
             end_unbuilt(vm);
+        else
+            report_running(vm);
     } else if (state == VM_WAITING) { /* for another VM, as long as that takes */
         vm->due = now + clock_ticks(START_MS);
     } else if (now >= vm->due) {

@@ -2,9 +2,11 @@
  * Control pages as root reads them: the input is what two hostile VMMs write
  * there, and when root looks. No line of the console is another's than its
  * speaker's, root's own records have one form whatever a VMM says, and each turn
- * ends.
+ * ends. A control line of `own` says and does nothing about the other VM.
  */
 #include "fuzz.h"
+#include <root/console/command.h>
+#include <root/console/control.h>
 #include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
@@ -17,6 +19,7 @@
 #include <lib/string.h>
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define VMS       2u
 #define SAID      0x20000u
@@ -25,8 +28,9 @@
 
 uint64_t fuzz_now;
 struct machine machine;
-static struct plan_vm plans[VMS] = {{.name = "evil", .vcpus = 1, .on_exit = EXIT_RESTART},
-                                    {.name = "worse", .vcpus = 1}};
+static struct plan_vm plans[VMS] = {
+    {.name = "evil", .vcpus = 1, .on_exit = EXIT_RESTART, .control = CONTROL_OWN},
+    {.name = "worse", .vcpus = 1, .control = CONTROL_ALL}};
 static uint8_t *store[VMS];
 static char said[SAID + 1];
 static uint32_t said_size, puts_left;
@@ -38,6 +42,9 @@ void fuzz_begin(void)
 {
     for (uint32_t i = 0; i < VMS; i++)
         store[i] = malloc(sizeof(struct vm_control));
+    void *stat = mmap((void *)ROOT_STAT, sizeof(struct kernel_stat), PROT_READ,
+                      MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    fuzz_must(stat == (void *)ROOT_STAT, "the kernel's counters are where root has them");
 }
 
 /* ---- the rest of root ------------------------------------------------------- */
@@ -75,6 +82,13 @@ void vm_count(const struct vm *vm, struct end *sums)
     memset(sums->exits, 1, sizeof(sums->exits));
     sums->left = 1;
 }
+bool command_start(struct vm *vm)
+{
+    if (vm->life == LIFE_OFF)
+        life_start(vm);
+    return vm->life == LIFE_COPYING;
+}
+bool command_restart(struct vm *vm) { return life_stop(vm, true), true; }
 uint64_t vm_disengage(struct vm *vm) { return vm->index ? BUSY : OK; }
 bool vm_has_left(const struct vm *vm) { return vm && has_left; }
 const struct vcpu_stat *vm_ended(const struct vm *vm)
@@ -133,6 +147,7 @@ static void begin(void)
     machine.clock.tsc_hz = 1000 * MILLI;
     fuzz_now = 1000 * MILLI;
     plans[0].mode = MODE_SHARED;
+    plans[1].control = CONTROL_ALL;
     build_fails = has_left = faults = false;
     memset(&ended, 0, sizeof(ended));
     for (uint32_t i = 0; i < VMS; i++) {
@@ -143,12 +158,46 @@ static void begin(void)
     }
 }
 
+/* A request, or a part of one, in the ring of the control line. */
+static void ask(struct feed *f, struct vm_control *c)
+{
+    static const char *const words[] = {"machine",    "vm ",          "start ",     "stop ",
+                                        "restart ",   "events on",    "events off", "sync ",
+                                        "vm worse\n", "stop worse\n", "\n",         "evil",
+                                        "2",          "1\n",          " ",          "worse"};
+    const char *word = words[feed_8(f) % 16];
+    char noise[8];
+    feed_bytes(f, noise, sizeof(noise));
+    for (; *word; word++)
+        c->ask[c->ask_head++ % CONTROL_ASK] = *word;
+    for (uint32_t i = 0; i < (uint8_t)noise[0] % 8u; i++)
+        c->ask[c->ask_head++ % CONTROL_ASK] = noise[i];
+}
+
+/* Root serves the control lines. */
+static void serve(void)
+{
+    const struct vm_control *c = (const void *)store[0];
+    uint32_t from = c->answer_head;
+    enum life before = machine.vm[1].life;
+    control_turn();
+    fuzz_must(plans[1].control || machine.vm[1].life == before, "a line of `own` ends no other VM");
+    for (uint32_t i = from; i != c->answer_head; i++) {
+        const char *at = &c->answer[i % CONTROL_ANSWER];
+        fuzz_must(*at == '\n' || (*at >= ' ' && *at < 0x7f), "an answer is printable text");
+        fuzz_must(i % CONTROL_ANSWER > CONTROL_ANSWER - 10 || !starts(at, "name=worse"),
+                  "and of no other VM");
+    }
+}
+
 static void write_control(struct feed *f, uint32_t who)
 {
     struct vm_control *c = (void *)store[who];
     uint8_t what = feed_8(f);
     uint32_t at = c->out_head % CONSOLE_OUT, n = feed_8(f);
-    switch (what % 8) {
+    switch (what % 10) {
+    case 8:
+    case 9: ask(f, c); break;
     case 0: c->state = what & 0x80 ? feed_32(f) : what >> 4 & 3; break;
     case 1: c->reason = feed_8(f) & 1 ? what >> 4 : (uint32_t)feed_value(f); break;
     case 2: c->out_head = (uint32_t)feed_value(f); break;
@@ -170,6 +219,7 @@ static void look(struct feed *f)
     machine.turn_began = fuzz_now;
     machine.heavy = false;
     output_turn(NULL);
+    serve();
     life_turn(fuzz_now);
     output_flush(fuzz_now, NULL);
     if (what & 0x40)
@@ -187,7 +237,9 @@ static void how_it_ended(struct feed *f)
 static void happens(struct feed *f)
 {
     uint8_t what = feed_8(f);
-    switch (what % 6) {
+    switch (what % 8) {
+    case 5: plans[1].control = what & 0x80 ? CONTROL_ALL : CONTROL_NONE; break;
+    case 6: ((struct vm_control *)(void *)store[what >> 7])->answer_tail += what & 0x70; break;
     case 0: life_stop(&machine.vm[what >> 7], what & 0x40); break;
     case 1: build_fails = what & 0x80; break;
     case 2: has_left = what & 0x80; break;

@@ -9,7 +9,7 @@ FUZZ_acpi            = root/hardware/acpi.c root/hardware/scope.c
 FUZZ_aoe             = $(wildcard vmm/virtio/*.c) lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
 FUZZ_aoe_FLAGS       = $(FUZZ_FAKE) -Itests/unit
 FUZZ_scope           = root/hardware/scope.c
-FUZZ_control         = root/vm/life.c root/console/output.c root/console/report.c root/console/console.c lib/format.c
+FUZZ_control         = root/vm/life.c root/console/control.c root/console/output.c root/console/report.c root/console/console.c lib/format.c
 FUZZ_control_FLAGS   = -include tests/fuzz/root_hooks.h
 FUZZ_vcpu            = $(filter-out %/offsets.c,$(wildcard kernel/*.c)) $(wildcard tests/invariant/*.c) tests/unit/rig.c tests/unit/rig_vcpu.c tests/unit/model.c tests/unit/model_vmx.c
 FUZZ_vcpu_FLAGS      = -Itests/host -Itests/invariant -Ikernel -Itests/unit -DPOOL_FRAMES=1024u

@@ -26,7 +26,7 @@ PLAN = struct.Struct("<QII IIII")
 FIELDS = {
     "name": "32s", "mode": "I", "vcpus": "I", "memory": "Q", "cores": "Q", "priority": "I", "budget_us": "I", "period_us": "I",
     "on_exit": "I", "exit_port": "I", "kernel_type": "I", "kernel": "I", "initrd": "I", "disks": "I", "lan": "I", "disk": "160s",
-    "disengage": "I", "after": "I", "sealed": "I", "devices": "I", "device": "64s", "mac": "6s", "mtu": "H", "store": "I", "server": "I", "cmdline": "2048s",
+    "disengage": "I", "after": "I", "sealed": "I", "devices": "I", "control": "I", "reserved": "I", "device": "64s", "mac": "6s", "mtu": "H", "store": "I", "server": "I", "cmdline": "2048s",
 }
 VM = struct.Struct("<" + "".join(FIELDS.values()))
 Record = collections.namedtuple("Record", FIELDS)
@@ -331,6 +331,7 @@ BAD |= {
     "after in a shared vm": (OWN + "    after: strict\n", 29, "`after` is for dedicated VMs"),
     "lan in a dedicated vm": (own("    sealed: true", "    lan: office"), 25, "`lan` of a dedicated VM is its VMM's, which leaves it: write `disengage: never`"),
     "disks in a dedicated vm": (own("    sealed: true", "    disks: [{file: disk}]"), 25, "`disks` of a dedicated VM is its VMM's, which leaves it"),
+    "control of a dedicated vm": (own("    sealed: true", "    control: own"), 25, "`control` of a dedicated VM is its VMM's, which leaves it"),
     "lan in a sealed vm": (own("    sealed: true", "    sealed: true\n    lan: office"), 26, "a sealed VM has no `lan`: its VMM cannot see its memory"),
     "budget in a dedicated vm": (own("    sealed: true", "    budget: 1ms"), 25, "`budget` is for shared VMs"),
     "period in a dedicated vm": (own("    sealed: true", "    period: 50ms"), 25, "`period` is for shared VMs"),
@@ -454,7 +455,7 @@ def test_build(house):
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     (magic, version, flags, vms, lans, files, _), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 5, 0, 2, 1, 5)
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 6, 0, 2, 1, 5)
     assert alpha.name.rstrip(b"\0") == b"alpha" and fields(alpha, "mode", "lan") == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
     assert struct.unpack("<2I32s2I32s80x", alpha.disk) == (2, 2, bytes(32), 3, 1, bytes(32))
     assert alpha.mac == bytes.fromhex("02686c000101") and beta.mac == bytes.fromhex("02686c000102")

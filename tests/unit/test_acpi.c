@@ -117,7 +117,7 @@ static void a_shared_vm_has_pages_for_tables(void **state)
     assert_int_equal(windows, 3);
     expect_window(0, 2, 0, 0);
     expect_window(1, 1, 0xc000, 0xcfff);
-    expect_window(2, 0, 0xe0000000, 0xe000ffff);
+    expect_window(2, 0, 0xe0000000, 0xe0013fff);
 }
 
 static void a_dedicated_one_has_what_is_mapped(void **state)

@@ -387,4 +387,5 @@ void virtio_init(void)
     if (config()->plan.server == plan_index(&config()->plan) + 1)
         virtio_net_init(SLOT_STORE, LINK_STORE);
     virtio_blk_init(SLOT_DISK);
+    virtio_control_init(SLOT_CONTROL);
 }

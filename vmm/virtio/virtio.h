@@ -140,6 +140,7 @@ struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, 
 
 /* ---- the kinds; each adds its devices of the plan ---------------------------- */
 void virtio_console_init(uint32_t slot);
+void virtio_control_init(uint32_t slot);
 void virtio_net_init(uint32_t slot, uint32_t link);
 void virtio_blk_init(uint32_t slot); /* the first disk's; one slot each */
 

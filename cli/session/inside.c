@@ -1,0 +1,226 @@
+#include <cli/host.h>
+#include <cli/session/inside.h>
+#include <cli/session/line.h>
+#include <cli/session/report.h>
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define END_MS 10000u /* for a VM that was stopped to have ended */
+
+static volatile sig_atomic_t interrupted;
+static void interrupt(int signal) { interrupted = signal; }
+
+static int64_t number(struct json_object *group, const char *key)
+{
+    struct json_object *value;
+    return json_object_object_get_ex(group, key, &value) ? json_object_get_int64(value) : 0;
+}
+
+static void sleep_ms(long ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* ---- the table ---------------------------------------------------------------- */
+
+/* "0-3,5" of a mask such as 0x2f. */
+static const char *cores_text(const char *mask_text)
+{
+    const char *text = "";
+    uint64_t mask = strtoull(mask_text, NULL, 16);
+    for (unsigned core = 0; core < 64; core++) {
+        if (!(mask >> core & 1))
+            continue;
+        unsigned last = core;
+        while (last < 63 && mask >> (last + 1) & 1)
+            last++;
+        const char *end = last > core ? host_text("-%u", last) : "";
+        text = host_text("%s%s%u%s", text, *text ? "," : "", core, end);
+        core = last;
+    }
+    return text;
+}
+
+/* What happened from one look to the next. */
+struct rates {
+    int64_t exits, most; /* a second: all, and the main cause */
+    const char *cause;
+    double cpu; /* of one core, percent */
+};
+
+static struct rates rates_of(struct json_object *vm, struct json_object *before, int64_t tsc_hz)
+{
+    struct rates rates = {.cause = "-"};
+    double ticks = (double)(number(vm, "tsc") - number(before, "tsc"));
+    if (!before || ticks <= 0)
+        return rates;
+    rates.cpu = 100.0 * (double)(number(vm, "time") - number(before, "time")) / ticks;
+    json_object_object_foreach(report_group(vm, "exits"), cause, count)
+    {
+        int64_t more = json_object_get_int64(count) - number(report_group(before, "exits"), cause);
+        int64_t rate = (int64_t)((double)more * (double)tsc_hz / ticks);
+        rates.exits += rate;
+        if (rate > rates.most) {
+            rates.most = rate;
+            rates.cause = cause;
+        }
+    }
+    return rates;
+}
+
+static void show_table(struct json_object *look, struct json_object *before)
+{
+    struct json_object *machine = report_group(look, "machine"), *vm_before;
+    printf("%s: %" PRId64 " cores, pool %" PRId64 " of %" PRId64 " frames free, %" PRId64
+           " of %" PRId64 " objects free\n",
+           report_word(machine, "self"), number(machine, "cores"), number(machine, "pool_free"),
+           number(machine, "pool_frames"), number(machine, "objects_free"),
+           number(machine, "objects"));
+    printf("%-16s %-9s %-9s %5s %-12s %7s %7s %9s %-10s %8s %8s\n", "VM", "mode", "state", "vCPUs",
+           "cores", "MiB", "CPU %", "exits/s", "most by", "restarts", "lost");
+    json_object_object_foreach(report_group(look, "vms"), name, vm)
+    {
+        struct rates rates = {.cause = "-"};
+        if (before && json_object_object_get_ex(report_group(before, "vms"), name, &vm_before))
+            rates = rates_of(vm, vm_before, number(machine, "tsc_hz"));
+        struct json_object *lost = report_group(vm, "lost");
+        printf("%-16s %-9s %-9s %5" PRId64 " %-12s %7" PRId64 " %7.1f %9" PRId64 " %-10s %8" PRId64
+               " %8" PRId64 "\n",
+               name, report_word(vm, "mode"), report_word(vm, "state"), number(vm, "vcpus"),
+               cores_text(report_word(vm, "cores")), number(vm, "memory") >> 20, rates.cpu,
+               rates.exits, rates.cause, number(vm, "restarts"),
+               number(lost, "sent") + number(lost, "received"));
+    }
+}
+
+/* Write a look to the file `path`, `-`: standard output. */
+static bool write_json(struct json_object *look, const char *path)
+{
+    if (strcmp(path, "-") == 0)
+        return puts(json_object_to_json_string_ext(look, JSON_C_TO_STRING_PRETTY)) >= 0;
+    if (json_object_to_file_ext(path, look, JSON_C_TO_STRING_PRETTY) == 0)
+        return true;
+    return host_fail("cannot write %s", path);
+}
+
+static int inside_list(struct line *line, const struct options *options)
+{
+    struct json_object *look = line_look(line);
+    if (!look)
+        return EXIT_DIED;
+    bool good = true;
+    if (options->json)
+        good = write_json(look, options->json);
+    else
+        show_table(look, NULL);
+    json_object_put(look);
+    return good ? 0 : EXIT_USAGE;
+}
+
+/* Each second a new table, until a signal or for --timeout seconds; as JSON, one a line. */
+static int inside_top(struct line *line, const struct options *options)
+{
+    struct json_object *before = NULL, *look = line_look(line);
+    bool screen = isatty(STDOUT_FILENO) && !options->json;
+    for (uint64_t i = 0; look && !interrupted && (!options->timeout || i < options->timeout); i++) {
+        json_object_put(before);
+        before = look;
+        sleep_ms(1000);
+        look = line_look(line);
+        if (!look)
+            break;
+        if (options->json)
+            puts(json_object_to_json_string_ext(look, JSON_C_TO_STRING_PLAIN));
+        else {
+            if (screen)
+                fputs("\033[H\033[J", stdout); /* ECMA-48: home, erase */
+            show_table(look, before);
+        }
+        fflush(stdout);
+    }
+    json_object_put(before);
+    int code = look ? 0 : EXIT_DIED;
+    json_object_put(look);
+    return code;
+}
+
+/* ---- events and commands ------------------------------------------------------ */
+
+static int inside_events(struct line *line, const struct options *options)
+{
+    if (!line_ask(line, "events on"))
+        return EXIT_DIED;
+    for (time_t begun = time(NULL); !interrupted;) {
+        const char *text = line_event(line, 1000);
+        if (options->timeout && time(NULL) - begun >= (time_t)options->timeout)
+            break;
+        if (!text)
+            continue;
+        struct json_object *event = json_object_new_object();
+        report_parse(event, text);
+        puts(options->json ? json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN) : text);
+        fflush(stdout);
+        json_object_put(event);
+    }
+    return 0;
+}
+
+/* The VM's state, as root calls it; NULL after one line on stderr. */
+static const char *state_of(struct line *line, const char *name)
+{
+    const char *text = line_ask(line, host_text("vm %s", name));
+    struct json_object *vm = json_object_new_object();
+    report_parse(vm, text ? text : "");
+    const char *state = text ? host_text("%s", report_word(vm, "state")) : NULL;
+    json_object_put(vm);
+    return state;
+}
+
+/* `stop` and `restart` return once the VM has ended and said its last words. */
+static int wait_for_end(struct line *line, const char *name)
+{
+    for (unsigned ms = 0; ms < END_MS; ms += 20) {
+        const char *state = state_of(line, name);
+        if (!state)
+            return EXIT_DIED;
+        if (strcmp(state, "ending") != 0)
+            return 0;
+        sleep_ms(20);
+    }
+    host_fail("%s does not end", name);
+    return EXIT_DIED;
+}
+
+static int change(struct line *line, const struct options *options)
+{
+    if (!line_ask(line, host_text("%s %s", options->verb, options->plan)))
+        return EXIT_DIED;
+    return strcmp(options->verb, "start") == 0 ? 0 : wait_for_end(line, options->plan);
+}
+
+int inside(const struct options *options)
+{
+    static const struct {
+        const char *verb;
+        int (*act)(struct line *line, const struct options *options);
+    } acts[] = {{"list", inside_list}, {"top", inside_top}, {"events", inside_events}};
+    struct line *line = line_open();
+    if (!line)
+        return EXIT_USAGE;
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
+    int (*act)(struct line * line, const struct options *options) = change;
+    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+        if (strcmp(acts[i].verb, options->verb) == 0)
+            act = acts[i].act;
+    int code = act(line, options);
+    line_close(line);
+    return code;
+}

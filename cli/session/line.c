@@ -1,0 +1,204 @@
+#include <cli/host.h>
+#include <cli/session/line.h>
+#include <cli/session/report.h>
+#include <abi/vm.h>
+
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+/* hvc0 is the console: Linux numbers them in the order of their slots. */
+#define LINE_DEVICE "/dev/hvc1"
+#define ANSWER_MS   10000
+#define EVENTS      256u /* that wait while an answer is awaited; older ones are dropped */
+
+struct line {
+    int fd;
+    struct termios before;
+    char bytes[2 * CONTROL_ANSWER]; /* heard, and not yet a line */
+    size_t used;
+    char text[CONTROL_ANSWER + 1]; /* the last line */
+    char *event[EVENTS];
+    unsigned events;
+};
+
+bool line_is_inside(void)
+{
+    unsigned words[4];
+    __cpuid(CPUID_HAIRLINE, words[0], words[1], words[2], words[3]);
+    return memcmp(words + 1, "HairlineHair", 12) == 0;
+}
+
+static int64_t line_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The first line of what was heard, to line->text; false: there is no whole one yet. */
+static bool cut(struct line *line)
+{
+    const char *end = memchr(line->bytes, '\n', line->used);
+    if (!end && line->used < sizeof(line->bytes))
+        return false;
+    size_t size = end ? (size_t)(end - line->bytes) : line->used, next = size + (end != NULL);
+    size_t kept = size < sizeof(line->text) ? size : sizeof(line->text) - 1;
+    memcpy(line->text, line->bytes, kept);
+    line->text[kept] = 0;
+    memmove(line->bytes, line->bytes + next, line->used - next);
+    line->used -= next;
+    return true;
+}
+
+/* The next line, until the time `until` (line_now); NULL: none came. */
+static char *line_hear(struct line *line, int64_t until)
+{
+    while (!cut(line)) {
+        struct pollfd wait = {.fd = line->fd, .events = POLLIN};
+        int64_t left = until - line_now();
+        if (poll(&wait, 1, left > 0 ? (int)left : 0) <= 0)
+            return NULL;
+        ssize_t size = read(line->fd, line->bytes + line->used, sizeof(line->bytes) - line->used);
+        if (size <= 0)
+            return NULL;
+        line->used += (size_t)size;
+    }
+    return line->text;
+}
+
+static void keep_event(struct line *line, const char *text)
+{
+    if (line->events == EVENTS) {
+        free(line->event[0]);
+        memmove(line->event, line->event + 1, sizeof(line->event) - sizeof(line->event[0]));
+        line->events--;
+    }
+    line->event[line->events++] = strdup(text);
+}
+
+/* The answer to the request that was sent: `ok...` or `error...`; NULL: none. */
+static const char *hear_answer(struct line *line)
+{
+    for (int64_t until = line_now() + ANSWER_MS;;) {
+        const char *text = line_hear(line, until);
+        if (!text || strncmp(text, "event ", 6) != 0)
+            return text;
+        keep_event(line, text + 6);
+    }
+}
+
+static bool line_say(const struct line *line, const char *request)
+{
+    const char *text = host_text("%s\n", request);
+    size_t size = strlen(text);
+    return write(line->fd, text, size) == (ssize_t)size;
+}
+
+const char *line_ask(struct line *line, const char *request)
+{
+    const char *text = line_say(line, request) ? hear_answer(line) : NULL;
+    if (text && strncmp(text, "ok", 2) == 0)
+        return text + (text[2] == ' ' ? 3 : 2);
+    if (text && strncmp(text, "error ", 6) == 0)
+        host_fail("%s", text + 6);
+    else
+        host_fail("no answer on %s", LINE_DEVICE);
+    return NULL;
+}
+
+/* Lines of an earlier user may still come, and an echo of them from before the line was made raw:
+   ours is known by its number. */
+static bool sync_up(struct line *line)
+{
+    const char *mine = host_text("%d", (int)getpid());
+    if (!line_say(line, host_text("\nevents off\nsync %s", mine)))
+        return false;
+    for (int64_t until = line_now() + ANSWER_MS;;) {
+        const char *text = line_hear(line, until);
+        if (!text)
+            return false;
+        if (strncmp(text, "ok ", 3) == 0 && strcmp(text + 3, mine) == 0)
+            return true;
+    }
+}
+
+static bool make_raw(struct line *line)
+{
+    struct termios raw;
+    if (tcgetattr(line->fd, &line->before) != 0)
+        return false;
+    raw = line->before;
+    cfmakeraw(&raw);
+    return tcsetattr(line->fd, TCSAFLUSH, &raw) == 0;
+}
+
+struct line *line_open(void)
+{
+    struct line *line = calloc(1, sizeof(*line));
+    line->fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (line->fd < 0)
+        host_fail("%s: %s; has this VM a control line (`control: own` or `all` in its plan)?",
+                  LINE_DEVICE, strerror(errno));
+    else if (flock(line->fd, LOCK_EX | LOCK_NB) != 0)
+        host_fail("another hairline has %s: wait until it ends", LINE_DEVICE);
+    else if (!make_raw(line))
+        host_fail("%s: %s", LINE_DEVICE, strerror(errno));
+    else if (!sync_up(line))
+        host_fail("no answer on %s; has this VM a control line (`control: own` or `all` in its "
+                  "plan)?",
+                  LINE_DEVICE);
+    else
+        return line;
+    line_close(line);
+    return NULL;
+}
+
+void line_close(struct line *line)
+{
+    if (line->fd >= 0)
+        close(line->fd);
+    for (unsigned i = 0; i < line->events; i++)
+        free(line->event[i]);
+    free(line);
+}
+
+const char *line_event(struct line *line, int ms)
+{
+    if (line->events) {
+        const char *first = host_text("%s", line->event[0]);
+        free(line->event[0]);
+        line->events--;
+        memmove(line->event, line->event + 1, line->events * sizeof(line->event[0]));
+        return first;
+    }
+    const char *text = line_hear(line, line_now() + ms);
+    return text && strncmp(text, "event ", 6) == 0 ? text + 6 : NULL;
+}
+
+struct json_object *line_look(struct line *line)
+{
+    struct json_object *all = json_object_new_object(), *vms = report_group(all, "vms"), *count;
+    const char *text = line_ask(line, "machine");
+    if (text)
+        report_parse(report_group(all, "machine"), text);
+    bool good = text && json_object_object_get_ex(report_group(all, "machine"), "vms", &count);
+    for (int64_t i = 1; good && i <= json_object_get_int64(count); i++) {
+        struct json_object *vm = json_object_new_object();
+        text = line_ask(line, host_text("vm %d", (int)i));
+        report_parse(vm, text ? text : "");
+        json_object_object_add(vms, report_word(vm, "name"), vm);
+        good = text != NULL;
+    }
+    if (good)
+        return all;
+    json_object_put(all);
+    return NULL;
+}

@@ -1,0 +1,32 @@
+/*
+ * The control line of a VM (docs/abi.md section 14): the tool inside the machine that it commands.
+ * A request is a line; the answer is a line that begins with `ok` or `error`; lines that begin with
+ * `event` come between answers, once asked for.
+ */
+#ifndef CLI_LINE_H
+#define CLI_LINE_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+
+/* Does this run in a VM of Hairline's (CPUID leaf 4000001Fh)? */
+bool line_is_inside(void);
+
+struct line; /* to root */
+
+/* Open it and drop what an earlier user left there; NULL after one line on stderr: there is none,
+ * or somebody else has it. */
+struct line *line_open(void);
+void line_close(struct line *line);
+
+/* Ask; what follows `ok `. NULL after one line on stderr: refused, or no answer in 10 s. */
+const char *line_ask(struct line *line, const char *request);
+
+/* The next event, without `event `; NULL: none in `ms` milliseconds. */
+const char *line_event(struct line *line, int ms);
+
+/* All that root tells of the machine and of the VMs that this line may see, as JSON; NULL after one
+ * line on stderr. */
+struct json_object *line_look(struct line *line);
+
+#endif

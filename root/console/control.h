@@ -1,0 +1,22 @@
+/*
+ * The control lines: what a VM whose plan says `control: own` or `all` asks of root, a line each,
+ * and root's answers (docs/abi.md section 14). Nothing that a VM writes there is trusted: a request
+ * names a VM that this one may see, or it is refused.
+ */
+#ifndef ROOT_CONTROL_H
+#define ROOT_CONTROL_H
+
+#include <root/vm/vm.h>
+
+/* Answer requests: of each VM one at most, as long as the turn lasts. True: there are more, so look
+ * again soon. */
+bool control_turn(void);
+/* Tell every VM that may see `about`, and asked for it, what became of it: one line, of at most
+ * CONTROL_EVENT bytes. A line that has no room for it has it counted as lost. */
+#define CONTROL_EVENT 160u
+void control_event(const struct vm *about, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Forget what the VM had asked for: it starts anew. */
+void control_reset(const struct vm *vm);
+
+#endif

@@ -1,0 +1,143 @@
+"""The machine seen and commanded from within: the tool in a VM that has a control line."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import rig
+from rig import guest, linux
+
+
+@pytest.fixture(scope="module")
+def userland(tmp_path_factory):
+    """The packaged userland, with the tool in it as `hairline`."""
+    folder, kernel = tmp_path_factory.mktemp("userland"), rig.BUILD / "kernels/debian"
+    goal = str(kernel / "initrd").removeprefix(f"{rig.SOURCE}/")  # as the Makefile calls it
+    subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", goal], check=True)
+    shutil.copy(rig.BUILD / "hairline-tool", folder / "hairline")
+    subprocess.run([rig.SOURCE / "guest/mkinitrd", "plain", kernel, folder / "initrd", folder / "hairline"], check=True)
+    return folder / "initrd"
+
+
+class Inside:
+    """A shell in the VM `service`, which is the first."""
+
+    def __init__(self, run):
+        self.run, self.count = run, 0
+        run.expect(r"^service\| A shell on service")
+        run.key("1")
+        run.expect(r"^hairline\| focus on service")
+        self.call("true")  # what follows the shell's greeting
+
+    def call(self, command):
+        """What `command` prints there, and its exit status."""
+        self.count += 1
+        self.run.command(f"{command}; echo status $? of $((1000 + {self.count}))")
+        first = self.run.seen
+        status = self.run.expect(rf"status (\d+) of {1000 + self.count}$").group(1)
+        told = self.run.lines[first : self.run.seen - 1]
+        return [line for line in told if "; echo status" not in line and not re.match("(alpha|beta|hairline)[|] ", line)], int(status)
+
+    def leave(self):
+        self.run.key("0")
+        self.run.expect(r"^hairline\| focus ends")
+
+
+@pytest.fixture
+def inside(live, userland):
+    """inside(right): a machine with the VM `service`, which has this control line, and `alpha` and `beta`."""
+
+    def start(control, alpha="attack"):
+        right = {"control": control} if control else {}
+        service = linux("service", initrd=str(userland), cores=[1], memory="320M", **right)
+        quiet = {"cmdline": "test=hlt", "cores": [2]}
+        return Inside(live(service, guest("alpha", alpha, **quiet), guest("beta", "attack", on_exit="restart", **quiet), cores=3))
+
+    return start
+
+
+def look(shell):
+    lines, status = shell.call("hairline list --json -")
+    assert status == 0, lines
+    return json.loads("\n".join(lines))
+
+
+def test_all_is_seen_and_commanded(inside):
+    shell = inside("all")
+    all_vms = look(shell)
+    assert list(all_vms["vms"]) == ["service", "alpha", "beta"] and all_vms["machine"]["self"] == "service"
+    assert {vm["state"] for vm in all_vms["vms"].values()} == {"running"}
+    lines, status = shell.call("hairline list")
+    assert status == 0 and [line.split()[:3] for line in lines[2:]] == [[vm, "shared", "running"] for vm in all_vms["vms"]]
+    assert shell.call("hairline stop alpha") == ([], 0)
+    assert look(shell)["vms"]["alpha"]["state"] == "off"
+    assert shell.call("hairline stop alpha") == (["hairline: alpha is off"], 1)
+    assert shell.call("hairline start alpha") == ([], 0)
+    assert shell.call("hairline start alpha") == (["hairline: alpha is not off"], 1)
+    assert shell.call("hairline restart beta") == ([], 0)
+    assert look(shell)["vms"]["beta"]["restarts"] == 1
+    assert shell.call("hairline stop gamma") == (["hairline: no VM is called 'gamma'"], 1)
+    shell.leave()
+    assert shell.run.quit() == 0
+
+
+def test_rates_and_events(inside):
+    shell = inside("all")
+    lines, status = shell.call("hairline top --json - --timeout 2")
+    tops = [json.loads(line)["vms"]["service"] for line in lines]
+    assert status == 0 and len(tops) == 2 and tops[0]["time"] < tops[1]["time"]
+    lines, status = shell.call("hairline top --timeout 1")
+    assert status == 0 and float(next(line for line in lines if line.startswith("service ")).split()[6]) > 0
+    shell.call("mkfifo /run/e; hairline events --json - >/run/e & exec 3</run/e; sleep 1")
+    shell.leave()
+    shell.run.command("restart beta")
+    shell.run.expect_end("beta")
+    shell.run.key("1")
+    told = [json.loads(shell.call('read -r line <&3; echo "$line"')[0][0]) for _ in range(2)]
+    assert [(one["name"], one["state"]) for one in told] == [("beta", "off"), ("beta", "running")]
+    assert (told[0]["reason"], told[0]["next"]) == ("stopped", "restart")
+    assert shell.call("hairline list")[0] == ["hairline: another hairline has /dev/hvc1: wait until it ends"]
+    shell.leave()
+    assert shell.run.quit() == 0
+
+
+def test_own_is_all_that_it_sees(inside):
+    shell = inside("own")
+    assert list(look(shell)["vms"]) == ["service"]
+    for verb in ("stop", "start", "restart"):
+        assert shell.call(f"hairline {verb} alpha") == (["hairline: no VM is called 'alpha'"], 1)
+    shell.run.command("hairline restart service")
+    shell.run.key("0")
+    assert shell.run.expect_end("service")["next"] == "restart"
+    shell.run.expect(r"^service\| A shell on service")
+    assert shell.run.quit() == 0
+
+
+def test_no_line_is_a_sentence(inside):
+    shell = inside(None)
+    (line,), status = shell.call("hairline list")
+    assert status == 2 and line.endswith("has this VM a control line (`control: own` or `all` in its plan)?")
+    shell.leave()
+    assert shell.run.quit() == 0
+
+
+@pytest.mark.parametrize("noise", ["cat /dev/urandom", "yes vm 1", "yes events on"])
+def test_line_that_sends_without_end(inside, noise):
+    """And reads nothing. The others' consoles and the operator's commands go on, and so does the line, when it behaves again."""
+    shell = inside("all", alpha="victim")
+    shell.call("stty -F /dev/hvc1 raw -echo")
+    shell.call(f"{noise} >/dev/hvc1 & sleep 1")
+    shell.leave()
+    for _ in range(20):
+        shell.run.expect(r"^alpha\| progress")
+    shell.run.command("restart beta")
+    assert shell.run.expect_end("beta")["next"] == "restart"
+    shell.run.expect(r"^beta\| ")
+    shell.run.key("1")
+    shell.call("kill %1; wait")
+    shell.call("true")  # the shell tells of jobs that end
+    assert list(look(shell)["vms"]) == ["service", "alpha", "beta"]
+    shell.leave()
+    assert shell.run.quit() == 0
