@@ -27,7 +27,7 @@ static const uint8_t type_esp[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0
 
 /* ---- a mounted volume ------------------------------------------------------------- */
 
-static bool have_room(const char *esp, const char *file)
+bool slots_have_room(const char *esp, const char *file)
 {
     struct stat status, old;
     struct statvfs volume;
@@ -74,8 +74,6 @@ bool slots_write(const char *esp, const char *file)
 {
     const char *new = host_text("%s/" NEW, esp), *other = host_text("%s/" OTHER, esp);
     const char *copy[] = {"cp", file, new, NULL};
-    if (!have_room(esp, file))
-        return false;
     unlink(new);
     unlink(other);
     bool ok = host_run(copy) == 0 && flush(new) && has_bytes_of(new, file);

@@ -14,6 +14,10 @@
    mounted? False after one line on stderr if it is neither, or has no kept file of Hairline's. */
 bool slots_look(const char *esp, const char *folder, bool *is_image);
 
+/* Is there room for `file` on a mounted volume, once the other one has gone? False after one line
+   on stderr. */
+bool slots_have_room(const char *esp, const char *file);
+
 /* Make `file` the other one of a mounted volume, or of an image; it has come to the disk then, and
    was read back. `folder`: a private one. False after one line on stderr: the kept one is as it
    was, and an image is whole as it was. */

@@ -66,8 +66,9 @@ static bool write_mounted(const struct options *options, const char *folder, boo
     if (!boot_entry_look(&entry, options->esp, log))
         return false;
     const char *file = make_file(options, folder, &expected);
-    if (!file || (entry.have && !boot_entry_forget(&entry, log)) ||
-        !slots_write(options->esp, file) || (entry.have && !boot_entry_try(&entry, log)))
+    if (!file || !slots_have_room(options->esp, file) ||
+        (entry.have && !boot_entry_forget(&entry, log)) || !slots_write(options->esp, file) ||
+        (entry.have && !boot_entry_try(&entry, log)))
         return false;
     *is_next = entry.have;
     efi_show(&expected);

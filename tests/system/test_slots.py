@@ -236,6 +236,8 @@ def pc(sticks, stick, tmp_path):
     for name in ("old", "new"):
         plan = (sticks / name / "plan.yaml").read_text().replace(str(rig.BUILD / "guest/bare"), "/hairline")
         files |= {f"/hairline/{name}.yaml": plan.encode()}
+    big = rig.write_plan(tmp_path, [guest("big", "hello", memory="128M", initrd="/tmp/big")])
+    files |= {"/hairline/big.yaml": big.read_text().replace(str(rig.BUILD / "guest/bare"), "/hairline").encode()}
     files |= {"/hairline/hello.elf": rig.BUILD / "guest/bare/hello.elf"}
     initrd = firmware.make_initrd(tmp_path / "linux", [shutil.which("efibootmgr", path="/usr/bin:/bin:/usr/sbin")], files, modules=MODULES)
     machine = Pc(tmp_path, stick, initrd)
@@ -258,7 +260,8 @@ def spoil(stick):
 
 
 def test_new_one_is_tried_once(pc):
-    """And then the old one again, until it is kept; one that cannot be started gives way at once."""
+    """And then the old one again, until it is kept. A cut in the middle of the next one leaves that, and one that cannot be
+    started gives way at once."""
     assert pc.boots() == ["old"]
     said = pc.linux(f"{UPDATE} /hairline/new.yaml", KEEP)
     assert "Firmware starts it next, once" in said and statuses(said) == [0, 2]
@@ -267,6 +270,9 @@ def test_new_one_is_tried_once(pc):
     said = pc.linux(KEEP)
     assert "Firmware starts the new one from now on" in said and statuses(said) == [0]
     assert [pc.boots(), pc.boots()] == [["new"], ["new"]]
+    said = pc.linux(f"{UPDATE} /hairline/old.yaml", f"{UPDATE} /hairline/big.yaml", "cut", f"{UPDATE} /hairline/new.yaml")
+    assert statuses(said) == [0, 2] and re.search(r"hairline: the new file has \d+ MiB, and the second slot of /mnt has room for \d+", said)
+    assert pc.boots() == ["new"] and not slot(pc.stick, OTHER)
     said = pc.linux(f"{UPDATE} /hairline/new.yaml", f"{UPDATE} /hairline/old.yaml")
     assert statuses(said) == [0, 0] and len(re.findall(r"^Boot\d+\* Hairline", said, re.MULTILINE)) == 1
     spoil(pc.stick)
