@@ -3,8 +3,8 @@
 # Output goes to $(O); nothing else in the tree is written.
 # DEBUG=1: a kernel that checks its invariant (tests/invariant/) after each
 # call that changes the object graph, in build/debug.
-# OBJECTS=N: a kernel with another number of objects; give it a folder of its own by O=.
-# EPT=1: one whose guests have Intel's tables on AMD's processor, for tests/kernel/run; the same.
+# OBJECTS=N: a kernel with another number of objects; give it a folder of its own by O=. The invariant takes time for each.
+# EPT=1: one whose guests have Intel's tables on AMD's processor, for tests/kernel/run; a folder of its own, too.
 O      ?= build$(if $(DEBUG),/debug)
 # The same folder by the same name always: dependency files name their targets.
 override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
@@ -19,7 +19,7 @@ STACK = $(if $(findstring clang,$(CC)),-mstack-alignment=8,-mpreferred-stack-bou
 TARGET = -O2 -g -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only $(STACK) -fno-stack-protector \
          -fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -fno-strict-aliasing \
          -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. -I. -I$(O) -MMD -MP
-KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Itests/invariant) $(if $(OBJECTS),-DOBJECTS=$(OBJECTS)) -Ikernel
+KERNEL_FLAGS = $(WARN) $(TARGET) -mcmodel=kernel -fno-jump-tables $(if $(DEBUG),-Itests/invariant) $(if $(OBJECTS)$(DEBUG),-DOBJECTS=$(or $(OBJECTS),1024u)) -Ikernel
 USER_FLAGS   = $(WARN) $(TARGET)
 LDFLAGS_T    = -nostdlib -static --build-id=none --gc-sections -z noexecstack -z max-page-size=4096
 

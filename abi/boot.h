@@ -1,6 +1,6 @@
 /*
  * What the boot stub hands to the kernel, and the kernel (unread but for the
- * ranges and the root image) to root: one page.
+ * ranges and the root image) to root: whole pages.
  */
 #ifndef ABI_BOOT_H
 #define ABI_BOOT_H
@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 #define BOOT_MAGIC   0x656e696c72696168ull /* "hairline" */
-#define BOOT_RANGES  32
-#define BOOT_MODULES 44
+#define BOOT_RANGES  128
+#define BOOT_MODULES 128
 
 enum range_kind { RANGE_RAM, RANGE_DEVICE };
 enum boot_flag { BOOT_BATCH = 1 /* the plan's PLAN_BATCH: nobody is there to read the console */ };
@@ -48,8 +48,6 @@ struct boot_info {
     struct boot_screen screen;
     struct boot_range range[BOOT_RANGES];
     struct boot_module module[BOOT_MODULES];
-};
-
-_Static_assert(sizeof(struct boot_info) <= 4096, "boot info is one page");
+} __attribute__((aligned(4096)));
 
 #endif

@@ -22,7 +22,7 @@ enum call {
     CALL_SM_UP,      /* (sm)                                                  */
     CALL_SM_DOWN,    /* (sm, deadline)               deadline in TSC ticks, 0 = none */
     CALL_EC_RECALL,  /* (ec)                         make a vCPU exit soon    */
-    CALL_PD_CREATE,  /* (dst|payer<<16|sys<<32, kind|flags<<8|cores<<32, frames, objects) */
+    CALL_PD_CREATE,  /* (dst|payer<<16|sys<<32, kind|flags<<8, frames, objects, cores) */
     CALL_EC_CREATE,  /* (dst|pd<<16|core<<32|kind<<48, utcb, events, entry, sp) */
     CALL_SC_CREATE,  /* (dst|sys<<16|ec<<32, priority, budget, period)        */
     CALL_PT_CREATE,  /* (dst|payer<<16|ec<<32, entry, mtd, id)                */
@@ -108,12 +108,16 @@ enum right {
     RIGHT_ALL = 0xff,
 };
 
-#define CAP_SLOTS 512 /* slots of a PD's table; slot 0 stays empty */
+#define CAP_SLOTS 512u /* slots in each frame of a PD's table; slot 0 stays empty */
 
 enum pd_kind { PD_HOST, PD_GUEST };
 enum pd_flag { PD_PORTS = 1 }; /* all I/O ports; needs a SYS capability with SYS_PORTS */
-/* Beside the flags: the cores on which the PD may have ECs, a bit each; 0: all of its payer's. */
-#define PD_CORES(mask) ((uint64_t)(mask) << 24)
+/* Beside the flags: its table has CAP_SLOTS << order slots. */
+#define PD_TABLE(order)       ((order) << 8)
+#define PD_TABLE_ORDER(flags) ((flags) >> 8 & 0xff)
+#define PD_TABLE_MAX          3
+#define ROOT_TABLE            2 /* root's order */
+#define ROOT_SLOTS            (CAP_SLOTS << ROOT_TABLE)
 
 enum ec_kind {
     EC_THREAD,  /* runs on a scheduling context of its own, from `entry`     */
@@ -132,7 +136,7 @@ enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
 #define MAX_IOMMUS 8
 #define DV_IRQS    16u /* interrupts of one function: index 0..15 */
 
-#define MAX_CORES          16
+#define MAX_CORES          64
 #define PRIORITIES         32               /* 0 (lowest) .. 31                          */
 #define ROOT_PRIORITY      (PRIORITIES - 2) /* of the thread that the kernel starts root with */
 #define MAX_FRAMES_PER_MAP (1u << 21)       /* 8 GiB                               */

@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        6
-#define PLAN_VMS            16
+#define PLAN_VERSION        7
+#define PLAN_VMS            64
 #define PLAN_DISKS          4
-#define PLAN_VCPUS          8
+#define PLAN_VCPUS          64
 #define PLAN_MEMORY_MAX     (64ull << 30) /* bytes of a VM */
 #define PLAN_LANS           4
 #define PLAN_MTU            1500 /* of a LAN, bytes: the usual, */

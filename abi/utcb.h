@@ -169,7 +169,7 @@ enum event {
     CAUSE_COUNT
 };
 
-#define MAX_VCPUS 64 /* of the whole machine */
+#define MAX_VCPUS 256 /* of the whole machine */
 
 /* The page(s) of counters behind SLOT_ROOT_STAT, mapped read-only, written by
    the kernel alone; readable at any time without a call. */

@@ -10,37 +10,40 @@
 
 /* ---- slots of a VMM's capability table, filled by root -------------------- */
 enum vmm_slot {
-    VMM_PD = 1,       /* its own PD: PD_CREATE | PD_TAKE                       */
-    VMM_GUEST,        /* the guest PD: PD_GRANT                               */
-    VMM_SM_ROOT,      /* SM_UP: tell root (state change, console output)      */
-    VMM_SM_WORK,      /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
-    VMM_SM_LAN,       /* + enum plan_link: SM_UP: tell the LAN's switch, if there is one */
-    VMM_SM_STORE,     /* which this is for volumes */
-    VMM_SM_NAP,       /* SM_DOWN, count 0, nobody ups it: to sleep on         */
-    VMM_FAULT = 12,   /* fault portal of its threads, served by root: 12 + core, for each core it is
-                         on (16 slots) */
-    VMM_HANDLER = 32, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
-    VMM_DV = 40,      /* + device: DV_IRQ                                     */
-    VMM_VCPU = 48,    /* + vCPU: EC_RECALL | EC_SETUP                         */
-    VMM_PCI = 64,     /* + core: portal of root for configuration writes, see below (16 slots) */
-    VMM_FREE = 80,    /* from here on the VMM's own                           */
+    VMM_PD = 1,     /* its own PD: PD_CREATE | PD_TAKE                       */
+    VMM_GUEST,      /* the guest PD: PD_GRANT                               */
+    VMM_SM_ROOT,    /* SM_UP: tell root (state change, console output)      */
+    VMM_SM_WORK,    /* SM_UP | SM_DOWN: the worker's bell: root and the LAN ring it */
+    VMM_SM_LAN,     /* + enum plan_link: SM_UP: tell the LAN's switch, if there is one */
+    VMM_SM_STORE,   /* which this is for volumes */
+    VMM_SM_NAP,     /* SM_DOWN, count 0, nobody ups it: to sleep on         */
+    VMM_DV = 8,     /* + device: DV_IRQ                                     */
+    VMM_FAULT = 64, /* + core: root's portal for faults of its threads, on each core that it uses */
+    VMM_HANDLER = 128, /* + vCPU: handler thread on that vCPU's core: EC_BIND  */
+    VMM_VCPU = 192,    /* + vCPU: EC_RECALL | EC_SETUP                         */
+    VMM_PCI = 256,     /* + core: portal of root for configuration writes, see below */
+    VMM_FREE = 320,    /* from here on the VMM's own                           */
 };
-_Static_assert(VMM_SM_NAP < VMM_FAULT && VMM_FAULT + MAX_CORES <= VMM_HANDLER &&
-                   VMM_HANDLER + PLAN_VCPUS <= VMM_DV && VMM_DV + PLAN_DEVICES <= VMM_VCPU &&
+_Static_assert(VMM_SM_NAP < VMM_DV && VMM_DV + PLAN_DEVICES <= VMM_FAULT &&
+                   VMM_FAULT + MAX_CORES <= VMM_HANDLER && VMM_HANDLER + PLAN_VCPUS <= VMM_VCPU &&
                    VMM_VCPU + PLAN_VCPUS <= VMM_PCI && VMM_PCI + MAX_CORES <= VMM_FREE,
                "each slot is one thing's");
 /* The portals of vCPU i are in slots GUEST_EVENTS(i) + event of the guest PD. */
 #define EVENT_STRIDE    16u
 #define GUEST_EVENTS(i) (EVENT_STRIDE * ((i) + 1u))
 _Static_assert(EVENT_COUNT <= EVENT_STRIDE, "the portals of a vCPU fit");
-_Static_assert(GUEST_EVENTS(PLAN_VCPUS) <= CAP_SLOTS, "and those of all");
+/* Slots that both tables must have for so many vCPUs. */
+#define VM_SLOTS_OF(vcpus) (VMM_FREE + EVENT_STRIDE * (vcpus))
+_Static_assert(VM_SLOTS_OF(PLAN_VCPUS) <= CAP_SLOTS << PD_TABLE_MAX &&
+                   GUEST_EVENTS(PLAN_VCPUS) <= VM_SLOTS_OF(PLAN_VCPUS),
+               "and those of all");
 
 /* ---- addresses in a VMM's space ------------------------------------------- */
 #define VMM_CONFIG   0x10000000ull                     /* struct vm_config, read-only             */
 #define VMM_CONTROL  0x10010000ull                     /* struct vm_control, shared with root     */
 #define VMM_UTCB     0x10200000ull                     /* the worker's UTCB                       */
 #define VMM_HUTCB(i) (0x10201000ull + 0x1000ull * (i)) /* handler i's UTCB     */
-#define VMM_STACKS   0x10300000ull /* worker's stack, then handlers'; VMM_STACK bytes each */
+#define VMM_STACKS   0x10280000ull /* worker's stack, then handlers'; VMM_STACK bytes each */
 #define VMM_STACK    0x4000ull
 #define VMM_STACK_TOP(i)                                                                           \
     (VMM_STACKS + VMM_STACK * ((i) + 1ull)) /* i = 0: worker, 1 + v: handler v */
@@ -233,10 +236,10 @@ struct lan_ring {
 
 /* The switch's own domain. */
 enum lan_slot {
-    LAN_SM = 1,       /* SM_DOWN: its bell                     */
-    LAN_SM_NAP,       /* as VMM_SM_NAP                         */
-    LAN_FAULT = 12,   /* as VMM_FAULT                          */
-    LAN_SM_PORT = 32, /* + port: SM_UP, that VMM's bell        */
+    LAN_SM = 1,        /* SM_DOWN: its bell                     */
+    LAN_SM_NAP,        /* as VMM_SM_NAP                         */
+    LAN_FAULT = 64,    /* as VMM_FAULT                          */
+    LAN_SM_PORT = 128, /* + port: SM_UP, that VMM's bell        */
 };
 _Static_assert(LAN_SM_NAP < LAN_FAULT && LAN_FAULT + MAX_CORES <= LAN_SM_PORT &&
                    LAN_SM_PORT + PLAN_VMS <= CAP_SLOTS,

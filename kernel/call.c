@@ -19,7 +19,7 @@ static uint64_t graph_call(struct ec *self, uint64_t call, const uint64_t a[5], 
 {
     struct pd *pd = self->pd;
     switch (call) {
-    case CALL_PD_CREATE: return pd_create(pd, a[0], a[1], a[2], a[3]);
+    case CALL_PD_CREATE: return pd_create(pd, a[0], a[1], a[2], a[3], a[4]);
     case CALL_EC_CREATE: return ec_create(pd, a[0], a[1], a[2], a[3], a[4], value);
     case CALL_SC_CREATE: return sc_create(pd, a[0], a[1], a[2], a[3]);
     case CALL_PT_CREATE: return pt_create(pd, a[0], a[1], a[2], a[3]);

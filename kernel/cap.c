@@ -8,7 +8,7 @@ static bool cap_live(struct cap c)
 
 uint64_t cap_vacant(const struct pd *pd, uint64_t slot, unsigned arg)
 {
-    if (slot == 0 || slot >= CAP_SLOTS)
+    if (slot == 0 || slot >= pd->slots)
         return bad(BAD_CAP, arg);
     return cap_live(*cap_slot(pd, slot)) ? bad(BUSY, arg) : OK;
 }
@@ -43,16 +43,17 @@ uint64_t cap_hand_out(struct pd *self, uint64_t who, void *object)
 
 uint64_t cap_delegate(struct pd *self, uint64_t source, uint64_t target, uint64_t mask)
 {
-    void *from, *to;
+    void *o, *to;
     /* mutant: cap-take */
-    uint64_t s = cap_find(self, source & 0xffff, OBJ_PD, PD_TAKE, 1, &from);
+    uint64_t s = cap_find(self, source & 0xffff, OBJ_PD, PD_TAKE, 1, &o);
     if (s == OK)
         /* mutant: cap-grant */
         s = cap_find(self, target & 0xffff, OBJ_PD, PD_GRANT, 2, &to);
     if (s)
         return s;
+    const struct pd *from = o;
     uint64_t slot = source >> 16;
-    if (slot >= CAP_SLOTS)
+    if (slot >= from->slots)
         return bad(BAD_CAP, 1);
     struct cap c = *cap_slot(from, slot);
     if (!cap_live(c))
@@ -68,15 +69,15 @@ uint64_t cap_delegate(struct pd *self, uint64_t source, uint64_t target, uint64_
 
 uint64_t cap_revoke(struct pd *self, uint64_t target)
 {
-    void *pd;
-    uint64_t s = cap_find(self, target & 0xffff, OBJ_PD, PD_GRANT, 1, &pd);
+    void *o;
+    uint64_t s = cap_find(self, target & 0xffff, OBJ_PD, PD_GRANT, 1, &o);
     if (s)
         return s;
+    struct pd *pd = o;
     /* mutant: cap-self */
-    if (target >> 16 == 0 || target >> 16 >= CAP_SLOTS)
+    if (target >> 16 == 0 || target >> 16 >= pd->slots)
         return bad(BAD_CAP, 1);
-    if (((struct pd *)pd)
-            ->sealed) /* who says with which registers its vCPUs start was there before its VMM */
+    if (pd->sealed) /* who says with which registers its vCPUs start was there before its VMM */
         return bad(BUSY, 1);
     /* mutant: cap-empty */
     put(pd, target >> 16, (struct cap){0});

@@ -7,12 +7,12 @@
 /* A decoded system call says which argument (1..5) was wrong beside the status. */
 static inline uint64_t bad(enum status s, unsigned arg) { return (uint64_t)s | (uint64_t)arg << 8; }
 
-/* Slot `slot` of `pd`; the caller has checked that it is below CAP_SLOTS. Spectre v1: the mask
+/* Slot `slot` of `pd`; the caller has checked that its table has it. Spectre v1: the mask
    keeps a load inside the table when that check is mispredicted; cpu_unknown() keeps the compiler
    from removing the mask. */
 static inline struct cap *cap_slot(const struct pd *pd, uint64_t slot)
 {
-    return &pd->caps[cpu_unknown(slot) & (CAP_SLOTS - 1)];
+    return &pd->caps[cpu_unknown(slot) & (pd->slots - 1)];
 }
 
 /*
@@ -32,7 +32,7 @@ static inline WARN_UNUSED uint64_t cap_find(const struct pd *pd, uint64_t slot,
                                             void **object)
 {
     /* mutant: cap-bounds */
-    if (slot >= CAP_SLOTS)
+    if (slot >= pd->slots)
         return bad(BAD_CAP, arg);
     struct cap c;
     __atomic_load(cap_slot(pd, slot), &c, __ATOMIC_ACQUIRE);

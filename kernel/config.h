@@ -10,10 +10,10 @@
                              out */
 
 #ifndef POOL_FRAMES
-#define POOL_FRAMES 4096u /* 16 MiB: all memory the kernel ever uses beside its image */
+#define POOL_FRAMES 8192u /* 32 MiB: all memory the kernel ever uses beside its image */
 #endif
 #ifndef OBJECTS
-#define OBJECTS 1024u
+#define OBJECTS 8192u
 #endif
 
 /* Entries of a page table: 512 (APM2 5.3); proofs take a smaller machine. */

@@ -9,7 +9,7 @@ struct core cores[MAX_CORES];
 SHARED uint32_t core_count;
 /* The masks of the rendezvous that is under way (core_sync). They are written under the graph lock,
    before each core's sync_wanted, whose release and acquire publish them. */
-static uint32_t sync_purge, sync_flush;
+static uint64_t sync_purge, sync_flush;
 static struct {
     uint32_t number, apic_id;
 } asked; /* the core started last, which is on its way while no other has that number; graph lock */
@@ -124,10 +124,10 @@ static void ring(struct core *c)
     apic_send(c->apic_id, owned ? SEND_NMI : VECTOR_IPI);
 }
 
-uint32_t core_users(const struct pd *pd)
+uint64_t core_users(const struct pd *pd)
 {
     check_that(has_graph_lock());
-    uint32_t mask = pd->cores;
+    uint64_t mask = pd->cores;
     /* TLB shootdown: the caller's writes to the table come before this load of cr3. A core that
        loads the table later therefore walks the new entries; one that loaded it earlier is in the
        mask. */
@@ -162,13 +162,14 @@ static void await(struct core *c, bool called)
     }
 }
 
-void core_sync(uint32_t purge, uint32_t flush)
+void core_sync(uint64_t purge, uint64_t flush)
 {
     check_that(has_graph_lock());
-    uint32_t self = cpu_core()->number, called = purge | flush, waiting = 0;
+    uint32_t self = cpu_core()->number;
+    uint64_t called = purge | flush, waiting = 0;
     sync_purge = purge;
     sync_flush = flush;
-    if (flush & SYNC_IOMMU)
+    if (iommu_stale)
         iommu_flush(true); /* before cores drop pending interrupts: no device adds one then */
     /* The caller's marks (`dead`, unmapped entries) are visible before `outside` is read. It pairs
        with COME_IN of entry.inc: a core that is seen outside reads the marks when it comes in; any
@@ -177,7 +178,7 @@ void core_sync(uint32_t purge, uint32_t flush)
     for (uint32_t i = 0; i < core_count; i++) {
         if (i == self || (!(called >> i & 1) && once(cores[i].outside)))
             continue;
-        waiting |= 1u << i;
+        waiting |= 1ull << i;
         __atomic_fetch_add(&cores[i].sync_wanted, 1, __ATOMIC_RELEASE);
         if (called >> i & 1)
             ring(&cores[i]);
@@ -185,7 +186,7 @@ void core_sync(uint32_t purge, uint32_t flush)
     if (called >> self & 1)
         let_go(&cores[self]);
     for (; waiting; waiting &= waiting - 1)
-        await(&cores[__builtin_ctz(waiting)], called >> __builtin_ctz(waiting) & 1);
+        await(&cores[__builtin_ctzll(waiting)], called >> __builtin_ctzll(waiting) & 1);
 }
 
 void core_post(struct ec *ec)

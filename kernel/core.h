@@ -139,21 +139,19 @@ extern SHARED uint32_t core_count; /* cores online */
 void core_lock_graph(void);
 void core_unlock_graph(void);
 
-#define SYNC_IOMMU (1u << 31) /* bit 31 of a flush mask: flush the IOMMUs, too; it is no core's */
-
 /*
  * Rendezvous. Afterwards no core holds a pointer to an object that it read before: each core that
  * was in the kernel has left it, or has waited for the graph lock. Graph lock. Only the cores that
  * a mask names are interrupted. They take their inbox and leave every user space; those of `purge`
  * drop dead objects from their queues; those of `flush` drop guests' translations (TLB shootdown).
- * With SYNC_IOMMU the IOMMUs drop all translations, too. A core that does not answer stops the
- * machine: its TLB may hold what is about to be freed.
+ * IOMMUs drop all translations, too, if something was taken out of a table (iommu_stale). A core
+ * that does not answer stops the machine: its TLB may hold what is about to be freed.
  */
-void core_sync(uint32_t purge, uint32_t flush);
+void core_sync(uint64_t purge, uint64_t flush);
 /* The cores that may hold translations of `pd`'s table, a bit each: those with its vCPUs, or whose
    cr3 it is. To be read after the table was changed: a core that loads the table later sees the
    change. Graph lock. */
-uint32_t core_users(const struct pd *pd);
+uint64_t core_users(const struct pd *pd);
 void core_sync_poll(void);
 
 /* Set up this core's descriptor tables, control registers, APIC and virtualization. */

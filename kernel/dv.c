@@ -86,27 +86,25 @@ uint64_t dv_irq(struct pd *self, uint64_t who, uint64_t interrupt, uint64_t *val
     return OK;
 }
 
-uint32_t dv_forget(const struct ec *vcpu)
+void dv_forget(const struct ec *vcpu)
 {
-    uint32_t flush = 0;
     for (uint32_t i = 0; i < iommu_units * IOMMU_FUNCTIONS; i++) {
         struct dv *dv = iommus[i / IOMMU_FUNCTIONS].dv[i % IOMMU_FUNCTIONS];
         for (uint32_t index = 0; dv && index < DV_IRQS; index++)
             if (dv->vcpu[index] == vcpu) {
                 /* mutant: dv-forget */
                 set_irq(dv, index, 0, 0);
-                flush = SYNC_IOMMU;
+                iommu_stale = true;
             }
     }
-    return flush;
 }
 
-uint32_t dv_detach(struct dv *dv)
+void dv_detach(struct dv *dv)
 {
     for (uint32_t index = 0; index < DV_IRQS; index++)
         set_irq(dv, index, 0, 0);
     /* mutant: dv-detach */
     iommu_attach(dv, 0);
     iommus[dv->unit].dv[dv->slot] = 0;
-    return SYNC_IOMMU;
+    iommu_stale = true;
 }

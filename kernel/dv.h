@@ -16,10 +16,10 @@ uint64_t dv_create(struct pd *self, uint64_t who, uint64_t function);
    function reaches that core, by a vector from 32 up. */
 uint64_t dv_irq(struct pd *self, uint64_t who, uint64_t interrupt, uint64_t *value);
 
-/* Block the function's DMA and interrupts for good. What core_sync() is to flush. */
-uint32_t dv_detach(struct dv *dv);
-/* Block all interrupts to a vCPU whose time ends, and with it its hold on a core. What core_sync()
- * is to flush; 0: there were none. */
-uint32_t dv_forget(const struct ec *vcpu);
+/* Block the function's DMA and interrupts for good, from the next core_sync() on. */
+void dv_detach(struct dv *dv);
+/* Block all interrupts to a vCPU whose time ends, and with it its hold on a core; from the next
+ * core_sync() on. */
+void dv_forget(const struct ec *vcpu);
 
 #endif

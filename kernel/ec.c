@@ -52,7 +52,7 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
         return bad(BUSY, 1);
     if (kind == EC_VCPU ? utcb != 0 : utcb & (PAGE_SIZE - 1) || utcb >= USER_END)
         return bad(BAD_ARG, 2);
-    if (events > CAP_SLOTS - EVENT_COUNT)
+    if (events > pd->slots - EVENT_COUNT)
         return bad(BAD_ARG, 3);
     if (entry >= USER_END)
         return bad(BAD_ARG, 4);
@@ -85,7 +85,7 @@ uint64_t ec_recall(struct pd *self, uint64_t slot)
     return OK;
 }
 
-uint32_t ec_unmap(struct ec *ec)
+uint64_t ec_unmap(struct ec *ec)
 {
     if (!ec->utcb || ec->pd->head.dead)
         return 0;

@@ -21,7 +21,7 @@ uint64_t ec_recall(struct pd *self, uint64_t slot);
 
 /* Take its UTCB out of a PD that lives on. The flush mask of the core_sync() that is due; 0: none.
  * Graph lock. */
-uint32_t ec_unmap(struct ec *ec);
+uint64_t ec_unmap(struct ec *ec);
 /* Give back its frames while its PD lives (with the PD they go anyway). Graph lock, after
  * core_sync. */
 void ec_release(struct ec *ec);

@@ -39,12 +39,12 @@ static RARE bool start_up(const struct ec *ec, uint32_t mode, uint32_t vector)
 }
 
 /* The cores that a shorthand may mean, a bit each; without one: those that `to` may name. */
-static uint32_t candidates(const struct ec *ec, uint32_t shorthand)
+static uint64_t candidates(const struct ec *ec, uint32_t shorthand)
 {
-    uint32_t all = once(ec->pd->cores);
+    uint64_t all = once(ec->pd->cores);
     if (shorthand == TO_SELF)
-        return all & 1u << ec->core;
-    return shorthand == TO_OTHERS ? all & ~(1u << ec->core) : all;
+        return all & 1ull << ec->core;
+    return shorthand == TO_OTHERS ? all & ~(1ull << ec->core) : all;
 }
 
 bool icr_write(struct ec *ec, uint64_t icr)
@@ -56,8 +56,8 @@ bool icr_write(struct ec *ec, uint64_t icr)
     if (mode != NMI && (mode > LOWEST || vector < FIRST_VECTOR))
         return true;
     uint32_t to = shorthand ? EVERYBODY : (uint32_t)(icr >> 32);
-    for (uint32_t left = candidates(ec, shorthand); left; left &= left - 1) {
-        const struct core *c = &cores[__builtin_ctz(left)];
+    for (uint64_t left = candidates(ec, shorthand); left; left &= left - 1) {
+        const struct core *c = &cores[__builtin_ctzll(left)];
         struct ec *owner = c->owner;
         /* mutant: icr-target */
         if ((to != EVERYBODY && !names(to, icr & LOGICAL, c->apic_id)) || !owner ||

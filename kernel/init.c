@@ -34,7 +34,7 @@ static void map_root_image(struct pd *root, const struct boot_info *info)
     map_into_root(root, IMAGE_BASE + text * PAGE_SIZE, at + text * PAGE_SIZE, rodata, MR_READ);
     map_into_root(root, IMAGE_BASE + (text + rodata) * PAGE_SIZE, at + (text + rodata) * PAGE_SIZE,
                   info->root_data, MR_READ | MR_WRITE);
-    map_into_root(root, ROOT_INFO, cpu_pa(info), 1, MR_READ);
+    map_into_root(root, ROOT_INFO, cpu_pa(info), sizeof *info / PAGE_SIZE, MR_READ);
 }
 
 /* All memory that is not the kernel's, and the counters' page, read-only. */
@@ -54,8 +54,8 @@ static void give_regions(struct pd *root, const struct boot_info *info)
 
 static void make_root(const struct boot_info *info)
 {
-    struct pd *root = pd_new(kernel_space, PD_HOST, true, kernel_space->frames_left,
-                             kernel_space->objects_left - 1);
+    struct pd *root = pd_new(kernel_space, PD_HOST, PD_PORTS | PD_TABLE(ROOT_TABLE),
+                             kernel_space->frames_left, kernel_space->objects_left - 1);
     must(root, "no memory for root");
     map_root_image(root, info);
     give_regions(root, info);

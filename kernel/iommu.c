@@ -8,6 +8,7 @@
 
 struct iommu iommus[MAX_IOMMUS];
 uint32_t iommu_units;
+bool iommu_stale;
 static enum iommu_kind iommu_kind; /* of all */
 
 static uint64_t register_frames(uint64_t kind) { return kind == IOMMU_VTD ? 1 : IOMMU_FRAMES; }
@@ -44,6 +45,7 @@ uint64_t iommu_irte(const struct dv *dv, uint32_t index, uint32_t apic_id, uint3
 void iommu_flush(bool tables)
 {
     check_that(has_graph_lock());
+    iommu_stale &= !tables;
     for (uint32_t i = 0; i < iommu_units; i++)
         iommu_kind == IOMMU_VTD ? vtd_flush(&iommus[i], tables) : amdvi_flush(&iommus[i]);
 }
@@ -81,7 +83,7 @@ static uint64_t start_unit(struct iommu *u, struct mr *mr, struct pd *payer)
     s = enable(u, payer);
     if (s) {
         ptab_unmap(kernel_space, u->regs, mr->frames);
-        core_sync(0, (1u << core_count) - 1);
+        core_sync(0, ~0ull);
     }
     return s;
 }

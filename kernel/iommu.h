@@ -28,6 +28,9 @@ struct iommu {
 
 extern struct iommu iommus[MAX_IOMMUS]; /* [0, iommu_units) have been started */
 extern uint32_t iommu_units;
+/* Units may have translations or interrupts that were taken away: the next core_sync() flushes
+ * them. Graph lock. */
+extern bool iommu_stale;
 
 /* The calls; see docs/abi.md. The value goes to *value. Each checks everything before it changes
    anything. */

@@ -2,6 +2,7 @@
  * list. */
 #include <cap.h>
 #include <core.h>
+#include <iommu.h>
 #include <mr.h>
 #include <pd.h>
 #include <ptab.h>
@@ -94,9 +95,9 @@ void mr_unlink(struct mp *mp)
     *p = mp->next;
 }
 
-uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep)
+uint64_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep)
 {
-    uint32_t flush = 0;
+    uint64_t flush = 0;
     for (struct mp *mp = mr->maps, *next; mp; mp = next) {
         next = mp->next;
         struct pd *owner = &objects[mp->head.owner].pd;
@@ -106,7 +107,9 @@ uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep)
         /* mutant: unmap-table */
         ptab_unmap(owner, mp->va, mp->frames);
         /* mutant: unmap-flush */
-        flush |= SYNC_IOMMU | core_users(owner);
+        flush |= core_users(owner);
+        /* mutant: unmap-stale */
+        iommu_stale = true;
         mr_unlink(mp);
         object_free(mp);
     }
@@ -123,9 +126,7 @@ uint64_t mr_unmap(struct pd *self, uint64_t who)
         return s;
     if (((struct mr *)o)->sealed)
         return bad(BUSY, 1);
-    uint32_t flush = mr_unmap_all(o, pd, 0);
-    if (flush)
-        core_sync(0, flush);
+    core_sync(0, mr_unmap_all(o, pd, 0));
     return OK;
 }
 
@@ -145,15 +146,13 @@ uint64_t mr_seal(struct pd *self, uint64_t who)
     mr->sealed = object_index(pd);
     ((struct pd *)pd)->sealed = 1;
     /* mutant: seal-unmap */
-    uint32_t flush = mr_unmap_all(mr, 0, pd);
-    if (flush)
-        core_sync(0, flush);
+    core_sync(0, mr_unmap_all(mr, 0, pd));
     return OK;
 }
 
 void mr_unseal(const struct pd *pd)
 {
-    for (uint32_t i = 1; i < OBJECTS; i++) {
+    for (uint32_t i = 1; pd->sealed && i < OBJECTS; i++) {
         struct mr *mr = &objects[i].mr;
         if (mr->head.type == OBJ_MR && mr->sealed == object_index(pd)) {
             mr->sealed = 0;

@@ -34,8 +34,8 @@ struct mr *mr_new(struct pd *payer, uint64_t first, uint64_t frames, uint32_t ki
 /* Take `mp` out of its region's list. */
 void mr_unlink(struct mp *mp);
 /* Undo all living mappings of `mr` in `pd` (NULL: everywhere), but not in `keep`. First half of a
-   TLB shootdown: the caller passes the result, if it is not 0, to core_sync() as `flush` before it
-   frees anything. */
-uint32_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep);
+   TLB shootdown: the caller passes the result to core_sync() as `flush` before it frees anything.
+ */
+uint64_t mr_unmap_all(struct mr *mr, const struct pd *pd, const struct pd *keep);
 
 #endif

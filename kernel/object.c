@@ -4,12 +4,20 @@
 struct object objects[OBJECTS];
 struct kernel_stat counters;
 
+/* Slots that were used before and are free, by head.next, and the first that never was used. */
+static uint16_t free_slots;
+static uint32_t unused_slot = 2;
+
 static void *object_free_slot(void)
 {
-    for (uint32_t i = 1; i < OBJECTS; i++)
-        if (objects[i].head.type == OBJ_NONE)
-            return &objects[i];
-    return 0;
+    struct object *o = &objects[free_slots ? free_slots : unused_slot];
+    if (free_slots)
+        free_slots = o->head.next;
+    else if (unused_slot == OBJECTS)
+        return 0;
+    else
+        unused_slot++;
+    return o;
 }
 
 void *object_new(enum object_type type, struct pd *payer)
@@ -22,6 +30,10 @@ void *object_new(enum object_type type, struct pd *payer)
     /* `size` is the whole slot (object.h asserts it): all bytes become zero. */
     *o = (struct object){.size = {0}};
     o->head.owner = object_index(payer);
+    o->head.next = payer->owned;
+    if (payer->owned)
+        objects[payer->owned].head.prev = object_index(o);
+    payer->owned = object_index(o);
     /* mutant: object-generation */
     o->head.gen = gen + 1;
     /* Last: cap_find() reads the type first, then the generation. */
@@ -36,7 +48,13 @@ void object_free(void *object)
 {
     check_that(has_graph_lock());
     struct object *o = object;
-    objects[o->head.owner].pd.objects_left++;
+    struct pd *owner = &objects[o->head.owner].pd;
+    *(o->head.prev ? &objects[o->head.prev].head.next : &owner->owned) = o->head.next;
+    if (o->head.next)
+        objects[o->head.next].head.prev = o->head.prev;
+    owner->objects_left++;
     counters.objects_free++;
     o->head.type = OBJ_NONE;
+    o->head.next = free_slots;
+    free_slots = object_index(o);
 }

@@ -27,10 +27,10 @@
 #define SHARED volatile
 
 struct head {
-    uint8_t type;   /* enum object_type; OBJ_NONE: free */
-    uint8_t dead;   /* being destroyed: nothing may be started on it */
-    uint16_t owner; /* index of the PD that paid */
-    uint32_t unused;
+    uint8_t type;        /* enum object_type; OBJ_NONE: free */
+    uint8_t dead;        /* being destroyed: nothing may be started on it */
+    uint16_t owner;      /* index of the PD that paid */
+    uint16_t next, prev; /* in the owner's list; of a free slot: the next free one. 0: none */
     uint64_t gen;
 };
 
@@ -54,15 +54,17 @@ struct pd {
     uint16_t end_port,
         end_ports;    /* ports that end it, although it left quietly: the first, how many */
     uint16_t end_too; /* and one more */
-    uint32_t cores;   /* a guest: where it has vCPUs, a bit each */
-    uint32_t allowed; /* the cores that its ECs may be on, a bit each */
+    uint16_t owned;   /* the first of the objects that it paid; 0: none */
+    uint64_t cores;   /* a guest: where it has vCPUs, a bit each */
+    uint64_t allowed; /* the cores that its ECs may be on, a bit each */
     uint32_t frames_left, objects_left;   /* quota not yet spent */
     uint32_t frames_given, objects_given; /* taken from the owner at creation */
     uint32_t tables;                      /* frames that are page tables below the top one */
     uint64_t hole[4]; /* a guest whose table is closed: what is where nothing was, by level */
     uint64_t *table;  /* level-4 table: host space or nested space */
     uint64_t table_pa;
-    struct cap *caps; /* CAP_SLOTS of them, one frame */
+    struct cap *caps; /* its capabilities: */
+    uint64_t slots;   /* a power of two   */
 };
 
 /* General registers of a thread or a vCPU; entry.S has the offsets by offsets.c. */

@@ -8,10 +8,10 @@
    a guest. The new PD has an empty table, cores that its payer may use, and a quota that is taken
    out of the payer's. */
 uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames,
-                   uint64_t objects_quota);
+                   uint64_t objects_quota, uint64_t cores);
 
 /* A PD with its tables, quota moved from `owner`. NULL: not enough. */
-struct pd *pd_new(struct pd *owner, enum pd_kind kind, bool ports, uint32_t frames,
+struct pd *pd_new(struct pd *owner, enum pd_kind kind, uint32_t flags, uint32_t frames,
                   uint32_t objects_quota);
 
 /* The space of the kernel alone: image and pool, each page with the rights its section needs. */

@@ -26,15 +26,13 @@ static void kill(void *object)
     dead[dead_count++] = object_index(o);
 }
 
-/* What dies with `o`. With a PD: all objects that it owns; only this searches the table. With an
-   EC: its SC and the portals to it. With the SC of a whole core: its vCPU, because the local APIC
-   is open to it, so it must not run on a shared core. */
+/* What dies with `o`. With a PD: all objects that it owns. With an EC: its SC and the portals to
+   it. With the SC of a whole core: its vCPU, because the local APIC is open to it, so it must not
+   run on a shared core. */
 static void kill_dependents(const struct object *o)
 {
-    if (o->head.type == OBJ_PD)
-        for (uint32_t i = 2; i < OBJECTS; i++)
-            if (objects[i].head.type != OBJ_NONE && objects[i].head.owner == object_index(o))
-                kill(&objects[i]);
+    for (uint32_t i = o->head.type == OBJ_PD ? o->pd.owned : 0; i; i = objects[i].head.next)
+        kill(&objects[i]);
     if (o->head.type == OBJ_SC && o->sc.home->core_mode)
         kill(o->sc.home);
     if (o->head.type != OBJ_EC)
@@ -64,15 +62,15 @@ static bool rests(const struct ec *ec)
 
 /* The cores, a bit each, that have something dead in a queue or inbox or use a dead space. After
  * the first rendezvous. */
-static uint32_t cores_to_purge(void)
+static uint64_t cores_to_purge(void)
 {
-    uint32_t mask = 0;
+    uint64_t mask = 0;
     for (uint32_t i = 0; i < dead_count; i++) {
         const struct object *o = &objects[dead[i]];
         if (o->head.type == OBJ_EC && !rests(&o->ec))
-            mask |= 1u << o->ec.core;
+            mask |= 1ull << o->ec.core;
         else if (o->head.type == OBJ_SC)
-            mask |= 1u << o->sc.core;
+            mask |= 1ull << o->sc.core;
         else if (o->head.type == OBJ_PD)
             mask |= core_users(&o->pd);
     }
@@ -82,17 +80,17 @@ static uint32_t cores_to_purge(void)
 /* First half of the TLB shootdown: no living PD maps a dead region or UTCB afterwards, and no
    device reaches the memory or the interrupts of a dead guest. The cores whose TLBs may still hold
    such a translation, a bit each. */
-static uint32_t unmap(void)
+static uint64_t unmap(void)
 {
-    uint32_t flush = 0;
+    uint64_t flush = 0;
     for (uint32_t i = 0; i < dead_count; i++) {
         struct object *o = &objects[dead[i]];
         if (o->head.type == OBJ_MR)
             flush |= mr_unmap_all(&o->mr, 0, 0);
         else if (o->head.type == OBJ_DV)
-            flush |= dv_detach(&o->dv);
+            dv_detach(&o->dv);
         else if (o->head.type == OBJ_SC && o->sc.home->core_mode)
-            flush |= dv_forget(o->sc.home);
+            dv_forget(o->sc.home);
         else if (o->head.type == OBJ_EC)
             flush |= ec_unmap(&o->ec);
     }
@@ -145,7 +143,7 @@ static void sweep(enum object_type type)
 
 uint64_t pd_destroy(struct pd *self, uint64_t slot)
 {
-    if (slot >= CAP_SLOTS)
+    if (slot >= self->slots)
         return bad(BAD_CAP, 1);
     void *o;
     enum object_type type = (enum object_type)objects[cap_slot(self, slot)->index].head.type;

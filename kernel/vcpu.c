@@ -11,9 +11,9 @@
 #include <sched.h>
 #include <virt.h>
 
-static uint64_t all_states; /* what XCR0 may hold */
-static bool has_barrier;    /* IBPB */
-static uint64_t stat_used;  /* bit i: counters.vcpu[i] belongs to a vCPU */
+static uint64_t all_states;       /* what XCR0 may hold */
+static bool has_barrier;          /* IBPB */
+static bool stat_used[MAX_VCPUS]; /* counters.vcpu[i] belongs to a vCPU */
 
 uint64_t vcpu_states(void) { return all_states; }
 
@@ -26,9 +26,18 @@ void vcpu_core_init(struct core *c)
     has_barrier = (cpu_cpuid(0x80000008, 0).ebx >> 12 | cpu_cpuid(7, 0).edx >> 26) & 1;
 }
 
+static uint32_t stat_free(void)
+{
+    uint32_t i = 0;
+    while (i < MAX_VCPUS && stat_used[i])
+        i++;
+    return i;
+}
+
 struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
 {
-    if (!~stat_used || pd->frames_left < 3 || counters.frames_free < 3)
+    uint32_t stat = stat_free();
+    if (stat == MAX_VCPUS || pd->frames_left < 3 || counters.frames_free < 3)
         return 0;
     struct ec *ec = object_new(OBJ_EC, pd);
     if (!ec)
@@ -39,9 +48,9 @@ struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
     v->xcr0 = 1;
     v->xsave[25] = 0x1f; /* MXCSR = 1F80h, its reset value */
     v->xsave[24] = 0x80;
-    *index = (uint64_t)__builtin_ctzll(~stat_used);
-    stat_used |= 1ull << *index;
-    v->counters = &counters.vcpu[*index];
+    *index = stat;
+    stat_used[stat] = true;
+    v->counters = &counters.vcpu[stat];
     *v->counters = (struct vcpu_stat){0};
     ec->kind = EC_VCPU;
     ec->core = core;
@@ -49,7 +58,7 @@ struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
     virt_new(ec);
     ec->state = STATE_NEW;
     ec->hazard = HAZARD_START;
-    pd->cores |= 1u << core;
+    pd->cores |= 1ull << core;
     return ec;
 }
 
@@ -75,7 +84,7 @@ static void leave(struct ec *ec)
 void vcpu_release(struct ec *ec)
 {
     struct vcpu *v = ec->vcpu;
-    stat_used &= ~(1ull << (v->counters - counters.vcpu));
+    stat_used[v->counters - counters.vcpu] = false;
     if (ec->pd->head.dead)
         return;
     frame_free(v->cpuid);

@@ -63,10 +63,10 @@ static inline WARN_UNUSED uint64_t ec_recall(uint64_t ec)
 
 static inline WARN_UNUSED uint64_t pd_create(uint64_t dst, uint64_t payer, uint64_t sys,
                                              uint64_t kind, uint64_t flags, uint64_t frames,
-                                             uint64_t objects)
+                                             uint64_t objects, uint64_t cores)
 {
     return call5(CALL_PD_CREATE, dst | payer << 16 | sys << 32, kind | flags << 8, frames, objects,
-                 0)
+                 cores)
         .status;
 }
 

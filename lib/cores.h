@@ -9,6 +9,9 @@
 #include <abi/call.h>
 #include <abi/plan.h>
 
+/* The first `count` cores, 1..MAX_CORES, a bit each. */
+static inline uint64_t cores_mask(uint32_t count) { return ~0ull >> (64 - count); }
+
 /* VM `vm`'s vCPU `i`: the i-th of its cores, wrapping around. */
 static inline uint32_t cores_vcpu(const struct plan_vm *vm, uint32_t i)
 {

@@ -13,8 +13,8 @@
 #include <lib/hw/pci.h>
 
 enum {
-    QUOTA_KERNEL = 1023, /* the whole table, but for entry 0: kernel/config.h */
-    QUOTA_ROOT = 41,     /* what root and the kernel have before the first VM, and some to spare */
+    QUOTA_KERNEL = 8191, /* the whole table, but for entry 0: kernel/config.h */
+    QUOTA_ROOT = 137,    /* what root and the kernel have before the first VM, and some to spare */
     QUOTA_ROOT_VM = 5,   /* root's for a VM: two PDs, bell, the worker's fault handler, memory */
     QUOTA_ROOT_VCPU = 1, /* and for each vCPU: the fault handler on its core */
     QUOTA_ROOT_LAN = 7,  /* for a LAN: PD, bell, fault handler, memory */
@@ -35,7 +35,7 @@ static inline uint32_t quota_ram(const struct plan_vm *vm)
 static inline uint32_t quota_vmm(const struct plan_vm *vm)
 {
     return 24 + (vm->store ? 1u : 0u) + quota_ram(vm) + (2 + EVENT_COUNT) * vm->vcpus +
-           2 * vm->devices + (vm->devices ? PLAN_VCPUS + 1 : 0);
+           2 * vm->devices + (vm->devices ? vm->vcpus + 1 : 0);
 }
 
 /* A guest: mappings of RAM, the chipset's pages, MSI-X pages. A vCPU: itself, its time, and when

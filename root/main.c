@@ -92,7 +92,10 @@ static bool has_x2apic(void) { return cpu_cpuid(1, 0).ecx >> 21 & 1; }
 static void start_cores(void)
 {
     machine.cores = 1;
-    for (uint32_t i = 0; i < machine.acpi.cores; i++)
+    if (machine.acpi.more_cores)
+        console_say("this machine has more than %u cores: the first %u are used", MAX_CORES,
+                    MAX_CORES);
+    for (uint32_t i = 0; i < machine.acpi.cores && machine.cores < MAX_CORES; i++)
         if (machine.acpi.apic_id[i] != machine.info->bsp_apic_id)
             start_core(machine.acpi.apic_id[i]);
 }
@@ -114,9 +117,11 @@ static uint64_t load_plan(void)
     if (!machine.plan || !plan_keeps_siblings_apart(machine.thread_of))
         return BAD_ARG;
     machine.vms = machine.plan->vms;
-    for (uint32_t i = 0; i < machine.vms; i++) {
+    for (uint32_t i = 0, vcpus = 0; i < machine.vms; i++) {
         machine.vm[i].plan = &machine.plan->vm[i];
         machine.vm[i].index = i;
+        machine.vm[i].vcpus_before = vcpus;
+        vcpus += machine.plan->vm[i].vcpus;
     }
     uint64_t status = image_read(machine.info, "vmm", &machine.vmm);
     if (status == OK && machine.plan->lans)

@@ -2,6 +2,7 @@
 #include <root/memory.h>
 #include <root/plan.h>
 #include <abi/utcb.h>
+#include <lib/cores.h>
 #include <lib/flatpc.h>
 #include <lib/format.h>
 #include <lib/string.h>
@@ -223,7 +224,7 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
         {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
         {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > PLAN_MEMORY_MAX,
          "memory is not 2 MiB .. 64 GiB in steps of 2 MiB"},
-        {vm->cores == 0 || vm->cores >> cores, "cores that this machine does not have"},
+        {vm->cores == 0 || vm->cores & ~cores_mask(cores), "cores that this machine does not have"},
         {vm->mode == MODE_DEDICATED && !own_cores,
          "mode dedicated needs x2APIC, which this processor does not have: make it shared"},
         {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus),

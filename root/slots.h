@@ -7,25 +7,27 @@
 #include <abi/vm.h>
 #include <lib/call.h>
 
+#define VM_SLOTS 3u
+enum vm_slot { VM_VMM, VM_GUEST, VM_BELL };
+/* A fault handler for root itself, and for each core that a VM's vCPUs or its worker, or a switch,
+   is on. */
+#define MAX_HANDLERS (1 + MAX_VCPUS + PLAN_VMS + PLAN_LANS)
+/* Each piece of memory that is taken splits another in two, or three: a VM's RAM and its store, a
+   switch's own, registers of devices. */
+#define MAX_REGIONS (4 * PLAN_VMS + 2 * PLAN_LANS + 512)
+
 enum slot {
-    SLOT_BELL = 40, /* rung by every VMM and by root's fault handlers        */
-    SLOT_SLEEP,     /* never rung: root sleeps on it                         */
-    SLOT_SCRATCH,   /* empty between two steps                               */
+    SLOT_BELL = SLOT_ROOT_MR + BOOT_RANGES, /* rung by every VMM and by root's fault handlers */
+    SLOT_SLEEP,   /* never rung: root sleeps on it                         */
+    SLOT_SCRATCH, /* empty between two steps                               */
     SLOT_SCRATCH_TIME,
-    SLOT_LAN = 44,     /* + 2 * LAN: its PD, its bell                           */
-    SLOT_HANDLER = 52, /* fault handlers, up to SLOT_REGION                  */
-    SLOT_REGION = 132, /* pieces of RAM, up to SLOT_VM                       */
-    SLOT_VM = 256,     /* + VM_SLOTS * VM + enum vm_slot                     */
+    SLOT_LAN,                                  /* + 2 * LAN: its PD, its bell        */
+    SLOT_HANDLER = SLOT_LAN + 2 * PLAN_LANS,   /* fault handlers, up to SLOT_REGION  */
+    SLOT_REGION = SLOT_HANDLER + MAX_HANDLERS, /* pieces of RAM, up to SLOT_VM     */
+    SLOT_VM = SLOT_REGION + MAX_REGIONS,       /* + VM_SLOTS * VM + enum vm_slot     */
+    SLOT_VCPU = SLOT_VM + VM_SLOTS * PLAN_VMS, /* + vCPU of the machine            */
 };
-
-#define VM_SLOTS 16u
-enum vm_slot { VM_VMM, VM_GUEST, VM_BELL, VM_VCPU = 8 /* + vCPU */ };
-
-_Static_assert(SLOT_ROOT_MR + BOOT_RANGES <= SLOT_BELL &&
-                   SLOT_LAN + 2 * PLAN_LANS <= SLOT_HANDLER && SLOT_HANDLER < SLOT_REGION &&
-                   SLOT_REGION < SLOT_VM && SLOT_VM + VM_SLOTS * PLAN_VMS <= CAP_SLOTS &&
-                   VM_BELL < VM_VCPU && VM_VCPU + PLAN_VCPUS <= VM_SLOTS,
-               "each slot is one thing's");
+_Static_assert(SLOT_VCPU + MAX_VCPUS <= ROOT_SLOTS, "the table holds them");
 
 #define ROOT_STAT     0x10010000ull /* struct kernel_stat, read-only           */
 #define ROOT_HUTCB(i) (0x10100000ull + 0x1000ull * (i)) /* fault handler's UTCB */

@@ -13,7 +13,6 @@
 
 /* Where a portal is made, before a copy goes to the guest PD. */
 #define PORTAL_SLOT(vcpu, event) (VMM_FREE + EVENT_STRIDE * (vcpu) + (event))
-_Static_assert(PORTAL_SLOT(PLAN_VCPUS, 0) <= CAP_SLOTS, "the table holds them");
 
 /* Who takes which event, and the register groups it needs to see. */
 static const struct portal {

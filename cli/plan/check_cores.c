@@ -81,7 +81,7 @@ static uint64_t choose(struct check *check, uint32_t wanted, uint64_t free)
 static void dedicate(struct check *check, uint64_t free)
 {
     static const struct limit limit = {unit_none, 1, PLAN_VCPUS, 1,
-                                       "a list of cores, or how many, from 1 to 8"};
+                                       "a list of cores, or how many, from 1 to 64"};
     struct plan_vm *vm = in_hand(check);
     const char *text = check_vm_word(check, "cores");
     bool given = check->text->vms[check->vm].vcpus;
@@ -93,11 +93,8 @@ static void dedicate(struct check *check, uint64_t free)
                     "`vcpus` is %u, and this dedicated VM has %u cores: write one vCPU for each "
                     "core, or take this out",
                     vm->vcpus, count(vm->cores));
-    vm->vcpus = count(vm->cores);
-    if (vm->vcpus > PLAN_VCPUS)
-        check_error(check, "cores",
-                    "a VM has at most %u vCPUs, and this dedicated one has %u cores: take some out",
-                    PLAN_VCPUS, vm->vcpus);
+    vm->vcpus = count(vm->cores); /* core 0 is not one of them */
+    _Static_assert(MAX_CORES - 1 <= PLAN_VCPUS, "a vCPU for each");
 }
 
 /* Cores of a shared VM. Core 0 is root's: it is used only if it is named, or the only one. */
@@ -114,7 +111,7 @@ static void share(struct check *check, uint64_t free)
 void check_cores(struct check *check)
 {
     const struct plan *plan = &check->job->plan;
-    uint64_t all = (1ull << check->job->cores) - 1, free = all, taken = 0;
+    uint64_t all = cores_mask(check->job->cores), free = all, taken = 0;
     for (check->vm = 0; check->vm < plan->vms; check->vm++) {
         in_hand(check)->cores = named(check);
         free &= ~in_hand(check)->cores;

@@ -1,12 +1,14 @@
 /*
- * Starts a second processor by INIT, SIPI, SIPI (APM2 16.5) in x2APIC mode and
- * plays ping-pong with it by interrupts, both halting while they wait.
+ * Starts another processor, number 1 or `last=N`, by INIT, SIPI, SIPI (APM2 16.5) in x2APIC mode
+ * and plays ping-pong with it by interrupts, both halting while they wait. Every other one goes to
+ * the processor's place in its cluster of sixteen (APM2 16.14).
  */
 #include "bare.h"
 
 #define TRAMPOLINE ((uint32_t)(uintptr_t)guest_ap_base)
 #define VECTOR     0x40
 #define ROUNDS     1000u
+#define LOGICAL    (1u << 11)
 #define PATIENCE   200000000000ull /* TSC ticks */
 
 static volatile uint32_t pings, pongs; /* taken by the second, the first processor */
@@ -50,17 +52,29 @@ static bool start_ap(uint32_t apic_id)
     return ap_ready;
 }
 
+static uint32_t partner(void)
+{
+    char text[8];
+    uint32_t number = 0;
+    if (!guest_option("last", text, sizeof(text)))
+        return 1;
+    for (const char *digit = text; *digit; digit++)
+        number = 10 * number + (uint32_t)(*digit - '0');
+    return number;
+}
+
 void guest_main(void)
 {
+    uint32_t other = partner(), place = other >> 4 << 16 | 1u << (other & 15);
     guest_apic_enable();
     guest_handler[VECTOR] = on_ipi;
-    if (!start_ap(1)) {
-        guest_print("smp: processor 1 does not start\n");
+    if (!start_ap(other)) {
+        guest_print("smp: processor %u does not start\n", other);
         guest_exit(1);
     }
     uint64_t start = rdtsc();
     for (uint32_t round = 1; round <= ROUNDS; round++) {
-        send(1, VECTOR);
+        send(round & 1 ? other : place, round & 1 ? VECTOR : LOGICAL | VECTOR);
         while (pongs < round)
             wait_interrupt();
     }

@@ -98,7 +98,9 @@ static void add_core(struct acpi *acpi, uint64_t apic_id, uint64_t flags)
     for (uint32_t i = 0; i < acpi->cores; i++)
         if (acpi->apic_id[i] == apic_id)
             return;
-    if (acpi->cores < MAX_CORES)
+    if (acpi->cores == MAX_CORES)
+        acpi->more_cores = true;
+    else
         acpi->apic_id[acpi->cores++] = (uint32_t)apic_id;
 }
 

@@ -20,7 +20,8 @@ struct serial {
 #define SEGMENTS 16u
 
 struct acpi {
-    uint32_t cores; /* usable processors, 0..MAX_CORES */
+    uint32_t cores;  /* usable processors, 0..MAX_CORES */
+    bool more_cores; /* and there are others */
     uint32_t apic_id[MAX_CORES];
     uint16_t pm_timer;   /* I/O port; 0: none */
     uint16_t reset_port; /* 0: none */

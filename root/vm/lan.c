@@ -103,8 +103,8 @@ static uint64_t lan_build(uint32_t lan)
     config->budget = vm_help_budget(lan_core(lan));
     config->period = vm_help_period();
     image_copy_data(&machine.lan, (void *)(ROOT_PHYS + r->base + DATA_AT));
-    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST,
-                                PD_CORES(1u << lan_core(lan)), FRAMES, QUOTA_LAN);
+    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, FRAMES, QUOTA_LAN,
+                                1ull << lan_core(lan));
     if (status == OK)
         status = map_own(lan, r);
     if (status == OK)

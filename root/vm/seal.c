@@ -17,11 +17,12 @@ enum step { STEP_DIRTY, STEP_SCRUB, STEP_LOAD, STEP_WAIT, STEP_MEASURE, STEP_DON
    it before it is clean (mr_scrub). */
 static void make_dirty(struct vm *vm)
 {
-    vm_fail(vm, "sealing", pd_create(SLOT_SCRATCH, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 2, 0));
+    vm_fail(vm, "sealing",
+            pd_create(SLOT_SCRATCH, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 2, 0, 0));
     uint64_t status = mr_seal(vm->ram.slot, SLOT_SCRATCH);
     if (STATUS_CODE(status) != BUSY) /* BUSY: it is dirty already, from the last life */
         vm_fail(vm, "sealing", status);
-    ignore(destroy(SLOT_SCRATCH)); /* it fails only where pd_create() has failed */
+    ignore(destroy(SLOT_SCRATCH)); /* it fails only where pd_create(, 0) has failed */
     vm_note_change();
 }
 

@@ -88,6 +88,17 @@ static uint64_t map_ram(const struct vm *vm, uint64_t pd, uint64_t perm, uint64_
     return status;
 }
 
+/* The capability tables of its domains, whose size goes by its vCPUs. */
+static uint64_t table_order(const struct vm *vm)
+{
+    uint64_t order = 0;
+    while (CAP_SLOTS << order < VM_SLOTS_OF(vm->plan->vcpus))
+        order++;
+    return order;
+}
+/* And the frames of one beyond the first. */
+static uint64_t table_frames(const struct vm *vm) { return (1ull << table_order(vm)) - 1; }
+
 /* The VMM's domain with all its memory, of this VM only. Frames of its quota: page tables of 2 MiB
  * pages and some edges, UTCBs. RAM of a sealed VM only while it is loaded (seal.c). */
 static void make_vmm(struct vm *vm)
@@ -95,10 +106,10 @@ static void make_vmm(struct vm *vm)
     uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI;
     for (uint32_t i = 0; i < FILES; i++)
         gibi += vm->file[i].size / GIBI;
-    uint64_t pd = vm_slot(vm, VM_VMM), frames = 50 + 2 * vcpus + gibi,
-             cores = PD_CORES(vm_cores(vm));
+    uint64_t pd = vm_slot(vm, VM_VMM), frames = 50 + 2 * vcpus + gibi + table_frames(vm);
     vm_fail(vm, "VMM domain",
-            pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, cores, frames, quota_vmm(vm->plan)));
+            pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, PD_TABLE(table_order(vm)), frames,
+                      quota_vmm(vm->plan), vm_cores(vm)));
     vm_fail(vm, "VMM image", image_map(&machine.vmm, pd, vm->store.base + vm->offset[PIECE_DATA]));
     vm_fail(vm, "VMM memory", store_map(vm));
     if (!vm->plan->sealed || vm->loading)
@@ -108,13 +119,13 @@ static void make_vmm(struct vm *vm)
 static void make_guest(struct vm *vm)
 {
     uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices,
-             frames = 16 + 4 * vcpus + vm->plan->memory / GIBI;
+             frames = 16 + 4 * vcpus + vm->plan->memory / GIBI + table_frames(vm);
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
     vm_fail(vm, "guest domain",
-            pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_CORES(vm_cores(vm)),
+            pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_TABLE(table_order(vm)),
                       frames + DEVICE_FRAMES(devices),
-                      quota_guest(vm->plan) + (vm_has_tpm(vm) ? QUOTA_TPM : 0)));
+                      quota_guest(vm->plan) + (vm_has_tpm(vm) ? QUOTA_TPM : 0), vm_cores(vm)));
     vm_fail(vm, "RAM in the guest", map_ram(vm, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
     vm_fail(vm, "chipset's pages",
             memory_map(chipset, vm->size[PIECE_CHIPSET], pd, MR_READ | MR_WRITE, GUEST_CHIPSET));
@@ -145,10 +156,15 @@ static void give_capabilities(struct vm *vm)
             give(vm, "LAN's bell", lan_bell(plan_lan(vm->plan, link)), VMM_SM_LAN + link, SM_UP);
 }
 
+static uint64_t vcpu_slot(const struct vm *vm, uint32_t i)
+{
+    return SLOT_VCPU + vm->vcpus_before + i;
+}
+
 static void make_vcpu(struct vm *vm, uint32_t i)
 {
     uint32_t core = vm_core(vm, i);
-    uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
+    uint64_t vcpu = vcpu_slot(vm, i);
     vm_fail(vm, "handler",
             ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_HANDLER, VMM_HUTCB(i),
                       VMM_FAULT + core, 0, VMM_STACK_TOP(1 + i))
@@ -210,7 +226,7 @@ uint64_t vm_run(struct vm *vm)
     uint64_t us = machine.clock.tsc_hz / 1000000;
     note_own_change(vm);
     for (uint32_t i = 0; i < p->vcpus; i++) {
-        uint64_t vcpu = vm_slot(vm, VM_VCPU + i);
+        uint64_t vcpu = vcpu_slot(vm, i);
         uint64_t budget = is_dedicated(vm) ? SC_WHOLE_CORE : p->budget_us * us;
         vm_fail(vm, "vCPU's time",
                 sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, vcpu, p->priority, budget,

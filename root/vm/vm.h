@@ -88,6 +88,7 @@ struct end {
 struct vm {
     const struct plan_vm *plan;
     uint32_t index;
+    uint32_t vcpus_before; /* of the VMs before it in the plan */
     enum life life;
     enum wish wish;
     uint32_t restarts; /* since the machine started                     */

@@ -61,6 +61,31 @@ static bool objects_have_owners(void)
     return objects[NOBODY].head.type == OBJ_NONE && is(KERNEL, OBJ_PD);
 }
 
+/* ---- Each PD's list holds the objects that it paid for, each once, and no others. */
+static bool is_list(uint32_t owner, uint32_t *listed)
+{
+    uint32_t before = NOBODY;
+    for (uint32_t i = objects[owner].pd.owned; i != NOBODY; before = i, i = objects[i].head.next) {
+        const struct head *h = &objects[i].head;
+        if (i >= OBJECTS || h->type == OBJ_NONE || h->owner != owner || h->prev != before ||
+            *listed == OBJECTS)
+            return false;
+        ++*listed;
+    }
+    return true;
+}
+
+static bool owners_list_all(void)
+{
+    uint32_t live = 0, listed = 0;
+    for (uint32_t i = KERNEL; i < OBJECTS; i++) {
+        live += i >= FIRST && objects[i].head.type != OBJ_NONE;
+        if (is(i, OBJ_PD) && !is_list(i, &listed))
+            return false;
+    }
+    return live == listed;
+}
+
 /* ---- What a PD was given is what it has left plus what it paid for and gave on: nothing is lost
  * or made. */
 static bool quota_is_conserved(uint32_t owner, uint32_t frames_given, uint32_t objects_given)
@@ -215,7 +240,7 @@ struct walk {
 
 static bool from_the_start(const struct walk *w, uint64_t va)
 {
-    return w->owner == ROOT && va >= IMAGE_BASE && va < ROOT_INFO + PAGE_SIZE;
+    return w->owner == ROOT && va >= IMAGE_BASE && va < ROOT_INFO + sizeof(struct boot_info);
 }
 
 /* The leaf is part of `mp`: as many frames from its first as bytes from its address, with the same
@@ -333,7 +358,7 @@ static bool caps_are_sound(void)
             continue;
         if (frame_payer(objects[i].pd.caps) != i)
             return false;
-        for (uint32_t slot = 0; slot < CAP_SLOTS; slot++)
+        for (uint32_t slot = 0; slot < objects[i].pd.slots; slot++)
             if (!cap_is_sound(objects[i].pd.caps[slot]))
                 return false;
     }
@@ -399,6 +424,8 @@ const char *invariant_broken(void)
 {
     if (!objects_have_owners())
         return "an object has no living owner";
+    if (!owners_list_all())
+        return "a PD's list is not of what it paid for";
     if (!quotas_are_conserved())
         return "a quota was lost or made";
     if (!counters_are_true())

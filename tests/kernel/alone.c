@@ -178,7 +178,7 @@ static bool make_vcpu(uint32_t g, uint32_t v, uint64_t vmm, uint32_t core)
 static bool make_guest(uint32_t g, const uint8_t *code, uint64_t vmm, uint32_t core)
 {
     write_memory(g, code);
-    bool ok = pd_create(A_GUEST + g, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 24, 16) == OK;
+    bool ok = pd_create(A_GUEST + g, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 24, 16, 0) == OK;
     ok = ok && mr_map(A_MR, A_GUEST + g, MR_READ | MR_WRITE | MR_EXEC, 0, g * FRAMES, FRAMES) == OK;
     return ok && make_vcpu(g, 0, vmm, core);
 }
@@ -584,7 +584,7 @@ static void vmm_ends(void)
     bool ok = kit_domain(A_VMM, 64, 64) && make_guest(0, guest_obey, A_VMM, 1) && run(0, 0) == OK &&
               wait_done(0, 1);
     ok = ok && leave(0, AFTER_STRICT) && destroy(A_VMM) == OK &&
-         is("pd", pd_create(A_FILL, SLOT_ROOT_PD, 0, PD_HOST, 0, 3000, 4), OK);
+         is("pd", pd_create(A_FILL, SLOT_ROOT_PD, 0, PD_HOST, 0, 3000, 4, 0), OK);
     for (uint64_t i = 0; ok && i < 1000 && mr_map(A_MR, A_FILL, MR_READ, i << 30, 0, 1) == OK; i++)
         ;
     for (uint32_t i = 1; ok && i <= 50; i++) {

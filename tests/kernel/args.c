@@ -191,7 +191,7 @@ static void refuse(const struct call_case *c, const struct field *f, uint64_t sl
 static void try_target(const struct call_case *c, const struct field *f)
 {
     refuse(c, f, 0, BAD_CAP, "slot 0");
-    refuse(c, f, CAP_SLOTS, BAD_CAP, "slot past the table");
+    refuse(c, f, ROOT_SLOTS, BAD_CAP, "slot past the table");
     refuse(c, f, 0xffff, BAD_CAP, "slot far past the table");
     refuse(c, f, C_SM, BUSY, "slot taken");
 }
@@ -219,7 +219,7 @@ static void try_types(const struct call_case *c, const struct field *f)
 static void try_slots(const struct call_case *c, const struct field *f)
 {
     refuse(c, f, KIT_EMPTY, BAD_CAP, "empty slot");
-    refuse(c, f, CAP_SLOTS, BAD_CAP, "slot past the table");
+    refuse(c, f, ROOT_SLOTS, BAD_CAP, "slot past the table");
     refuse(c, f, f->bits == 64 ? ~0ull : 0xffff, BAD_CAP, "slot far past the table");
     refuse(c, f, C_STALE, BAD_CAP, "stale");
     if ((c->call != CALL_MR_UNMAP && c->call != CALL_DV_IRQ) ||

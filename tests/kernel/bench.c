@@ -50,7 +50,7 @@ static void run_map(void)
 
 static void run_pd(void)
 {
-    ignore(pd_create(CHILD, SLOT_ROOT_PD, 0, PD_HOST, 0, 8, 8));
+    ignore(pd_create(CHILD, SLOT_ROOT_PD, 0, PD_HOST, 0, 8, 8, 0));
     kit_destroy(CHILD);
 }
 

@@ -38,7 +38,7 @@ static void on_call(void) { pt_reply(0); }
 void calls_setup(void)
 {
     bool ok = kit_domain(C_PD, 64, 64) &&
-              pd_create(C_GUEST, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 32, 16) == OK;
+              pd_create(C_GUEST, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 32, 16, 0) == OK;
     ok = ok && kit_handler(0, C_PD, 0);
     ok = ok && ec_create(C_VCPU, C_GUEST, 0, EC_VCPU, 0, 0, 0, 0).status == OK;
     ok = ok && ec_create(C_FREE_THREAD, C_PD, 0, EC_THREAD, 0x30001000, 0, 0, 0).status == OK;

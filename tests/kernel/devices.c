@@ -146,7 +146,7 @@ static void start_arguments(void)
     bad |= mr_map(D_UNIT, SLOT_ROOT_PD, MR_READ, EDU + 0x1000000, 0, 1) != OK;
     bad |= wrong("mapped", start(SLOT_ROOT_SYS, D_UNIT, kind, 1), BUSY, 1);
     bad |= mr_unmap(D_UNIT, 0) != OK ||
-           pd_create(D_GUEST, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 8, 8) != OK;
+           pd_create(D_GUEST, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 8, 8, 0) != OK;
     bad |= wrong("guest", start(SLOT_ROOT_SYS, D_UNIT, kind, 1), BUSY, 0);
     bad |= destroy(D_GUEST) != OK;
     bad |= wrong("fault", iommu_fault(SLOT_ROOT_SYS, 0).status, BAD_ARG, 2);

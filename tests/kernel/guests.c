@@ -108,7 +108,7 @@ bool guest_make(uint32_t g, const uint8_t *code, uint64_t pd, uint32_t core, gue
                 uint64_t mtd)
 {
     write_memory(g, code);
-    bool ok = pd_create(G_GUEST + g, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 24, 16) == OK;
+    bool ok = pd_create(G_GUEST + g, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 24, 16, 0) == OK;
     ok = ok && mr_map(G_MEMORY, G_GUEST + g, MR_READ | MR_WRITE | MR_EXEC, 0, g * GUEST_FRAMES,
                       GUEST_FRAMES) == OK;
     struct result r = ec_create(G_VCPU + g, G_GUEST + g, core, EC_VCPU, 0, GUEST_EVENTS0, 0, 0);

@@ -118,10 +118,9 @@ static bool give_rest(void)
 static bool make_attacker(uint32_t core, uint32_t vcpu_core, const uint8_t *code)
 {
     once = 0;
-    bool ok =
-        kit_domain_with(H_PD, PD_CORES(1u << core | 1u << vcpu_core | 1u << OTHER_CORE), 64, 48) &&
-        sm_create(H_BELL, SLOT_ROOT_PD, 0) == OK && sm_create(H_GO, SLOT_ROOT_PD, 0) == OK &&
-        sm_create(H_ROOT, SLOT_ROOT_PD, 0) == OK;
+    bool ok = kit_domain_with(H_PD, 1u << core | 1u << vcpu_core | 1u << OTHER_CORE, 64, 48) &&
+              sm_create(H_BELL, SLOT_ROOT_PD, 0) == OK && sm_create(H_GO, SLOT_ROOT_PD, 0) == OK &&
+              sm_create(H_ROOT, SLOT_ROOT_PD, 0) == OK;
     ok = ok && guest_make(OWN, code, H_PD, vcpu_core, guest_plain_vmm, 0);
     ok = ok && give(H_PD, E_PD, PD_CREATE | PD_TAKE | PD_MAP) &&
          give(G_GUEST + OWN, E_GUEST, PD_GRANT | PD_MAP) && give(H_BELL, E_BELL, SM_UP | SM_DOWN);

@@ -28,7 +28,7 @@ static void semaphore(void) { end_new(sm_create(E_NEW, E_PD, 0)); }
 static void thread(void) { end_new(new_ec(EC_THREAD)); }
 static void handler(void) { end_new(new_ec(EC_HANDLER)); }
 static void portal(void) { end_new(pt_create(E_NEW, E_PD, E_HANDLER, 0x400000, 0, 0)); }
-static void domain(void) { end_new(pd_create(E_NEW, E_PD, 0, PD_HOST, 0, 3, 2)); }
+static void domain(void) { end_new(pd_create(E_NEW, E_PD, 0, PD_HOST, 0, 3, 2, 0)); }
 static void up(void) { note(sm_up(E_BELL)); }
 static void up_down(void)
 {

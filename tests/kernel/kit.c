@@ -10,7 +10,7 @@
 #define START_TIME 100000000u /* TSC ticks */
 #define STACK      8192u
 #define STAT       0x10010000ull
-#define UTCBS      0x10020000ull
+#define UTCBS      0x10040000ull /* behind the counters */
 #define STAT_PAGES ((sizeof(struct kernel_stat) + PAGE_SIZE - 1) / PAGE_SIZE)
 
 uint8_t root_stack[ROOT_STACK_SIZE] __attribute__((aligned(16)));
@@ -88,10 +88,10 @@ bool kit_domain(uint64_t slot, uint32_t frames, uint32_t objects)
     return kit_domain_with(slot, 0, frames, objects);
 }
 
-bool kit_domain_with(uint64_t slot, uint64_t flags, uint32_t frames, uint32_t objects)
+bool kit_domain_with(uint64_t slot, uint64_t cores, uint32_t frames, uint32_t objects)
 {
     uint64_t frame, mr = image_region(&frame), va = IMAGE_BASE;
-    uint64_t s = pd_create(slot, SLOT_ROOT_PD, 0, PD_HOST, flags, frames, objects);
+    uint64_t s = pd_create(slot, SLOT_ROOT_PD, 0, PD_HOST, 0, frames, objects, cores);
     const struct {
         uint32_t pages, perm;
     } parts[] = {{boot->root_text, MR_READ | MR_EXEC},

@@ -58,7 +58,7 @@ static void rights(void)
 static void quota(void)
 {
     struct kit_count before = kit_count();
-    bool ok = pd_create(L_PD, SLOT_ROOT_PD, 0, PD_HOST, 0, 8, 5) == OK;
+    bool ok = pd_create(L_PD, SLOT_ROOT_PD, 0, PD_HOST, 0, 8, 5, 0) == OK;
     uint64_t made = 0, s;
     for (;;) {
         s = sm_create(C_LOCAL + 20 + made, L_PD, 0);
@@ -91,8 +91,8 @@ static void idle(void)
 static bool one_life(uint32_t i)
 {
     bool ok = kit_domain(L_PD, 64, 40);
-    ok = ok && pd_create(L_CHILD, L_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 10, 6) == OK &&
-         pd_create(L_GRAND, L_PD, 0, PD_HOST, 0, 4, 4) == OK;
+    ok = ok && pd_create(L_CHILD, L_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 10, 6, 0) == OK &&
+         pd_create(L_GRAND, L_PD, 0, PD_HOST, 0, 4, 4, 0) == OK;
     ok = ok && kit_handler(SERVER, L_PD, 0) &&
          pt_create(L_PT, L_PD, KIT_THREAD + SERVER, address_of((void *)(uintptr_t)serve), 0, i) ==
              OK;

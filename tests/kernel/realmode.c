@@ -86,7 +86,7 @@ bool make_guest(uint32_t n)
 {
     uint64_t pd = D_GUEST + n;
     put_guest(at(F_GUEST + n));
-    bool ok = pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 40, 40) == OK;
+    bool ok = pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 40, 40, 0) == OK;
     ok = ok && mr_map(D_RAM, pd, MR_READ | MR_WRITE | MR_EXEC, 0, F_GUEST + n, 1) == OK &&
          kit_handler(n, SLOT_ROOT_PD, n);
     for (uint32_t event = 0; ok && event < EVENT_COUNT; event++) {

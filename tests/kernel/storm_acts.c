@@ -153,7 +153,7 @@ static bool make_vcpu(uint64_t g, uint64_t v, uint64_t on, uint64_t *s)
 static void make_guest(uint64_t *s)
 {
     uint64_t g = slot(s), on = core(s);
-    if (pd_create(g, STORM_PD, STORM_SYS, PD_GUEST, 0, 32, 24) != OK)
+    if (pd_create(g, STORM_PD, STORM_SYS, PD_GUEST, 0, 32, 24, 0) != OK)
         return;
     ignore(mr_map(STORM_MR, g, MR_READ | MR_WRITE | MR_EXEC, 0, 0, STORM_FRAMES));
     if (storm.device != PCI_NONE && storm_random(s) % 4 == 0)
@@ -228,7 +228,7 @@ static void scrub(uint64_t *s)
 static void make_domain(uint64_t *s)
 {
     ignore(pd_create(slot(s), pd(s), STORM_SYS, storm_random(s) & 1, 0, 2 + storm_random(s) % 8,
-                     storm_random(s) % 8));
+                     storm_random(s) % 8, 0));
 }
 /* Within what another domain of its own has. */
 static void reach_into(uint64_t *s)

@@ -14,6 +14,8 @@ static void arbitrary_state(void)
     __CPROVER_havoc_object(objects);
     __CPROVER_havoc_object(table);
     for (uint32_t i = 0; i < OBJECTS; i++) {
+        objects[i].pd.slots = CAP_SLOTS;
+        objects[i].pd.owned = objects[i].head.next = objects[i].head.prev = 0;
         objects[i].pd.caps = table[i]; /* any object may turn out to be a PD */
         for (uint32_t slot = 0; slot < CAP_SLOTS; slot++) {
             assume(table[i][slot].index < OBJECTS);
@@ -115,7 +117,7 @@ void reuse(void)
     assume(slot < CAP_SLOTS && live(table[self][slot]));
     struct cap c = table[self][slot];
     struct object *victim = &objects[c.index];
-    assume(c.index != self && c.index != owner && victim->head.owner == owner);
+    assume(c.index && c.index != self && c.index != owner && victim->head.owner == owner);
     assume(victim->head.gen < 1ull << 40 && victim->head.dead && payer->objects_left < OBJECTS);
     object_free(victim);
     check(cap_find(pd, slot, (enum object_type)any(), 0, 1, &o));

@@ -188,7 +188,8 @@ void create(void)
 void detach(void)
 {
     assigned();
-    check(dv_detach(&function));
+    dv_detach(&function);
+    check(iommu_stale);
     check(!table_now && !irte[eye].vector && !iommus[function.unit].dv[function.slot]);
 }
 
@@ -196,7 +197,8 @@ void detach(void)
 void forget(void)
 {
     assigned();
-    uint32_t flush = dv_forget(&vcpu);
+    iommu_stale = false;
+    dv_forget(&vcpu);
     cores[vcpu.core].owner = 0;
-    check(irq_is_kept(eye) && dma_is_kept() && (flush || flushed_after || !irte[eye].vector));
+    check(irq_is_kept(eye) && dma_is_kept() && (iommu_stale || flushed_after || !irte[eye].vector));
 }

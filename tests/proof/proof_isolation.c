@@ -234,6 +234,11 @@ void *object_new(enum object_type type, struct pd *payer)
 
 void object_free(void *mp)
 {
+    if (mp == &objects[NEW].pd) {
+        objects[objects[NEW].head.owner].pd.objects_left++;
+        objects[NEW].head.type = OBJ_NONE;
+        return;
+    }
     check(mp == &mapping || mp == &new_mapping);
     ((struct mp *)mp)->head.type = OBJ_NONE;
 }
@@ -306,16 +311,18 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
 
 /* All TLBs that may hold the page; `cores` stands for a host space's users, too. Asked before the
    page is out of the table, it says nothing of who loads the table between the two. */
-uint32_t core_users(const struct pd *pd)
+bool iommu_stale;
+
+uint64_t core_users(const struct pd *pd)
 {
     asked |= pd == &objects[leaf.pd].pd;
     return pd->cores;
 }
 
-void core_sync(uint32_t purge, uint32_t flush)
+void core_sync(uint64_t purge, uint64_t flush)
 {
     (void)purge;
-    if (asked && flush & SYNC_IOMMU && !(objects[leaf.pd].pd.cores & ~flush))
+    if (asked && iommu_stale && !(objects[leaf.pd].pd.cores & ~flush))
         leaf.stale = false;
 }
 
@@ -326,6 +333,13 @@ static unsigned fresh_used;
 void *frame_new(struct pd *payer)
 {
     payer->frames_left--;
+    return fresh[fresh_used++ & 1];
+}
+void *frame_run(struct pd *payer, uint32_t frames)
+{
+    payer->frames_left -= frames;
+    if (any() & 1)
+        return 0;
     return fresh[fresh_used++ & 1];
 }
 uint64_t cpu_pa(const void *p) { return p == fresh[1] ? 0x2000 : 0x1000; }
@@ -356,7 +370,8 @@ static void some_pd(uint32_t i)
     objects[i].pd = (struct pd){.head = objects[i].head,
                                 .kind = any() & 1,
                                 .caps = table[i],
-                                .cores = (uint32_t)any() & ~SYNC_IOMMU};
+                                .slots = CAP_SLOTS,
+                                .cores = any()};
     secret.inside[i] = any() & 1;
 }
 
@@ -541,7 +556,7 @@ static void create_in(uint32_t owner)
     kernel_table[TABLE_ENTRIES - 1] = any();
     payer->frames_left = (uint32_t)any(), payer->objects_left = (uint32_t)any();
     const struct pd before = *payer;
-    uint64_t s = pd_create(by(A), any(), any(), frames, quota);
+    uint64_t s = pd_create(by(A), any(), any(), frames, quota, any());
     still_isolated(false);
     check(payer->frames_left + (s ? 0 : frames) == before.frames_left);
     check(payer->objects_left + (s ? 0 : quota + 1) == before.objects_left);
@@ -549,7 +564,7 @@ static void create_in(uint32_t owner)
         return;
     check(pd->caps == (void *)fresh[0] && pd->table == fresh[1] &&
           pd->table_pa == cpu_pa(fresh[1]));
-    check(pd->frames_left == frames - 2 && pd->frames_given == frames &&
+    check(pd->frames_left == frames - pd->slots / CAP_SLOTS - 1 && pd->frames_given == frames &&
           pd->objects_left == quota && pd->objects_given == quota);
     for (uint32_t i = 0; i < CAP_SLOTS; i++)
         check(!pd->caps[i].gen);

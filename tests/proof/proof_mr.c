@@ -48,7 +48,7 @@ static struct {
     unsigned rights;
 } mapped, unmapped[2];
 static unsigned maps, unmaps, flushes;
-static uint32_t flushed; /* cores */
+static uint64_t flushed; /* cores */
 struct pd *kernel_space;
 
 uint64_t ptab_map(struct pd *pd, uint64_t va, uint64_t frame, uint64_t frames, unsigned rights)
@@ -70,16 +70,18 @@ void ptab_unmap(struct pd *pd, uint64_t va, uint64_t frames)
 }
 
 /* Asked only after the page is out of the table: who loads the table later sees that. */
-uint32_t core_users(const struct pd *pd)
+uint64_t core_users(const struct pd *pd)
 {
     check(unmaps && unmapped[(unmaps - 1) & 1].pd == pd);
     return pd->cores;
 }
 
-void core_sync(uint32_t purge, uint32_t flush)
+bool iommu_stale;
+
+void core_sync(uint64_t purge, uint64_t flush)
 {
     (void)purge;
-    flushes += flush != 0;
+    flushes += flush || iommu_stale;
     flushed = flush;
 }
 
@@ -95,8 +97,9 @@ static void any_region(bool empty, uint32_t quota)
     for (uint32_t i = A; i <= B; i++)
         objects[i].pd = (struct pd){.head = head_of(OBJ_PD, KERNEL),
                                     .caps = caps,
+                                    .slots = CAP_SLOTS,
                                     .objects_left = quota,
-                                    .cores = (uint32_t)any()};
+                                    .cores = any()};
     objects[MAPPING_A].mp = (struct mp){.head = head_of(empty ? OBJ_NONE : OBJ_MP, A),
                                         .mr = &objects[REGION].mr,
                                         .va = any(),

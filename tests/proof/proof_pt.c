@@ -40,7 +40,7 @@ static uint64_t moved;
 void call(void)
 {
     static struct cap caps[CAP_SLOTS];
-    static struct pd domain = {.caps = caps};
+    static struct pd domain = {.caps = caps, .slots = CAP_SLOTS};
     static struct ec caller = {.pd = &domain, .utcb = &page[0]}, handler = {.utcb = &page[1]};
     __CPROVER_havoc_object(caps);
     for (uint32_t i = 0; i < OBJECTS; i++) {

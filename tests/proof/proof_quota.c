@@ -86,7 +86,15 @@ void slots(void)
         assume(type < OBJ_COUNT);
         objects[i].head = (struct head){
             .type = i <= B ? OBJ_PD : (uint8_t)type, .owner = any() & 1 ? A : B, .gen = any()};
+        objects[i].head.next = any() & (OBJECTS - 1);
+        objects[i].head.prev = any() & (OBJECTS - 1);
     }
+    objects[A].pd.owned = any() & (OBJECTS - 1);
+    objects[B].pd.owned = any() & (OBJECTS - 1);
+    free_slots = any() & (OBJECTS - 1);
+    unused_slot = (uint32_t)any();
+    assume(unused_slot > B && unused_slot <= OBJECTS && objects[free_slots].head.type == OBJ_NONE &&
+           (unused_slot == OBJECTS || objects[unused_slot].head.type == OBJ_NONE));
     objects[A].pd.objects_left = (uint32_t)any();
     objects[B].pd.objects_left = (uint32_t)any();
     assume(objects[A].pd.objects_left < OBJECTS && objects[B].pd.objects_left < OBJECTS);

@@ -39,7 +39,7 @@ static void end_things(void)
     }
     if (sm_create(NEW_SLOT, VMM_PD, 0) == OK)
         ignore(destroy(NEW_SLOT));
-    if (pd_create(NEW_SLOT, VMM_PD, 0, PD_HOST, 0, 3, 2) == OK)
+    if (pd_create(NEW_SLOT, VMM_PD, 0, PD_HOST, 0, 3, 2, 0) == OK)
         ignore(destroy(NEW_SLOT));
 }
 

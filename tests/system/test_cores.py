@@ -47,6 +47,20 @@ def test_a_core_that_is_not_there_is_left_out(batch, lying_table):
     assert run.code == 0 and run.vms["pair"]["value"] == 0, run.errors + run.output
 
 
+def test_more_cores_than_hairline_uses(batch):
+    """A VM on the last core that it does use, another that has the one before it for itself, and a switch between two."""
+    run = batch(
+        guest("last", "hello", cores=[63]),
+        guest("own", "hello", cores=[62], mode="dedicated"),
+        guest("spread", "smp", "last=2", vcpus=3, cores=[1, 31, 32]),
+        cores=64,
+        qemu=["-smp", "65"],
+    )
+    assert "this machine has more than 64 cores: the first 64 are used" in run.output
+    assert run.code == 0 and run.report["machine"]["cores"] == 64, run.errors + run.output
+    assert all(vm["reason"] == "exit_port" and vm["value"] == 0 for vm in run.vms.values()), run.output
+
+
 SMT = ["-smp", "4,cores=2,threads=2"]
 
 

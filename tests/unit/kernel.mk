@@ -2,7 +2,7 @@
 # invariant() is looked at after each object call, as in debug builds.
 UNIT_KERNEL       = cap memory ptab pt time core vcpu step halt life vtd amdvi alone icr seal registers sealed vmx
 UNIT_KERNEL_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer --coverage \
-                    -Itests/host -Itests/invariant -Ikernel -I. -Itests/unit -DPOOL_FRAMES=1024u -MMD -MP
+                    -Itests/host -Itests/invariant -Ikernel -I. -Itests/unit -DPOOL_FRAMES=2048u -DOBJECTS=1024u -MMD -MP
 UNIT_KERNEL_DIR   = $(O)/tests/unit/kernel
 UNIT_KERNEL_OBJS  = $(patsubst %,$(UNIT_KERNEL_DIR)/%.o,$(filter-out %/offsets.c,$(wildcard kernel/*.c)) tests/invariant/invariant.c tests/invariant/check.c tests/invariant/look.c tests/unit/rig.c tests/unit/model.c tests/unit/model_vmx.c tests/unit/rig_vcpu.c tests/unit/rig_iommu.c)
 UNIT_KERNEL_PROGRAMS = $(UNIT_KERNEL:%=$(O)/tests/unit/test_kernel_%)

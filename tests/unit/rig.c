@@ -250,7 +250,7 @@ uint64_t slot_new(void) { return next_slot++; }
 
 void slots_again(uint64_t first)
 {
-    for (uint64_t slot = first; slot < CAP_SLOTS; slot++)
+    for (uint64_t slot = first; slot < root->slots; slot++)
         root->caps[slot] = (struct cap){0};
     next_slot = first;
 }

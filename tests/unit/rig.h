@@ -33,7 +33,7 @@ enum {
     DEVICE_FRAME = 0xfee00,
     DEVICE_FRAMES = 4 * MAX_IOMMUS
 };
-enum { LAB_FRAMES = 300, LAB_OBJECTS = 300, SLICE = 1000, EVENTS = 128 };
+enum { LAB_FRAMES = 3 * MAX_VCPUS + 40, LAB_OBJECTS = MAX_VCPUS + 50, SLICE = 1000, EVENTS = 128 };
 
 extern struct pd *root;
 

@@ -15,8 +15,9 @@ struct result fake_ec(uint64_t dst, uint64_t pd);
 uint64_t fake_sc(uint64_t ec);
 static inline uint64_t fake_ok(uint64_t a, uint64_t b) { return (void)a, (void)b, OK; }
 
-#define pd_create(dst, payer, sys, kind, flags, frames, objects)                                   \
-    ((void)(sys), (void)(kind), (void)(flags), (void)(frames), fake_pd(dst, payer, objects))
+#define pd_create(dst, payer, sys, kind, flags, frames, objects, cores)                            \
+    ((void)(sys), (void)(kind), (void)(flags), (void)(frames), (void)(cores),                      \
+     fake_pd(dst, payer, objects))
 #define ec_create(dst, pd, core, kind, utcb, events, entry, sp)                                    \
     ((void)(core), (void)(utcb), (void)(events), (void)(entry), (void)(sp), fake_ec(dst, pd))
 #define sc_create(dst, sys, ec, priority, budget, period)                                          \

@@ -61,10 +61,34 @@ static void each_call_needs_its_right(void **state)
     }
 }
 
+/* A table has as many slots as its domain's maker says, and its domain pays for them. */
+static void a_table_is_as_large_as_wanted(void **state)
+{
+    (void)state;
+    uint64_t sm = make_sm(0), lab = (uint64_t)LAB << 16;
+    for (uint64_t order = 0; order <= PD_TABLE_MAX; order++) {
+        uint64_t pd = slot_new(), frames = 1ull << order, slots = CAP_SLOTS << order;
+        uint64_t kind = PD_HOST | PD_TABLE(order) << 8;
+        assert_int_equal(graph(CALL_PD_CREATE, pd | lab, kind, frames, 4, 0), bad(BAD_ARG, 3));
+        assert_int_equal(graph(CALL_PD_CREATE, pd | lab, kind, frames + 3, 4, 0), OK);
+        assert_int_equal(((struct pd *)object_at(pd))->frames_left, 2);
+        give(sm, pd, slots - 1, SM_UP);
+        assert_int_equal(graph(CALL_DELEGATE, pd | (slots - 1) << 16, pd | 1 << 16, 255, 0, 0), OK);
+        assert_int_equal(graph(CALL_DELEGATE, SLOT_ROOT_PD | sm << 16, pd | slots << 16, 255, 0, 0),
+                         bad(BAD_CAP, 2));
+        assert_int_equal(graph(CALL_DELEGATE, pd | slots << 16, pd | 2 << 16, 255, 0, 0),
+                         bad(BAD_CAP, 1));
+        assert_int_equal(end(pd), OK);
+    }
+    assert_int_equal(graph(CALL_PD_CREATE, slot_new() | lab,
+                           PD_HOST | PD_TABLE(PD_TABLE_MAX + 1) << 8, 40, 4, 0),
+                     bad(BAD_ARG, 2));
+}
+
 static void a_slot_is_a_slot(void **state)
 {
     (void)state;
-    static const uint64_t no_slots[] = {CAP_SLOTS, CAP_SLOTS + 1, 0xffff};
+    static const uint64_t no_slots[] = {ROOT_SLOTS, ROOT_SLOTS + 1, 0xffff};
     uint64_t pd = make_pd(PD_HOST, 16, 16), lab = (uint64_t)LAB << 16;
     for (unsigned i = 0; i < COUNT(no_slots); i++) {
         uint64_t n = no_slots[i];
@@ -155,6 +179,7 @@ int main(void)
     const struct CMUnitTest all[] = {
         RIG_TEST(a_copy_has_the_sources_rights_and_the_mask),
         RIG_TEST(each_call_needs_its_right),
+        RIG_TEST(a_table_is_as_large_as_wanted),
         RIG_TEST(a_slot_is_a_slot),
         RIG_TEST(a_capability_of_another_type),
         RIG_TEST(a_stale_capability_names_nothing),

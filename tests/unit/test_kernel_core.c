@@ -99,10 +99,11 @@ static void a_domain_keeps_to_its_cores(void **state)
 {
     (void)state;
     uint64_t first = slot_new(), second = slot_new(), ec = slot_new(), lab = (uint64_t)LAB << 16;
-    assert_int_equal(graph(CALL_PD_CREATE, first | lab, PD_HOST | PD_CORES(2) << 8, 20, 20, 0), OK);
-    assert_int_equal(
-        graph(CALL_PD_CREATE, second | first << 16, PD_HOST | PD_CORES(3) << 8, 4, 4, 0),
-        bad(BAD_ARG, 2));
+    assert_int_equal(graph(CALL_PD_CREATE, first | lab, PD_HOST, 20, 20, 2), OK);
+    assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST, 4, 4, 3),
+                     bad(BAD_ARG, 5));
+    assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST, 4, 4, 1ull << 63),
+                     bad(BAD_ARG, 5));
     assert_int_equal(graph(CALL_PD_CREATE, second | first << 16, PD_HOST, 10, 4, 0), OK);
     for (uint64_t pd = first; pd <= second; pd++) {
         assert_int_equal(graph(CALL_EC_CREATE, ec | pd << 16 | 0ull << 32, 0x5000, EVENTS, 0, 0),

@@ -199,7 +199,7 @@ static void an_unmap_flushes_the_guest(void **state)
 static void counters_are_given_back(void **state)
 {
     (void)state;
-    uint64_t pd = make_pd(PD_GUEST, 250, 100), slots[MAX_VCPUS], to;
+    uint64_t pd = make_pd(PD_GUEST, 3 * MAX_VCPUS + 10, MAX_VCPUS + 5), slots[MAX_VCPUS], to;
     for (unsigned i = 0; i < MAX_VCPUS; i++)
         slots[i] = make_ec(pd, 0, EC_VCPU);
     to = slot_new();

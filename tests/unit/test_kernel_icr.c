@@ -67,7 +67,7 @@ static void any_machine(void)
 }
 
 /* The VM's vCPUs are on all cores, one each; at the end as they were made. */
-static void spread(struct pd *pd, uint32_t on, bool out)
+static void spread(struct pd *pd, uint64_t on, bool out)
 {
     pd->cores = on;
     for (uint32_t i = 0; i < MAX_CORES; i++)
@@ -109,13 +109,14 @@ static bool reaches(uint64_t icr, uint32_t from, uint32_t id)
 static void the_filter_lets_out_what_it_should(void **state)
 {
     (void)state;
-    uint64_t vm = make_pd(PD_GUEST, 60, 40), other = make_pd(PD_GUEST, 20, 20);
+    uint64_t vm = make_pd(PD_GUEST, 4 * MAX_CORES, 2 * MAX_CORES),
+             other = make_pd(PD_GUEST, 20, 20);
     for (uint32_t i = 0; i < MAX_CORES; i++)
         mine[i] = make_vcpu(vm);
     theirs = make_vcpu(other);
     struct pd *pd = mine[0]->pd;
-    const uint32_t own_cores = pd->cores;
-    spread(pd, (1u << MAX_CORES) - 1, true);
+    const uint64_t own_cores = pd->cores;
+    spread(pd, ~0ull >> (64 - MAX_CORES), true);
     memcpy(saved, cores, sizeof saved);
     machine.icr = note;
     for (uint32_t i = 1; i < MAX_CORES; i++) /* all are up */

@@ -271,7 +271,7 @@ static void a_domain_takes_only_what_it_says(void **state)
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | 2 << 8, 4, 4, 0), bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_GUEST | PD_PORTS << 8, 4, 4, 0),
                      bad(BAD_ARG, 2));
-    assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | PD_CORES(1) << 8 | 2 << 8, 4, 4, 0),
+    assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | PD_TABLE(1) << 8 | 2 << 8, 4, 4, 0),
                      bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST, 1, 4, 0), bad(BAD_ARG, 3));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST, 1ull << 32 | 4, 4, 0), bad(BAD_ARG, 3));

@@ -31,8 +31,8 @@ static struct boot_info info;
 static struct pci_function function[FUNCTIONS];
 static struct {
     uint32_t quota, used;
-} domain[CAP_SLOTS];
-static uint64_t pd_of_ec[CAP_SLOTS];
+} domain[ROOT_SLOTS];
+static uint64_t pd_of_ec[ROOT_SLOTS];
 
 uint64_t fake_made(uint64_t payer) { return domain[payer].used++, OK; }
 uint64_t fake_pd(uint64_t dst, uint64_t payer, uint64_t objects)
@@ -95,7 +95,7 @@ static void add_shared(uint32_t first_core, uint32_t vcpus, uint32_t lan)
     struct plan_vm *vm = &plan.vm[plan.vms++];
     *vm = (struct plan_vm){.vcpus = vcpus,
                            .memory = MEBI2,
-                           .cores = ((1u << vcpus) - 1) << first_core,
+                           .cores = (~0ull >> (64 - vcpus)) << first_core,
                            .disks = PLAN_DISKS,
                            .lan = lan,
                            .mtu = PLAN_MTU};
@@ -112,7 +112,7 @@ static void add_dedicated(uint32_t first_core, uint32_t vcpus, uint32_t first_de
     *vm = (struct plan_vm){.mode = MODE_DEDICATED,
                            .vcpus = vcpus,
                            .memory = MEBI2,
-                           .cores = ((1u << vcpus) - 1) << first_core,
+                           .cores = (~0ull >> (64 - vcpus)) << first_core,
                            .sealed = 1,
                            .devices = devices,
                            .initrd = 1};
@@ -137,8 +137,8 @@ static void build(void)
 {
     memory_init(&info);
     machine.vms = plan.vms;
-    for (uint32_t i = 0; i < plan.vms; i++)
-        machine.vm[i] = (struct vm){.plan = &plan.vm[i], .index = i};
+    for (uint32_t i = 0, vcpus = 0; i < plan.vms; vcpus += plan.vm[i].vcpus, i++)
+        machine.vm[i] = (struct vm){.plan = &plan.vm[i], .index = i, .vcpus_before = vcpus};
     assert_int_equal(device_resolve(), OK);
     for (uint32_t i = 0; i < plan.vms; i++)
         assert_int_equal(store_take(&machine.vm[i]), OK);
@@ -169,7 +169,7 @@ static uint32_t spare(uint64_t pd)
 static uint32_t spent(void)
 {
     uint32_t objects = domain[SLOT_ROOT_PD].used;
-    for (uint32_t i = 0; i < CAP_SLOTS; i++)
+    for (uint32_t i = 0; i < ROOT_SLOTS; i++)
         objects += i == SLOT_ROOT_PD ? 0 : domain[i].quota;
     return objects;
 }
@@ -179,15 +179,14 @@ static void quotas(void **state)
     (void)state;
     add_shared(0, 4, 1);
     add_shared(4, 1, 1);
-    add_dedicated(5, PLAN_VCPUS, 0, PLAN_DEVICES);
-    add_dedicated(5 + PLAN_VCPUS, 1, PLAN_DEVICES, 1);
+    add_dedicated(5, MAX_CORES - 6, 0, PLAN_DEVICES);
+    add_dedicated(MAX_CORES - 1, 1, PLAN_DEVICES, 1);
     for (uint32_t i = 0; i < 2; i++) /* the second's volumes are the first's */
         plan.vm[i].store = 2, plan.vm[i].server = 1;
     plan.lans = 2;
     plan.tpm = 1;
     build();
-    const uint32_t left[][2] = {
-        {6, 1}, {6, 1}, {11, 2 + PLAN_DEVICES}, {11 + PLAN_VCPUS - 1, 2 + 1}};
+    const uint32_t left[][2] = {{6, 1}, {6, 1}, {11, 2 + PLAN_DEVICES}, {11, 2 + 1}};
     for (uint32_t i = 0; i < plan.vms; i++) {
         assert_int_equal(spare(vm_slot(&machine.vm[i], VM_VMM)), left[i][0]);
         assert_int_equal(spare(vm_slot(&machine.vm[i], VM_GUEST)), left[i][1]);

@@ -9,10 +9,10 @@
 enum {
     XSDT = ACPI_RSDP + 0x40,
     FADT = ACPI_RSDP + 0x100,
-    MADT = ACPI_RSDP + 0x300,
     TPM2 = ACPI_RSDP + 0x3c0, /* dsdt.asl looks here */
     SSDT = ACPI_RSDP + 0x400,
-    DSDT = ACPI_RSDP + 0x800
+    DSDT = ACPI_RSDP + 0x800,
+    MADT = ACPI_RSDP + 0x2000, /* of a size that goes by the vCPUs */
 };
 
 #define FADT_SIZE 276u

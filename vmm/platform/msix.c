@@ -46,8 +46,8 @@ static uint32_t target(const struct msix_entry *e)
     if (e->control & MSIX_ENTRY_MASKED || e->address_high ||
         e->address >> 20 != MSI_ADDRESS >> 20 || mode > APIC_LOWEST || (e->data & 0xff) < 32)
         return NO_VCPU;
-    uint32_t targets = apic_targets(field == 0xff ? APIC_EVERYBODY : field, e->address >> 2 & 1);
-    return targets ? (uint32_t)__builtin_ctz(targets) : NO_VCPU;
+    uint64_t targets = apic_targets(field == 0xff ? APIC_EVERYBODY : field, e->address >> 2 & 1);
+    return targets ? (uint32_t)__builtin_ctzll(targets) : NO_VCPU;
 }
 
 /* The message that an IOMMU remaps by its table's entry `handle` (VT-d 5.1.2.2; AMD-Vi 2.2.5). */

@@ -54,7 +54,7 @@ void apic_reset(struct vcpu *v)
         v->reg[APIC_LVT_TIMER + i] = APIC_LVT_MASKED;
     v->reg[APIC_ID] = apic_id(v->id);
     v->reg[APIC_VERSION] = VERSION;
-    v->reg[APIC_LDR] = 1u << v->id;
+    v->reg[APIC_LDR] = v->id >> 4 << 16 | 1u << (v->id & 15); /* SDM3 10.12.10.2 */
     v->reg[APIC_SVR] = 0xff;
     v->offer = 0;
     v->icr = v->deadline = v->period = 0;
@@ -194,28 +194,28 @@ void apic_request(uint32_t target, enum request what)
     recall(target);
 }
 
-static uint32_t everybody(void) { return (1u << config()->plan.vcpus) - 1; }
+static uint64_t everybody(void) { return ~0ull >> (64 - config()->plan.vcpus); }
 
 /* x2APIC clusters of sixteen (SDM3 10.12.10.2). */
-uint32_t apic_targets(uint32_t field, bool logical)
+uint64_t apic_targets(uint32_t field, bool logical)
 {
-    uint32_t targets = 0;
+    uint64_t targets = 0;
     if (field == APIC_EVERYBODY)
         return everybody();
     for (uint32_t i = 0; i < config()->plan.vcpus; i++) {
         uint32_t id = apic_id(i);
         bool named = logical ? field >> 16 == id >> 4 && field >> (id & 15) & 1 : field == id;
-        targets |= (uint32_t)named << i;
+        targets |= (uint64_t)named << i;
     }
     return targets;
 }
 
-static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t self)
+static void deliver(uint64_t targets, uint32_t mode, uint32_t vector, uint32_t self)
 {
     if (mode == APIC_LOWEST)
         targets &= ~(targets - 1);
     for (; targets; targets &= targets - 1) {
-        uint32_t target = (uint32_t)__builtin_ctz(targets);
+        uint32_t target = (uint32_t)__builtin_ctzll(targets);
         switch (mode) {
         case APIC_FIXED:
         case APIC_LOWEST: apic_post(target, vector, self); break;
@@ -232,7 +232,8 @@ static void deliver(uint32_t targets, uint32_t mode, uint32_t vector, uint32_t s
 /* Interrupt command register (SDM3 10.12.9). */
 bool apic_icr(struct vcpu *v, uint64_t icr)
 {
-    uint32_t low = (uint32_t)icr, self = 1u << v->id, targets = 0;
+    uint32_t low = (uint32_t)icr;
+    uint64_t self = 1ull << v->id, targets = 0;
     switch (low >> 18 & 3) {
     case TO_FIELD: targets = apic_targets((uint32_t)(icr >> 32), low >> 11 & 1); break;
     case TO_SELF: targets = self; break;

@@ -87,7 +87,7 @@ uint64_t apic_deadline_read(const struct vcpu *v);
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value);
 bool apic_icr(struct vcpu *v, uint64_t icr); /* a write to the interrupt command register */
 /* The vCPUs that the destination field of an IPI or message names, a bit each. */
-uint32_t apic_targets(uint32_t field, bool logical);
+uint64_t apic_targets(uint32_t field, bool logical);
 #define APIC_EVERYBODY 0xffffffffu
 #define APIC_BASE      0xfee00c00ull /* enabled, x2APIC (SDM3 10.12.1) */
 
