@@ -190,6 +190,13 @@ static void its_devices(void **state)
     BROKEN(vm[2].store = 2;
            vm[2].server = 4,
            "VM 3: a LAN and disks are of a VMM that stays and has the guest's memory");
+    BROKEN(vm[0].control = CONTROL_ALL + 1,
+           "VM 1: bad control line, or of a VMM that leaves or has not the guest's memory");
+    BROKEN(vm[0].reserved = 1,
+           "VM 1: bad control line, or of a VMM that leaves or has not the guest's memory");
+    BROKEN(vm[2].control = CONTROL_OWN,
+           "VM 3: bad control line, or of a VMM that leaves or has not the guest's memory");
+    GOOD(vm[0].control = CONTROL_ALL; vm[1].control = CONTROL_OWN);
     BROKEN(vm[0].devices = 1, "VM 1: what it has needs mode dedicated");
     BROKEN(vm[0].sealed = 1, "VM 1: what it has needs mode dedicated");
     BROKEN(vm[0].disengage = 1, "VM 1: what it has needs mode dedicated");
