@@ -131,6 +131,14 @@ def test_the_most_that_check_lets_pass(batch, vcpus, cores):
     assert all("smp: ok" in log for name, log in run.logs.items() if name != "hairline")
 
 
+def test_several_tebibytes(batch):
+    """A VM that does not fit below 4 GiB is at the end of them. The host backs only what is touched. 4 TiB cost the pool a frame more than 1 GiB."""
+    four = ["-m", "4T", "-object", "memory-backend-ram,id=ram,size=4T,reserve=off", "-machine", "memory-backend=ram"]
+    run = batch(guest("high", "hello", memory="8G"), memory="16G", qemu=["-cpu", "EPYC,+svm,+npt,+x2apic,phys-bits=46", *four])
+    assert run.code == 0 and "hello" in run.logs["high"], run.errors + run.output
+    assert run.report["kernel"]["pool_free"] > 8000
+
+
 def test_iso_boots_by_grub(tmp_path):
     plan = rig.write_plan(tmp_path, [guest("pvh", "hello"), guest("multiboot", "mboot")])
     out = tmp_path / "out"
