@@ -11,7 +11,8 @@
 #define LOGICAL    (1u << 11)
 #define PATIENCE   200000000000ull /* TSC ticks */
 
-static volatile uint32_t pings, pongs; /* taken by the second, the first processor */
+static volatile uint32_t pings, pongs;    /* taken by the second, the first processor */
+static volatile uint32_t ap_id, ap_place; /* what its APIC says of itself */
 static volatile bool ap_ready;
 
 static void on_ipi(struct frame *f)
@@ -32,6 +33,8 @@ static void send(uint32_t apic_id, uint32_t command)
 void guest_ap_main(void)
 {
     guest_apic_enable();
+    ap_id = (uint32_t)rdmsr(MSR_X2APIC(APIC_ID));
+    ap_place = (uint32_t)rdmsr(MSR_X2APIC(APIC_LDR));
     ap_ready = true;
     for (uint32_t round = 1;; round++) {
         while (pings < round)
@@ -71,6 +74,10 @@ void guest_main(void)
     if (!start_ap(other)) {
         guest_print("smp: processor %u does not start\n", other);
         guest_exit(1);
+    }
+    if (ap_id != other || ap_place != place) {
+        guest_print("smp: processor %u is %u, at place %x\n", other, ap_id, ap_place);
+        guest_exit(2);
     }
     uint64_t start = rdtsc();
     for (uint32_t round = 1; round <= ROUNDS; round++) {
