@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAP_LINES 128u /* boot/memory.c */
+#define MAP_LINES 512u /* boot/memory.c */
 #define COM1      0x3f8u
 #define ROOT_HINT "Linux shows it to root only"
 
