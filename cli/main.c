@@ -220,7 +220,7 @@ static const char help_control[] =
     "`stop` and `restart` return when the VM has ended.\n"
     "\n"
     "  top           in a VM: each second what each VM has used since the last\n"
-    "  events        in a VM: a line for each VM that starts or ends, as it does\n"
+    "  events        in a VM: a line for each VM, then one when a VM starts or ends\n"
     "  --json FILE   in a VM: the same as JSON; `-` is standard output, and top's and events' only "
     "place\n"
     "  --timeout S   end after S seconds\n";

@@ -153,21 +153,37 @@ static int inside_top(struct line *line, const struct options *options)
 
 /* ---- events and commands ------------------------------------------------------ */
 
+static void show_event(const char *text, bool json)
+{
+    struct json_object *event = json_object_new_object();
+    report_parse(event, text);
+    puts(json ? json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN) : text);
+    fflush(stdout);
+    json_object_put(event);
+}
+
+/* First what is, then what happens: nothing is missed in between. */
+static bool show_states(struct line *line, bool json)
+{
+    struct json_object *look = line_ask(line, "events on") ? line_look(line) : NULL;
+    if (!look)
+        return false;
+    json_object_object_foreach(report_group(look, "vms"), name, vm)
+        show_event(host_text("name=%s state=%s", name, report_word(vm, "state")), json);
+    json_object_put(look);
+    return true;
+}
+
 static int inside_events(struct line *line, const struct options *options)
 {
-    if (!line_ask(line, "events on"))
+    if (!show_states(line, options->json))
         return EXIT_DIED;
     for (time_t begun = time(NULL); !interrupted;) {
         const char *text = line_event(line, 1000);
         if (options->timeout && time(NULL) - begun >= (time_t)options->timeout)
             break;
-        if (!text)
-            continue;
-        struct json_object *event = json_object_new_object();
-        report_parse(event, text);
-        puts(options->json ? json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN) : text);
-        fflush(stdout);
-        json_object_put(event);
+        if (text)
+            show_event(text, options->json);
     }
     return 0;
 }

@@ -90,12 +90,18 @@ def test_rates_and_events(inside):
     assert status == 0 and len(tops) == 2 and tops[0]["time"] < tops[1]["time"]
     lines, status = shell.call("hairline top --timeout 1")
     assert status == 0 and float(next(line for line in lines if line.startswith("service ")).split()[6]) > 0
-    shell.call("mkfifo /run/e; hairline events --json - >/run/e & exec 3</run/e; sleep 1")
+    shell.call("mkfifo /run/e; hairline events --json - >/run/e & exec 3</run/e")
+
+    def next_event():
+        return json.loads(shell.call('read -r line <&3; echo "$line"')[0][0])
+
+    there = [next_event() for _ in range(3)]
+    assert there == [{"name": name, "state": "running"} for name in ("service", "alpha", "beta")]
     shell.leave()
     shell.run.command("restart beta")
     shell.run.expect_end("beta")
     shell.run.key("1")
-    told = [json.loads(shell.call('read -r line <&3; echo "$line"')[0][0]) for _ in range(2)]
+    told = [next_event() for _ in range(2)]
     assert [(one["name"], one["state"]) for one in told] == [("beta", "off"), ("beta", "running")]
     assert (told[0]["reason"], told[0]["next"]) == ("stopped", "restart")
     assert shell.call("hairline list")[0] == ["hairline: another hairline has /dev/hvc1: wait until it ends"]
