@@ -48,7 +48,7 @@ void core_unlock_graph(void)
    owner is dead. */
 static void mask_threads(const struct core *c, bool quiet)
 {
-    for (uint32_t i = 1; i < OBJECTS; i++) {
+    for (uint32_t i = 1; i < objects_end; i++) {
         struct ec *ec = &objects[i].ec;
         if (ec->head.type == OBJ_EC && ec->core == c->number)
             ec->regs.rflags =
@@ -219,7 +219,7 @@ void core_take_inbox(void)
 
 bool core_busy(uint8_t number)
 {
-    for (uint32_t i = 1; i < OBJECTS; i++)
+    for (uint32_t i = 1; i < objects_end; i++)
         if (objects[i].head.type == OBJ_SC && objects[i].sc.core == number)
             return true;
     return cores[number].owner;

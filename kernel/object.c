@@ -4,19 +4,19 @@
 struct object objects[OBJECTS];
 struct kernel_stat counters;
 
-/* Slots that were used before and are free, by head.next, and the first that never was used. */
+/* Slots that were used before and are free, by head.next. */
 static uint16_t free_slots;
-static uint32_t unused_slot = 2;
+uint32_t objects_end = 2;
 
 static void *object_free_slot(void)
 {
-    struct object *o = &objects[free_slots ? free_slots : unused_slot];
+    struct object *o = &objects[free_slots ? free_slots : objects_end];
     if (free_slots)
         free_slots = o->head.next;
-    else if (unused_slot == OBJECTS)
+    else if (objects_end == OBJECTS)
         return 0;
     else
-        unused_slot++;
+        objects_end++;
     return o;
 }
 

@@ -231,6 +231,8 @@ struct object {
 } __attribute__((aligned(64)));
 
 extern struct object objects[OBJECTS];
+/* No slot from here on was ever used. Graph lock to write; the cores that it has purge read it. */
+extern uint32_t objects_end;
 _Static_assert(sizeof *objects == sizeof objects->size, "object_new() zeroes just size[]");
 extern struct kernel_stat counters; /* page aligned: root reads it */
 /* What goes in the CALL_DESTROY under way, by index. Graph lock to write; the cores that it has

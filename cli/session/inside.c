@@ -169,7 +169,9 @@ static bool show_states(struct line *line, bool json)
     if (!look)
         return false;
     json_object_object_foreach(report_group(look, "vms"), name, vm)
+    {
         show_event(host_text("name=%s state=%s", name, report_word(vm, "state")), json);
+    }
     json_object_put(look);
     return true;
 }

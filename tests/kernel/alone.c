@@ -22,7 +22,7 @@
 #define PATIENCE   20000000ull /* TSC ticks, which are instructions of all cores */
 #define RESTARTS   200u
 #define END_PORT   0x61u /* a guest that left quietly ends by it */
-#define KILL_LIMIT 100000u
+#define KILL_LIMIT 60000u
 #define MTD_ALL    (MTD_ACDB | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER | MTD_INJECT)
 
 enum slot {
@@ -423,6 +423,13 @@ static void siblings(void)
     kit_check("a sibling's interrupts while a core changes hands", ok && is_ordinary(1));
 }
 
+/* QEMU says who it is (CPUID 4000_0000h). Bochs's ticks of several processors are no instructions.
+ */
+static bool ticks_are_instructions(void)
+{
+    return cpu_cpuid(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */
+}
+
 /* Destroyed from here while it runs with interrupts off. */
 static void kill(void)
 {
@@ -432,7 +439,8 @@ static void kill(void)
     uint64_t took = tsc() - begin;
     kit_print("     killed in %lu instructions of all cores\n", took);
     end_guest(0);
-    kit_check("a guest that lets nothing in is killed", ok && took <= KILL_LIMIT && is_ordinary(1));
+    bool soon = took <= KILL_LIMIT || !ticks_are_instructions();
+    kit_check("a guest that lets nothing in is killed", ok && soon && is_ordinary(1));
 }
 
 static void kill_waiting(void)

@@ -92,9 +92,9 @@ void slots(void)
     objects[A].pd.owned = any() & (OBJECTS - 1);
     objects[B].pd.owned = any() & (OBJECTS - 1);
     free_slots = any() & (OBJECTS - 1);
-    unused_slot = (uint32_t)any();
-    assume(unused_slot > B && unused_slot <= OBJECTS && objects[free_slots].head.type == OBJ_NONE &&
-           (unused_slot == OBJECTS || objects[unused_slot].head.type == OBJ_NONE));
+    objects_end = (uint32_t)any();
+    assume(objects_end > B && objects_end <= OBJECTS && objects[free_slots].head.type == OBJ_NONE &&
+           (objects_end == OBJECTS || objects[objects_end].head.type == OBJ_NONE));
     objects[A].pd.objects_left = (uint32_t)any();
     objects[B].pd.objects_left = (uint32_t)any();
     assume(objects[A].pd.objects_left < OBJECTS && objects[B].pd.objects_left < OBJECTS);
