@@ -133,7 +133,7 @@ uint64_t core_users(const struct pd *pd)
        mask. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < core_count; i++)
-        mask |= (uint32_t)(once(cores[i].cr3) == pd->table_pa) << i;
+        mask |= (uint64_t)(once(cores[i].cr3) == pd->table_pa) << i;
     return mask;
 }
 

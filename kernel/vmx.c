@@ -151,6 +151,9 @@ void vmx_current(struct ec *ec, bool is)
 {
     struct core *c = cpu_core();
     if (!is) {
+        /* Use after free: the core may be abroad in this vCPU, which may be dead and freed as soon
+           as the rendezvous is answered. */
+        vmx_go_home();
         ec->vcpu->dr6 = cpu_dr6();
         cpu_vmclear(ec->vmcb_pa);
         return;

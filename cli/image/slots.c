@@ -29,13 +29,15 @@ static const uint8_t type_esp[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0
 
 bool slots_have_room(const char *esp, const char *file)
 {
+    static const char *const goes[] = {OTHER, NEW}; /* NEW: of an update that was cut */
     struct stat status, old;
     struct statvfs volume;
     if (stat(file, &status) != 0 || statvfs(esp, &volume) != 0)
         return host_fail("cannot look at %s: %s", esp, strerror(errno));
     uint64_t room = (uint64_t)volume.f_bavail * volume.f_frsize;
-    if (stat(host_text("%s/" OTHER, esp), &old) == 0)
-        room += (uint64_t)old.st_size;
+    for (size_t i = 0; i < sizeof(goes) / sizeof(goes[0]); i++)
+        if (stat(host_text("%s/%s", esp, goes[i]), &old) == 0)
+            room += (uint64_t)old.st_size;
     if (room >= (uint64_t)status.st_size)
         return true;
     return host_fail(

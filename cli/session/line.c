@@ -192,7 +192,7 @@ struct json_object *line_look(struct line *line)
     bool good = text && json_object_object_get_ex(report_group(all, "machine"), "vms", &count);
     for (int64_t i = 1; good && i <= json_object_get_int64(count); i++) {
         struct json_object *vm = json_object_new_object();
-        text = line_ask(line, host_text("vm %d", (int)i));
+        text = line_ask(line, host_text("vm #%d", (int)i));
         report_parse(vm, text ? text : "");
         json_object_object_add(vms, report_word(vm, "name"), vm);
         good = text != NULL;

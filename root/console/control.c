@@ -120,7 +120,8 @@ static const struct verb {
     {"sync", false, answer_sync},
 };
 
-/* The VM that `word` names, by its name or as the n-th of those that `from` may see; NULL: none. */
+/* The VM that `word` names, by its name or, as `#N`, the N-th of those that `from` may see; NULL:
+ * none. No name has a `#`. */
 static struct vm *named(const struct vm *from, const char *word)
 {
     char number[12];
@@ -128,7 +129,7 @@ static struct vm *named(const struct vm *from, const char *word)
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         if (!may_command(from, vm))
             continue;
-        format(number, sizeof(number), "%u", ++n);
+        format(number, sizeof(number), "#%u", ++n);
         if (strcmp(word, vm->plan->name) == 0 || strcmp(word, number) == 0)
             return vm;
     }
@@ -182,6 +183,19 @@ static bool take_line(const struct vm *vm, struct line *line)
     return false;
 }
 
+/* Is it a line of root's own? A terminal that echoes sends them back, and would get an answer to
+ * each without end. */
+static bool is_echo(const char *text)
+{
+    static const char *const ours[] = {"ok", "error", "event"};
+    for (uint32_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        uint32_t size = (uint32_t)strlen(ours[i]);
+        if (memcmp(text, ours[i], size) == 0 && (text[size] == ' ' || !text[size]))
+            return true;
+    }
+    return false;
+}
+
 /* Serve what has come of a request. It is taken even if there is no room for its answer, and then
    it is lost: Linux spins with interrupts off until the device has taken what it writes. */
 static void control_serve(const struct vm *vm)
@@ -194,7 +208,9 @@ static void control_serve(const struct vm *vm)
         return;
     line->text[line->used] = 0;
     uint32_t size = 0;
-    if (CONTROL_ANSWER - unread(vm_control(vm)) < ANSWER)
+    if (is_echo(line->text))
+        ;
+    else if (CONTROL_ANSWER - unread(vm_control(vm)) < ANSWER)
         line->lost++;
     else if (line->too_long)
         size = format(text, ANSWER, "error a request has at most %u bytes\n", REQUEST);
@@ -215,11 +231,14 @@ static bool control_waits(const struct vm *vm)
 bool control_turn(void)
 {
     static uint32_t next; /* fairness: the next turn goes on where this one ends */
-    for (uint32_t i = 0; i < machine.vms && !turn_over(); i++) {
+    bool served = false;  /* one in any case: copying and measuring take all of a turn */
+    for (uint32_t i = 0; i < machine.vms && !turn_heavy() && !(served && turn_over()); i++) {
         const struct vm *vm = &machine.vm[next];
         next = (next + 1) % machine.vms;
-        if (control_waits(vm))
-            control_serve(vm);
+        if (!control_waits(vm))
+            continue;
+        control_serve(vm);
+        served = true;
     }
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
         if (control_waits(vm))

@@ -75,6 +75,11 @@ void report_running(const struct vm *vm)
     control_event(vm, "event name=%s state=running", vm->plan->name);
 }
 
+void report_off(const struct vm *vm)
+{
+    control_event(vm, "event name=%s state=off reason=stopped", vm->plan->name);
+}
+
 void report_alone(const struct vm *vm)
 {
     struct end now;

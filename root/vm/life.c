@@ -111,6 +111,7 @@ void life_stop(struct vm *vm, bool again)
     } else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING || vm->life == LIFE_EQUIPPING) {
         vm_drop_vmm(vm); /* of a sealed VM: the loader, if it is at work */
         vm->life = LIFE_OFF;
+        report_off(vm);
     }
     if (again && vm->life == LIFE_OFF)
         life_start(vm);

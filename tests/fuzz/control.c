@@ -164,7 +164,7 @@ static void ask(struct feed *f, struct vm_control *c)
     static const char *const words[] = {"machine",    "vm ",          "start ",     "stop ",
                                         "restart ",   "events on",    "events off", "sync ",
                                         "vm worse\n", "stop worse\n", "\n",         "evil",
-                                        "2",          "1\n",          " ",          "worse"};
+                                        "#2",         "#1\n",         " ",          "worse"};
     const char *word = words[feed_8(f) % 16];
     char noise[8];
     feed_bytes(f, noise, sizeof(noise));

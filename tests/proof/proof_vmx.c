@@ -7,8 +7,10 @@
 #include <cpu.h>
 
 static void watched_wrmsr(uint32_t msr, uint64_t v);
+static uint64_t watched_rdmsr(uint32_t msr);
 static void watched_dr6(uint64_t v);
 #define cpu_wrmsr(msr, v) watched_wrmsr(msr, v)
+#define cpu_rdmsr(msr)    watched_rdmsr(msr)
 #define cpu_set_dr6(v)    watched_dr6(v)
 #define READ              APIC_READ /* apic.c and vmx_msr.c have each their own */
 #define WRITE             APIC_WRITE
@@ -58,7 +60,19 @@ static void watched_wrmsr(uint32_t msr, uint64_t v)
         check(is_canonical(v));
 }
 
+/* What a processor has in them could be loaded. */
+static uint64_t watched_rdmsr(uint32_t msr)
+{
+    uint64_t v = any();
+    if (msr >= MSR_STAR && msr <= MSR_SFMASK)
+        assume(is_loadable(msr - MSR_STAR, v));
+    else if (msr == MSR_KGS_BASE)
+        assume(is_canonical(v));
+    return v;
+}
+
 static void watched_dr6(uint64_t v) { check(v < 1ull << 32); }
+void core_set_syscall(void) {}
 
 static bool all_loadable(void)
 {

@@ -30,6 +30,30 @@ static void the_machine_is_up(void **state)
     assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_PD, 2, 0, 0, 0), bad(BAD_CAP, 1));
 }
 
+/* Each of 64 cores by its own bit: one that were left out would keep what was unmapped. */
+static void each_core_that_uses_a_space_is_named(void **state)
+{
+    (void)state;
+    const struct pd *pd = &objects[1].pd;
+    uint32_t count = core_count;
+    uint64_t before[MAX_CORES];
+    for (uint32_t i = 0; i < MAX_CORES; i++) {
+        before[i] = cores[i].cr3;
+        cores[i].cr3 = 0;
+    }
+    core_lock_graph();
+    core_count = MAX_CORES;
+    for (uint32_t i = 0; i < MAX_CORES; i++) {
+        cores[i].cr3 = pd->table_pa;
+        assert_int_equal(core_users(pd), 1ull << i | pd->cores);
+        cores[i].cr3 = 0;
+    }
+    core_count = count;
+    core_unlock_graph();
+    for (uint32_t i = 0; i < MAX_CORES; i++)
+        cores[i].cr3 = before[i];
+}
+
 static uint64_t commands[4];
 static unsigned command_count;
 static void note_command(uint64_t icr) { commands[command_count++ % COUNT(commands)] = icr; }
@@ -364,6 +388,7 @@ int main(void)
     const struct CMUnitTest all[] = {
         RIG_TEST(the_machine_is_up),
         RIG_TEST(a_core_that_does_not_come_is_given_up),
+        RIG_TEST(each_core_that_uses_a_space_is_named),
         RIG_TEST(idle_time_is_counted),
         RIG_TEST(an_unmapped_region_is_flushed_everywhere),
         RIG_TEST(a_domain_keeps_to_its_cores),

@@ -150,7 +150,8 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
  * than RUN_MAX. */
 static void virtio_run(struct virtio_device *d, uint32_t index)
 {
-    if (virtio_serve(d, index, ~0ull))
+    /* Lost frame: only the worker sends again, so it must not sleep without a limit. */
+    if (virtio_serve(d, index, ~0ull) || aoe_waits())
         call_worker();
 }
 
