@@ -123,6 +123,8 @@ static void any_region(bool empty, uint32_t quota)
                                   .rights = any() & 0xff,
                                   .index = (uint16_t)(slot == SLOT_REGION ? REGION : slot)};
     caps[SLOT_NEW] = (struct cap){.gen = any(), .index = SPARE};
+    free_slots = empty ? MAPPING_A : SPARE; /* one slot is free, and no other */
+    objects_end = OBJECTS;
 }
 
 static struct pd *self(void) { return &objects[A].pd; }
