@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -64,6 +65,13 @@ bool host_fail(const char *format, ...)
     say(format, args);
     va_end(args);
     return false;
+}
+
+uint64_t host_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 char *const *host_argv(const char *const argv[]) { return (char *const *)(uintptr_t)argv; }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Exit codes of the tool. */
 enum { EXIT_DIED = 1, EXIT_USAGE = 2, EXIT_TIMEOUT = 124 };
@@ -30,6 +31,9 @@ int host_run_into(const char *log, const char *const argv[]);
 
 /* host_run's argv for functions that take it unqualified, as exec does; they do not write to it. */
 char *const *host_argv(const char *const argv[]);
+
+/* Milliseconds of a clock that nobody sets. */
+uint64_t host_now_ms(void);
 
 /* Formatted text that lives as long as the tool. Without memory for it the tool ends. */
 const char *host_text(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -30,22 +30,25 @@ static void sleep_ms(long ms)
 
 /* ---- the table ---------------------------------------------------------------- */
 
+#define CORES_TEXT 128 /* every other one of 64 cores takes 92 */
+
 /* "0-3,5" of a mask such as 0x2f. */
-static const char *cores_text(const char *mask_text)
+static void cores_text(char text[static CORES_TEXT], const char *mask_text)
 {
-    const char *text = "";
     uint64_t mask = strtoull(mask_text, NULL, 16);
+    size_t used = 0;
+    text[0] = 0;
     for (unsigned core = 0; core < 64; core++) {
         if (!(mask >> core & 1))
             continue;
         unsigned last = core;
         while (last < 63 && mask >> (last + 1) & 1)
             last++;
-        const char *end = last > core ? host_text("-%u", last) : "";
-        text = host_text("%s%s%u%s", text, *text ? "," : "", core, end);
+        used += (size_t)snprintf(text + used, CORES_TEXT - used, "%s%u", used ? "," : "", core);
+        if (last > core)
+            used += (size_t)snprintf(text + used, CORES_TEXT - used, "-%u", last);
         core = last;
     }
-    return text;
 }
 
 /* What happened from one look to the next. */
@@ -91,12 +94,13 @@ static void show_table(struct json_object *look, struct json_object *before)
         if (before && json_object_object_get_ex(report_group(before, "vms"), name, &vm_before))
             rates = rates_of(vm, vm_before, number(machine, "tsc_hz"));
         struct json_object *lost = report_group(vm, "lost");
+        char cores[CORES_TEXT];
+        cores_text(cores, report_word(vm, "cores"));
         printf("%-16s %-9s %-9s %5" PRId64 " %-12s %7" PRId64 " %7.1f %9" PRId64 " %-10s %8" PRId64
                " %8" PRId64 "\n",
-               name, report_word(vm, "mode"), report_word(vm, "state"), number(vm, "vcpus"),
-               cores_text(report_word(vm, "cores")), number(vm, "memory") >> 20, rates.cpu,
-               rates.exits, rates.cause, number(vm, "restarts"),
-               number(lost, "sent") + number(lost, "received"));
+               name, report_word(vm, "mode"), report_word(vm, "state"), number(vm, "vcpus"), cores,
+               number(vm, "memory") >> 20, rates.cpu, rates.exits, rates.cause,
+               number(vm, "restarts"), number(lost, "sent") + number(lost, "received"));
     }
 }
 

@@ -7,11 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 /* hvc0 is the console: Linux numbers them in the order of their slots. */
@@ -21,7 +21,6 @@
 
 struct line {
     int fd;
-    struct termios before;
     char bytes[2 * CONTROL_ANSWER]; /* heard, and not yet a line */
     size_t used;
     char text[CONTROL_ANSWER + 1]; /* the last line */
@@ -34,13 +33,6 @@ bool line_is_inside(void)
     unsigned words[4];
     __cpuid(CPUID_HAIRLINE, words[0], words[1], words[2], words[3]);
     return memcmp(words + 1, "HairlineHair", 12) == 0;
-}
-
-static int64_t line_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* The first line of what was heard, to line->text; false: there is no whole one yet. */
@@ -58,13 +50,13 @@ static bool cut(struct line *line)
     return true;
 }
 
-/* The next line, until the time `until` (line_now); NULL: none came. */
-static char *line_hear(struct line *line, int64_t until)
+/* The next line, until the time `until` (host_now_ms); NULL: none came. */
+static char *line_hear(struct line *line, uint64_t until)
 {
     while (!cut(line)) {
         struct pollfd wait = {.fd = line->fd, .events = POLLIN};
-        int64_t left = until - line_now();
-        if (poll(&wait, 1, left > 0 ? (int)left : 0) <= 0)
+        uint64_t now = host_now_ms();
+        if (poll(&wait, 1, until > now ? (int)(until - now) : 0) <= 0)
             return NULL;
         ssize_t size = read(line->fd, line->bytes + line->used, sizeof(line->bytes) - line->used);
         if (size <= 0)
@@ -87,7 +79,7 @@ static void keep_event(struct line *line, const char *text)
 /* The answer to the request that was sent: `ok...` or `error...`; NULL: none. */
 static const char *hear_answer(struct line *line)
 {
-    for (int64_t until = line_now() + ANSWER_MS;;) {
+    for (uint64_t until = host_now_ms() + ANSWER_MS;;) {
         const char *text = line_hear(line, until);
         if (!text || strncmp(text, "event ", 6) != 0)
             return text;
@@ -97,9 +89,7 @@ static const char *hear_answer(struct line *line)
 
 static bool line_say(const struct line *line, const char *request)
 {
-    const char *text = host_text("%s\n", request);
-    size_t size = strlen(text);
-    return write(line->fd, text, size) == (ssize_t)size;
+    return dprintf(line->fd, "%s\n", request) == (int)strlen(request) + 1;
 }
 
 const char *line_ask(struct line *line, const char *request)
@@ -121,7 +111,7 @@ static bool sync_up(struct line *line)
     const char *mine = host_text("%d", (int)getpid());
     if (!line_say(line, host_text("\nevents off\nsync %s", mine)))
         return false;
-    for (int64_t until = line_now() + ANSWER_MS;;) {
+    for (uint64_t until = host_now_ms() + ANSWER_MS;;) {
         const char *text = line_hear(line, until);
         if (!text)
             return false;
@@ -130,12 +120,11 @@ static bool sync_up(struct line *line)
     }
 }
 
-static bool make_raw(struct line *line)
+static bool make_raw(const struct line *line)
 {
     struct termios raw;
-    if (tcgetattr(line->fd, &line->before) != 0)
+    if (tcgetattr(line->fd, &raw) != 0)
         return false;
-    raw = line->before;
     cfmakeraw(&raw);
     return tcsetattr(line->fd, TCSAFLUSH, &raw) == 0;
 }
@@ -173,13 +162,13 @@ void line_close(struct line *line)
 const char *line_event(struct line *line, int ms)
 {
     if (line->events) {
-        const char *first = host_text("%s", line->event[0]);
+        snprintf(line->text, sizeof(line->text), "%s", line->event[0]);
         free(line->event[0]);
         line->events--;
         memmove(line->event, line->event + 1, line->events * sizeof(line->event[0]));
-        return first;
+        return line->text;
     }
-    const char *text = line_hear(line, line_now() + ms);
+    const char *text = line_hear(line, host_now_ms() + (uint64_t)ms);
     return text && strncmp(text, "event ", 6) == 0 ? text + 6 : NULL;
 }
 
@@ -192,7 +181,9 @@ struct json_object *line_look(struct line *line)
     bool good = text && json_object_object_get_ex(report_group(all, "machine"), "vms", &count);
     for (int64_t i = 1; good && i <= json_object_get_int64(count); i++) {
         struct json_object *vm = json_object_new_object();
-        text = line_ask(line, host_text("vm #%d", (int)i));
+        char request[16];
+        snprintf(request, sizeof(request), "vm #%d", (int)i);
+        text = line_ask(line, request);
         report_parse(vm, text ? text : "");
         json_object_object_add(vms, report_word(vm, "name"), vm);
         good = text != NULL;

@@ -67,16 +67,9 @@ static void hold_signals(sigset_t *open)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void end_soon(struct session *s)
 {
-    uint64_t end = now_ms() + GRACE_MS;
+    uint64_t end = host_now_ms() + GRACE_MS;
     if (s->deadline == 0 || end < s->deadline)
         s->deadline = end;
 }
@@ -116,10 +109,10 @@ static void pass_command(struct session *s, const char *command)
 static void serve_control(struct session *s, bool at_door)
 {
     const char *command =
-        at_door ? control_accept(&s->control, &s->console, s->options->batch, now_ms()) : NULL;
+        at_door ? control_accept(&s->control, &s->console, s->options->batch, host_now_ms()) : NULL;
     if (command)
         pass_command(s, command);
-    control_turn(&s->control, &s->console, now_ms());
+    control_turn(&s->control, &s->console, host_now_ms());
 }
 
 /* Has the machine said that it does nothing? Then it stands still. */
@@ -141,7 +134,7 @@ static bool pass_output(struct session *s)
         return size < 0 && errno == EINTR;
     for (ssize_t done = 0, part = 1; done < size && part > 0; done += part)
         part = write(STDOUT_FILENO, bytes + done, (size_t)(size - done));
-    console_feed(&s->console, bytes, (size_t)size, now_ms());
+    console_feed(&s->console, bytes, (size_t)size, host_now_ms());
     if (stands(s) && !stood)
         end_soon(s);
     return !is_at_end(s);
@@ -159,7 +152,7 @@ static bool converse(struct session *s, const sigset_t *open)
                                {s->input ? STDIN_FILENO : -1, POLLIN, 0},
                                {s->control.client < 0 ? s->control.door : -1, POLLIN, 0}};
         bool asked = s->control.client >= 0;
-        uint64_t now = now_ms(), end = earlier(s->deadline, asked ? s->control.deadline : 0),
+        uint64_t now = host_now_ms(), end = earlier(s->deadline, asked ? s->control.deadline : 0),
                  left = end > now ? end - now : 0;
         struct timespec wait = {(time_t)(left / 1000), (long)(left % 1000) * 1000000};
         if (s->deadline && s->deadline <= now)
@@ -181,7 +174,7 @@ static int judge(struct session *s, bool ended, int code)
         return 128 + caught;
     if (!ended && !s->quit && !stands(s)) {
         host_fail("time is over: the machine was stopped after %lu s", s->options->timeout);
-        console_status(&s->console, now_ms());
+        console_status(&s->console, host_now_ms());
         return EXIT_TIMEOUT;
     }
     if (ended && code != 0 && !s->console.spoke) {
@@ -196,7 +189,7 @@ static int judge(struct session *s, bool ended, int code)
 static void begin(struct session *s, sigset_t *open)
 {
     hold_signals(open);
-    s->start = now_ms();
+    s->start = host_now_ms();
     s->deadline = s->options->timeout ? s->start + s->options->timeout * 1000 : 0;
     s->input = !s->options->batch;
     s->focus = '0';
@@ -213,7 +206,8 @@ static int converse_and_judge(struct session *s)
     begin(s, &open);
     bool ended = converse(s, &open);
     int code = judge(s, ended, machine_stop(&s->machine, !ended || is_at_end(s)));
-    if (s->options->json && !report_write(&s->console, s->options->json, code, now_ms() - s->start))
+    if (s->options->json &&
+        !report_write(&s->console, s->options->json, code, host_now_ms() - s->start))
         code = EXIT_USAGE;
     return code;
 }
