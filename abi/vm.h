@@ -186,6 +186,7 @@ struct vm_control {
     struct vm_boot boot;                      /* by a loader */
     uint32_t leave;                           /* 1: the guest asks that its VMM leave (PORT_MODE) */
     char message[96];                         /* one line for the operator; may be empty */
+    volatile uint32_t presses;                /* by root: of the power button, free-running */
     /* free-running indices; used bytes = head - tail; bytes at index % size */
     volatile uint32_t out_head; /* VMM   */
     volatile uint32_t out_tail; /* root  */

@@ -17,7 +17,7 @@ static const char help_all[] =
     "  hairline update PLAN       put a plan on a stick beside the old one, to be tried once\n"
     "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
     "  hairline probe --here      say what Hairline would find on this machine\n"
-    "  hairline stop|start|restart VM, list, top, events\n"
+    "  hairline stop|kill|start|restart VM, list, top, events\n"
     "                             command a run that another terminal has, or from within a VM\n"
     "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
     "  hairline bench             measure, in instructions; --vendor intel\n"
@@ -208,23 +208,6 @@ static const char help_probe[] =
     "\n"
     "Exit codes: 0 nothing is missing, 1 something is, or could not be looked at, 2 usage.\n";
 
-static const char help_control[] =
-    "hairline stop VM, hairline start VM, hairline restart VM, hairline list [--json FILE]\n"
-    "hairline top [--json FILE] [--timeout S], hairline events [--json FILE] [--timeout S]\n"
-    "\n"
-    "On the host: command what `hairline run` runs in another terminal of the same user, as if it "
-    "were\n"
-    "typed there. Not for runs with --batch.\n"
-    "In a VM whose plan says `control: own` or `control: all`: command this VM, or all, by its "
-    "control line.\n"
-    "`stop` and `restart` return when the VM has ended.\n"
-    "\n"
-    "  top           in a VM: each second what each VM has used since the last\n"
-    "  events        in a VM: a line for each VM, then one when a VM starts or ends\n"
-    "  --json FILE   in a VM: the same as JSON; `-` is standard output, and top's and events' only "
-    "place\n"
-    "  --timeout S   end after S seconds\n";
-
 struct command {
     const char *name;
     const char *letters; /* of the options it takes */
@@ -235,10 +218,10 @@ struct command {
 static const struct command commands[] = {
     {"run", "btljvfh", help_run, run},        {"check", "h", help_check, check},
     {"build", "boieush", help_build, build},  {"probe", "jtpHrh", help_probe, probe},
-    {"stop", "h", help_control, control},     {"start", "h", help_control, control},
-    {"restart", "h", help_control, control},  {"list", "jh", help_control, control},
-    {"top", "jth", help_control, control},    {"events", "jth", help_control, control},
-    {"update", "bsEkh", update_help, update},
+    {"stop", "th", control_help, control},    {"kill", "h", control_help, control},
+    {"start", "h", control_help, control},    {"restart", "h", control_help, control},
+    {"list", "jh", control_help, control},    {"top", "jth", control_help, control},
+    {"events", "jth", control_help, control}, {"update", "bsEkh", update_help, update},
 };
 
 static const struct option long_options[] = {

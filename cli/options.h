@@ -28,8 +28,8 @@ int update(const struct options *options);
 int check(const struct options *options);
 int probe(const struct options *options);
 int here_probe(const struct options *options); /* probe --here */
-int control(const struct options *options);    /* stop, start, restart, list: `plan` is the VM */
+int control(const struct options *options);    /* stop, kill, start, ..., list: `plan` is the VM */
 
-extern const char update_help[];
+extern const char update_help[], control_help[];
 
 #endif

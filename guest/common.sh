@@ -55,6 +55,17 @@ load() { # load LIST: the modules of /modules/LIST
     done <"/modules/$1"
 }
 
+button() { # the file of the power button's events; none: this kernel has no such driver
+    for event in $(cd /sys/class/input && ls -d event*); do
+        [ "$(cat "/sys/class/input/$event/device/name")" != "Hairline power button" ] || echo "/dev/input/$event"
+    done
+}
+
+at_button() { # at_button COMMAND...: run it once the button is pressed
+    events=$(button)
+    [ -z "$events" ] || { head -c 24 "$events" >/dev/null && "$@"; } &
+}
+
 same_data() { # same_data FOLDER: what is written there is what is read from its disk
     dd if=/dev/urandom of=/run/data bs=64k count=16 2>/dev/null
     cp /run/data "$1/data" && sync && echo 3 >/proc/sys/vm/drop_caches

@@ -27,9 +27,9 @@ _Static_assert(PCI_IO(PCI_SLOTS) == PORT_BARS_LAST + 1, "no exit port is in a BA
 /* Slots of virtio devices; assigned functions are from GUEST_DEVICE_SLOT on. */
 enum { SLOT_CONSOLE = 1, SLOT_NET, SLOT_DISK /* + disk */, SLOT_STORE = SLOT_DISK + PLAN_DISKS };
 /* And behind those. */
-enum { SLOT_CONTROL = GUEST_DEVICE_SLOT + PLAN_DEVICES };
+enum { SLOT_CONTROL = GUEST_DEVICE_SLOT + PLAN_DEVICES, SLOT_INPUT };
 _Static_assert(SLOT_STORE < GUEST_DEVICE_SLOT, "each slot is one device's");
-_Static_assert(SLOT_CONTROL < PCI_SLOTS, "and is there");
+_Static_assert(SLOT_INPUT < PCI_SLOTS, "and is there");
 _Static_assert(PCI_SLOTS <= VMM_MSIX_PAGES, "with a page for its MSI-X table");
 _Static_assert(PCI_SLOTS <= DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
                "which is not that of a device of the VM's own");
@@ -89,8 +89,9 @@ void apic_send_msi(uint32_t address, uint32_t data, uint32_t self);
 
 /* ---- virtio.c: devices of the plan -------------------------------------------- */
 void virtio_init(void); /* register all with pci_add */
-/* The bell rang: frames from the LAN, console input. One step, until about `limit` (TSC);
-   WORK_LATER: a masked MSI-X entry holds a message back, or a volume's server has not answered. */
+/* The bell rang: frames from the LAN, console input, a press of the power button. One step, until
+   about `limit` (TSC); WORK_LATER: a masked MSI-X entry holds a message back, or a volume's server
+   has not answered. */
 enum work virtio_work(uint64_t limit);
 void virtio_poll(uint32_t self); /* a device was just touched: look again at masked MSI-X entries */
 struct lock *virtio_lock(uint32_t slot); /* of the device there */

@@ -56,6 +56,14 @@ bool console_open(struct console *console, const struct job *job, const char *lo
     return !logs || open_logs(console, logs);
 }
 
+uint32_t console_vm(const struct console *console, const char *name)
+{
+    for (uint32_t i = 0; i < console->job->plan.vms; i++)
+        if (strcmp(console->job->plan.vm[i].name, name) == 0)
+            return i;
+    return PLAN_VMS;
+}
+
 /* Take a line of the hypervisor's: records of itself and of VMs. A VM's last record counts. */
 static void hear_hypervisor(struct console *console, const char *text)
 {
@@ -69,6 +77,8 @@ static void hear_hypervisor(struct console *console, const char *text)
         if (json_object_object_get_ex(report_group(console->report, "vms"), name, &vm)) {
             json_object_object_del(vm, "engaged"); /* an earlier life's */
             report_parse(vm, text + 8 + strlen(name));
+            console->ends[console_vm(console, name)] +=
+                strcmp(report_word(vm, "state"), "off") == 0;
         }
     }
     console->ended |= strncmp(text, "end ", 4) == 0;

@@ -21,6 +21,7 @@ struct console {
         char *line;  /* its last line that is not empty; NULL: none */
         uint64_t ms; /* of the clock of console_feed         */
     } last[PLAN_VMS];
+    uint32_t ends[PLAN_VMS]; /* records of its end */
     char *heard; /* what the hypervisor said since console_listen(true), a line each; NULL: nobody
                     listens */
     size_t heard_size;
@@ -35,6 +36,9 @@ bool console_open(struct console *console, const struct job *job, const char *lo
 
 /* Take the next `size` bytes from the machine, at time `ms`. */
 void console_feed(struct console *console, const char *bytes, size_t size, uint64_t ms);
+
+/* The number of the VM `name`; PLAN_VMS: none is called so. */
+uint32_t console_vm(const struct console *console, const char *name);
 
 /* Keep what the hypervisor says from now on, or no longer. What it has said since then: "" or whole
  * lines. */

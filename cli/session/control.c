@@ -3,6 +3,7 @@
 #include <cli/session/control.h>
 #include <cli/session/inside.h>
 #include <cli/session/line.h>
+#include <cli/session/stop.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -106,12 +107,12 @@ static void answer(struct control *control, struct console *console, const char 
     hang_up(control, console);
 }
 
-static bool has_vm(const struct console *console, const char *name)
+/* How often the VM has ended: who waits for that asks again and again, and keeps no others out. */
+static void answer_ends(struct control *control, struct console *console, const char *name)
 {
-    for (uint32_t i = 0; i < console->job->plan.vms; i++)
-        if (strcmp(console->job->plan.vm[i].name, name) == 0)
-            return true;
-    return false;
+    char text[32];
+    snprintf(text, sizeof(text), "%u\nok\n", console->ends[console_vm(console, name)]);
+    answer(control, console, text);
 }
 
 /* How root's answer to `verb` begins; control->lines: how many lines follow that. NULL: root says
@@ -122,7 +123,10 @@ static const char *expected(struct control *control, const struct console *conso
     control->lines = strcmp(verb, "list") == 0 ? console->job->plan.vms : 0;
     if (control->lines)
         return "# name";
-    return strcmp(verb, "start") == 0 ? NULL : host_text("vm name=%s state=off ", name);
+    if (strcmp(verb, "start") == 0)
+        return NULL;
+    return strcmp(verb, "ask") == 0 ? host_text("%s is asked to end", name)
+                                    : host_text("vm name=%s state=off ", name);
 }
 
 const char *control_accept(struct control *control, struct console *console, bool deaf,
@@ -137,10 +141,12 @@ const char *control_accept(struct control *control, struct console *console, boo
     if (recv(control->client, line, sizeof(line) - 1, 0) <= 0 ||
         sscanf(line, "%15s %39s", verb, name) < 1)
         answer(control, console, "error no request\n");
-    else if (*name && !has_vm(console, name))
+    else if (*name && console_vm(console, name) == PLAN_VMS)
         answer(control, console, host_text("error no VM is called `%s`\n", name));
     else if (strcmp(verb, "find") == 0)
         answer(control, console, "ok\n");
+    else if (strcmp(verb, "ends") == 0 && *name)
+        answer_ends(control, console, name);
     else if (deaf)
         answer(control, console, "error that run takes no commands: it was started with --batch\n");
     else {
@@ -153,15 +159,22 @@ const char *control_accept(struct control *control, struct console *console, boo
     return NULL;
 }
 
+/* Is it root's "NAME is not off" or the like? */
+static bool is_refusal(const char *line)
+{
+    static const char *const words[] = {" is not off", " cannot be asked to end"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        is |= strncmp(line + strcspn(line, " \n"), words[i], strlen(words[i])) == 0;
+    return is;
+}
+
 /* Pass one line of root's on to the client, if it is part of the answer. */
 static void hear(struct control *control, struct console *console, const char *line, size_t size)
 {
-    static const char not_off[] = "is not off";
     bool counting = !control->awaits && control->lines,
          begins = control->awaits && strncmp(line, control->awaits, strlen(control->awaits)) == 0;
-    bool refused = size > sizeof(not_off) &&
-                   strncmp(line + size - sizeof(not_off), not_off, sizeof(not_off) - 1) == 0;
-    if (refused) {
+    if (is_refusal(line)) {
         answer(control, console, host_text("error %.*s\n", (int)size - 1, line));
         return;
     }
@@ -248,8 +261,8 @@ static const char *find_run(const char *name)
     return with == 1 ? found : NULL;
 }
 
-/* Print an answer up to its last line. True: that is `ok`. */
-static bool print_answer(const char *answer)
+/* Go through an answer up to its last line; print it, if `print`. True: that is `ok`. */
+static bool take_answer(const char *answer, bool print)
 {
     const char *line = answer;
     for (;;) {
@@ -260,30 +273,92 @@ static bool print_answer(const char *answer)
             host_fail("%.*s", (int)(end - line) - 6, line + 6);
         else if (strncmp(line, "ok\n", 3) == 0)
             return true;
-        else
+        else if (print)
             printf("%.*s\n", (int)(end - line), line);
         line = end + 1;
     }
 }
 
+/* The run in another terminal. */
+struct run_way {
+    const char *path; /* of its socket */
+    int64_t ends;     /* how often the VM had ended before it was asked to */
+};
+
+/* What that run answers to a request; NULL after one line on stderr: nothing. */
+static const char *request(const struct run_way *run, const char *verb, const char *name)
+{
+    const char *said = ask(run->path, host_text("%s %s\n", verb, name));
+    if (said && *said)
+        return said;
+    host_fail("the run ended before it answered");
+    return NULL;
+}
+
+static bool control_tell(void *run, const char *verb, const char *name)
+{
+    const char *said = request(run, verb, name);
+    return said && take_answer(said, strcmp(verb, "ask") != 0);
+}
+
+static int64_t ends(const struct run_way *run, const char *name)
+{
+    const char *said = request(run, "ends", name);
+    return said && take_answer(said, false) ? strtoll(said, NULL, 10) : -1;
+}
+
+static enum stop_state look(void *way, const char *name)
+{
+    const struct run_way *run = way;
+    int64_t now = ends(run, name);
+    if (now < 0)
+        return STOP_LOST;
+    return now == run->ends ? STOP_RUNS : STOP_OFF;
+}
+
+const char control_help[] =
+    "hairline stop VM [--timeout S], hairline kill VM, hairline start VM, hairline restart VM\n"
+    "hairline list [--json FILE]\n"
+    "hairline top [--json FILE] [--timeout S], hairline events [--json FILE] "
+    "[--timeout S]\n"
+    "\n"
+    "On the host: command what `hairline run` runs in another terminal of the same user, as if it "
+    "were\n"
+    "typed there. Not for runs with --batch.\n"
+    "In a VM whose plan says `control: own` or `control: all`: command this VM, or all, by its "
+    "control line.\n"
+    "`stop`, `kill` and `restart` return when the VM has ended.\n"
+    "\n"
+    "  stop          press the VM's power button, which asks its guest to end; kill it if it has "
+    "not\n"
+    "                ended in S seconds (default: 60). A sealed VM, and one whose VMM has left, "
+    "have none\n"
+    "  kill          end it now, like a power cut\n"
+    "  top           in a VM: each second what each VM has used since the last\n"
+    "  events        in a VM: a line for each VM, then one when a VM starts or ends\n"
+    "  --json FILE   in a VM: the same as JSON; `-` is standard output, and top's and events' only "
+    "place\n"
+    "  --timeout S   top, events: end after S seconds\n";
+
 int control(const struct options *options)
 {
+    const char *verb = options->verb, *name = options->plan ? options->plan : "";
     if (line_is_inside())
         return inside(options);
-    if (strcmp(options->verb, "top") == 0 || strcmp(options->verb, "events") == 0 ||
-        options->json) {
-        host_fail("%s: only in a VM whose plan has `control: own` or `all`%s", options->verb,
+    if (strcmp(verb, "top") == 0 || strcmp(verb, "events") == 0 || options->json) {
+        host_fail("%s: only in a VM whose plan has `control: own` or `all`%s", verb,
                   options->json ? ", with --json" : "");
         return EXIT_USAGE;
     }
-    const char *run = find_run(options->plan);
-    if (!run)
+    struct run_way run = {.path = find_run(options->plan)};
+    if (!run.path)
         return EXIT_USAGE;
-    const char *name = options->plan ? options->plan : "";
-    const char *said = ask(run, host_text("%s %s\n", options->verb, name));
-    if (!said || !*said) {
-        host_fail("the run ended before it answered");
-        return EXIT_DIED;
+    if (strcmp(verb, "stop") == 0) {
+        run.ends = ends(&run, name);
+        const struct stop_way by = {&run, control_tell, look};
+        return run.ends < 0 ? EXIT_DIED : stop_vm(&by, name, options->timeout);
     }
-    return print_answer(said) ? 0 : EXIT_DIED;
+    if (strcmp(verb, "kill") == 0)
+        verb = "stop";
+    return control_tell(&run, verb, name) ? 0 : EXIT_DIED;
 }

@@ -1,7 +1,9 @@
 #include <cli/host.h>
 #include <cli/session/inside.h>
 #include <cli/session/line.h>
+#include <cli/session/rates.h>
 #include <cli/session/report.h>
+#include <cli/session/stop.h>
 
 #include <inttypes.h>
 #include <signal.h>
@@ -16,12 +18,6 @@
 static volatile sig_atomic_t interrupted;
 static void interrupt(int signal) { interrupted = signal; }
 
-static int64_t number(struct json_object *group, const char *key)
-{
-    struct json_object *value;
-    return json_object_object_get_ex(group, key, &value) ? json_object_get_int64(value) : 0;
-}
-
 static void sleep_ms(long ms)
 {
     struct timespec time = {ms / 1000, ms % 1000 * 1000000};
@@ -30,77 +26,28 @@ static void sleep_ms(long ms)
 
 /* ---- the table ---------------------------------------------------------------- */
 
-#define CORES_TEXT 128 /* every other one of 64 cores takes 92 */
-
-/* "0-3,5" of a mask such as 0x2f. */
-static void cores_text(char text[static CORES_TEXT], const char *mask_text)
-{
-    uint64_t mask = strtoull(mask_text, NULL, 16);
-    size_t used = 0;
-    text[0] = 0;
-    for (unsigned core = 0; core < 64; core++) {
-        if (!(mask >> core & 1))
-            continue;
-        unsigned last = core;
-        while (last < 63 && mask >> (last + 1) & 1)
-            last++;
-        used += (size_t)snprintf(text + used, CORES_TEXT - used, "%s%u", used ? "," : "", core);
-        if (last > core)
-            used += (size_t)snprintf(text + used, CORES_TEXT - used, "-%u", last);
-        core = last;
-    }
-}
-
-/* What happened from one look to the next. */
-struct rates {
-    int64_t exits, most; /* a second: all, and the main cause */
-    const char *cause;
-    double cpu; /* of one core, percent */
-};
-
-static struct rates rates_of(struct json_object *vm, struct json_object *before, int64_t tsc_hz)
-{
-    struct rates rates = {.cause = "-"};
-    double ticks = (double)(number(vm, "tsc") - number(before, "tsc"));
-    if (!before || ticks <= 0)
-        return rates;
-    rates.cpu = 100.0 * (double)(number(vm, "time") - number(before, "time")) / ticks;
-    json_object_object_foreach(report_group(vm, "exits"), cause, count)
-    {
-        int64_t more = json_object_get_int64(count) - number(report_group(before, "exits"), cause);
-        int64_t rate = (int64_t)((double)more * (double)tsc_hz / ticks);
-        rates.exits += rate;
-        if (rate > rates.most) {
-            rates.most = rate;
-            rates.cause = cause;
-        }
-    }
-    return rates;
-}
-
 static void show_table(struct json_object *look, struct json_object *before)
 {
-    struct json_object *machine = report_group(look, "machine"), *vm_before;
+    struct json_object *machine = report_group(look, "machine");
     printf("%s: %" PRId64 " cores, pool %" PRId64 " of %" PRId64 " frames free, %" PRId64
            " of %" PRId64 " objects free\n",
-           report_word(machine, "self"), number(machine, "cores"), number(machine, "pool_free"),
-           number(machine, "pool_frames"), number(machine, "objects_free"),
-           number(machine, "objects"));
+           report_word(machine, "self"), report_number(machine, "cores"),
+           report_number(machine, "pool_free"), report_number(machine, "pool_frames"),
+           report_number(machine, "objects_free"), report_number(machine, "objects"));
     printf("%-16s %-9s %-9s %5s %-12s %7s %7s %9s %-10s %8s %8s\n", "VM", "mode", "state", "vCPUs",
            "cores", "MiB", "CPU %", "exits/s", "most by", "restarts", "lost");
     json_object_object_foreach(report_group(look, "vms"), name, vm)
     {
-        struct rates rates = {.cause = "-"};
-        if (before && json_object_object_get_ex(report_group(before, "vms"), name, &vm_before))
-            rates = rates_of(vm, vm_before, number(machine, "tsc_hz"));
+        const struct rates rates = rates_of(look, before, name);
         struct json_object *lost = report_group(vm, "lost");
         char cores[CORES_TEXT];
-        cores_text(cores, report_word(vm, "cores"));
+        rates_cores(cores, strtoull(report_word(vm, "cores"), NULL, 16));
         printf("%-16s %-9s %-9s %5" PRId64 " %-12s %7" PRId64 " %7.1f %9" PRId64 " %-10s %8" PRId64
                " %8" PRId64 "\n",
-               name, report_word(vm, "mode"), report_word(vm, "state"), number(vm, "vcpus"), cores,
-               number(vm, "memory") >> 20, rates.cpu, rates.exits, rates.cause,
-               number(vm, "restarts"), number(lost, "sent") + number(lost, "received"));
+               name, report_word(vm, "mode"), report_word(vm, "state"), report_number(vm, "vcpus"),
+               cores, report_number(vm, "memory") >> 20, rates.cpu, rates.exits, rates.cause,
+               report_number(vm, "restarts"),
+               report_number(lost, "sent") + report_number(lost, "received"));
     }
 }
 
@@ -205,7 +152,7 @@ static const char *state_of(struct line *line, const char *name)
     return state;
 }
 
-/* `stop` and `restart` return once the VM has ended and said its last words. */
+/* `kill` and `restart` return once the VM has ended and said its last words. */
 static int wait_for_end(struct line *line, const char *name)
 {
     for (unsigned ms = 0; ms < END_MS; ms += 20) {
@@ -220,9 +167,32 @@ static int wait_for_end(struct line *line, const char *name)
     return EXIT_DIED;
 }
 
+static bool inside_tell(void *line, const char *verb, const char *name)
+{
+    return line_ask(line, host_text("%s %s", verb, name)) != NULL;
+}
+
+/* Not yet: its last words are on their way. It stays off once it was asked. */
+static enum stop_state look_at(void *line, const char *name)
+{
+    const char *state = state_of(line, name);
+    if (!state)
+        return STOP_LOST;
+    return strcmp(state, "off") == 0 ? STOP_OFF : STOP_RUNS;
+}
+
+static int inside_stop(struct line *line, const struct options *options)
+{
+    const struct stop_way by = {line, inside_tell, look_at};
+    int code = stop_vm(&by, options->plan, options->timeout);
+    return code ? code : wait_for_end(line, options->plan);
+}
+
+/* start, restart, kill: what root calls stop. */
 static int change(struct line *line, const struct options *options)
 {
-    if (!line_ask(line, host_text("%s %s", options->verb, options->plan)))
+    const char *verb = strcmp(options->verb, "kill") == 0 ? "stop" : options->verb;
+    if (!inside_tell(line, verb, options->plan))
         return EXIT_DIED;
     return strcmp(options->verb, "start") == 0 ? 0 : wait_for_end(line, options->plan);
 }
@@ -232,7 +202,10 @@ int inside(const struct options *options)
     static const struct {
         const char *verb;
         int (*act)(struct line *line, const struct options *options);
-    } acts[] = {{"list", inside_list}, {"top", inside_top}, {"events", inside_events}};
+    } acts[] = {{"list", inside_list},
+                {"top", inside_top},
+                {"events", inside_events},
+                {"stop", inside_stop}};
     struct line *line = line_open();
     if (!line)
         return EXIT_USAGE;

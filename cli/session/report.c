@@ -23,6 +23,12 @@ const char *report_word(struct json_object *group, const char *key)
     return json_object_object_get_ex(group, key, &value) ? json_object_get_string(value) : "";
 }
 
+int64_t report_number(struct json_object *group, const char *key)
+{
+    struct json_object *value;
+    return json_object_object_get_ex(group, key, &value) ? json_object_get_int64(value) : 0;
+}
+
 static struct json_object *value_of(const char *text)
 {
     char *end;

@@ -17,6 +17,9 @@ struct json_object *report_group(struct json_object *parent, const char *key);
 /* The value of `key` in `group` as text; "" if it is not there. */
 const char *report_word(struct json_object *group, const char *key);
 
+/* The same as a number; 0 if it is not there. */
+int64_t report_number(struct json_object *group, const char *key);
+
 /* Put the pairs of `text` into `group`: decimal numbers as numbers, all else as strings; a key a.b
    is key b of the group a. */
 void report_parse(struct json_object *group, const char *text);

@@ -20,6 +20,7 @@ static const struct kind kinds[] = {
     {VIRTIO_NET, "net", 1, 12 + 60},
     {VIRTIO_BLK, "blk", 0, 16},
     {VIRTIO_CONSOLE, "console", 1, 1},
+    {VIRTIO_INPUT, "input", 1, 8},
 };
 
 static struct virtio_ring ring;

@@ -34,6 +34,7 @@ static void help(void)
         "wait until focus ends",
         "list                 the table of VMs; exits and cpu are since the last list",
         "focus NAME           the same as the key",
+        "ask NAME             press a VM's power button: its guest is to end by itself",
         "stop NAME            end a VM now",
         "start NAME           start a VM that is off",
         "restart NAME         end it and start it again",
@@ -84,6 +85,16 @@ bool command_restart(struct vm *vm)
     return true;
 }
 
+bool command_ask(struct vm *vm)
+{
+    if (vm->life != LIFE_RUNNING || !plan_has_virtual(vm->plan))
+        return false;
+    vm->wish = WISH_OFF;
+    vm_control(vm)->presses++;
+    bell_ring(vm_slot(vm, VM_BELL));
+    return true;
+}
+
 static void say_unless(bool done, const struct vm *vm)
 {
     if (!done)
@@ -117,9 +128,9 @@ static void cycle_turn(void)
     cycling.vm = 0;
 }
 
-enum command { LIST, HELP, QUIT, FOCUS, STOP, START, RESTART, CYCLE, COMMANDS };
+enum command { LIST, HELP, QUIT, FOCUS, ASK, STOP, START, RESTART, CYCLE, COMMANDS };
 
-static const char *const command_name[COMMANDS] = {"list", "help",  "quit",    "focus",
+static const char *const command_name[COMMANDS] = {"list", "help",  "quit",    "focus", "ask",
                                                    "stop", "start", "restart", "cycle"};
 
 /* Commands from FOCUS on need a VM, others ignore `vm`. `n`: of CYCLE, how many. */
@@ -130,6 +141,7 @@ static void run(uint32_t command, struct vm *vm, uint32_t n)
     case HELP: help(); break;
     case QUIT: quit(); break;
     case FOCUS: set_focus(vm); break;
+    case ASK: console_say("%s %s", vm->plan->name, command_ask(vm) ? ASKED : NOT_ASKED); break;
     case STOP: life_stop(vm, false); break;
     case START: say_unless(command_start(vm), vm); break;
     case RESTART: say_unless(command_restart(vm), vm); break;

@@ -13,6 +13,12 @@ bool command_quitting(void);
 /* Start a VM that is off; start it anew, ending it first. False: it is not off, or cycling. */
 bool command_start(struct vm *vm);
 bool command_restart(struct vm *vm);
+/* Press its power button: the guest is to end itself, and stays off then. False: NOT_ASKED says
+ * why.
+ */
+bool command_ask(struct vm *vm);
+#define ASKED     "is asked to end"
+#define NOT_ASKED "cannot be asked to end: it does not run, or has no virtual devices"
 /* The first help line. */
 void command_greet(void);
 

@@ -89,6 +89,13 @@ static uint32_t answer_restart(const struct request *r)
     return answer_done(r, command_restart(r->vm));
 }
 
+static uint32_t answer_ask(const struct request *r)
+{
+    if (command_ask(r->vm))
+        return answer_done(r, true);
+    return format(r->answer, ANSWER, "error %s " NOT_ASKED "\n", r->vm->plan->name);
+}
+
 static uint32_t answer_stop(const struct request *r)
 {
     if (r->vm->life == LIFE_OFF)
@@ -115,9 +122,9 @@ static const struct verb {
     uint32_t (*answer)(const struct request *r);
 } verbs[] = {
     {"machine", false, answer_machine}, {"vm", true, answer_vm},
-    {"start", true, answer_start},      {"stop", true, answer_stop},
-    {"restart", true, answer_restart},  {"events", false, answer_events},
-    {"sync", false, answer_sync},
+    {"start", true, answer_start},      {"ask", true, answer_ask},
+    {"stop", true, answer_stop},        {"restart", true, answer_restart},
+    {"events", false, answer_events},   {"sync", false, answer_sync},
 };
 
 /* The VM that `word` names, by its name or, as `#N`, the N-th of those that `from` may see; NULL:

@@ -89,6 +89,7 @@ bool command_start(struct vm *vm)
     return vm->life == LIFE_COPYING;
 }
 bool command_restart(struct vm *vm) { return life_stop(vm, true), true; }
+bool command_ask(struct vm *vm) { return vm->life == LIFE_RUNNING; }
 uint64_t vm_disengage(struct vm *vm) { return vm->index ? BUSY : OK; }
 bool vm_has_left(const struct vm *vm) { return vm && has_left; }
 const struct vcpu_stat *vm_ended(const struct vm *vm)
@@ -164,7 +165,7 @@ static void ask(struct feed *f, struct vm_control *c)
     static const char *const words[] = {"machine",    "vm ",          "start ",     "stop ",
                                         "restart ",   "events on",    "events off", "sync ",
                                         "vm worse\n", "stop worse\n", "\n",         "evil",
-                                        "#2",         "#1\n",         " ",          "worse"};
+                                        "#2",         "#1\n",         "ask ",       "worse"};
     const char *word = words[feed_8(f) % 16];
     char noise[8];
     feed_bytes(f, noise, sizeof(noise));

@@ -42,7 +42,7 @@ static void request(uint32_t slot, const struct step *s)
 
 static void act(const struct step *s)
 {
-    uint32_t slot = s->slot % 6u;
+    uint32_t slot = s->slot % 7u == 6 ? BUTTON : s->slot % 7u;
     if (s->what & 0x40) {
         request(slot, s);
         return;
@@ -73,6 +73,7 @@ static void act(const struct step *s)
         fake.out_size = 0;
         fake.out_room = s->offset;
         fake.in_size = s->size;
+        fake.control->presses += s->value & 1;
         virtio_work(~0ull);
         virtio_poll(NO_VCPU);
     }

@@ -73,15 +73,40 @@ def test_all_is_seen_and_commanded(inside):
     assert {vm["state"] for vm in all_vms["vms"].values()} == {"running"}
     lines, status = shell.call("hairline list")
     assert status == 0 and [line.split()[:3] for line in lines[2:]] == [[vm, "shared", "running"] for vm in all_vms["vms"]]
-    assert shell.call("hairline stop alpha") == ([], 0)
+    assert shell.call("hairline kill alpha") == ([], 0)
     assert look(shell)["vms"]["alpha"]["state"] == "off"
-    assert shell.call("hairline stop alpha") == (["hairline: alpha is off"], 1)
+    assert shell.call("hairline kill alpha") == (["hairline: alpha is off"], 1)
     assert shell.call("hairline start alpha") == ([], 0)
     assert shell.call("hairline start alpha") == (["hairline: alpha is not off"], 1)
     assert shell.call("hairline restart beta") == ([], 0)
     assert look(shell)["vms"]["beta"]["restarts"] == 1
     assert shell.call("hairline stop gamma") == (["hairline: no VM is called 'gamma'"], 1)
     shell.leave()
+    assert shell.run.quit() == 0
+
+
+def test_stop_asks_and_then_kills(live, userland):
+    """A guest that hears the power button ends by itself, and stays off whatever its plan says; one that does not is killed."""
+    quiet = {"cmdline": "test=hlt", "on_exit": "restart"}
+    shell = Inside(live(linux("service", initrd=str(userland), cores=[1], control="all"), linux("alpha", cores=[2], on_exit="restart"),
+                        guest("deaf", "attack", cores=[2], **quiet), guest("own", "attack", mode="dedicated", sealed=True, cores=[3], **quiet), cores=4))
+    assert shell.call("hairline stop alpha --timeout 3600") == ([], 0)
+    assert shell.call("hairline stop deaf --timeout 1") == (["hairline: deaf has not ended in 1 s: it is killed"], 0)
+    for name in ("own", "deaf"):
+        refusal = f"hairline: {name} cannot be asked to end: it does not run, or has no virtual devices"
+        assert shell.call(f"hairline stop {name}") == ([refusal], 1)
+    there = look(shell)["vms"]
+    assert {name: vm["state"] for name, vm in there.items()} == {"service": "running", "alpha": "off", "deaf": "off", "own": "running"}
+    ends = [rig.fields(line) for line in shell.run.lines if line.startswith("hairline| vm name=")]
+    assert [(end["name"], end["reason"], end["next"]) for end in ends] == [("alpha", "poweroff", "off"), ("deaf", "stopped", "off")]
+    assert shell.call("hairline start alpha") == ([], 0)
+    shell.leave()
+    shell.run.expect(r"^alpha\| A shell on alpha")
+    shell.run.command("ask alpha")
+    shell.run.expect(r"^hairline\| alpha is asked to end")
+    assert shell.run.expect_end("alpha")["reason"] == "poweroff"
+    shell.run.command("ask own")
+    shell.run.expect(r"^hairline\| own cannot be asked to end: ")
     assert shell.run.quit() == 0
 
 
@@ -114,7 +139,7 @@ def test_rates_and_events(inside):
 def test_own_is_all_that_it_sees(inside):
     shell = inside("own")
     assert list(look(shell)["vms"]) == ["service"]
-    for verb in ("stop", "start", "restart"):
+    for verb in ("stop", "kill", "start", "restart"):
         assert shell.call(f"hairline {verb} alpha") == (["hairline: no VM is called 'alpha'"], 1)
     shell.run.command("hairline restart service")
     shell.run.key("0")

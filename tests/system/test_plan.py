@@ -91,6 +91,11 @@ cat "$FAKE_DIR/console"
 [ -z "$FAKE_ROOT" ] || while IFS= read -r line; do
     echo "$line" >>"$FAKE_DIR/typed"
     case $line in
+    *"ask alpha") echo "hairline| alpha is asked to end" ;;
+    *"ask beta")
+        echo "hairline| beta is asked to end"
+        [ ! -e "$FAKE_DIR/hears" ] || echo "hairline| vm name=beta state=off reason=poweroff next=off"
+        ;;
     *"stop alpha") echo "hairline| vm name=alpha state=off reason=stopped next=off" ;;
     *"start beta") echo "hairline| beta is not off" ;;
     *list) printf 'hairline| # name\nhairline| 1 alpha off\nbeta| # name\nhairline| 2 beta running\n' ;;
@@ -903,7 +908,7 @@ def typed(house):
 
 
 def test_commands_from_another_terminal(house, run):
-    done = tool("stop", "alpha")
+    done = tool("kill", "alpha")
     assert (done.returncode, done.stderr) == (0, "") and "reason=stopped" in done.stdout
     done = tool("list")
     assert (done.returncode, done.stdout) == (0, "# name\n1 alpha off\n2 beta running\n")
@@ -914,12 +919,27 @@ def test_commands_from_another_terminal(house, run):
     assert run.poll() is None
 
 
+def test_stop_asks_first(house, run):
+    """And kills what has not ended in time; meanwhile others are heard."""
+    (house / "hears").touch()
+    assert (tool("stop", "beta").returncode, typed(house)) == (0, ["ask beta"])
+    slow = subprocess.Popen(["bin/tool", "stop", "alpha", "--timeout", "11"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "ask alpha" not in typed(house):
+        assert slow.poll() is None
+        time.sleep(0.01)
+    assert tool("list").returncode == 0
+    out, errors = slow.communicate(timeout=PATIENCE)
+    assert (slow.returncode, errors) == (0, "hairline: alpha has not ended in 11 s: it is killed\n") and "reason=stopped" in out
+    assert typed(house) == ["ask beta", "ask alpha", "list", "ask alpha", "stop alpha"]
+    assert run.poll() is None
+
+
 def test_a_command_leaves_the_focus_and_comes_back(house, run):
     run.stdin.write(b"\x1d2")
     run.stdin.flush()
     while queued(run.stdin):
         time.sleep(0.01)
-    assert tool("stop", "alpha").returncode == 0
+    assert tool("kill", "alpha").returncode == 0
     run.stdin.write(b"\n")
     run.stdin.flush()
     end = time.monotonic() + PATIENCE
@@ -929,23 +949,23 @@ def test_a_command_leaves_the_focus_and_comes_back(house, run):
 
 
 def test_commands_that_reach_nobody(house, run):
-    for words, code, message in ((["stop", "gamma"], 2, "no VM is called `gamma` in what is running"), (["stop"], 2, "stop: which VM?"),
-                                 (["stop", "a", "b"], 2, "stop takes one name, and `b` is too much")):
+    for words, code, message in ((["kill", "gamma"], 2, "no VM is called `gamma` in what is running"), (["kill"], 2, "kill: which VM?"),
+                                 (["kill", "a", "b"], 2, "kill takes one name, and `b` is too much")):
         done = tool(*words)
         assert (done.returncode, done.stderr) == (code, f"hairline: {message}\n")
     run.terminate()
     run.wait()
-    assert tool("stop", "alpha").stderr == "hairline: nothing is running: start it with `hairline run PLAN`\n"
+    assert tool("kill", "alpha").stderr == "hairline: nothing is running: start it with `hairline run PLAN`\n"
     assert not list((house / "hairline").iterdir())
 
 
 def test_commands_and_stale_doors(house, run):
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(house / "hairline" / "1"))
-    assert tool("stop", "alpha").returncode == 0
+    assert tool("kill", "alpha").returncode == 0
     assert not (house / "hairline" / "1").exists()
     (house / "hairline").chmod(0o777)
-    assert "is not a folder of yours alone" in tool("stop", "alpha").stderr
+    assert "is not a folder of yours alone" in tool("kill", "alpha").stderr
     assert run.poll() is None
 
 
@@ -954,9 +974,9 @@ def test_commands_for_a_batch_or_one_of_two_runs(house, monkeypatch, run):
     monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
     with subprocess.Popen(["bin/tool", "run", "plan.yaml", "--batch"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        assert "2 runs have a VM alpha" in tool("stop", "alpha").stderr
+        assert "2 runs have a VM alpha" in tool("kill", "alpha").stderr
         run.terminate()
         run.wait()
-        done = tool("stop", "alpha")
+        done = tool("kill", "alpha")
         assert (done.returncode, done.stderr) == (1, "hairline: that run takes no commands: it was started with --batch\n")
         other.terminate()

@@ -58,7 +58,7 @@ def test_attack_ends(crowd, name):
 def test_rings_of_all_devices(crowd):
     log = crowd.logs["rings"]
     assert "no net device" not in log and "no blk device" not in log and "no answer" not in log
-    for device in ("net", "blk", "console"):
+    for device in ("net", "blk", "console", "input"):
         assert len(re.findall(rf"attack {device} .*: ok$", log, re.MULTILINE)) == 26, log
 
 

@@ -56,6 +56,7 @@ void fake_start_lan(uint16_t mtu)
 {
     memset(&fake, 0, sizeof fake);
     fake.config = calloc(1, sizeof *fake.config);
+    fake.control = calloc(1, sizeof *fake.control);
     fake.ram = calloc(1, FAKE_RAM);
     fake.msix = calloc(VMM_MSIX_PAGES, PAGE_SIZE);
     fake.lan = calloc(1, LAN_PORT_BYTES(mtu));

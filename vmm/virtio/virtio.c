@@ -310,6 +310,8 @@ void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value)
         common_write(d, offset, size, value);
     else if (offset == NOTIFY && value < d->kind->queues)
         virtio_run(d, value);
+    else if (offset >= DEVICE && offset - DEVICE < VIRTIO_CONFIG && size == 1 && d->kind->configure)
+        d->kind->configure(d, offset - DEVICE, (uint8_t)value);
 }
 
 /* `size` bytes at `offset` of a structure of `end` bytes; bytes beyond its end read as zeros. */
@@ -389,4 +391,5 @@ void virtio_init(void)
         virtio_net_init(SLOT_STORE, LINK_STORE);
     virtio_blk_init(SLOT_DISK);
     virtio_control_init(SLOT_CONTROL);
+    virtio_input_init(SLOT_INPUT);
 }

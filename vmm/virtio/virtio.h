@@ -102,6 +102,9 @@ struct virtio_kind {
     /* What was begun and is not done is given up: the driver or the device broke off. May be NULL.
      */
     void (*forget)(struct virtio_device *d);
+    /* The driver wrote `value` to byte `offset` (0..VIRTIO_CONFIG - 1) of its configuration. NULL:
+     * which it only reads. */
+    void (*configure)(struct virtio_device *d, uint32_t offset, uint8_t value);
     /* Serve one chain of queue `queue`, or a part that takes some 10 microseconds; VQ_OK: done,
      * `*written` bytes (0 before) were written to it. */
     enum vq_result (*serve)(struct virtio_device *d, uint32_t queue, const struct chain *c,
@@ -129,9 +132,9 @@ struct virtio_device {
     uint8_t config[VIRTIO_CONFIG];
     /* the kinds' own: */
     const struct vm_file *disk; /* block: its backing bytes                  */
-    uint64_t
-        progress;  /* block, console: bytes of the first chain already moved; volume: 1: begun */
-    uint32_t link; /* network: enum plan_link */
+    uint64_t progress; /* block, console: bytes of the first chain already moved; volume: 1: begun;
+                          input: events of a press already told */
+    uint32_t link;     /* network: enum plan_link */
 };
 
 /* Put a device into a slot. `features` are offered beside the kind's own; the caller then fills in
@@ -143,5 +146,6 @@ void virtio_console_init(uint32_t slot);
 void virtio_control_init(uint32_t slot);
 void virtio_net_init(uint32_t slot, uint32_t link);
 void virtio_blk_init(uint32_t slot); /* the first disk's; one slot each */
+void virtio_input_init(uint32_t slot);
 
 #endif

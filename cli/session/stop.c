@@ -1,0 +1,31 @@
+#include <cli/host.h>
+#include <cli/session/stop.h>
+
+#include <inttypes.h>
+#include <time.h>
+
+#define STOP_SECONDS 60u    /* for a guest to end, unless the user says otherwise */
+#define AGAIN_MS     10000u /* after which it is asked again: it may just have been starting */
+#define LOOK_MS      100u
+
+int stop_vm(const struct stop_way *by, const char *name, uint64_t seconds)
+{
+    static const struct timespec pause = {0, LOOK_MS * 1000000};
+    uint64_t begun = host_now_ms(), asked = begun;
+    seconds = seconds ? seconds : STOP_SECONDS;
+    if (!by->tell(by->way, "ask", name))
+        return EXIT_DIED;
+    for (uint64_t now = begun; now - begun < seconds * 1000; now = host_now_ms()) {
+        enum stop_state state = by->look(by->way, name);
+        if (state != STOP_RUNS)
+            return state == STOP_OFF ? 0 : EXIT_DIED;
+        if (now - asked >= AGAIN_MS) {
+            asked = now;
+            if (!by->tell(by->way, "ask", name))
+                return EXIT_DIED;
+        }
+        nanosleep(&pause, NULL);
+    }
+    host_say("%s has not ended in %" PRIu64 " s: it is killed", name, seconds);
+    return by->tell(by->way, "stop", name) ? 0 : EXIT_DIED;
+}
