@@ -19,6 +19,7 @@ static const char help_all[] =
     "  hairline probe --here      say what Hairline would find on this machine\n"
     "  hairline stop|kill|start|restart VM, list, top, events\n"
     "                             command a run that another terminal has, or from within a VM\n"
+    "  hairline map --svg FILE    a picture of the machine: who has which cores, memory, devices\n"
     "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
     "  hairline bench             measure, in instructions; --vendor intel\n"
     "  hairline COMMAND --help    more about one command\n"
@@ -216,12 +217,19 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"run", "btljvfh", help_run, run},        {"check", "h", help_check, check},
-    {"build", "boieush", help_build, build},  {"probe", "jtpHrh", help_probe, probe},
-    {"stop", "th", control_help, control},    {"kill", "h", control_help, control},
-    {"start", "h", control_help, control},    {"restart", "h", control_help, control},
-    {"list", "jh", control_help, control},    {"top", "jth", control_help, control},
-    {"events", "jth", control_help, control}, {"update", "bsEkh", update_help, update},
+    {"run", "btljvfh", help_run, run},
+    {"check", "h", help_check, check},
+    {"build", "boieush", help_build, build},
+    {"probe", "jtpHrh", help_probe, probe},
+    {"stop", "th", control_help, control},
+    {"kill", "h", control_help, control},
+    {"start", "h", control_help, control},
+    {"restart", "h", control_help, control},
+    {"list", "jh", control_help, control},
+    {"top", "jtwh", control_help, control},
+    {"events", "jth", control_help, control},
+    {"update", "bsEkh", update_help, update},
+    {"map", "gh", map_help, map},
 };
 
 static const struct option long_options[] = {
@@ -233,6 +241,7 @@ static const struct option long_options[] = {
     {"plan", required_argument, NULL, 'p'},     {"vendor", required_argument, NULL, 'v'},
     {"here", no_argument, NULL, 'H'},           {"root", required_argument, NULL, 'r'},
     {"esp", required_argument, NULL, 'E'},      {"keep", no_argument, NULL, 'k'},
+    {"svg", required_argument, NULL, 'g'},      {"html", required_argument, NULL, 'w'},
     {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 };
 
@@ -279,6 +288,8 @@ static bool set_option(struct options *options, int letter, char *const argv[])
     case 'l': options->logs = optarg; return true;
     case 'j': options->json = optarg; return true;
     case 'p':
+    case 'g':
+    case 'w':
     case 'o': options->output = optarg; return true;
     case 'i': options->iso = true; return true;
     case 'e': options->efi = optarg; return true;
@@ -349,7 +360,8 @@ static int start(const struct command *command, int argc, char *argv[])
     }
     if (!options.plan && command->start == run)
         options.plan = host_source("examples/pair.yaml");
-    if (!options.plan && command->start != probe && !lists && !options.keep) {
+    if (!options.plan && command->start != probe && command->start != map && !lists &&
+        !options.keep) {
         host_fail("%s: which %s?", command->name, command->start == control ? "VM" : "plan");
         return EXIT_USAGE;
     }

@@ -9,7 +9,8 @@
 
 struct options {
     const char *verb;                        /* the command itself */
-    const char *plan, *logs, *json, *output; /* output: build's folder, probe's plan */
+    const char *plan, *logs, *json, *output; /* output: build's folder, probe's
+                                                plan, map's picture, top's page */
     const char *efi, *usb, *key, *cert;      /* build: the file for UEFI, an image, what signs */
     const char *esp;                         /* update: where the slots are */
     bool batch, iso, keep, help;
@@ -26,10 +27,11 @@ int run(const struct options *options);
 int build(const struct options *options);
 int update(const struct options *options);
 int check(const struct options *options);
+int map(const struct options *options); /* `output`: the picture's file */
 int probe(const struct options *options);
 int here_probe(const struct options *options); /* probe --here */
 int control(const struct options *options);    /* stop, kill, start, ..., list: `plan` is the VM */
 
-extern const char update_help[], control_help[];
+extern const char update_help[], map_help[], control_help[];
 
 #endif

@@ -121,6 +121,10 @@ void check_devices(struct check *check);
 void check_image(struct check *check, const char *path, const char *text, const char *owner,
                  struct job_file *file);
 
+/* A device as a plan names it. */
+#define CHECK_DEVICE 32
+void check_device_text(char text[static CHECK_DEVICE], const struct plan_device *device);
+
 /* Files (cli/plan/check_files.c): give the VM in hand its kernel, initrd and disks; make and
    measure packaged files, and find what kind of kernel each is; false after errors. */
 void check_files(struct check *check);

@@ -140,6 +140,21 @@ static bool by_class(const char *text, struct plan_device *device)
     return class_of(class, &device->class);
 }
 
+void check_device_text(char text[static CHECK_DEVICE], const struct plan_device *device)
+{
+    const char *class = NULL, *kind = device->by == DEVICE_VF ? "-vf" : "";
+    for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+        if (classes[i].class == device->class)
+            class = classes[i].name;
+    if (device->by == DEVICE_ADDRESS)
+        snprintf(text, CHECK_DEVICE, "%02x:%02x.%x", device->rid >> 8 & 0xff, device->rid >> 3 & 31,
+                 device->rid & 7);
+    else if (class)
+        snprintf(text, CHECK_DEVICE, "%s%s/%u", class, kind, device->index);
+    else
+        snprintf(text, CHECK_DEVICE, "0x%04x%s/%u", device->class, kind, device->index);
+}
+
 /* The line of an earlier device, of this or an earlier VM, that is the same as number `n` of the VM
  * in hand; 0: none. */
 static uint64_t line_of_same(const struct check *check, uint32_t n)

@@ -319,7 +319,7 @@ static enum stop_state look(void *way, const char *name)
 const char control_help[] =
     "hairline stop VM [--timeout S], hairline kill VM, hairline start VM, hairline restart VM\n"
     "hairline list [--json FILE]\n"
-    "hairline top [--json FILE] [--timeout S], hairline events [--json FILE] "
+    "hairline top [--json FILE] [--html FILE] [--timeout S], hairline events [--json FILE] "
     "[--timeout S]\n"
     "\n"
     "On the host: command what `hairline run` runs in another terminal of the same user, as if it "
@@ -335,6 +335,7 @@ const char control_help[] =
     "have none\n"
     "  kill          end it now, like a power cut\n"
     "  top           in a VM: each second what each VM has used since the last\n"
+    "  --html FILE   top: a page with a picture of the machine, written anew with each look\n"
     "  events        in a VM: a line for each VM, then one when a VM starts or ends\n"
     "  --json FILE   in a VM: the same as JSON; `-` is standard output, and top's and events' only "
     "place\n"

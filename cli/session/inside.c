@@ -1,4 +1,5 @@
 #include <cli/host.h>
+#include <cli/picture/picture.h>
 #include <cli/session/inside.h>
 #include <cli/session/line.h>
 #include <cli/session/rates.h>
@@ -75,29 +76,54 @@ static int inside_list(struct line *line, const struct options *options)
     return good ? 0 : EXIT_USAGE;
 }
 
-/* Each second a new table, until a signal or for --timeout seconds; as JSON, one a line. */
+static bool write_page(const char *path, struct json_object *look, struct json_object *before,
+                       bool live)
+{
+    static struct picture picture;
+    const struct picture_page page = {look, before, live};
+    picture_of_look(&picture, look);
+    return page_write(path, &picture, &page);
+}
+
+/* A look of `top`'s, after the one before it. */
+static bool show_look(const struct options *options, struct json_object *look,
+                      struct json_object *before, bool screen)
+{
+    if (options->output && !write_page(options->output, look, before, true))
+        return false;
+    if (options->json)
+        puts(json_object_to_json_string_ext(look, JSON_C_TO_STRING_PLAIN));
+    else if (!options->output) {
+        if (screen)
+            fputs("\033[H\033[J", stdout); /* ECMA-48: home, erase */
+        show_table(look, before);
+    }
+    fflush(stdout);
+    return true;
+}
+
+/* Each second a new table, until a signal or for --timeout seconds; as JSON, one a line. The page
+ * that stays is a still one. */
 static int inside_top(struct line *line, const struct options *options)
 {
     struct json_object *before = NULL, *look = line_look(line);
-    bool screen = isatty(STDOUT_FILENO) && !options->json;
-    for (uint64_t i = 0; look && !interrupted && (!options->timeout || i < options->timeout); i++) {
+    bool screen = isatty(STDOUT_FILENO) && !options->json, good = true;
+    for (uint64_t i = 0;
+         good && look && !interrupted && (!options->timeout || i < options->timeout); i++) {
         json_object_put(before);
         before = look;
         sleep_ms(1000);
         look = line_look(line);
         if (!look)
             break;
-        if (options->json)
-            puts(json_object_to_json_string_ext(look, JSON_C_TO_STRING_PLAIN));
-        else {
-            if (screen)
-                fputs("\033[H\033[J", stdout); /* ECMA-48: home, erase */
-            show_table(look, before);
-        }
-        fflush(stdout);
+        good = show_look(options, look, before, screen);
     }
+    if (look && good && options->output)
+        good = write_page(options->output, look, before, false);
     json_object_put(before);
     int code = look ? 0 : EXIT_DIED;
+    if (!good)
+        code = EXIT_USAGE;
     json_object_put(look);
     return code;
 }

@@ -91,6 +91,7 @@ void report_alone(const struct vm *vm)
 
 uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
 {
+    const struct vm_config *config = vm_piece(vm, PIECE_CONFIG);
     struct end now = {0};
     uint64_t sent = 0, received = 0;
     if (vm_lives(vm)) {
@@ -100,11 +101,15 @@ uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
     uint32_t used =
         format(text, size,
                "name=%s mode=%s state=%s vcpus=%u cores=0x%lx memory=%lu tsc=%lu time=%lu "
-               "restarts=%u lost.sent=%lu lost.received=%lu",
+               "restarts=%u sealed=%u lost.sent=%lu lost.received=%lu",
                vm->plan->name, mode_name[vm->plan->mode], life_name[vm->life], vm->plan->vcpus,
-               vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, sent, received);
+               vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, vm->plan->sealed,
+               sent, received);
     for (uint32_t i = 0; i < CAUSE_COUNT; i++)
         used += format(text + used, size - used, " exits.%s=%lu", cause_name[i], now.exits[i]);
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        used +=
+            format(text + used, size - used, i ? ",0x%x" : " devices=0x%x", config->device[i].rid);
     return used;
 }
 

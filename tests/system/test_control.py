@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import xml.etree.ElementTree as xml
 
 import pytest
 import rig
@@ -117,6 +118,14 @@ def test_rates_and_events(inside):
     assert status == 0 and len(tops) == 2 and tops[0]["time"] < tops[1]["time"]
     lines, status = shell.call("hairline top --timeout 1")
     assert status == 0 and float(next(line for line in lines if line.startswith("service ")).split()[6]) > 0
+    page, picture = (xml.fromstring("\n".join(shell.call(command)[0])) for command in
+                     ("hairline top --html /run/top.html --timeout 1; cat /run/top.html", "hairline map --svg -"))
+    for root in (page, picture):
+        words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert {"The machine as service sees it", "service", "alpha", "beta", "shared, running, not sealed", "1 vCPU on core 1, 320 MiB"} <= set(words)
+    rows = {row[0].text: [cell.text for cell in row] for row in page.iter("{http://www.w3.org/1999/xhtml}tr")}
+    assert list(rows) == ["VM", "service", "alpha", "beta"] and rows["service"][1] == "running" and float(rows["service"][2]) > 0
+    assert not list(page.iter("{http://www.w3.org/1999/xhtml}meta"))[1:], "the page that stays does not load itself anew"
     shell.call("mkfifo /run/e; hairline events --json - >/run/e & exec 3</run/e")
 
     def next_event():
