@@ -59,10 +59,13 @@ static const char *bars_wrong(const struct pci_function *f)
     return 0;
 }
 
+/* Is the table in a BAR, and the first entry in one page? Of entries in further pages a guest is
+ * not told. */
 static bool msix_fits(const struct pci_function *f)
 {
-    uint64_t end = f->msix_offset % PAGE_SIZE + 16ull * f->msix_count;
-    return end <= PAGE_SIZE && f->msix_bar < PCI_BARS && f->msix_offset < f->bar[f->msix_bar].size;
+    uint64_t entry = sizeof(struct msix_entry), end = f->msix_offset + entry * f->msix_count;
+    return f->msix_bar < PCI_BARS && end <= f->bar[f->msix_bar].size &&
+           f->msix_offset % PAGE_SIZE <= PAGE_SIZE - entry;
 }
 
 const char *assign_function_wrong(const struct pci_function *f)
@@ -76,7 +79,7 @@ const char *assign_function_wrong(const struct pci_function *f)
     if (!f->msix)
         return "it has no MSI-X";
     if (!msix_fits(f))
-        return "its MSI-X table is not in one page";
+        return "its MSI-X table is not where one can be";
     return f->reset == RESET_NONE ? "it cannot be reset" : 0;
 }
 

@@ -88,8 +88,16 @@ static void wrong_in_itself(void **state)
     assert_string_equal(assign_wrong(&f), "it is not a PCI Express endpoint");
     f = good(), f.msix = 0;
     assert_string_equal(assign_wrong(&f), "it has no MSI-X");
-    f = good(), f.msix_offset = 0xff0;
-    assert_string_equal(assign_wrong(&f), "its MSI-X table is not in one page");
+    f = good(), f.msix_offset = 0xff0; /* most of its entries are in the next page */
+    assert_null(assign_wrong(&f));
+    f.msix_offset = 0xff8;
+    assert_string_equal(assign_wrong(&f), "its MSI-X table is not where one can be");
+    f = good(), f.msix_count = 0x800, f.bar[0].size = 0x8000;
+    assert_null(assign_wrong(&f));
+    f.msix_offset = 16;
+    assert_string_equal(assign_wrong(&f), "its MSI-X table is not where one can be");
+    f = good(), f.msix_bar = 6;
+    assert_string_equal(assign_wrong(&f), "its MSI-X table is not where one can be");
     f = good(), f.reset = RESET_NONE;
     assert_string_equal(assign_wrong(&f), "it cannot be reset");
     f = good(), f.bar[2] = (struct pci_bar){0xfe004000, 0x800, 0};
