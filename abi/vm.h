@@ -60,10 +60,14 @@ _Static_assert(VM_SLOTS_OF(PLAN_VCPUS) <= CAP_SLOTS << PD_TABLE_MAX &&
    ends at GUEST_LOW, so that both can have pages of 1 GiB. */
 #define GUEST_LOW  0xc0000000ull
 #define GUEST_HIGH 0x100000000ull
-/* Bytes of `memory` that are below GUEST_HIGH. */
+/* Bytes of `memory` that are below GUEST_HIGH; and where what is not below ends. */
 static inline uint64_t guest_low(uint64_t memory)
 {
     return memory <= GUEST_MSIX ? memory : GUEST_LOW;
+}
+static inline uint64_t guest_end(uint64_t memory)
+{
+    return GUEST_HIGH + memory - guest_low(memory);
 }
 /* The registers of an AMD chipset (FCH), which Linux touches when it sees the processor, without
    asking whether they are there: RAM that starts as zeros. */
@@ -73,11 +77,14 @@ static inline uint64_t guest_low(uint64_t memory)
    virtual functions have none), and the page of registers with its MSI-X table. */
 #define VMM_ECAM(i)  (0x10420000ull + 0x1000ull * (i))
 #define VMM_TABLE(i) (0x10430000ull + 0x1000ull * (i))
-/* Memory BARs of devices are mapped in the guest from here up to GUEST_DEVICES_END, but for the
-   page with the MSI-X table: there the guest has page DEVICE_MSIX_PAGE(i) of VMM_MSIX, RAM that the
-   VMM keeps the table in step with. */
+/* Memory BARs of devices are mapped in the guest from here up to GUEST_DEVICES_END, those of 64
+   bits that are larger than GUEST_BAR_LOW from guest_end() on. But for the page with the MSI-X
+   table: there the guest has page DEVICE_MSIX_PAGE(i) of VMM_MSIX, RAM that the VMM keeps the table
+   in step with. */
 #define GUEST_DEVICES     0xe1000000ull
 #define GUEST_DEVICES_END 0xf0000000ull
+#define GUEST_BAR_LOW     0x1000000ull /* bytes */
+#define GUEST_BITS        46u          /* of an address that a BAR may have, at most */
 /* Where they are on the guest's PCI bus 0, and which page of VMM_MSIX they have: the VMM's own have
  * the page of their slot. */
 #define GUEST_DEVICE_SLOT   8u /* + device */
@@ -95,8 +102,9 @@ struct vm_file {
 };
 
 struct vm_bar {
-    uint32_t address, size,
-        flags; /* guest-physical, bytes (0: none); flags: bits 3..0 as in the register */
+    uint64_t address, size; /* guest-physical, bytes (0: none) */
+    uint32_t flags,
+        reserved; /* bits 3..0 as in the register; of a BAR of 64 bits the next is none */
 };
 /* A PCI function of the VM's own, as root found it. */
 struct vm_device {
@@ -104,7 +112,8 @@ struct vm_device {
     uint16_t devfn; /* in the guest, on bus 0 */
     uint32_t id;    /* vendor | device << 16: a virtual function's own say nothing */
     struct vm_bar bar[6];
-    uint16_t msix; /* offset of the capability, 0: none; its table is all in one page */
+    uint16_t
+        msix; /* offset of the capability, 0: none; only entries of the table's first page count */
     uint16_t msix_bar;
     uint32_t msix_offset; /* of the table in its BAR */
     uint16_t sriov;       /* offset of the extended capability, 0: none */

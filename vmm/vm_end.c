@@ -34,7 +34,7 @@ static const char *known_place(uint64_t gpa)
     for (const struct place *p = places; p < places + sizeof(places) / sizeof(places[0]); p++)
         if (gpa >= p->base && gpa < p->end)
             return p->what;
-    return NULL;
+    return config()->devices && gpa >= guest_end(config()->plan.memory) ? places[0].what : NULL;
 }
 
 /* A further sentence for the operator: what a PC has at the address, or what the guest was refused

@@ -45,7 +45,7 @@ static inline struct vm_control *control(void) { return (struct vm_control *)VMM
 static inline void *guest_memory(uint64_t gpa, uint64_t size)
 {
     uint64_t ram = config()->plan.sealed && !config()->load ? 0 : config()->plan.memory;
-    uint64_t low = guest_low(ram), end = gpa < GUEST_HIGH ? low : GUEST_HIGH + (ram - low);
+    uint64_t end = gpa < GUEST_HIGH ? guest_low(ram) : guest_end(ram);
     return size <= end && gpa <= end - size ? (void *)(VMM_RAM + gpa) : NULL;
 }
 

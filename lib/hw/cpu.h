@@ -8,6 +8,8 @@
 
 #define CPUID_INTEL 0x6c65746eu /* leaf 0, ecx: "ntel" */
 
+#define CPUID_ADDRESSES 0x80000008u /* leaf; eax bits 7..0: those of a physical address */
+
 struct cpuid {
     uint32_t eax, ebx, ecx, edx;
 };

@@ -24,6 +24,7 @@ enum pci_register {
     PCI_INTERRUPT_LINE = 0x3c,
     PCI_EXTENDED_SPACE = 0x100
 };
+enum pci_bar_flag { BAR_IO = 1, BAR_64 = 4, BAR_PREFETCH = 8 };
 enum pci_command {
     COMMAND_IO = 1,
     COMMAND_MEMORY = 2,

@@ -17,7 +17,7 @@ enum pci_reset { RESET_NONE, RESET_FLR, RESET_AF, RESET_PM };
 
 struct pci_bar {
     uint64_t address, size; /* bytes; 0: none, or I/O ports, which no VM gets */
-    uint32_t flags;         /* bits 3..0 as in the register */
+    uint32_t flags;         /* bits 3..0 as in the register; BAR_64: the next is its upper half */
 };
 
 struct pci_function {

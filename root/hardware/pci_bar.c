@@ -2,7 +2,6 @@
 #include <root/memory.h>
 
 enum ari { ARI_FORWARDING = 1 << 5, SIZE_ARI = 8 };
-enum bar_flag { BAR_IO = 1, BAR_64 = 4, BAR_PREFETCH = 8 };
 
 #define ROOM (16u << 20) /* bytes */
 
@@ -25,7 +24,8 @@ void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_
         step = wide ? 2 : 1;
         if (!(mask & BAR_IO) && (mask & ~15u || (wide && high_mask)))
             bar[i] = (struct pci_bar){(uint64_t)high << 32 | (low & ~15u),
-                                      ~((uint64_t)high_mask << 32 | (mask & ~15u)) + 1, low & 15};
+                                      ~((uint64_t)high_mask << 32 | (mask & ~15u)) + 1,
+                                      low & (wide ? 15u : 15u - BAR_64)};
     }
 }
 
@@ -36,7 +36,7 @@ void pci_write_bars(const struct pci_function *f, uint32_t offset,
         if (bar[i].size == 0)
             continue;
         pci_write32(f, offset + 4 * i, (uint32_t)bar[i].address);
-        if (bar[i].flags & BAR_64 && i + 1 < PCI_BARS)
+        if (bar[i].flags & BAR_64)
             pci_write32(f, offset + 4 * i + 4, (uint32_t)(bar[i].address >> 32));
     }
 }

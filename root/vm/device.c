@@ -5,6 +5,7 @@
 #include <root/vm/fault.h>
 #include <lib/call.h>
 #include <lib/format.h>
+#include <lib/hw/cpuid.h>
 #include <lib/quota.h>
 #include <lib/string.h>
 
@@ -130,22 +131,48 @@ static uint64_t check_group(const struct vm *vm, uint32_t i)
     return OK;
 }
 
-/* ---- where a guest sees them ------------------------------------------------------------------
- */
-/* Guest-physical address of BAR `bar` of device `i`. The BARs of all devices stand in a row, each
- * aligned to its size. `bar` = PCI_BARS: the end of device `i`'s. */
+/* ---- where a guest sees them --------------------------------------- */
+static bool is_far(const struct pci_bar *b) { return b->flags & BAR_64 && b->size > GUEST_BAR_LOW; }
+
+/* Guest-physical address of BAR `bar`, which is there, of device `i`. The BARs of all devices stand
+ * in two rows, below 4 GiB and above the guest's RAM, each aligned to its size. */
 static uint64_t guest_address(const struct vm *vm, uint32_t i, uint32_t bar)
 {
-    uint64_t at = GUEST_DEVICES;
-    for (uint32_t k = 0; k <= i && k < vm->plan->devices; k++)
+    uint64_t row[] = {GUEST_DEVICES, guest_end(vm->plan->memory)};
+    for (uint32_t k = 0;; k++)
         for (uint32_t b = 0; b < PCI_BARS; b++) {
-            uint64_t size = assigned[vm->index].function[k]->bar[b].size;
-            at = size ? round_up(at, size) : at;
+            const struct pci_bar *other = &assigned[vm->index].function[k]->bar[b];
+            uint64_t *at = &row[is_far(other)];
+            *at = other->size ? round_up(*at, other->size) : *at;
             if (k == i && b == bar)
-                return at;
-            at += size;
+                return *at;
+            *at += other->size;
         }
-    return at;
+}
+
+/* Why not all BARs of device `i` have a place in the guest; NULL: they have. An address is as long
+ * as the processor's, of which the guest is told. */
+static const char *misplaced(const struct vm *vm, uint32_t i)
+{
+    static const char *const why[] = {"the registers of the VM's devices do not fit 240 MiB",
+                                      "its registers fit no address above the VM's RAM"};
+    uint32_t bits = cpu_cpuid(CPUID_ADDRESSES, 0).eax & 0xff;
+    const uint64_t end[] = {GUEST_DEVICES_END, 1ull << (bits < GUEST_BITS ? bits : GUEST_BITS)};
+    for (uint32_t b = 0; b < PCI_BARS; b++) {
+        const struct pci_bar *bar = &assigned[vm->index].function[i]->bar[b];
+        if (bar->size && guest_address(vm, i, b) + bar->size > end[is_far(bar)])
+            return why[is_far(bar)];
+    }
+    return 0;
+}
+
+uint32_t device_mappings(const struct vm *vm)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        for (uint32_t b = 0; b < PCI_BARS; b++)
+            count += assigned[vm->index].function[i]->bar[b].size / PAGE_SIZE / MAX_FRAMES_PER_MAP;
+    return (uint32_t)count;
 }
 
 static uint64_t resolve(const struct vm *vm)
@@ -155,8 +182,8 @@ static uint64_t resolve(const struct vm *vm)
         status = claim(vm, i);
     for (uint32_t i = 0; i < vm->plan->devices && status == OK; i++) {
         status = check_group(vm, i);
-        if (status == OK && guest_address(vm, i, PCI_BARS) > GUEST_DEVICES_END)
-            status = device_refuse(vm, i, "the registers of the VM's devices do not fit 240 MiB");
+        if (status == OK && misplaced(vm, i))
+            status = device_refuse(vm, i, misplaced(vm, i));
     }
     return status;
 }
@@ -180,8 +207,8 @@ static void describe(const struct vm *vm, uint32_t i, struct vm_device *d)
                             .msix_offset = f->msix_offset};
     for (uint32_t b = 0; b < PCI_BARS; b++)
         if (f->bar[b].size)
-            d->bar[b] = (struct vm_bar){(uint32_t)guest_address(vm, i, b), (uint32_t)f->bar[b].size,
-                                        f->bar[b].flags};
+            d->bar[b] =
+                (struct vm_bar){guest_address(vm, i, b), f->bar[b].size, f->bar[b].flags, 0};
     if (f->vfs == 0)
         return;
     d->sriov = f->sriov;
@@ -201,9 +228,9 @@ void device_describe(const struct vm *vm, struct vm_config *config)
 }
 
 /* ---- what its domains get -------------------------------------------------------------------- */
-/* Map BAR `bar` of device `i` into the guest, but for the page with the MSI-X table. There the
-   guest finds a page of the store; the table itself goes to the VMM alone (vmm/platform/msix.c).
-   Isolation does not rest on that: the IOMMU remaps every message, whatever is in the table. */
+/* Map BAR `bar` of device `i` into the guest, but for the page in which the MSI-X table begins: it
+   finds a page of the store, and the VMM alone has the table (vmm/platform/msix.c). Isolation does
+   not rest on that: the IOMMU remaps every message, whatever is in the table, on whatever page. */
 static uint64_t map_bar(const struct vm *vm, uint32_t i, uint32_t bar)
 {
     const struct pci_function *f = assigned[vm->index].function[i];
@@ -251,8 +278,7 @@ static uint64_t map_device(const struct vm *vm, uint32_t i)
     return status == OK ? make_dv(vm, i) : status;
 }
 
-/* ---- writes to configuration registers --------------------------------------------------------
- */
+/* ---- writes to configuration registers ----------------------------- */
 /* A VMM's call to VMM_PCI; `domain` is the VM's number. Runs on the VMM's time and core, on a stack
  * of 1 KiB. All words are the VMM's, which may be hostile: each is read once, then checked. */
 static void __attribute__((noreturn)) device_serve(uint64_t domain, struct utcb *utcb)
@@ -274,8 +300,7 @@ uint64_t device_map(const struct vm *vm)
                : status;
 }
 
-/* ---- from life to life ------------------------------------------------------------------------
- */
+/* ---- from life to life --------------------------------------------- */
 static bool all_there(const struct vm *vm)
 {
     for (uint32_t i = 0; i < vm->plan->devices; i++)

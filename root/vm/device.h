@@ -10,6 +10,9 @@
 
 /* Frames of the guest's domain that `n` devices cost; objects: lib/quota.h. */
 #define DEVICE_FRAMES(n) (12 * (n))
+/* And objects beyond those: a BAR takes one more for each MAX_FRAMES_PER_MAP that it has. Each
+ * takes two frames at most: behind the page of an MSI-X table a mapping ends within large pages. */
+uint32_t device_mappings(const struct vm *vm);
 
 /* Find the functions that the plan's VMs name, once. No function goes to two VMs, nor an isolation
  * group to more than one. BAD_ARG: one cannot be had; the console says why, and no VM at all is to

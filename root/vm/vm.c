@@ -122,10 +122,12 @@ static void make_guest(struct vm *vm)
              frames = 16 + 4 * vcpus + vm->plan->memory / GIBI + table_frames(vm);
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
-    vm_fail(vm, "guest domain",
-            pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_TABLE(table_order(vm)),
-                      frames + DEVICE_FRAMES(devices),
-                      quota_guest(vm->plan) + (vm_has_tpm(vm) ? QUOTA_TPM : 0), vm_cores(vm)));
+    vm_fail(
+        vm, "guest domain",
+        pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, PD_TABLE(table_order(vm)),
+                  frames + DEVICE_FRAMES(devices) + 2 * device_mappings(vm),
+                  quota_guest(vm->plan) + device_mappings(vm) + (vm_has_tpm(vm) ? QUOTA_TPM : 0),
+                  vm_cores(vm)));
     vm_fail(vm, "RAM in the guest", map_ram(vm, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
     vm_fail(vm, "chipset's pages",
             memory_map(chipset, vm->size[PIECE_CHIPSET], pd, MR_READ | MR_WRITE, GUEST_CHIPSET));

@@ -54,7 +54,7 @@ static void build(struct feed *f, uint32_t i)
                             .id = 0x10c98086,
                             .msix = MSIX,
                             .msix_offset = 0x2000 + TABLE};
-    d->bar[0] = (struct vm_bar){0xe1000000, 0x20000, 0};
+    d->bar[0] = (struct vm_bar){0xe1000000, 0x20000, 0, 0};
     if (i == 0)
         d->sriov = SRIOV, d->vf_offset = 0x80, d->vf_stride = feed_8(f) % 3, d->vf_total = 7,
         d->vf_bar_size[0] = 0x4000;

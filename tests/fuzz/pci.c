@@ -8,6 +8,7 @@
 #include <root/hardware/iommu.h>
 #include <root/vm/device.h>
 #include <root/vm/fault.h>
+#include <lib/hw/cpu.h>
 #include <setjmp.h>
 #include <stdlib.h>
 
@@ -16,6 +17,7 @@ enum {
     STORE_MSIX = 0x10000,
     DEVICE_FROM = 0xc0000000u,
     DEVICE_TO = 0xfec00000u,
+    BITS = 44, /* of an address */
     MAPS = 64,
     READY = 64
 };
@@ -24,8 +26,10 @@ uint64_t fuzz_now;
 struct machine machine;
 void fuzz_reply(void) __attribute__((noreturn));
 uint64_t fuzz_dv_create(uint64_t pd, uint64_t rid);
+struct cpuid fuzz_cpuid(uint32_t leaf, uint32_t subleaf);
 
-static struct plan_vm plans[SPACE_VMS] = {{.name = "one", .vcpus = 2}, {.name = "two", .vcpus = 2}};
+static struct plan_vm plans[SPACE_VMS] = {{.name = "one", .vcpus = 2, .memory = 1ull << 30},
+                                          {.name = "two", .vcpus = 2, .memory = 5ull << 30}};
 static void (*entry)(uint64_t, struct utcb *);
 static jmp_buf replied;
 static struct range owned[SPACE_VMS][MAPS], guest[MAPS];
@@ -45,9 +49,16 @@ const char *iommu_of(const struct pci_function *f, uint32_t *unit)
     return f ? NULL : "no function";
 }
 
+struct cpuid fuzz_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    return (struct cpuid){leaf == 0x80000008 ? BITS : 0, subleaf, 0, 0};
+}
+
 bool memory_is_device(uint64_t base, uint64_t size)
 {
-    return base >= DEVICE_FROM && base < DEVICE_TO && size <= DEVICE_TO - base;
+    uint64_t from = base >= SPACE_FAR ? SPACE_FAR : DEVICE_FROM,
+             to = base >= SPACE_FAR ? 1ull << BITS : DEVICE_TO;
+    return base >= from && base < to && size <= to - base;
 }
 
 void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
@@ -147,8 +158,9 @@ uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, ui
                    r.to <= vm->store.base + STORE_MSIX + VMM_MSIX_PAGES * PAGE_SIZE;
         fuzz_must(own || is_of(vm, r, false) || is_of_vfs(r),
                   "a guest gets its devices' registers, but not the MSI-X table");
-        fuzz_must(va >= GUEST_DEVICES && va + size <= GUEST_DEVICES_END,
-                  "where a guest has devices");
+        bool far = va >= guest_end(vm->plan->memory);
+        fuzz_must(far || va >= GUEST_DEVICES, "where a guest has devices");
+        fuzz_must(va + size <= (far ? 1ull << BITS : GUEST_DEVICES_END), "and has addresses");
         check_new(guest, &guest_count, (struct range){va, va + size},
                   "each has its place in the guest");
         check_new(owned[n], &owned_count[n], r, "a VM gets a page once");

@@ -20,6 +20,7 @@ enum {
     SPACE_WINDOWS = 0xe0000000u, /* what a bridge forwards: 16 MiB for each bus */
     SPACE_WINDOW = 0x1000000
 };
+#define SPACE_FAR 0x8000000000u /* where firmware places large BARs */
 
 /* Who may write which bits. */
 enum writer { BY_ROOT, BY_GUEST, WRITERS };
@@ -36,8 +37,8 @@ struct space_kind {
     const struct space_reg *reg;
     uint32_t count;
 };
-/* The last is a virtual function. */
-enum { KIND_VF = 6 };
+/* No input asks for the last two by their numbers: a virtual function; one with memory far away. */
+enum { KIND_VF = 6, KIND_FAR };
 extern const struct space_kind space_kinds[];
 
 /* ---- pci_space.c: configuration space -------------------------------------------- */

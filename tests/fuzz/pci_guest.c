@@ -79,17 +79,28 @@ static void set(uint32_t i, uint32_t at, uint32_t size, uint32_t value)
     pci_out(0xcfc + (at & 3), size, value);
 }
 
+static uint64_t get_bar(uint32_t i, uint32_t b)
+{
+    uint64_t low = get(i, 0x10 + 4 * b, 4);
+    return low | (low & 4 ? (uint64_t)get(i, 0x14 + 4 * b, 4) << 32 : 0);
+}
+
 static void check_bars(uint32_t i)
 {
-    for (uint32_t b = 0; b < 6; b++) {
+    for (uint32_t b = 0, step; b < 6; b += step) {
         const struct vm_bar *bar = &fake.config->device[i].bar[b];
-        uint32_t at = 0x10 + 4 * b, first = get(i, at, 4);
+        uint64_t first = get_bar(i, b);
+        step = first & 4 ? 2 : 1;
         fuzz_must(bar->size ? first == (bar->address | (bar->flags & 15)) : !first,
                   "a BAR says where the guest has it");
-        set(i, at, 4, ~0u);
-        fuzz_must(bar->size ? (get(i, at, 4) & ~15u) == ~(bar->size - 1) : !get(i, at, 4),
+        for (uint32_t half = 0; half < step; half++)
+            set(i, 0x10 + 4 * (b + half), 4, ~0u);
+        uint64_t ones = get_bar(i, b) & ~15ull;
+        fuzz_must((step == 2 ? ones : (uint32_t)ones) ==
+                      (step == 2 ? -bar->size : (uint32_t)-bar->size),
                   "a BAR says how long it is");
-        set(i, at, 4, first);
+        for (uint32_t half = 0; half < step; half++)
+            set(i, 0x10 + 4 * (b + half), 4, (uint32_t)(first >> 32 * half));
     }
     fuzz_must(!get(i, 0x30, 4) && !get(i, 0x28, 4), "there is no option ROM");
 }

@@ -6,7 +6,11 @@
 #include "pci_names.h"
 #include <lib/call.h>
 
+#include <lib/hw/cpuid.h>
+
 extern uint64_t fuzz_now;
+struct cpuid fuzz_cpuid(uint32_t leaf, uint32_t subleaf);
+#define cpu_cpuid fuzz_cpuid
 void fuzz_reply(void) __attribute__((noreturn));
 uint64_t fuzz_dv_create(uint64_t pd, uint64_t rid);
 #define tsc()           (fuzz_now)

@@ -19,6 +19,23 @@ static const struct space_reg nvme[] = {{0x00, 0x00101b36, 0},
                                         {0x90, 0x00110000, 0},
                                         {0xa4, 0x00300000, 0},
                                         {0xa8, 0, 0x8000}};
+/* The same with memory of 512 MiB, far away; on each bus and in each slot somewhere else. */
+static const struct space_reg cmb[] = {{0x00, 0x00101b36, 0},
+                                       {0x04, 0x00100000, 0x0507},
+                                       {0x08, 0x01080202, 0},
+                                       {0x10, 0x00000004, 0xffffc000},
+                                       {0x14, 0, 0xffffffff},
+                                       {0x18, 0x0000000c, 0xe0000000},
+                                       {0x1c, SPACE_FAR >> 32, 0xffffffff},
+                                       {0x34, 0x40, 0},
+                                       {0x40, 0x00408011, 0xc0000000},
+                                       {0x44, 0x2000, 0},
+                                       {0x48, 0x3000, 0},
+                                       {0x80, 0x00920010, 0},
+                                       {0x84, 0x10008020, 0},
+                                       {0x88, 0x00002010, 0x0000fcff},
+                                       {0xa4, 0x00300000, 0},
+                                       {0xa8, 0, 0x8000}};
 static const struct space_reg igb[] = {{0x00, 0x10c98086, 0},
                                        {0x04, 0x00100000, 0x0507},
                                        {0x08, 0x02000001, 0},
@@ -110,5 +127,5 @@ static const struct space_reg host[] = {
     {                                                                                              \
         regs, sizeof(regs) / sizeof((regs)[0])                                                     \
     }
-const struct space_kind space_kinds[] = {KIND(nvme),  KIND(igb),  KIND(port), KIND(virtio),
-                                         KIND(upper), KIND(host), KIND(igbvf)};
+const struct space_kind space_kinds[] = {KIND(nvme),  KIND(igb),  KIND(port),  KIND(virtio),
+                                         KIND(upper), KIND(host), KIND(igbvf), KIND(cmb)};

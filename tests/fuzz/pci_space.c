@@ -165,6 +165,11 @@ static void place_bars(struct model *m)
                  bits = space_word(m->writable, 0x10 + 4 * i, 4) & ~15u;
         if (!bits || low & 1)
             continue;
+        if (i < 5 && (low & 4) && space_word(page, 0x14 + 4 * i, 4)) { /* already, far away */
+            put(page, 0x14 + 4 * i, space_word(page, 0x14 + 4 * i, 4) + m->rid, 4);
+            i++;
+            continue;
+        }
         *at = (*at + ~bits) & bits;
         put(page, 0x10 + 4 * i, low | (SPACE_WINDOWS + bus * SPACE_WINDOW + *at), 4);
         *at += ~bits + 1;
@@ -233,7 +238,8 @@ static void note_bars(struct model *m)
 void space_add(struct feed *f)
 {
     uint32_t kind = feed_8(f), bus = feed_8(f), devfn = feed_8(f), changes = kind >> 4;
-    struct model *m = make((bus % SPACE_BUSES) << 8 | devfn, kind % KIND_VF);
+    bool far = bus & 0x40 && !(kind % KIND_VF);
+    struct model *m = make((bus % SPACE_BUSES) << 8 | devfn, far ? KIND_FAR : kind % KIND_VF);
     if (!m)
         return;
     uint8_t *page = page_of(m);

@@ -3,7 +3,8 @@ $(O)/tests/system/%.o: FLAGS = $(BARE_FLAGS)
 
 $(O)/tests/witness.elf: $(BARE)/nvme.c.o $(BARE)/pci.c.o
 $(O)/tests/toucher.elf: $(BARE)/virtio.c.o $(BARE)/pci.c.o
-$(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf: $(O)/tests/%.elf: $(BARE_COMMON) $(O)/tests/system/%.c.o guest/bare/link.ld
+$(O)/tests/bars.elf: $(BARE)/pci.c.o
+$(O)/tests/bars.elf $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf: $(O)/tests/%.elf: $(BARE_COMMON) $(O)/tests/system/%.c.o guest/bare/link.ld
 	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $@ $(filter %.o,$^)
 
 # 32-bit code in a file of its own.
@@ -25,7 +26,7 @@ $(O)/tests/hostile_vmm.elf: $(filter-out %/main.c.o,$(call objs,vmm)) $(O)/tests
 $(O)/tests/hostile_vmm.img: $(O)/tests/hostile_vmm.elf
 	objcopy -O binary $< $@
 
-system-guests: $(O)/tests/elsewhere.bin $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
+system-guests: $(O)/tests/elsewhere.bin $(O)/tests/bars.elf $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
 .PHONY: system-guests
 
 # A program in the LAN switch's place.

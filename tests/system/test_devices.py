@@ -8,7 +8,7 @@ import pytest
 import rig
 
 NETWORK, NVME = "01:00.0", "02:00.0"
-DISK = ["-drive", "if=none,id=d,format=raw,snapshot=on,file={disk}", "-device", "nvme,drive=d,serial=1"]
+DISK = ["-drive", "if=none,id=d,format=raw,snapshot=on,file={disk}", "-device", "nvme,drive=d,serial=1,cmb_size_mb=512,msix_qsize=512"]
 
 
 class Probe:
@@ -179,6 +179,20 @@ def test_registers_above_a_tebibyte(tmp_path):
         run.stop()
 
 
+@pytest.mark.parametrize("iommu", ["intel", "amd"])
+def test_large_bars(tmp_path, iommu):
+    """Controllers with memory of 512 MiB and 4 GiB: all of it is above the VM's RAM, and behind it there is nothing."""
+    words = []
+    for i, size in enumerate((512, 4096)):
+        words += ["-drive", f"if=none,id=c{i},file=null-co://,format=raw", "-device", f"nvme,drive=c{i},serial={i},cmb_size_mb={size}"]
+    vm = rig.guest("far", "bars", "beyond=1", mode="dedicated", devices=["nvme/0", "nvme/1"], disengage="never")
+    run = rig.Batch(tmp_path, rig.write_plan(tmp_path, [vm], iommu=iommu), qemu=words)
+    for line in ("8.2 at 100000000, 20000000 bytes: ok", "9.2 at 200000000, 100000000 bytes: ok"):
+        assert f"bars: {line}" in run.output, run.output
+    end = run.vms["far"]
+    assert (end["reason"], end["message"]) == ("memory", "there is no memory at 0x300000000, nor a PCI device: it stays where ACPI says")
+
+
 def assert_refused(run, why):
     """The reason once, and nothing after it but that nothing runs."""
     assert run.code == 1
@@ -232,7 +246,8 @@ def test_refused_behind_ports_without_acs(tmp_path):
 
 @pytest.mark.parametrize("iommu", ["intel", "amd"])
 def test_nvme_of_its_own(tmp_path, iommu):
-    """DMA and MSI-X with the guest's own driver, twice: the second life has the device as new."""
+    """DMA and MSI-X with the guest's own driver, twice: the second life has the device as new. Its MSI-X table has more than a
+    page, and its memory a window above 4 GiB, which Linux finds."""
     disk, folder = tmp_path / "disk", tmp_path / "files"
     folder.mkdir()
     (folder / "README").write_text("This is the disk of db.\n")
@@ -244,6 +259,7 @@ def test_nvme_of_its_own(tmp_path, iommu):
     run = rig.Live(plan, qemu=[word.format(disk=disk) for word in DISK])
     try:
         for life in range(2):
+            run.expect(r"^db\| .*CHECK bars ok")
             run.expect(r"^db\| .*CHECK disk-nvme0n1 ok")
             if life == 0:
                 run.command("restart db")

@@ -6,6 +6,7 @@ UNIT_ROOT_pci     = root/hardware/pci.c root/hardware/pci_bar.c root/hardware/co
 UNIT_ROOT_rate    = root/hardware/rate.c
 UNIT_ROOT_console = root/console/console.c lib/format.c
 UNIT_ROOT_assign  = root/hardware/assign.c
+UNIT_ROOT_bars    = root/vm/device.c lib/format.c
 UNIT_ROOT_cores   = root/plan.c root/hardware/threads.c lib/format.c
 UNIT_ROOT_plan    = root/plan.c lib/format.c
 UNIT_ROOT_quota   = root/vm/vm.c root/vm/store.c root/vm/lan.c root/vm/seal.c root/vm/fault.c root/vm/image.c root/memory.c root/vm/device.c \
@@ -13,12 +14,14 @@ UNIT_ROOT_quota   = root/vm/vm.c root/vm/store.c root/vm/lan.c root/vm/seal.c ro
 UNIT_ROOT_tables  = root/hardware/acpi.c root/hardware/scope.c
 UNIT_ROOT_uart    = root/console/uart.c
 UNIT_ROOT_iommu   = root/hardware/iommu.c lib/format.c
-UNIT_ROOT         = scope pci rate console assign cores plan quota tables uart iommu
+UNIT_ROOT         = scope pci rate console assign bars cores plan quota tables uart iommu
 
 $(O)/tests/unit/test_scope: $(UNIT_ROOT_scope)
 $(O)/tests/unit/test_pci: $(UNIT_ROOT_pci)
 $(O)/tests/unit/test_rate: $(UNIT_ROOT_rate)
 $(O)/tests/unit/test_assign: $(UNIT_ROOT_assign)
+$(O)/tests/unit/test_bars: $(UNIT_ROOT_bars)
+$(O)/tests/unit/test_bars: UNIT_ROOT_FLAGS += -include tests/unit/fake_cpuid.h
 $(O)/tests/unit/test_console: $(UNIT_ROOT_console)
 $(O)/tests/unit/test_cores: $(UNIT_ROOT_cores)
 $(O)/tests/unit/test_plan: $(UNIT_ROOT_plan)

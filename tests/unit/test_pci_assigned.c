@@ -88,8 +88,8 @@ static void build_function(uint32_t i)
     put(i, SRIOV + 0x30, 4);
     *d = (struct vm_device){.devfn = (uint16_t)((SLOT_PF + i) << 3),
                             .id = i == PF ? 0x10c98086 : 0x10ca8086};
-    d->bar[0] = (struct vm_bar){0xe1000000, 0x20000, 0};
-    d->bar[3] = (struct vm_bar){0xe1020000, 0x4000, 0xc};
+    d->bar[0] = (struct vm_bar){0xe1000000, 0x20000, 0, 0};
+    d->bar[3] = (struct vm_bar){0xe1020000, 0x4000, 0xc, 0};
     d->msix = MSIX;
     d->msix_offset = 0x2000 + TABLE;
     if (i == PF) {
@@ -268,9 +268,35 @@ static void bars_answer_sizing(void **state)
     for (uint32_t b = 1; b < 6; b++)
         if (b != 3) {
             set(vf, BAR0 + 4 * b, 4, 0xffffffff);
-            assert_int_equal(get(vf, BAR0 + 4 * b, 4), 0);
+            assert_int_equal(get(vf, BAR0 + 4 * b, 4),
+                             b == 4 ? 0xffffffff : 0); /* 3's upper half */
         }
     assert_int_equal(tellings, 0);
+}
+
+/* Both halves: where it is, and how long. */
+static void large_bars_answer_sizing(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t address, size;
+        uint32_t low, high; /* after ones were written */
+    } row[] = {{0x140000000, 0x20000000, 0xe000000c, 0xffffffff},
+               {0x4000000000, 0x400000000, 0x0000000c, 0xfffffffc}};
+    for (uint32_t i = 0; i < 2; i++) {
+        memset(pci_function(SLOT_VF), 0, sizeof(struct function));
+        fake.config->device[VF].bar[1] = (struct vm_bar){row[i].address, row[i].size, 0xc, 0};
+        pci_assigned_init();
+        uint32_t low = (uint32_t)row[i].address | 0xc, high = (uint32_t)(row[i].address >> 32);
+        assert_int_equal(get(vf, BAR0 + 4, 4), low);
+        assert_int_equal(get(vf, BAR0 + 8, 4), high);
+        set(vf, BAR0 + 4, 4, 0xffffffff), set(vf, BAR0 + 8, 4, 0xffffffff);
+        assert_int_equal(get(vf, BAR0 + 4, 4), row[i].low);
+        assert_int_equal(get(vf, BAR0 + 8, 4), row[i].high);
+        set(vf, BAR0 + 4, 4, low), set(vf, BAR0 + 8, 4, high);
+        assert_int_equal(get(vf, BAR0 + 4, 4), low);
+        assert_int_equal(get(vf, BAR0 + 8, 4), high);
+    }
 }
 
 static void root_hears_of_few_writes(void **state)
@@ -572,6 +598,7 @@ int main(void)
         TEST(a_circle_of_capabilities_ends),
         TEST(a_capability_is_shown_once),
         TEST(bars_answer_sizing),
+        TEST(large_bars_answer_sizing),
         TEST(root_hears_of_few_writes),
         TEST(sriov_is_a_shadow),
         TEST(virtual_functions_are_empty),

@@ -19,6 +19,7 @@
 #define RAM       0x1000000ull /* where it begins */
 #define RAM_END   0x8000000ull
 #define DEVICES   0x80000000ull
+#define FAR       0x10000000000ull /* other devices */
 #define CORES     16u
 #define FUNCTIONS (PLAN_DEVICES + 1u)
 
@@ -197,6 +198,19 @@ static void quotas(void **state)
     assert_int_equal(quota_plan(&plan) - spent(), QUOTA_ROOT - plan.vms);
 }
 
+/* BARs of several mappings, the MSI-X tables in the middle of the first. */
+static void large_bars(void **state)
+{
+    (void)state;
+    const uint64_t map = (uint64_t)MAX_FRAMES_PER_MAP * PAGE_SIZE;
+    for (uint32_t i = 0; i < PLAN_DEVICES; i++)
+        function[i].bar[0] = (struct pci_bar){FAR + 4 * map * i, 4 * map, 4};
+    add_dedicated(0, 1, 0, PLAN_DEVICES);
+    build();
+    assert_int_equal(device_mappings(&machine.vm[0]), 4 * PLAN_DEVICES);
+    assert_int_equal(spare(vm_slot(&machine.vm[0], VM_GUEST)), 2 + PLAN_DEVICES + PLAN_DEVICES);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -208,10 +222,11 @@ static int setup(void **state)
                                .vmm = {RAM, 0, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE},
                                .lan = {RAM, 0, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE},
                                .cores = CORES};
-    info = (struct boot_info){.ranges = 3, .modules = 3};
+    info = (struct boot_info){.ranges = 4, .modules = 3};
     info.range[0] = (struct boot_range){RAM, RAM_END - RAM, RANGE_RAM, 0};
     info.range[1] = (struct boot_range){DEVICES, 0x10000000, RANGE_DEVICE, 0};
     info.range[2] = (struct boot_range){TPM_PAGE, PAGE_SIZE, RANGE_DEVICE, 0};
+    info.range[3] = (struct boot_range){FAR, FAR, RANGE_DEVICE, 0};
     for (uint32_t i = 0; i < info.modules; i++)
         info.module[i] = (struct boot_module){.base = RAM + PAGE_SIZE * 4 * i, .size = PAGE_SIZE};
     make_devices();
@@ -222,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(quotas, setup),
+        cmocka_unit_test_setup(large_bars, setup),
     };
     fake_memory = aligned_alloc(PAGE_SIZE, RAM_END);
     memset(fake_memory + RAM, 0, RAM_END - RAM);

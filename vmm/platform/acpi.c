@@ -11,7 +11,7 @@ enum {
     FADT = ACPI_RSDP + 0x100,
     TPM2 = ACPI_RSDP + 0x3c0, /* dsdt.asl looks here */
     SSDT = ACPI_RSDP + 0x400,
-    DSDT = ACPI_RSDP + 0x800,
+    DSDT = ACPI_RSDP + 0xc00,
     MADT = ACPI_RSDP + 0x2000, /* of a size that goes by the vCPUs */
 };
 
@@ -145,22 +145,23 @@ static void build_dsdt(void)
 /* ---- the PCI root's resources: only places where a BAR works, for systems that assign anew ----
  */
 
-/* A range that devices below decode (ACPI 6.4.3.5.2): fixed at both ends, read and written, not
- * cached. */
+/* A range that devices below decode (ACPI 6.4.3.5.1): fixed at both ends, read and written, not
+ * cached. It is not said to be prefetchable: that is right for BARs of both kinds, and a BAR that
+ * is not would have no place in one that is. */
 static uint8_t *put_window(uint8_t *p, uint64_t base, uint64_t size)
 {
-    static const uint8_t head[] = {0x87, 0x17, 0, 0, 0x0c, 0x01};
+    static const uint8_t head[] = {0x8a, 0x2b, 0, 0, 0x0c, 0x01};
     memcpy(p, head, sizeof(head));
-    put32(p + 6, 0);
-    put32(p + 10, (uint32_t)base);
-    put32(p + 14, (uint32_t)(base + size - 1));
-    put32(p + 18, 0);
-    put32(p + 22, (uint32_t)size);
-    return p + 26;
+    put64(p + 6, 0);
+    put64(p + 14, base);
+    put64(p + 22, base + size - 1);
+    put64(p + 30, 0);
+    put64(p + 38, size);
+    return p + 46;
 }
 
-/* Windows of the VM's own devices: exactly where root has mapped their BARs. Behind the last is
-   room for the BARs of virtual functions, which decode nothing. */
+/* Windows of the VM's own devices: exactly where root has mapped their BARs. Behind the last below
+   4 GiB is room for the BARs of virtual functions, which decode nothing. */
 static uint8_t *put_own_windows(uint8_t *p)
 {
     uint64_t end = GUEST_DEVICES;
@@ -172,7 +173,7 @@ static uint8_t *put_own_windows(uint8_t *p)
             if (b->size == 0)
                 continue;
             p = put_window(p, b->address, b->size);
-            end = b->address + b->size;
+            end = b->address < GUEST_HIGH ? b->address + b->size : end;
         }
     }
     end = (end + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
@@ -192,7 +193,8 @@ static uint8_t *put_resources(uint8_t *p)
     };
     memcpy(p, fixed, sizeof(fixed));
     p += sizeof(fixed);
-    p = dedicated() ? put_own_windows(p) : put_window(p, GUEST_MSIX, VMM_MSIX_PAGES * PAGE_SIZE);
+    p = has_virtual() ? put_window(p, GUEST_MSIX, VMM_MSIX_PAGES * PAGE_SIZE) : p;
+    p = put_own_windows(p);
     p[0] = 0x79;
     p[1] = 0;
     return p + 2;

@@ -34,18 +34,27 @@ static void assigned_pass(struct function *f, enum passed which, uint32_t at, ui
     pci_keep(f, at, 0xffff, value, writable);
 }
 
-static uint32_t bar_mask(uint32_t size) { return size ? ~(size - 1) & ~BAR_FLAGS : 0; }
+/* What may be written to a BAR of `size` bytes. */
+static uint64_t bar_mask(uint64_t size) { return size ? ~(size - 1) & ~(uint64_t)BAR_FLAGS : 0; }
+
+/* BAR `b`, and its upper half. Of none all is 0. */
+static void keep_bar(struct function *f, const struct vm_bar *bar, uint32_t b)
+{
+    uint64_t mask = bar_mask(bar->size);
+    pci_keep(f, PCI_BAR0 + 4 * b, ALL, (uint32_t)bar->address | (bar->flags & BAR_FLAGS),
+             (uint32_t)mask);
+    if (bar->flags & BAR_64)
+        pci_keep(f, PCI_BAR0 + 4 * b + 4, ALL, (uint32_t)(bar->address >> 32),
+                 (uint32_t)(mask >> 32));
+}
 
 static void keep_header(struct function *f, const struct vm_device *d)
 {
     pci_keep(f, PCI_ID, ALL, d->id, 0);
     assigned_pass(f, PASSED_COMMAND, PCI_COMMAND, 0, COMMAND_WRITABLE);
     pci_keep(f, PCI_CACHE_LINE, ALL, 0, 0xff);
-    for (uint32_t b = 0; b < PCI_BARS; b++) {
-        const struct vm_bar *bar = &d->bar[b];
-        pci_keep(f, PCI_BAR0 + 4 * b, ALL, bar->size ? bar->address | (bar->flags & BAR_FLAGS) : 0,
-                 bar_mask(bar->size));
-    }
+    for (uint32_t b = PCI_BARS; b > 0; b--) /* an upper half is kept as no BAR, and then written */
+        keep_bar(f, &d->bar[b - 1], b - 1);
     pci_keep(f, PCI_CARDBUS, ALL, 0, 0);
     pci_keep(f, PCI_ROM, ALL, 0, 0);
     pci_keep(f, PCI_INTERRUPT_LINE, ALL, 0, 0xff);
@@ -110,7 +119,7 @@ static void keep_sriov(struct function *f, const struct vm_device *d)
     pci_keep(f, at + SRIOV_PAGES, ALL, 1, ALL);
     for (uint32_t b = 0; b < PCI_BARS; b++)
         pci_keep(f, at + SRIOV_BAR0 + 4 * b, d->vf_bar_size[b] ? ~BAR_FLAGS : ALL, 0,
-                 bar_mask(d->vf_bar_size[b]));
+                 (uint32_t)bar_mask(d->vf_bar_size[b]));
     pci_keep(f, at + SRIOV_MIGRATION, ALL, 0, 0);
 }
 
