@@ -3,7 +3,8 @@
 
 enum ari { ARI_FORWARDING = 1 << 5, SIZE_ARI = 8 };
 
-#define ROOM (16u << 20) /* bytes */
+#define ROOM    (16u << 20)   /* bytes */
+#define CHIPSET 0xfec00000ull /* from here to 4 GiB a PC has registers that no BAR tells of */
 
 /* ---- BARs (7.5.1.2.1) ------------------------------------------------------------------ */
 /* BARs at `offset`. Their sizes are found by writing ones, so decoding is off meanwhile. */
@@ -86,11 +87,12 @@ static uint64_t pci_bar_place(const struct pci_bar *window, uint64_t size, uint6
 }
 
 /* Room for BARs on bus 0, where no bridge's window says what is forwarded: ROOM bytes below the
- * lowest that firmware placed. On another root bus: none, since what is forwarded there only AML
- * says. */
+ * lowest that firmware placed, and not in configuration space. On another root bus: none, since
+ * what is forwarded there only AML says. */
 static struct pci_bar room_on_root(uint32_t bus)
 {
-    uint64_t lowest = 1ull << 32;
+    const struct pci_bar ecam = {pci_ecam(0), 256u << 20, 0};
+    uint64_t lowest = CHIPSET;
     if (bus)
         return (struct pci_bar){0, 0, 0};
     for (const struct pci_function *f = pci_function(0); f < pci_function(pci_count()); f++)
@@ -98,11 +100,13 @@ static struct pci_bar room_on_root(uint32_t bus)
             const struct pci_bar *bar = f->header == 0 ? &f->bar[i] : &f->window[i & 1];
             lowest = bar->size && bar->address && bar->address < lowest ? bar->address : lowest;
         }
+    lowest = pci_bar_meets(&ecam, 1, lowest - ROOM, ROOM) ? ecam.address : lowest;
     return (struct pci_bar){lowest - ROOM, ROOM, 0};
 }
 
 /* Does nothing decode [address, address + size)? Then the first word of each page reads as zeros or
- * ones. */
+ * ones. A table that says so firmware has in AML only; no table names registers there, on which a
+ * read could have an effect. */
 static bool is_empty(uint64_t address, uint64_t size)
 {
     const volatile uint32_t *word =

@@ -66,8 +66,11 @@ void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
     if (base == SPACE_ECAM)
         return size == (uint64_t)SPACE_BUSES << 20 && perm == (MR_READ | MR_WRITE) ? space_memory()
                                                                                    : NULL;
+    struct range space = {SPACE_ECAM, SPACE_ECAM + ((uint64_t)SPACE_BUSES << 20)};
     fuzz_must(perm == MR_READ && memory_is_device(base, size),
               "where a device could be, root only looks");
+    fuzz_must(!meet(space, (struct range){base, base + size}) && base + size <= 0xfec00000,
+              "it does not look at registers that it knows of");
     return size <= SPACE_WINDOW ? hole : NULL;
 }
 

@@ -16,7 +16,7 @@ enum {
     SPACE_BUSES = 4,
     SPACE_FUNCTIONS = 24, /* with virtual ones */
     SPACE_VMS = 2,
-    SPACE_ECAM = 0x30000000,
+    SPACE_ECAM = 0xdfc00000u,    /* just below: */
     SPACE_WINDOWS = 0xe0000000u, /* what a bridge forwards: 16 MiB for each bus */
     SPACE_WINDOW = 0x1000000
 };
