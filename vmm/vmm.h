@@ -27,9 +27,9 @@ _Static_assert(PCI_IO(PCI_SLOTS) == PORT_BARS_LAST + 1, "no exit port is in a BA
 /* Slots of virtio devices; assigned functions are from GUEST_DEVICE_SLOT on. */
 enum { SLOT_CONSOLE = 1, SLOT_NET, SLOT_DISK /* + disk */, SLOT_STORE = SLOT_DISK + PLAN_DISKS };
 /* And behind those. */
-enum { SLOT_CONTROL = GUEST_DEVICE_SLOT + PLAN_DEVICES, SLOT_INPUT };
+enum { SLOT_CONTROL = GUEST_DEVICE_SLOT + PLAN_DEVICES, SLOT_INPUT, SLOT_RNG };
 _Static_assert(SLOT_STORE < GUEST_DEVICE_SLOT, "each slot is one device's");
-_Static_assert(SLOT_INPUT < PCI_SLOTS, "and is there");
+_Static_assert(SLOT_RNG < PCI_SLOTS, "and is there");
 _Static_assert(PCI_SLOTS <= VMM_MSIX_PAGES, "with a page for its MSI-X table");
 _Static_assert(PCI_SLOTS <= DEVICE_MSIX_PAGE(PLAN_DEVICES - 1),
                "which is not that of a device of the VM's own");

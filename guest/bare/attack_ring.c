@@ -17,10 +17,8 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-    {VIRTIO_NET, "net", 1, 12 + 60},
-    {VIRTIO_BLK, "blk", 0, 16},
-    {VIRTIO_CONSOLE, "console", 1, 1},
-    {VIRTIO_INPUT, "input", 1, 8},
+    {VIRTIO_NET, "net", 1, 12 + 60}, {VIRTIO_BLK, "blk", 0, 16}, {VIRTIO_CONSOLE, "console", 1, 1},
+    {VIRTIO_INPUT, "input", 1, 8},   {VIRTIO_RNG, "rng", 0, 1},
 };
 
 static struct virtio_ring ring;

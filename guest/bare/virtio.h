@@ -8,7 +8,13 @@
 
 #include "pci.h"
 
-enum virtio_type { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_INPUT = 18 };
+enum virtio_type {
+    VIRTIO_NET = 1,
+    VIRTIO_BLK = 2,
+    VIRTIO_CONSOLE = 3,
+    VIRTIO_RNG = 4,
+    VIRTIO_INPUT = 18
+};
 #define VIRTIO_FAILED    0x80u
 #define VIRTIO_DRIVER_OK 4u
 #define VIRTIO_QUEUE     64u /* entries of the rings below */

@@ -42,7 +42,8 @@ static void request(uint32_t slot, const struct step *s)
 
 static void act(const struct step *s)
 {
-    uint32_t slot = s->slot % 7u == 6 ? BUTTON : s->slot % 7u;
+    static const uint32_t slots[] = {0, CONSOLE, NET, DISK, DISK_RO, RNG, BUTTON};
+    uint32_t slot = slots[s->slot % 7u];
     if (s->what & 0x40) {
         request(slot, s);
         return;
@@ -82,9 +83,14 @@ static void act(const struct step *s)
 void fuzz_one(const uint8_t *data, size_t size)
 {
     fake_start_lan(size && data[0] & 1 ? PLAN_MTU_MAX : PLAN_MTU);
+    fake.has_random = true;
+    fake.random = 0x100;
+    fake.random_step = 1;
+    virtio_rng_init(RNG);
     for (struct step s; size >= sizeof s; data += sizeof s, size -= sizeof s) {
         memcpy(&s, data, sizeof s);
         act(&s);
     }
+    driver_reset(RNG); /* the next input's memory is other memory */
     fake_stop();
 }

@@ -4,8 +4,8 @@
 
 #include <vmm/virtio/virtio.h>
 
-enum { CONSOLE = 1, NET, DISK, DISK_RO, BUTTON = SLOT_INPUT }; /* slots */
-enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 };              /* descriptor flags */
+enum { CONSOLE = 1, NET, DISK, DISK_RO, BUTTON = SLOT_INPUT, RNG = SLOT_RNG }; /* slots */
+enum { D_NEXT = 1, D_WRITE = 2, D_INDIRECT = 4 }; /* descriptor flags */
 enum {
     R_STATUS = 0x14,
     R_SELECT = 0x16,

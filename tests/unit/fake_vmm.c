@@ -44,6 +44,16 @@ uint32_t console_read(char *data, uint32_t size)
 }
 
 /* The control line has the same bytes. */
+bool fake_random(uint64_t *word)
+{
+    if (!fake.random)
+        return false;
+    fake.random--;
+    *word = fake.random_word;
+    fake.random_word += fake.random_step;
+    return true;
+}
+
 uint32_t console_ask(const char *data, uint32_t size) { return console_write(data, size); }
 uint32_t console_answer(char *data, uint32_t size) { return console_read(data, size); }
 

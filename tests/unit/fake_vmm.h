@@ -32,6 +32,11 @@ struct fake {
     char out[FAKE_LOG], in[FAKE_LOG];     /* the console's rings            */
     uint32_t out_size, out_room, in_size; /* bytes                          */
     bool claimed;                         /* the input is the UART's        */
+    /* The processor's random words: has it them, how many are ready, and what they are, but for a
+       count in the low bits. */
+    bool has_random;
+    uint32_t random;
+    uint64_t random_word, random_step;
 };
 extern struct fake fake;
 
@@ -51,6 +56,12 @@ extern struct fake fake;
 #define VMM_ECAM(i)  ((uintptr_t)fake.ecam[i])
 #define VMM_TABLE(i) ((uintptr_t)fake.table[i])
 #define VMM_HUTCB(i) ((void)(i), (uintptr_t)fake.utcb)
+
+/* In the place of lib/hw/random.h. */
+#define LIB_HW_RANDOM_H
+#define cpu_random fake_random
+static inline bool cpu_has_random(void) { return fake.has_random; }
+bool fake_random(uint64_t *word);
 
 #define sm_up     fake_sm_up
 #define sm_down   fake_sm_down

@@ -1,5 +1,5 @@
 # Unit tests of vmm/virtio/*.c, the vCPUs' exits and lan/ on the host, with sanitizers: `make unit-vmm`.
-UNIT_VMM         = aoe virtqueue virtio_blk virtio_net virtio_console virtio_input lan
+UNIT_VMM         = aoe virtqueue virtio_blk virtio_net virtio_console virtio_input virtio_rng lan
 UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
                    -include tests/unit/fake_vmm.h
 UNIT_VMM_CODE    = $(wildcard vmm/virtio/*.c) lan/switch.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c

@@ -392,4 +392,5 @@ void virtio_init(void)
     virtio_blk_init(SLOT_DISK);
     virtio_control_init(SLOT_CONTROL);
     virtio_input_init(SLOT_INPUT);
+    virtio_rng_init(SLOT_RNG);
 }

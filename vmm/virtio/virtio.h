@@ -147,5 +147,6 @@ void virtio_control_init(uint32_t slot);
 void virtio_net_init(uint32_t slot, uint32_t link);
 void virtio_blk_init(uint32_t slot); /* the first disk's; one slot each */
 void virtio_input_init(uint32_t slot);
+void virtio_rng_init(uint32_t slot); /* none where the processor has no random words */
 
 #endif
