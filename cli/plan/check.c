@@ -270,6 +270,7 @@ static void compile(struct check *check)
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         compile_vm(check);
     check_volumes(check);
+    check_gateways(check);
     check_cores(check);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         check_cmdline(check);

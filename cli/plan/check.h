@@ -39,6 +39,15 @@ struct volume_text {
     char *name, *size;
 };
 
+#define CHECK_FORWARDS 64u /* of a gateway */
+struct port_text {
+    char *port, *to, *to_port;
+};
+struct gateway_text {
+    struct port_text *forward;
+    uint32_t forward_count;
+};
+
 struct lan_text {
     char *name, *mtu;
 };
@@ -51,6 +60,7 @@ struct vm_text {
     char **devices;
     struct disk_text *disks;
     struct volume_text *volumes;
+    struct gateway_text *gateway;
     uint32_t devices_count, disks_count, volumes_count;
 };
 
@@ -134,6 +144,12 @@ bool check_packages(struct check *check);
  * And the words that tell a service VM of them. */
 void check_volumes(struct check *check);
 void check_volume_words(const struct check *check, FILE *out);
+
+/* Gateways (cli/plan/check_gateway.c): who leads out of which LAN, and where ports lead. And the
+ * words that tell the VM in hand of it. */
+void check_gateways(struct check *check);
+bool check_is_gateway(const struct check *check, const struct plan_vm *vm);
+void check_gateway_words(const struct check *check, FILE *out);
 
 /* Is it 1 to 31 of a-z, 0-9 and -? */
 bool check_is_name(const char *name);

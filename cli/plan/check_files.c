@@ -293,10 +293,12 @@ static void add_words(const struct check *check, const struct plan_vm *vm, FILE 
         fprintf(out, " hairline.ip=10.0.%u.%u/24", vm->lan, check->vm + 1);
     const char *separator = " hairline.peers=";
     for (uint32_t i = 0; vm->lan && i < plan->vms; i++)
-        if (i != check->vm && plan->vm[i].lan == vm->lan) {
+        if (i != check->vm && plan->vm[i].lan == vm->lan &&
+            !check_is_gateway(check, &plan->vm[i])) {
             fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, i + 1);
             separator = ",";
         }
+    check_gateway_words(check, out);
     check_volume_words(check, out);
     if (vm->mode == MODE_DEDICATED)
         fprintf(out, " hairline.disengage=%s", disengages[vm->disengage].word);

@@ -59,6 +59,21 @@ static const struct cyaml_schema_field volume_fields[] = {
 static const struct cyaml_schema_value volume_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct volume_text, volume_fields)};
 
+static const struct cyaml_schema_field port_fields[] = {
+    TEXT(port_text, port, 0),
+    TEXT(port_text, to, 0),
+    TEXT(port_text, to_port, OPTIONAL),
+    CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value port_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct port_text, port_fields)};
+
+static const struct cyaml_schema_field gateway_fields[] = {
+    CYAML_FIELD_SEQUENCE("forward", CYAML_FLAG_POINTER | OPTIONAL, struct gateway_text, forward,
+                         &port_schema, 1, CHECK_FORWARDS),
+    CYAML_FIELD_END,
+};
+
 /* Keys of `lan`, where that is not one word: libcyaml does not read it (walk_either). */
 static const struct cyaml_schema_field lan_fields[] = {
     TEXT(lan_text, name, 0),
@@ -88,6 +103,8 @@ static const struct cyaml_schema_field vm_fields[] = {
                          &disk_schema, 0, PLAN_DISKS),
     CYAML_FIELD_SEQUENCE("volumes", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, volumes,
                          &volume_schema, 1, CHECK_VOLUMES),
+    CYAML_FIELD_MAPPING_PTR("gateway", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, gateway,
+                            gateway_fields),
     {.key = "lan",
      .value = {.type = CYAML_IGNORE, .flags = OPTIONAL, .mapping = {.fields = lan_fields}}},
     TEXT(vm_text, on_exit, OPTIONAL),

@@ -404,6 +404,48 @@ BAD |= {
 }
 
 
+GATEWAY = """\
+vms:
+  - name: service
+    mode: dedicated
+    disengage: never
+    kernel: bz
+    memory: 32M
+    cores: [1]
+    devices: [network/0]
+    lan: office
+    gateway:
+      forward:
+        - {port: 8080, to: alpha, to_port: 80}
+        - {port: 443, to: beta}
+  - {name: alpha, kernel: pvh, memory: 16M, cores: [2], lan: office}
+  - {name: beta, kernel: pvh, memory: 16M, cores: [2], lan: office}
+  - {name: gamma, kernel: pvh, memory: 16M, cores: [2]}
+"""
+
+
+def gateway(old, new):
+    assert old in GATEWAY
+    return GATEWAY.replace(old, new, 1)
+
+
+BAD |= {
+    "forward to nobody": (gateway("to: alpha", "to: alfa"), 12, "`alfa` is no other VM on the LAN of `service`: mend `to`"),
+    "forward to itself": (gateway("to: alpha", "to: service"), 12, "`service` is no other VM on the LAN"),
+    "forward past the lan": (gateway("to: beta", "to: gamma"), 13, "`gamma` is no other VM on the LAN"),
+    "two forwards of a port": (gateway("port: 443", "port: 8080"), 13, "port 8080 is forwarded already, to `alpha`"),
+    "forward's port": (gateway("port: 443", "port: 65536"), 13, "`vms[0].gateway.forward[1].port` is `65536`: write a port from 1 to 65535"),
+    "forward to port": (gateway("to_port: 80", "to_port: 0"), 12, "`vms[0].gateway.forward[0].to_port` is `0`: write a port"),
+    "forward without to": (gateway("443, to: beta", "443"), 13, "the key `to` is missing here"),
+    "gateway without a lan": (gateway("    lan: office\n", ""), 9, "there is no LAN that `service` leads out of: give it a `lan`"),
+    "gateway without a card": (gateway("network/0", "nvme/0"), 10, "`service` has no network card of the machine's to lead out by"),
+    "gateway that is shared": (gateway("    mode: dedicated\n    disengage: never\n", "").replace("    devices: [network/0]\n", ""), 7, "`service` has no network card"),
+    "gateway that is left": (gateway("never", "guest"), 9, "`lan` of a dedicated VM is its VMM's, which leaves it"),
+    "two gateways": (gateway("  - {name: alpha, kernel: pvh, memory: 16M, cores: [2]", "  - {name: alpha, kernel: pvh, memory: 16M, cores: [3], mode: dedicated, disengage: never, devices: [network/1], gateway: {}"), 14,
+                     "`service` leads out of this LAN already: a LAN has one gateway"),
+}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_plan(house, case):
     text, line, words = BAD[case]
@@ -500,6 +542,17 @@ def test_build_volumes(house):
     assert "hairline.store=02:68:6c:00:02:01" in words
     assert "hairline.volumes=a-root,8,2,0,02:68:6c:00:02:02/b-root,1024,3,1,02:68:6c:00:02:03" in words
     assert b"volumes" not in alpha.cmdline
+
+
+def test_build_gateway(house):
+    """Who leads out of the LAN, for all on it; and for that one, the others, and what is forwarded."""
+    (house / "plan.yaml").write_text(GATEWAY)
+    assert tool("build", "plan.yaml", "-o", "out").returncode == 0
+    words = [vm.cmdline.rstrip(b"\0").decode().split() for vm in vms_of(house / "out" / "plan.bin")[1]]
+    assert words[0][1:] == ["hairline.ip=10.0.1.1/24", "hairline.peers=alpha:10.0.1.2,beta:10.0.1.3", "hairline.gateway=service:10.0.1.1",
+                            "hairline.forward=8080:10.0.1.2:80,443:10.0.1.3:443", "hairline.disengage=never"]
+    assert words[1][1:] == ["hairline.ip=10.0.1.2/24", "hairline.peers=beta:10.0.1.3", "hairline.gateway=service:10.0.1.1"]
+    assert words[3] == ["hairline.name=gamma"]
 
 
 def cmdline(house, line, vm="", *options):
