@@ -6,6 +6,8 @@ USERLAND     = guest/common.sh guest/mkinitrd
 NET_PROGRAMS = $(O)/guest/hairline-guest
 ISCSI        = $(O)/guest/open-iscsi
 VBLADE       = $(O)/guest/vblade
+GATEWAY      = $(O)/guest/gateway
+SERVICE      = $(VBLADE)/vblade $(GATEWAY)/dnsmasq $(GATEWAY)/nft $(GATEWAY)/chronyd
 
 $(O)/kernels/%/vmlinuz: guest/fetch-kernel
 	@mkdir -p $(O)/kernels
@@ -22,13 +24,17 @@ $(ISCSI)/iscsistart: guest/fetch-iscsi
 $(VBLADE)/vblade: guest/fetch-vblade
 	@mkdir -p $(O)/guest
 	@guest/fetch-vblade $(@D)
+$(GATEWAY)/dnsmasq: guest/fetch-gateway
+	@mkdir -p $(O)/guest
+	@guest/fetch-gateway $(@D)
+$(GATEWAY)/nft $(GATEWAY)/chronyd: $(GATEWAY)/dnsmasq ;
 $(O)/kernels/%/vmlinux: $(O)/kernels/%/vmlinuz ;
-$(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init $(USERLAND)
+$(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init guest/lease $(USERLAND)
 	@guest/mkinitrd plain $(@D) $@
 $(O)/kernels/%/initrd-net: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS) $(ISCSI)/iscsistart
 	@LD_LIBRARY_PATH=$(abspath $(ISCSI)) guest/mkinitrd net $(@D) $@ $(NET_PROGRAMS) $(ISCSI)/iscsistart
-$(O)/kernels/%/initrd-service: $(O)/kernels/%/vmlinuz guest/init-service $(USERLAND) $(VBLADE)/vblade
-	@guest/mkinitrd service $(@D) $@ $(VBLADE)/vblade /sbin/mke2fs
+$(O)/kernels/%/initrd-service: $(O)/kernels/%/vmlinuz guest/init-service guest/gateway.sh guest/lease $(USERLAND) $(SERVICE)
+	@LD_LIBRARY_PATH=$(abspath $(GATEWAY)) guest/mkinitrd service $(@D) $@ $(SERVICE) /sbin/mke2fs
 $(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS)
 	@guest/mkinitrd root $(@D) $@ $(NET_PROGRAMS)
 

@@ -198,6 +198,22 @@ class Live(Machine):
     def command(self, line):
         self.type(line + "\n")
 
+    def tell(self, number, line):
+        """Type a line to VM `number`."""
+        self.key(str(number))
+        self.command("")
+        self.command(line)
+
+    def told(self, pattern):
+        """A whole line of a VM's, with its name before it or, if that has the keyboard, without."""
+        return self.expect(rf"^([a-z]+\| )?{pattern}")
+
+    def until_up(self, *names):
+        """Each has passed its checks and has a shell."""
+        for name in names:
+            assert self.wait(lambda: any(line.startswith(f"{name}| A shell on") for line in self.lines)), self.text()
+            assert f"{name}| HAIRLINE-CHECKS: ok" in self.lines, self.text()
+
     def quit(self):
         """By root's command: the key has the tool itself end a machine that takes longer than some seconds."""
         self.key("0")
