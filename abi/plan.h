@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        7
+#define PLAN_VERSION        8
 #define PLAN_VMS            64
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          64
@@ -31,8 +31,11 @@
 #define PLAN_PRIORITY_MAX 24
 #define PLAN_TIME_MIN_US  100
 #define PLAN_TIME_MAX_US  10000000
-#define PLAN_DEVICE_INDEX 255 /* the last one */
-#define PLAN_SECTOR       512 /* a disk is whole ones */
+#define PLAN_DEVICE_INDEX 255          /* the last one */
+#define PLAN_SPARE_MAX    (1ull << 40) /* bytes for all VMs that are created */
+#define PLAN_UPLOAD_STEP  (1ull << 20) /* of the disk for uploads, */
+#define PLAN_UPLOAD_MAX   (1ull << 30) /* and the largest */
+#define PLAN_SECTOR       512          /* a disk is whole ones */
 
 enum plan_flag {
     PLAN_BATCH = 1,          /* no console input; reset the machine when every VM is off */
@@ -49,10 +52,11 @@ enum plan_disk_flag {
     DISK_READONLY = 1,
     DISK_VOLATILE = 2, /* writes go to a copy in memory */
     DISK_VOLUME = 4,   /* its blocks are its service VM's: no file */
+    DISK_UPLOAD = 8,   /* blank memory: a VM to be created comes by it (struct upload) */
 };
 
 struct plan_disk {
-    uint32_t file;   /* module "fN"; PLAN_NO_FILE: a volume */
+    uint32_t file;   /* module "fN"; PLAN_NO_FILE: a volume, or for uploads */
     uint32_t flags;  /* exactly one of enum plan_disk_flag */
     char volume[32]; /* its name, [a-z0-9-]+, zero-terminated; a file has none */
 };
@@ -106,8 +110,37 @@ struct plan {
     uint32_t version, flags;
     uint32_t vms, lans, files;
     uint32_t tpm; /* the VM that has the machine's TPM, 1..vms; 0: none */
+    /* For VMs that are created later: cores that no VM of the plan has, a bit each; bytes of memory
+       for all of them, a multiple of 2 MiB; bytes of the one disk for uploads, a multiple of
+       PLAN_UPLOAD_STEP. */
+    uint64_t spare_cores, spare_memory, upload;
     struct plan_vm vm[PLAN_VMS];
 };
+
+/* What a VM writes to its disk for uploads before it says `create`: this, and the files, each at a
+ * multiple of the page size. In `vm`, "fN" is the N-th of them. */
+#define UPLOAD_MAGIC 0x64616f6c7075ull /* "upload" */
+#define UPLOAD_FILES (2 + PLAN_DISKS)  /* kernel, initrd, disks */
+struct upload {
+    uint64_t magic;
+    uint32_t version, files; /* PLAN_VERSION; 1..UPLOAD_FILES */
+    struct {
+        uint64_t offset, size; /* bytes */
+    } file[UPLOAD_FILES];
+    struct plan_vm vm;
+};
+
+/* Is there a VM in this record? One that was destroyed leaves a blank one. */
+static inline bool plan_is_vm(const struct plan_vm *vm) { return vm->vcpus != 0; }
+
+/* The disk of `vm` for uploads; PLAN_DISKS: none. */
+static inline uint32_t plan_upload_disk(const struct plan_vm *vm)
+{
+    for (uint32_t i = 0; i < vm->disks && i < PLAN_DISKS; i++)
+        if (vm->disk[i].flags == DISK_UPLOAD)
+            return i;
+    return PLAN_DISKS;
+}
 
 /* Has it virtual devices (console, network, disks, control line)? They are a VMM's, which must be
  * there to stay, and see the guest's memory. */

@@ -55,6 +55,10 @@ struct job {
    they are not there. */
 bool check_plan(struct job *job, const char *name, bool batch);
 
+/* The same for a plan of VMs that are created while the machine runs (cli/plan/check.h). */
+struct later;
+bool check_plan_later(struct job *job, const char *name, const struct later *later);
+
 /* Only the machine of that plan. */
 bool check_plans_machine(struct job *job, const char *name);
 

@@ -19,6 +19,8 @@ static const char help_all[] =
     "  hairline probe --here      say what Hairline would find on this machine\n"
     "  hairline stop|kill|start|restart VM, list, top, events\n"
     "                             command a run that another terminal has, or from within a VM\n"
+    "  hairline create PLAN, destroy VM\n"
+    "                             in a VM: start more VMs, out of what the plan has to spare\n"
     "  hairline map --svg FILE    a picture of the machine: who has which cores, memory, devices\n"
     "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
     "  hairline bench             measure, in instructions; --vendor intel\n"
@@ -78,6 +80,9 @@ static const char help_check[] =
     "copy each\n"
     "                      run; dedicated VMs get hairline.iscsi=ADDRESS:PORT on their command "
     "lines\n"
+    "spare:                what `hairline create` may take for more VMs while the machine runs\n"
+    "  cores: [5, 6]       that no VM here has, not 0\n"
+    "  memory: 1G          for all of them, 2M to 1024G in steps of 2M\n"
     "vms:                  1 to 64\n"
     "  - name: alpha       a-z, 0-9 and -; must be there\n"
     "    mode: shared      cores are time-shared, devices are virtual (default); or dedicated: "
@@ -115,6 +120,8 @@ static const char help_check[] =
     "        mode: volatile  writes go to a copy in memory; or read-only (default)\n"
     "      - volume: root  one that lasts: a volume of\n"
     "        from: service   this VM\n"
+    "      - upload: 128M  by which VMs come that are created, 1M to 1G: of one VM, with `control: "
+    "all`\n"
     "    volumes:          what this VM serves to others (docs/operating.md)\n"
     "      - {name: root, size: 8G}\n"
     "    gateway:          this VM leads out of its LAN, by a card of its own (`devices`): {}, or\n"
@@ -233,6 +240,8 @@ static const struct command commands[] = {
     {"events", "jth", control_help, control},
     {"update", "bsEkh", update_help, update},
     {"map", "gh", map_help, map},
+    {"create", "h", create_help, control},
+    {"destroy", "h", create_help, control},
 };
 
 static const struct option long_options[] = {
@@ -365,7 +374,8 @@ static int start(const struct command *command, int argc, char *argv[])
         options.plan = host_source("examples/pair.yaml");
     if (!options.plan && command->start != probe && command->start != map && !lists &&
         !options.keep) {
-        host_fail("%s: which %s?", command->name, command->start == control ? "VM" : "plan");
+        bool names_vm = command->start == control && strcmp(command->name, "create") != 0;
+        host_fail("%s: which %s?", command->name, names_vm ? "VM" : "plan");
         return EXIT_USAGE;
     }
     return command->start(&options);

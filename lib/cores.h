@@ -32,10 +32,11 @@ static inline uint32_t cores_worker(const struct plan_vm *vm)
 }
 
 /* The core of the switch of LAN `lan` (from 1) on a machine of `cores` cores: from the last core
-   down, without those of dedicated VMs. Core 0 is never one of those, so there always is one. */
+   down, without those of dedicated VMs and the spare ones. Core 0 is never one of those, so there
+   always is one. */
 static inline uint32_t cores_switch(const struct plan *plan, uint32_t lan, uint32_t cores)
 {
-    uint64_t taken = 0;
+    uint64_t taken = plan->spare_cores;
     for (uint32_t i = 0; i < plan->vms; i++)
         taken |= plan->vm[i].mode == MODE_DEDICATED ? plan->vm[i].cores : 0;
     taken &= ~1ull;
@@ -49,12 +50,15 @@ static inline uint32_t cores_switch(const struct plan *plan, uint32_t lan, uint3
 }
 
 /* How many workers and switches are on `core` of a machine of `cores` cores: they share half of
- * it. */
+ * it. On a spare core as many as there can be: none is ever given a smaller part. */
+#define CORES_SPARE_HELPERS 4u
 static inline uint32_t cores_helpers(const struct plan *plan, uint32_t core, uint32_t cores)
 {
     uint32_t helpers = 0;
+    if (plan->spare_cores >> core & 1)
+        return CORES_SPARE_HELPERS;
     for (uint32_t i = 0; i < plan->vms; i++)
-        helpers += cores_worker(&plan->vm[i]) == core;
+        helpers += plan_is_vm(&plan->vm[i]) && cores_worker(&plan->vm[i]) == core;
     for (uint32_t lan = 1; lan <= plan->lans; lan++)
         helpers += cores_switch(plan, lan, cores) == core;
     return helpers;

@@ -63,7 +63,7 @@ static inline uint32_t quota_plan(const struct plan *plan)
     uint32_t objects =
         QUOTA_ROOT + (QUOTA_ROOT_LAN + QUOTA_LAN) * plan->lans + (plan->tpm ? QUOTA_TPM : 0);
     for (uint32_t i = 0; i < plan->vms; i++)
-        objects += quota_vm(&plan->vm[i]);
+        objects += plan_is_vm(&plan->vm[i]) ? quota_vm(&plan->vm[i]) : 0;
     return objects;
 }
 

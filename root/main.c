@@ -12,6 +12,7 @@
 #include <root/hardware/port.h>
 #include <root/hardware/threads.h>
 #include <root/plan.h>
+#include <root/vm/create.h>
 #include <root/vm/device.h>
 #include <root/vm/fault.h>
 #include <root/vm/lan.h>
@@ -120,7 +121,8 @@ static uint64_t load_plan(void)
     for (uint32_t i = 0, vcpus = 0; i < machine.vms; i++) {
         machine.vm[i].plan = &machine.plan->vm[i];
         machine.vm[i].index = i;
-        machine.vm[i].vcpus_before = vcpus;
+        machine.vm[i].first_vcpu = vcpus;
+        machine.vm[i].files = machine.info;
         vcpus += machine.plan->vm[i].vcpus;
     }
     uint64_t status = image_read(machine.info, "vmm", &machine.vmm);
@@ -150,7 +152,11 @@ static uint64_t share_memory(void)
     if (status == OK)
         status = lan_take();
     if (status == OK)
+        status = create_take();
+    if (status == OK)
         status = memory_open_modules();
+    if (status == OK)
+        status = create_open();
     for (uint32_t i = 0; i < machine.vms && status == OK; i++) {
         status = store_open(&machine.vm[i]);
         if (status == OK)

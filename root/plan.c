@@ -1,18 +1,21 @@
 #include <root/console/console.h>
 #include <root/memory.h>
 #include <root/plan.h>
+#include <root/plan_rules.h>
 #include <abi/utcb.h>
 #include <lib/cores.h>
 #include <lib/flatpc.h>
 #include <lib/format.h>
 #include <lib/string.h>
 
-struct rule {
-    bool broken;
-    const char *what;
-};
-
-static struct plan plan;
+struct plan plan_loaded;
+uint32_t plan_booted;
+/* The machine's cores; may they be VMs' own? */
+static uint32_t plan_cores;
+static bool plan_own_cores;
+/* VMs, from the first, that one is compared with: those before it, or all, when it comes later. */
+static uint32_t compared;
+static uint32_t files; /* that a record can name */
 
 const struct boot_module *plan_module(const struct boot_info *info, const char *name)
 {
@@ -27,14 +30,6 @@ const struct boot_module *plan_file(const struct boot_info *info, uint32_t numbe
     char name[16];
     format(name, sizeof(name), "f%u", number);
     return plan_module(info, name);
-}
-
-static const char *first_broken(const struct rule *rule, uint32_t rules)
-{
-    for (uint32_t i = 0; i < rules; i++)
-        if (rule[i].broken)
-            return rule[i].what;
-    return 0;
 }
 
 static bool ends(const char *text, uint32_t size)
@@ -58,8 +53,8 @@ static bool is_name(const char *name, uint32_t size)
 
 static bool is_taken(const struct plan_vm *vm)
 {
-    for (const struct plan_vm *other = plan.vm; other < vm; other++)
-        if (strcmp(other->name, vm->name) == 0)
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + compared; other++)
+        if (other != vm && strcmp(other->name, vm->name) == 0)
             return true;
     return false;
 }
@@ -78,7 +73,7 @@ static bool is_text(const char *text, uint32_t size)
 /* Bytes of file `number`; 0: there is none. */
 static uint64_t file_size(const struct boot_info *info, uint32_t number)
 {
-    const struct boot_module *file = number < plan.files ? plan_file(info, number) : 0;
+    const struct boot_module *file = number < files ? plan_file(info, number) : 0;
     return file ? file->size : 0;
 }
 
@@ -92,7 +87,7 @@ static bool file_is_bad(const struct boot_info *info, const struct plan_disk *di
 /* Is another volume before `disk`, which is of `vm`, called like it, and from the same server? */
 static bool volume_is_taken(const struct plan_vm *vm, const struct plan_disk *disk)
 {
-    for (const struct plan_vm *other = plan.vm; other <= vm; other++)
+    for (const struct plan_vm *other = plan_loaded.vm; other <= vm; other++)
         for (const struct plan_disk *d = other->disk;
              d < other->disk + other->disks && d != disk && other->server == vm->server; d++)
             if (d->flags == DISK_VOLUME && strcmp(d->volume, disk->volume) == 0)
@@ -106,10 +101,34 @@ static bool volume_is_bad(const struct plan_vm *vm, const struct plan_disk *disk
            !is_name(disk->volume, sizeof(disk->volume)) || volume_is_taken(vm, disk);
 }
 
+/* How many VMs have a disk for uploads. */
+static uint32_t uploaders(void)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < plan_loaded.vms; i++)
+        n += plan_upload_disk(&plan_loaded.vm[i]) < PLAN_DISKS;
+    return n;
+}
+
+/* There is one for uploads, if there is something to spare, and it is of a VM that commands all. */
+static bool upload_is_bad(const struct plan_vm *vm, const struct plan_disk *disk)
+{
+    return disk->file != PLAN_NO_FILE || disk->volume[0] || vm->control != CONTROL_ALL ||
+           !plan_loaded.upload || uploaders() != 1 || disk != &vm->disk[plan_upload_disk(vm)];
+}
+
+static bool disk_is_bad(const struct boot_info *info, const struct plan_vm *vm,
+                        const struct plan_disk *disk)
+{
+    if (disk->flags == DISK_VOLUME)
+        return volume_is_bad(vm, disk);
+    return disk->flags == DISK_UPLOAD ? upload_is_bad(vm, disk) : file_is_bad(info, disk);
+}
+
 static bool disks_are_bad(const struct boot_info *info, const struct plan_vm *vm)
 {
     for (const struct plan_disk *d = vm->disk; d < vm->disk + vm->disks; d++)
-        if (d->flags == DISK_VOLUME ? volume_is_bad(vm, d) : file_is_bad(info, d))
+        if (disk_is_bad(info, vm, d))
             return true;
     return false;
 }
@@ -120,13 +139,14 @@ static bool store_is_bad(const struct plan_vm *vm)
     uint32_t volumes = 0, clients = 0;
     if (!vm->store && !vm->server)
         return false;
-    if (!vm->store || vm->store > plan.lans || !vm->server || vm->server > plan.vms ||
+    if (!vm->store || vm->store > plan_loaded.lans || !vm->server || vm->server > plan_loaded.vms ||
         vm->disks > PLAN_DISKS)
         return true;
-    const struct plan_vm *server = &plan.vm[vm->server - 1];
+    const struct plan_vm *server = &plan_loaded.vm[vm->server - 1];
     for (const struct plan_disk *d = vm->disk; d < vm->disk + vm->disks; d++)
         volumes += d->flags == DISK_VOLUME;
-    for (const struct plan_vm *other = plan.vm; other < plan.vm + plan.vms; other++) {
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
+         other++) {
         if (other->lan == vm->store || (other->store == vm->store) != (other->server == vm->server))
             return true;
         clients += other != server && other->store == vm->store;
@@ -147,7 +167,7 @@ static bool device_is_bad(const struct plan_vm *vm, const struct plan_device *de
             : device->by > DEVICE_VF || device->rid || device->class > 0xffff ||
                   device->index > PLAN_DEVICE_INDEX)
         return true;
-    for (const struct plan_vm *other = plan.vm; other <= vm; other++)
+    for (const struct plan_vm *other = plan_loaded.vm; other <= vm; other++)
         for (const struct plan_device *d = other->device;
              d < other->device + other->devices && d != device; d++)
             if (same_device(d, device))
@@ -168,7 +188,7 @@ static bool devices_are_bad(const struct plan_vm *vm)
 static bool mac_is_bad(const struct plan_vm *vm)
 {
     for (uint32_t i = 0; i < sizeof(vm->mac); i++)
-        if (vm->mac[i] != plan_mac_byte((uint32_t)(vm - plan.vm), vm->lan, i))
+        if (vm->mac[i] != plan_mac_byte((uint32_t)(vm - plan_loaded.vm), vm->lan, i))
             return true;
     return false;
 }
@@ -193,8 +213,8 @@ static uint32_t count(uint64_t bits)
 /* Does `vm` share a core with another VM, where one of the two is dedicated? */
 static bool shares_own_core(const struct plan_vm *vm)
 {
-    for (const struct plan_vm *other = plan.vm; other < vm; other++)
-        if (other->cores & vm->cores &&
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + compared; other++)
+        if (other != vm && other->cores & vm->cores &&
             (vm->mode == MODE_DEDICATED || other->mode == MODE_DEDICATED))
             return true;
     return false;
@@ -203,8 +223,9 @@ static bool shares_own_core(const struct plan_vm *vm)
 /* MTU: in range, and the same for all VMs of a LAN; 0 without a LAN. */
 static bool mtu_is_bad(const struct plan_vm *vm)
 {
-    for (const struct plan_vm *other = plan.vm; vm->lan && other < vm; other++)
-        if (other->lan == vm->lan && other->mtu != vm->mtu)
+    for (const struct plan_vm *other = plan_loaded.vm; vm->lan && other < plan_loaded.vm + compared;
+         other++)
+        if (other != vm && other->lan == vm->lan && other->mtu != vm->mtu)
             return true;
     return vm->lan ? vm->mtu < PLAN_MTU || vm->mtu > PLAN_MTU_MAX : vm->mtu != 0;
 }
@@ -213,8 +234,7 @@ _Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_PRIORITY_MAX == 24 && PLAN
                    PLAN_MTU_MAX == 9000,
                "as the words below say");
 
-static const char *check_vm(const struct boot_info *info, uint32_t cores, bool own_cores,
-                            const struct plan_vm *vm)
+static const char *check_vm(const struct boot_info *info, const struct plan_vm *vm)
 {
     bool name_ok = is_name(vm->name, sizeof(vm->name));
     const struct rule rule[] = {
@@ -224,8 +244,9 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
         {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
         {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > PLAN_MEMORY_MAX,
          "memory is not 2 MiB .. 64 GiB in steps of 2 MiB"},
-        {vm->cores == 0 || vm->cores & ~cores_mask(cores), "cores that this machine does not have"},
-        {vm->mode == MODE_DEDICATED && !own_cores,
+        {vm->cores == 0 || vm->cores & ~cores_mask(plan_cores),
+         "cores that this machine does not have"},
+        {vm->mode == MODE_DEDICATED && !plan_own_cores,
          "mode dedicated needs x2APIC, which this processor does not have: make it shared"},
         {vm->mode == MODE_DEDICATED && (vm->cores & 1 || count(vm->cores) != vm->vcpus),
          "its cores are not one a vCPU, without core 0"},
@@ -251,7 +272,7 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
         {file_size(info, vm->kernel) + file_size(info, vm->initrd) > vm->memory,
          "kernel and initrd do not fit its memory"},
         {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
-        {vm->lan > plan.lans, "no such LAN"},
+        {vm->lan > plan_loaded.lans, "no such LAN"},
         {mtu_is_bad(vm), "its LAN's MTU is not 1500 .. 9000, or another VM's is another"},
         {store_is_bad(vm), "bad LAN or service VM of volumes"},
         {mac_is_bad(vm), "not the address that it has on its LAN"},
@@ -261,16 +282,33 @@ static const char *check_vm(const struct boot_info *info, uint32_t cores, bool o
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
 
+const char *plan_check_again(const struct boot_info *info, const struct plan_vm *vm)
+{
+    compared = plan_loaded.vms;
+    files = info->modules;
+    return check_vm(info, vm);
+}
+
 static const char *check_plan(void)
 {
     const struct rule rule[] = {
-        {plan.magic != PLAN_MAGIC, "not a compiled plan"},
-        {plan.version != PLAN_VERSION, "made for another version"},
-        {plan.vms > PLAN_VMS || (plan.vms < 1 && !(plan.flags & PLAN_PROBE)), "bad number of VMs"},
-        {plan.flags & ~(uint32_t)(PLAN_BATCH | PLAN_PROBE | PLAN_SHARE_SIBLINGS),
+        {plan_loaded.magic != PLAN_MAGIC, "not a compiled plan"},
+        {plan_loaded.version != PLAN_VERSION, "made for another version"},
+        {plan_loaded.vms > PLAN_VMS || (plan_loaded.vms < 1 && !(plan_loaded.flags & PLAN_PROBE)),
+         "bad number of VMs"},
+        {plan_loaded.flags & ~(uint32_t)(PLAN_BATCH | PLAN_PROBE | PLAN_SHARE_SIBLINGS),
          "flags of another version"},
-        {plan.lans > PLAN_LANS, "too many LANs"},
-        {plan.tpm > plan.vms, "the TPM is for a VM that is not there"},
+        {plan_loaded.lans > PLAN_LANS, "too many LANs"},
+        {plan_loaded.tpm > plan_loaded.vms, "the TPM is for a VM that is not there"},
+        {plan_loaded.spare_cores & (~cores_mask(plan_cores) | 1),
+         "spare cores that this machine does not have, or core 0"},
+        {plan_loaded.spare_memory % MEBI2 ||
+             !plan_loaded.spare_memory != !plan_loaded.spare_cores ||
+             !plan_loaded.spare_memory != !plan_loaded.upload,
+         "spare memory, spare cores and room for uploads go together"},
+        {plan_loaded.upload % PLAN_UPLOAD_STEP || plan_loaded.upload > PLAN_UPLOAD_MAX ||
+             plan_loaded.spare_memory > PLAN_SPARE_MAX,
+         "too much to spare, or to upload"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
@@ -278,22 +316,34 @@ static const char *check_plan(void)
 const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool own_cores)
 {
     const struct boot_module *m = plan_module(info, "plan");
-    if (!m || m->size < sizeof(plan) || memory_read(m->base, &plan, sizeof(plan)) != OK) {
+    if (!m || m->size < sizeof(plan_loaded) ||
+        memory_read(m->base, &plan_loaded, sizeof(plan_loaded)) != OK) {
         console_say("plan: the boot module named plan is missing or too short");
         return 0;
     }
+    files = plan_loaded.files;
+    plan_cores = cores;
+    plan_own_cores = own_cores;
     const char *wrong = check_plan();
     if (wrong)
         console_say("plan: %s", wrong);
-    for (uint32_t i = 0, vcpus = 0; !wrong && i < plan.vms; i++) {
-        wrong = check_vm(info, cores, own_cores, &plan.vm[i]);
-        vcpus += plan.vm[i].vcpus;
+    for (uint32_t i = 0, vcpus = 0; !wrong && i < plan_loaded.vms; i++) {
+        compared = i;
+        wrong = check_vm(info, &plan_loaded.vm[i]);
+        vcpus += plan_loaded.vm[i].vcpus;
+        if (!wrong && plan_loaded.vm[i].cores & plan_loaded.spare_cores)
+            wrong = "a core of it is a spare one";
         if (!wrong && vcpus > MAX_VCPUS)
             wrong = "too many vCPUs with those before it";
         if (wrong)
             console_say("plan: VM %u: %s", i + 1, wrong);
     }
-    return wrong ? 0 : &plan;
+    if (!wrong && plan_loaded.upload && uploaders() == 0) {
+        wrong = "nobody can use what is spare";
+        console_say("plan: %s", wrong);
+    }
+    plan_booted = plan_loaded.vms;
+    return wrong ? 0 : &plan_loaded;
 }
 
 /* Is a core of `a`, and another one of `b`, a thread of the same? Which: `*i` and `*k`. */
@@ -311,9 +361,9 @@ static bool have_siblings(const struct plan_vm *a, const struct plan_vm *b,
 bool plan_keeps_siblings_apart(const uint8_t thread_of[MAX_CORES])
 {
     uint32_t i, k;
-    for (const struct plan_vm *b = plan.vm; b < plan.vm + plan.vms; b++)
-        for (const struct plan_vm *a = plan.vm; a < b; a++) {
-            if (plan.flags & PLAN_SHARE_SIBLINGS || !have_siblings(a, b, thread_of, &i, &k))
+    for (const struct plan_vm *b = plan_loaded.vm; b < plan_loaded.vm + plan_loaded.vms; b++)
+        for (const struct plan_vm *a = plan_loaded.vm; a < b; a++) {
+            if (plan_loaded.flags & PLAN_SHARE_SIBLINGS || !have_siblings(a, b, thread_of, &i, &k))
                 continue;
             console_say(
                 "plan: cores %u of VM %s and %u of VM %s are threads of one: choose others, "

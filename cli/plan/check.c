@@ -236,6 +236,7 @@ static void compile_vm(struct check *check)
 {
     const struct vm_text *text = &check->text->vms[check->vm];
     struct plan_vm *vm = &check->job->plan.vm[check->vm];
+    uint32_t number = check->later ? check->later->first : 0;
     vm_name(check, text->name, vm);
     vm_mode(check, text->mode, vm);
     vm->memory = check_vm_number(check, "memory", text->memory, &limit_memory, 0);
@@ -252,8 +253,12 @@ static void compile_vm(struct check *check)
     vm_virtual(check, vm);
     vm_tpm(check, text->tpm);
     check_devices(check);
+    if (check->later && vm->lan) {
+        vm->lan = check->later->lan;
+        vm->mtu = (uint16_t)check->later->mtu;
+    }
     for (uint32_t i = 0; i < sizeof(vm->mac); i++)
-        vm->mac[i] = plan_mac_byte(check->vm, vm->lan, i);
+        vm->mac[i] = plan_mac_byte(number + check->vm, vm->lan, i);
     check_files(check);
 }
 
@@ -264,7 +269,10 @@ static void compile(struct check *check)
                           .version = PLAN_VERSION,
                           .flags = check->batch ? PLAN_BATCH : 0,
                           .vms = check->text->vms_count};
-    check_machine(check);
+    if (!check->later)
+        check_machine(check);
+    if (!check->source.errors)
+        check_spare(check);
     if (check->source.errors)
         return;
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
@@ -274,13 +282,16 @@ static void compile(struct check *check)
     check_cores(check);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         check_cmdline(check);
-    if (check->source.errors == 0 && check_packages(check))
+    if (check->later)
+        check_later(check);
+    else if (check->source.errors == 0 && check_packages(check))
         check_sizes(check);
 }
 
-static bool load(struct job *job, const char *name, bool batch, void (*work)(struct check *))
+static bool load(struct job *job, const char *name, bool batch, const struct later *later,
+                 void (*work)(struct check *))
 {
-    struct check check = {.job = job, .batch = batch};
+    struct check check = {.job = job, .batch = batch, .later = later};
     struct plan_text *text = NULL;
     *job = (struct job){.iscsi_port = job->iscsi_port};
     if (source_open(&check.source, name))
@@ -298,12 +309,17 @@ static bool load(struct job *job, const char *name, bool batch, void (*work)(str
 
 bool check_plan(struct job *job, const char *name, bool batch)
 {
-    return load(job, name, batch, compile);
+    return load(job, name, batch, NULL, compile);
 }
 
 bool check_plans_machine(struct job *job, const char *name)
 {
-    return load(job, name, false, check_machine);
+    return load(job, name, false, NULL, check_machine);
+}
+
+bool check_plan_later(struct job *job, const char *name, const struct later *later)
+{
+    return load(job, name, false, later, compile);
 }
 
 int check(const struct options *options)

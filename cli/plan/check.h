@@ -31,7 +31,7 @@ struct machine_text {
 };
 
 struct disk_text {
-    char *file, *mode, *volume, *from; /* a file, or a volume */
+    char *file, *mode, *volume, *from, *upload; /* a file, a volume, or a size */
 };
 
 #define CHECK_VOLUMES (PLAN_VMS * PLAN_DISKS) /* of a service VM */
@@ -46,6 +46,10 @@ struct port_text {
 struct gateway_text {
     struct port_text *forward;
     uint32_t forward_count;
+};
+
+struct spare_text {
+    char *memory; /* `cores` is a list: see the marks */
 };
 
 struct lan_text {
@@ -66,6 +70,7 @@ struct vm_text {
 
 struct plan_text {
     struct machine_text machine;
+    struct spare_text spare;
     struct vm_text *vms;
     uint32_t vms_count;
 };
@@ -77,6 +82,14 @@ void check_yaml_free(struct plan_text *text);
 
 /* ---- its values, given their meaning ------------------------------------------------ */
 
+/* What VMs that are created later may have, as root tells it (docs/abi.md section 14). */
+struct later {
+    uint32_t first;    /* number, from 0, of the first VM */
+    uint32_t cores;    /* of the machine */
+    uint64_t spare;    /* of these, a bit each */
+    uint32_t lan, mtu; /* of the VM that creates them; 0: none */
+};
+
 /* The state of one check. */
 struct check {
     struct source source;
@@ -87,6 +100,8 @@ struct check {
     uint32_t lan_vm[PLAN_LANS];          /* the first on each */
     struct kernel_image image[PLAN_VMS]; /* of each VM's kernel */
     uint32_t vm;                         /* the one in hand     */
+    uint64_t cores;                      /* that VMs may have, a bit each */
+    const struct later *later;           /* NULL: it is a plan to boot */
     bool batch;
 };
 
@@ -165,6 +180,16 @@ extern const struct choice check_bools[]; /* false, true */
    for each VM on stdout: what it is promised of the time of those cores. */
 void check_cores(struct check *check);
 void check_promises(const struct job *job);
+
+/* What the plan has to spare, and the disk by which VMs come that are created
+   (cli/plan/check_spare.c); the machine's cores are known. Then the VMs of a plan to create: LANs
+   and keys, with the VMs compiled. */
+void check_spare(struct check *check);
+void check_upload(struct check *check, const char *text, uint32_t disk);
+void check_later(struct check *check);
+
+/* The kernel of the VM in hand and its initrd fit its memory (cli/plan/check_memory.c). */
+void check_fits(struct check *check);
 
 /* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine
    (cli/plan/check_memory.c); all files have their sizes. */

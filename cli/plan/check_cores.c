@@ -31,9 +31,14 @@ static uint64_t named(struct check *check)
         const char *text = check_vm_word(check, host_text("cores[%u]", i));
         if (!text)
             return mask;
-        if (!source_number(text, unit_none, &core) || core >= check->job->cores)
+        bool is_number = source_number(text, unit_none, &core);
+        if (!is_number || core >= check->job->cores)
             check_error(check, "cores", "the machine has no core `%s`: write numbers from 0 to %u",
                         text, check->job->cores - 1);
+        else if (!(check->cores >> core & 1))
+            check_error(check, "cores", "core %lu is %s", core,
+                        check->later ? "not one of the spare cores of the plan that was booted"
+                                     : "spare: choose another, or take it out of `spare.cores`");
         else if (alone && core == 0)
             check_error(check, "cores",
                         "core 0 is root's and cannot be dedicated: choose from 1 to %u",
@@ -111,7 +116,7 @@ static void share(struct check *check, uint64_t free)
 void check_cores(struct check *check)
 {
     const struct plan *plan = &check->job->plan;
-    uint64_t all = cores_mask(check->job->cores), free = all, taken = 0;
+    uint64_t all = check->cores, free = all, taken = 0;
     for (check->vm = 0; check->vm < plan->vms; check->vm++) {
         in_hand(check)->cores = named(check);
         free &= ~in_hand(check)->cores;

@@ -183,6 +183,8 @@ void check_files(struct check *check)
     vm->initrd = initrd(check, text);
     vm->disks = text->disks_count;
     for (uint32_t i = 0; i < vm->disks; i++) {
+        if (text->disks[i].upload)
+            check_upload(check, text->disks[i].upload, i);
         if (!text->disks[i].file || text->disks[i].volume) /* check_volumes looks at it */
             continue;
         disk_file(check, text->disks[i].file, i);
@@ -288,14 +290,15 @@ void check_words(struct check *check)
 static void add_words(const struct check *check, const struct plan_vm *vm, FILE *out)
 {
     const struct plan *plan = &check->job->plan;
+    uint32_t first = check->later ? check->later->first : 0;
     fprintf(out, "hairline.name=%s", vm->name);
     if (vm->lan)
-        fprintf(out, " hairline.ip=10.0.%u.%u/24", vm->lan, check->vm + 1);
+        fprintf(out, " hairline.ip=10.0.%u.%u/24", vm->lan, first + check->vm + 1);
     const char *separator = " hairline.peers=";
     for (uint32_t i = 0; vm->lan && i < plan->vms; i++)
         if (i != check->vm && plan->vm[i].lan == vm->lan &&
             !check_is_gateway(check, &plan->vm[i])) {
-            fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, i + 1);
+            fprintf(out, "%s%s:10.0.%u.%u", separator, plan->vm[i].name, vm->lan, first + i + 1);
             separator = ",";
         }
     check_gateway_words(check, out);

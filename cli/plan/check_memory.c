@@ -21,7 +21,8 @@
 /* Upper limit of a VM's store without disks, and of a LAN's region, bytes. */
 #define STORE (4 * MEBI)
 #define LAN   (2 * MEBI)
-#define RUNS  (2 + 2 * PLAN_VMS + PLAN_LANS) /* runs of RAM: each piece that is taken splits one */
+#define SPARE PLAN_VMS                       /* in place of a VM: the spare memory */
+#define RUNS  (3 + 2 * PLAN_VMS + PLAN_LANS) /* runs of RAM: each piece that is taken splits one */
 
 /* ---- places: where root will put what VMs have (root/memory.c, store.c), in the order in which it
    does, each in one run of RAM */
@@ -77,9 +78,10 @@ static uint64_t store(const struct job *job, const struct plan_vm *vm)
 {
     uint64_t size = STORE;
     for (uint32_t i = 0; i < vm->disks; i++)
-        size += vm->disk[i].flags == DISK_VOLATILE
-                    ? round_up(job->file[vm->disk[i].file].size, 2 * MEBI)
-                    : 0;
+        if (vm->disk[i].flags == DISK_VOLATILE)
+            size += round_up(job->file[vm->disk[i].file].size, 2 * MEBI);
+        else if (vm->disk[i].flags == DISK_UPLOAD)
+            size += round_up(job->plan.upload, 2 * MEBI);
     return size;
 }
 
@@ -102,6 +104,9 @@ static uint32_t fill(struct ram *ram, const struct job *job, uint64_t memory, ui
     for (uint32_t i = 0; i < plan->lans; i++)
         if (!take(ram, LAN, PAGE_SIZE))
             return plan->vms - 1;
+    *size = plan->spare_memory;
+    if (plan->spare_memory && !take(ram, plan->spare_memory, 2 * MEBI))
+        return SPARE;
     return plan->vms;
 }
 
@@ -113,7 +118,7 @@ static void check_places(struct check *check)
     check->vm = fill(&ram, job, job->memory, &size);
     if (check->vm == job->plan.vms)
         return;
-    while (fill(&other, job, enough, &none) < job->plan.vms)
+    while (fill(&other, job, enough, &none) != job->plan.vms)
         enough += GIBI;
     check_error(check, "memory",
                 "`%s` needs %lu MiB in one piece, and the largest left of the machine's %lu MiB "
@@ -127,7 +132,7 @@ static void check_places(struct check *check)
 
 /* Do the kernel of the VM in hand and its initrd fit its memory, as vmm/loaders/load.c places them?
    The kernel often starts far above 0 and takes more than its file; the initrd is above it. */
-static void check_fits(struct check *check)
+void check_fits(struct check *check)
 {
     const struct plan_vm *vm = &check->job->plan.vm[check->vm];
     const struct job_file *file = check->job->file;
@@ -153,7 +158,7 @@ static void check_fits(struct check *check)
 void check_sizes(struct check *check)
 {
     struct job *job = check->job;
-    uint64_t need = OVERHEAD_MACHINE;
+    uint64_t need = OVERHEAD_MACHINE + job->plan.spare_memory + job->plan.upload;
     uint32_t vcpus = 0;
     for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
         const struct plan_vm *vm = &job->plan.vm[check->vm];

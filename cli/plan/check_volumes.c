@@ -112,6 +112,8 @@ static void check_volume(struct check *check, const struct disk_text *disk, uint
     struct plan_vm *vm = &check->job->plan.vm[check->vm],
                    *service = disk->from ? vm_called(check, disk->from) : NULL;
     const char *wrong = NULL;
+    if (disk->upload)
+        return;
     if (!disk->volume == !disk->file || !disk->volume != !disk->from)
         wrong =
             "a disk is a file or a volume: write `file: FILE`, or `volume: NAME` and `from: VM`";
@@ -119,6 +121,8 @@ static void check_volume(struct check *check, const struct disk_text *disk, uint
         return;
     else if (disk->mode)
         wrong = "`mode` is for files, and a volume is written to: take it out";
+    else if (check->later)
+        wrong = "volumes are for VMs of the plan that is booted: name a file";
     else
         wrong = why_not(check, disk, service);
     if (wrong) {

@@ -41,12 +41,16 @@ static const struct cyaml_schema_field machine_fields[] = {
     CYAML_FIELD_END,
 };
 
-static const struct cyaml_schema_field disk_fields[] = {
-    TEXT(disk_text, file, OPTIONAL),
-    TEXT(disk_text, mode, OPTIONAL),
-    TEXT(disk_text, volume, OPTIONAL),
-    TEXT(disk_text, from, OPTIONAL),
+static const struct cyaml_schema_field spare_fields[] = {
+    CYAML_FIELD_IGNORE("cores", 0),
+    TEXT(spare_text, memory, 0),
     CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field disk_fields[] = {
+    TEXT(disk_text, file, OPTIONAL),   TEXT(disk_text, mode, OPTIONAL),
+    TEXT(disk_text, volume, OPTIONAL), TEXT(disk_text, from, OPTIONAL),
+    TEXT(disk_text, upload, OPTIONAL), CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value disk_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct disk_text, disk_fields)};
@@ -117,6 +121,7 @@ static const struct cyaml_schema_value vm_schema = {
 
 static const struct cyaml_schema_field plan_fields[] = {
     CYAML_FIELD_MAPPING("machine", OPTIONAL, struct plan_text, machine, machine_fields),
+    CYAML_FIELD_MAPPING("spare", OPTIONAL, struct plan_text, spare, spare_fields),
     CYAML_FIELD_SEQUENCE("vms", CYAML_FLAG_POINTER, struct plan_text, vms, &vm_schema, 1, PLAN_VMS),
     CYAML_FIELD_END,
 };

@@ -341,12 +341,21 @@ const char control_help[] =
     "place\n"
     "  --timeout S   top, events: end after S seconds\n";
 
+static bool is_inside_only(const char *verb)
+{
+    static const char *const verbs[] = {"top", "events", "create", "destroy"};
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+        if (strcmp(verbs[i], verb) == 0)
+            return true;
+    return false;
+}
+
 int control(const struct options *options)
 {
     const char *verb = options->verb, *name = options->plan ? options->plan : "";
     if (line_is_inside())
         return inside(options);
-    if (strcmp(verb, "top") == 0 || strcmp(verb, "events") == 0 || options->json) {
+    if (is_inside_only(verb) || options->json) {
         host_fail("%s: only in a VM whose plan has `control: own` or `all`%s", verb,
                   options->json ? ", with --json" : "");
         return EXIT_USAGE;

@@ -1,5 +1,6 @@
 #include <cli/host.h>
 #include <cli/picture/picture.h>
+#include <cli/session/create.h>
 #include <cli/session/inside.h>
 #include <cli/session/line.h>
 #include <cli/session/rates.h>
@@ -181,16 +182,7 @@ static const char *state_of(struct line *line, const char *name)
 /* `kill` and `restart` return once the VM has ended and said its last words. */
 static int wait_for_end(struct line *line, const char *name)
 {
-    for (unsigned ms = 0; ms < END_MS; ms += 20) {
-        const char *state = state_of(line, name);
-        if (!state)
-            return EXIT_DIED;
-        if (strcmp(state, "ending") != 0)
-            return 0;
-        sleep_ms(20);
-    }
-    host_fail("%s does not end", name);
-    return EXIT_DIED;
+    return line_leaves(line, name, "ending", END_MS) ? 0 : EXIT_DIED;
 }
 
 static bool inside_tell(void *line, const char *verb, const char *name)
@@ -220,7 +212,8 @@ static int change(struct line *line, const struct options *options)
     const char *verb = strcmp(options->verb, "kill") == 0 ? "stop" : options->verb;
     if (!inside_tell(line, verb, options->plan))
         return EXIT_DIED;
-    return strcmp(options->verb, "start") == 0 ? 0 : wait_for_end(line, options->plan);
+    bool ends = strcmp(verb, "stop") == 0 || strcmp(verb, "restart") == 0;
+    return ends ? wait_for_end(line, options->plan) : 0;
 }
 
 int inside(const struct options *options)
@@ -231,7 +224,8 @@ int inside(const struct options *options)
     } acts[] = {{"list", inside_list},
                 {"top", inside_top},
                 {"events", inside_events},
-                {"stop", inside_stop}};
+                {"stop", inside_stop},
+                {"create", create_vms}};
     struct line *line = line_open();
     if (!line)
         return EXIT_USAGE;

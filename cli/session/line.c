@@ -159,6 +159,20 @@ void line_close(struct line *line)
     free(line);
 }
 
+bool line_leaves(struct line *line, const char *name, const char *state, unsigned ms)
+{
+    for (uint64_t until = host_now_ms() + ms; host_now_ms() < until; usleep(20000)) {
+        const char *text = line_ask(line, host_text("vm %s", name));
+        struct json_object *vm = json_object_new_object();
+        report_parse(vm, text ? text : "");
+        bool left = strcmp(report_word(vm, "state"), state) != 0;
+        json_object_put(vm);
+        if (!text || left)
+            return text;
+    }
+    return host_fail("%s is still %s", name, state);
+}
+
 const char *line_event(struct line *line, int ms)
 {
     if (line->events) {

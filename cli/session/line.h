@@ -22,6 +22,10 @@ void line_close(struct line *line);
 /* Ask; what follows `ok `. NULL after one line on stderr: refused, or no answer in 10 s. */
 const char *line_ask(struct line *line, const char *request);
 
+/* Wait until VM `name` is not in `state` any more, `ms` milliseconds at most; false after one line
+ * on stderr. */
+bool line_leaves(struct line *line, const char *name, const char *state, unsigned ms);
+
 /* The next event, without `event `; NULL: none in `ms` milliseconds. */
 const char *line_event(struct line *line, int ms);
 

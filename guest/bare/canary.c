@@ -5,6 +5,7 @@
  * exception, is one too many. What is wrong ends it by its
  * exit port; else it goes on until it is stopped, and each round makes a
  * VMMCALL, which the record of its end counts.
+ *   fresh=1   first look whether another canary's pattern is in its memory: then it ends
  *   leave=1   have the VMM leave first: from then on it is silent
  */
 #include "bare.h"
@@ -20,7 +21,7 @@
 #define REST        20000000u /* timer ticks */
 
 /* Values of the exit port. */
-enum wrong { WRONG_MEMORY = 1, WRONG_REGISTER, WRONG_TRAP = 0x100 /* + vector */ };
+enum wrong { WRONG_MEMORY = 1, WRONG_REGISTER, WRONG_STALE, WRONG_TRAP = 0x100 /* + vector */ };
 
 static bool silent;
 
@@ -41,6 +42,13 @@ static void fill(void)
         *(volatile uint64_t *)a = pattern(a);
     wrmsr(LSTAR, LSTAR_VALUE);
     __asm__ volatile("mov %0, %%dr0" : : "r"(DR0_VALUE));
+}
+
+static void look_for_another(void)
+{
+    for (uint64_t a = FIRST; a < END; a += sizeof(a))
+        if (*(volatile uint64_t *)a == pattern(a))
+            wrong(WRONG_STALE, a);
 }
 
 static void look(void)
@@ -68,14 +76,16 @@ static void rest(void)
 
 void guest_main(void)
 {
-    char leave[2];
+    char word[2];
     guest_trap_stack();
     guest_apic_enable();
     for (uint32_t v = 0; v < 256; v++)
         guest_handler[v] = v == TIMER ? guest_eoi : on_trap;
+    if (guest_option("fresh", word, sizeof(word)))
+        look_for_another();
     fill();
     guest_print("canary: at work\n");
-    silent = guest_option("leave", leave, sizeof(leave));
+    silent = guest_option("leave", word, sizeof(word));
     if (silent)
         guest_leave();
     wrmsr(MSR_X2APIC(APIC_TIMER_DIVIDE), APIC_DIVIDE_BY_1);

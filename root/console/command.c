@@ -55,6 +55,14 @@ static void set_focus(struct vm *vm)
         console_say("focus ends");
 }
 
+void command_forget(const struct vm *vm)
+{
+    if (focus == vm)
+        set_focus(0);
+    if (cycling.vm == vm)
+        cycling.vm = 0;
+}
+
 static void quit(void)
 {
     quitting = true;
@@ -175,7 +183,7 @@ static uint32_t command_number(const char *text)
 static struct vm *find_vm(const char *name)
 {
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        if (strcmp(vm->plan->name, name) == 0)
+        if (plan_is_vm(vm->plan) && strcmp(vm->plan->name, name) == 0)
             return vm;
     return 0;
 }
@@ -214,7 +222,7 @@ static void edit(char c)
 static void escape_key(char c)
 {
     uint32_t n = (uint32_t)(c - '1');
-    if (c >= '1' && c <= '9' && n < machine.vms)
+    if (c >= '1' && c <= '9' && n < machine.vms && plan_is_vm(machine.vm[n].plan))
         set_focus(&machine.vm[n]);
     else if (c == '0' || c == ESCAPE_KEY)
         set_focus(0);

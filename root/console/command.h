@@ -19,6 +19,8 @@ bool command_restart(struct vm *vm);
 bool command_ask(struct vm *vm);
 #define ASKED     "is asked to end"
 #define NOT_ASKED "cannot be asked to end: it does not run, or has no virtual devices"
+/* It is no more: the operator's focus, and his cycles, end with it. */
+void command_forget(const struct vm *vm);
 /* The first help line. */
 void command_greet(void);
 

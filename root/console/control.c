@@ -1,6 +1,8 @@
 #include <root/console/command.h>
 #include <root/console/control.h>
 #include <root/console/report.h>
+#include <root/plan.h>
+#include <root/vm/create.h>
 #include <root/vm/life.h>
 #include <lib/bell.h>
 #include <lib/format.h>
@@ -25,7 +27,8 @@ static struct line *line_of(const struct vm *vm) { return &lines[vm->index]; }
 /* May `vm` see and command `other`? */
 static bool may_command(const struct vm *vm, const struct vm *other)
 {
-    return vm->plan->control == CONTROL_ALL || (vm->plan->control == CONTROL_OWN && vm == other);
+    return plan_is_vm(other->plan) &&
+           (vm->plan->control == CONTROL_ALL || (vm->plan->control == CONTROL_OWN && vm == other));
 }
 
 /* Bytes that the guest has not read: 0..CONTROL_ANSWER; all, if its VMM broke the ring. */
@@ -60,9 +63,12 @@ static uint32_t answer_machine(const struct request *r)
         seen += may_command(r->from, vm);
     return format(r->answer, ANSWER,
                   "ok self=%s vms=%u cores=%u tsc_hz=%lu tsc=%lu pool_frames=%u pool_free=%u "
-                  "objects=%u objects_free=%u lost=%lu\n",
+                  "objects=%u objects_free=%u lost=%lu upload=%u room=%lu spare_cores=0x%lx "
+                  "next=%u lan=%u mtu=%u\n",
                   r->from->plan->name, seen, machine.cores, machine.clock.tsc_hz, tsc(), s->frames,
-                  s->frames_free, s->objects, s->objects_free, line_of(r->from)->lost);
+                  s->frames_free, s->objects, s->objects_free, line_of(r->from)->lost,
+                  plan_upload_disk(r->from->plan), create_room(), machine.plan->spare_cores,
+                  plan_next(), r->from->plan->lan, r->from->plan->mtu);
 }
 
 static uint32_t answer_vm(const struct request *r)
@@ -104,6 +110,27 @@ static uint32_t answer_stop(const struct request *r)
     return answer_done(r, true);
 }
 
+static uint32_t answer_create(const struct request *r)
+{
+    const char *wrong;
+    const struct vm *vm = create_vm(r->from, &wrong);
+    if (!vm)
+        return format(r->answer, ANSWER, "error no VM is created: %s\n", wrong);
+    report_made(vm, "created");
+    return format(r->answer, ANSWER, "ok name=%s\n", vm->plan->name);
+}
+
+static uint32_t answer_destroy(const struct request *r)
+{
+    const char *wrong = create_refuses(r->vm);
+    if (wrong)
+        return format(r->answer, ANSWER, "error %s is not destroyed: %s\n", r->vm->plan->name,
+                      wrong);
+    report_made(r->vm, "destroyed");
+    create_destroy(r->vm);
+    return format(r->answer, ANSWER, "ok\n");
+}
+
 static uint32_t answer_events(const struct request *r)
 {
     line_of(r->from)->events = strcmp(r->words, "on") == 0;
@@ -125,6 +152,7 @@ static const struct verb {
     {"start", true, answer_start},      {"ask", true, answer_ask},
     {"stop", true, answer_stop},        {"restart", true, answer_restart},
     {"events", false, answer_events},   {"sync", false, answer_sync},
+    {"create", false, answer_create},   {"destroy", true, answer_destroy},
 };
 
 /* The VM that `word` names, by its name or, as `#N`, the N-th of those that `from` may see; NULL:

@@ -46,6 +46,9 @@ static void hash_text(const struct vm *vm, char text[static 65])
         format(text + 2 * i, 3, "%02x", vm->hash[i]);
 }
 
+/* The mark of a VM that is in no measurement. */
+static const char *unattested(const struct vm *vm) { return vm->created ? " unattested=1" : ""; }
+
 void report_vm(const struct vm *vm, const char *next, uint64_t pause)
 {
     const struct end *e = &vm->end;
@@ -61,11 +64,11 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
     console_say("vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu "
                 "restarts=%u memory=%lu time=%lu "
                 "first=%lu left=%lu sha256=%s unclaimed.ports=%lu unclaimed.msrs=%lu lost.sent=%lu "
-                "lost.received=%lu%s message=\"%s\"",
+                "lost.received=%lu%s%s message=\"%s\"",
                 vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause,
                 vm->restarts, vm->plan->memory, e->time, e->first,
                 e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, e->lost_sent,
-                e->lost_received, exits, e->message);
+                e->lost_received, exits, unattested(vm), e->message);
     control_event(vm, "event name=%s state=off reason=%s value=%lu next=%s restarts=%u",
                   vm->plan->name, reason_name[e->reason], e->value, next, vm->restarts);
 }
@@ -78,6 +81,12 @@ void report_running(const struct vm *vm)
 void report_off(const struct vm *vm)
 {
     control_event(vm, "event name=%s state=off reason=stopped", vm->plan->name);
+}
+
+void report_made(const struct vm *vm, const char *what)
+{
+    console_say("vm name=%s state=%s unattested=1", vm->plan->name, what);
+    control_event(vm, "event name=%s state=%s unattested=1", vm->plan->name, what);
 }
 
 void report_alone(const struct vm *vm)
@@ -101,10 +110,10 @@ uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
     uint32_t used =
         format(text, size,
                "name=%s mode=%s state=%s vcpus=%u cores=0x%lx memory=%lu tsc=%lu time=%lu "
-               "restarts=%u sealed=%u lost.sent=%lu lost.received=%lu",
+               "restarts=%u sealed=%u lost.sent=%lu lost.received=%lu%s",
                vm->plan->name, mode_name[vm->plan->mode], life_name[vm->life], vm->plan->vcpus,
                vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, vm->plan->sealed,
-               sent, received);
+               sent, received, unattested(vm));
     for (uint32_t i = 0; i < CAUSE_COUNT; i++)
         used += format(text + used, size - used, " exits.%s=%lu", cause_name[i], now.exits[i]);
     for (uint32_t i = 0; i < vm->plan->devices; i++)
@@ -160,6 +169,8 @@ void report_list(void)
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         char cores[24], rates[64] = "";
         uint64_t sent, received;
+        if (!plan_is_vm(vm->plan))
+            continue;
         list_cores(vm, cores);
         store_lost(vm, &sent, &received);
         if (vm_lives(vm))

@@ -14,6 +14,8 @@ void report_alone(const struct vm *vm);
 /* It runs; it is off, and had nothing to end yet. On the control lines only. */
 void report_running(const struct vm *vm);
 void report_off(const struct vm *vm);
+/* It was created, or destroyed: `what`. */
+void report_made(const struct vm *vm, const char *what);
 /* What it is and has had in this life, as `key=value`: to `text` of `size` bytes; those written. */
 uint32_t report_counters(const struct vm *vm, char *text, uint32_t size);
 /* The status table; rates are since the table before. */

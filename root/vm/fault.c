@@ -83,6 +83,9 @@ uint64_t fault_init(void)
 
 uint64_t fault_prepare(uint32_t domain, uint64_t cores)
 {
+    for (uint32_t i = 1; i < handlers; i++)
+        if (handler[i].domain == domain)
+            cores &= ~(1ull << handler[i].core);
     for (; cores; cores &= cores - 1, handlers++) {
         uint32_t core = (uint32_t)__builtin_ctzll(cores);
         if (handlers == HANDLERS)

@@ -120,12 +120,19 @@ static uint64_t lan_build(uint32_t lan)
 
 static uint64_t lan_start(uint32_t lan)
 {
-    lans[lan].starts++;
     uint64_t status = lan_build(lan);
     if (status != OK)
         console_say("LAN %u cannot be built: status %u, argument %u", lan, STATUS_CODE(status),
                     (uint32_t)STATUS_ARG(status));
     return status;
+}
+
+uint64_t lan_renew(uint32_t lan)
+{
+    machine.heavy = true;
+    ignore(destroy(lan_pd(lan))); /* fails only where it had died for good: now it starts again */
+    vm_note_change();
+    return lan_start(lan);
 }
 
 uint64_t lan_start_all(void)
@@ -148,12 +155,13 @@ void lan_turn(void)
     for (uint32_t i = 1; i <= machine.plan->lans; i++) {
         if (turn_heavy() || !fault_seen(PLAN_VMS + i - 1, &f))
             continue;
-        bool again = lans[i].starts < STARTS_MAX;
+        bool again = lans[i].starts < STARTS_MAX - 1;
         machine.heavy = true;
         ignore(destroy(lan_pd(i))); /* cannot fail: the domain that had the fault is there */
         vm_note_change();
         console_say("LAN %u died and %s: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", i,
                     again ? "starts again" : "stays off", f.vector, f.error, f.cr2, f.rip);
+        lans[i].starts += again;
         if (again)
             ignore(lan_start(i)); /* the console has the reason; the LAN stays off */
     }

@@ -16,6 +16,10 @@ uint64_t lan_start_all(void) WARN_UNUSED;
 /* Start each switch again that has had a fault, up to five starts in all; then its LAN stays off.
  * Rings and their frames stay. */
 void lan_turn(void);
+/* Start the switch of LAN `lan`, not 0, anew with the ports that the plan has now; a heavy step.
+ * The rings of ports that stay keep their frames. The status of the first call that failed; the
+ * console says why. */
+uint64_t lan_renew(uint32_t lan) WARN_UNUSED;
 /* The switch's core, 0..machine.cores - 1 (lib/cores.h). */
 uint32_t lan_core(uint32_t lan);
 /* Slot of the switch's bell. */

@@ -19,9 +19,18 @@ static const struct {
     [PIECE_STORE] = {VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE, MR_READ | MR_WRITE},
 };
 
-static bool is_volatile(const struct vm *vm, uint32_t disk)
+/* Is file `index` one that the guest can write to? */
+static bool is_writable(const struct vm *vm, uint32_t index)
 {
-    return disk < vm->plan->disks && vm->plan->disk[disk].flags & DISK_VOLATILE;
+    return index >= FILE_DISK && index - FILE_DISK < vm->plan->disks &&
+           vm->plan->disk[index - FILE_DISK].flags & (DISK_VOLATILE | DISK_UPLOAD);
+}
+
+/* Is what the VM has a copy, in its store? What it was created from is gone with the next upload.
+ */
+static bool is_copied(const struct vm *vm, uint32_t index)
+{
+    return is_writable(vm, index) || (vm->created && vm->file[index].size);
 }
 
 /* Large pages: a file's address and physical address agree modulo 2 MiB. */
@@ -29,7 +38,7 @@ static void add_file(struct vm *vm, uint32_t index, uint32_t number, uint64_t *v
 {
     if (number == PLAN_NO_FILE)
         return;
-    const struct boot_module *m = plan_file(machine.info, number);
+    const struct boot_module *m = plan_file(vm->files, number);
     vm->file[index] = (struct file){m->base, m->base, m->size, *va + m->base % MEBI2};
     *va += round_up(m->size, MEBI2) + MEBI2;
 }
@@ -41,6 +50,9 @@ static void lay_out_files(struct vm *vm)
     add_file(vm, FILE_INITRD, vm->plan->initrd, &va);
     for (uint32_t i = 0; i < vm->plan->disks; i++)
         add_file(vm, FILE_DISK + i, vm->plan->disk[i].file, &va);
+    for (uint32_t i = 0; i < vm->plan->disks; i++)
+        if (vm->plan->disk[i].flags == DISK_UPLOAD)
+            vm->file[FILE_DISK + i] = (struct file){0, 0, machine.plan->upload, va};
 }
 
 /* Its port of a link, whole pages; 0: it has none. */
@@ -52,7 +64,7 @@ static uint64_t lan_bytes(const struct vm *vm, uint32_t link)
 
 static void lay_out_store(struct vm *vm)
 {
-    const uint64_t fixed[PIECE_DISK] = {
+    const uint64_t fixed[PIECE_FILE] = {
         [PIECE_CONFIG] = sizeof(struct vm_config),
         [PIECE_CONTROL] = VM_CONTROL_PAGES * PAGE_SIZE,
         [PIECE_MSIX] = VMM_MSIX_PAGES * PAGE_SIZE,
@@ -65,12 +77,12 @@ static void lay_out_store(struct vm *vm)
     uint64_t at = 0;
     for (uint32_t i = 0; i < PIECES; i++) {
         uint64_t size = 0;
-        if (i < PIECE_DISK) {
+        if (i < PIECE_FILE) {
             size = fixed[i];
         } else {
             at = round_up(at, MEBI2);
-            if (is_volatile(vm, i - PIECE_DISK))
-                size = vm->file[FILE_DISK + i - PIECE_DISK].size;
+            if (is_copied(vm, i - PIECE_FILE))
+                size = vm->file[i - PIECE_FILE].size;
         }
         vm->offset[i] = at;
         vm->size[i] = size;
@@ -96,20 +108,29 @@ static uint64_t store_refuse(const struct vm *vm, uint64_t size)
     return NO_MEMORY;
 }
 
-uint64_t store_take(struct vm *vm)
+void store_lay_out(struct vm *vm)
 {
     lay_out_files(vm);
     lay_out_store(vm);
+}
+
+void store_place_copies(struct vm *vm)
+{
+    for (uint32_t i = 0; i < FILES; i++)
+        if (is_copied(vm, i)) {
+            vm->file[i].base = vm->store.base + vm->offset[PIECE_FILE + i];
+            vm->file[i].va &= ~(MEBI2 - 1);
+        }
+}
+
+uint64_t store_take(struct vm *vm)
+{
+    store_lay_out(vm);
     if (take_ram(vm) != OK)
         return store_refuse(vm, vm->plan->memory);
     if (memory_take(vm->store.size, MEBI2, &vm->store) != OK)
         return store_refuse(vm, vm->store.size);
-    for (uint32_t i = 0; i < vm->plan->disks; i++)
-        if (is_volatile(vm, i)) {
-            struct file *f = &vm->file[FILE_DISK + i];
-            f->base = vm->store.base + vm->offset[PIECE_DISK + i];
-            f->va &= ~(MEBI2 - 1);
-        }
+    store_place_copies(vm);
     return OK;
 }
 
@@ -117,9 +138,14 @@ uint64_t store_open(struct vm *vm)
 {
     if (!memory_open(vm->store.base, vm->store.size, MR_READ | MR_WRITE))
         return BAD_ARG;
+    store_clear_ports(vm);
+    return OK;
+}
+
+void store_clear_ports(const struct vm *vm)
+{
     for (uint32_t link = 0; link < LINKS; link++)
         memset(vm_piece(vm, PIECE_LAN + link), 0, vm->size[PIECE_LAN + link]);
-    return OK;
 }
 
 static struct vm_file config_file(const struct file *f)
@@ -193,15 +219,33 @@ void store_fill(struct vm *vm)
     image_copy_data(&machine.vmm, vm_piece(vm, PIECE_DATA));
 }
 
+static uint64_t at_most(uint64_t bytes) { return bytes < COPY_STEP ? bytes : COPY_STEP; }
+
+/* Some bytes of a file, from `at` on. A VMM maps whole pages: the rest of the last one is zeros. */
+static void copy(const struct file *f, uint64_t at, uint64_t step)
+{
+    char *to = (char *)(ROOT_PHYS + f->base + at);
+    uint64_t end = round_up(at + step, PAGE_SIZE) - at;
+    if (!f->source)
+        step = 0;
+    memcpy(to, (const void *)(ROOT_PHYS + f->source + at), step);
+    memset(to + step, 0, end - step);
+}
+
 static bool copy_step(struct vm *vm)
 {
     uint64_t at = vm->copied;
-    for (const struct file *f = &vm->file[FILE_DISK]; f < &vm->file[FILES]; f++) {
+    if (vm->dirty) {
+        uint64_t step = at_most(vm->dirty);
+        vm->dirty -= step;
+        memset((void *)(ROOT_PHYS + vm->ram.base + vm->dirty), 0, step);
+        return false;
+    }
+    for (const struct file *f = vm->file; f < vm->file + FILES; f++) {
         uint64_t size = f->base != f->source ? f->size : 0;
         if (at < size) {
-            uint64_t step = size - at < COPY_STEP ? size - at : COPY_STEP;
-            memcpy((void *)(ROOT_PHYS + f->base + at), (const void *)(ROOT_PHYS + f->source + at),
-                   step);
+            uint64_t step = at_most(size - at);
+            copy(f, at, step);
             vm->copied += step;
             return false;
         }
@@ -210,18 +254,21 @@ static bool copy_step(struct vm *vm)
     return true;
 }
 
-bool store_copy_disks(struct vm *vm)
+bool store_copy_files(struct vm *vm)
 {
     bool done;
     do
         done = copy_step(vm);
     while (!done && !turn_over());
+    for (struct file *f = vm->file; done && vm->created && f < vm->file + FILES; f++)
+        f->source = f->base; /* its next life finds them there */
     return done;
 }
 
-static uint64_t map_file(const struct vm *vm, const struct file *f)
+static uint64_t map_file(const struct vm *vm, uint32_t index)
 {
-    uint64_t perm = f->base == f->source ? MR_READ : MR_READ | MR_WRITE;
+    const struct file *f = &vm->file[index];
+    uint64_t perm = is_writable(vm, index) ? MR_READ | MR_WRITE : MR_READ;
     return memory_map(f->base, f->size, vm_slot(vm, VM_VMM), perm,
                       f->va & ~(uint64_t)(PAGE_SIZE - 1));
 }
@@ -235,6 +282,6 @@ uint64_t store_map(const struct vm *vm)
                                 store_place[i].perm, store_place[i].va);
     for (uint32_t i = 0; i < FILES && status == OK; i++)
         if (vm->file[i].size)
-            status = map_file(vm, &vm->file[i]);
+            status = map_file(vm, i);
     return status;
 }

@@ -160,7 +160,7 @@ static void give_capabilities(struct vm *vm)
 
 static uint64_t vcpu_slot(const struct vm *vm, uint32_t i)
 {
-    return SLOT_VCPU + vm->vcpus_before + i;
+    return SLOT_VCPU + vm->first_vcpu + i;
 }
 
 static void make_vcpu(struct vm *vm, uint32_t i)

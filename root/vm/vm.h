@@ -56,14 +56,14 @@ enum piece {
     PIECE_STORE,
     PIECE_CHIPSET, /* the guest's alone */
     PIECE_DATA,
-    PIECE_DISK,
-    PIECES = PIECE_DISK + PLAN_DISKS
+    PIECE_FILE, /* + FILE_*: copies of files */
+    PIECES = PIECE_FILE + UPLOAD_FILES
 };
 
 /* A file in the VMM's space. */
-enum { FILE_KERNEL, FILE_INITRD, FILE_DISK, FILES = FILE_DISK + PLAN_DISKS };
+enum { FILE_KERNEL, FILE_INITRD, FILE_DISK, FILES = UPLOAD_FILES };
 struct file {
-    uint64_t source;   /* physical address of the module          */
+    uint64_t source;   /* physical address of the module; 0: blank memory */
     uint64_t base;     /* of what is mapped: the module or a copy */
     uint64_t size, va; /* bytes; size 0: there is none            */
 };
@@ -88,7 +88,9 @@ struct end {
 struct vm {
     const struct plan_vm *plan;
     uint32_t index;
-    uint32_t vcpus_before; /* of the VMs before it in the plan */
+    bool created;                  /* after the machine started, by another VM */
+    uint32_t first_vcpu;           /* of its vCPUs among the machine's */
+    const struct boot_info *files; /* the modules that its record names */
     enum life life;
     enum wish wish;
     uint32_t restarts; /* since the machine started                     */
@@ -96,7 +98,8 @@ struct vm {
     uint64_t started, due;
     uint64_t quiet_since,
         quiet_exits;         /* dedicated: the sum of its exits last changed then, to this */
-    uint64_t copied;         /* bytes of its volatile disks */
+    uint64_t copied;         /* bytes of its files */
+    uint64_t dirty;          /* bytes of its RAM that have what another VM left */
     uint32_t cycles, cycled; /* by command: so many lives for nothing, and so many of them were */
     struct region ram, store;
     uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */

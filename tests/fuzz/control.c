@@ -10,6 +10,8 @@
 #include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
+#include <root/plan.h>
+#include <root/vm/create.h>
 #include <root/vm/device.h>
 #include <root/vm/fault.h>
 #include <root/vm/lan.h>
@@ -58,7 +60,7 @@ void uart_put(const char *bytes, uint32_t n)
 uint32_t uart_space(void) { return 65536; }
 void uart_finish(void) {}
 uint64_t clock_ticks(uint64_t ms) { return ms * MILLI; }
-bool store_copy_disks(struct vm *vm) { return vm->life == LIFE_COPYING; }
+bool store_copy_files(struct vm *vm) { return vm->life == LIFE_COPYING; }
 void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received)
 {
     *sent = *received = vm->index;
@@ -90,6 +92,19 @@ bool command_start(struct vm *vm)
 }
 bool command_restart(struct vm *vm) { return life_stop(vm, true), true; }
 bool command_ask(struct vm *vm) { return vm->life == LIFE_RUNNING; }
+struct vm *create_vm(const struct vm *by, const char **wrong)
+{
+    (void)by;
+    *wrong = "words";
+    return NULL;
+}
+const char *create_refuses(const struct vm *vm) { return vm->index ? "words" : NULL; }
+void create_destroy(struct vm *vm)
+{
+    fuzz_must(vm->index == 0, "what root refuses is not destroyed");
+}
+uint64_t create_room(void) { return 1 << 21; }
+uint32_t plan_next(void) { return VMS; }
 uint64_t vm_disengage(struct vm *vm) { return vm->index ? BUSY : OK; }
 bool vm_has_left(const struct vm *vm) { return vm && has_left; }
 const struct vcpu_stat *vm_ended(const struct vm *vm)
@@ -143,7 +158,9 @@ static void check_said(void)
 /* ---- what VMMs do ------------------------------------------------------------ */
 static void begin(void)
 {
+    static const struct plan none;
     memset(&machine, 0, sizeof(machine));
+    machine.plan = &none;
     machine.vms = VMS;
     machine.clock.tsc_hz = 1000 * MILLI;
     fuzz_now = 1000 * MILLI;
@@ -162,11 +179,11 @@ static void begin(void)
 /* A request, or a part of one, in the ring of the control line. */
 static void ask(struct feed *f, struct vm_control *c)
 {
-    static const char *const words[] = {"machine",    "vm ",          "start ",     "stop ",
-                                        "restart ",   "events on",    "events off", "sync ",
-                                        "vm worse\n", "stop worse\n", "\n",         "evil",
-                                        "#2",         "#1\n",         "ask ",       "worse"};
-    const char *word = words[feed_8(f) % 16];
+    static const char *const words[] = {
+        "machine",    "vm ",   "start ",     "stop ",        "restart ", "events on",
+        "events off", "sync ", "vm worse\n", "stop worse\n", "\n",       "evil",
+        "#2",         "#1\n",  "ask ",       "worse",        "create\n", "destroy "};
+    const char *word = words[feed_8(f) % 18];
     char noise[8];
     feed_bytes(f, noise, sizeof(noise));
     for (; *word; word++)

@@ -42,7 +42,13 @@
     "  - {name: beta, kernel: pvh, memory: 64M, lan: office, disks: [{volume: b-root, from: "      \
     "service}]}\n"
 
-static struct job base[3];
+#define SPARE                                                                                      \
+    "machine: {cores: 8, memory: 1024G}\nspare: {cores: [5, 7], memory: 64M}\nvms:\n"              \
+    "  - {name: service, control: all, kernel: pvh, memory: 64M, lan: office, disks: [{file: "     \
+    "disk}, {upload: 8M}]}\n"                                                                      \
+    "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, control: own}\n"
+
+static struct job base[4];
 static struct plan plan;
 
 /* Numbers of a VM's record; those of its devices and disks follow as words. */
@@ -65,14 +71,15 @@ static const struct field heads[] = {
     {                                                                                              \
         offsetof(struct plan, name), sizeof(((struct plan *)0)->name)                              \
     }
-    HEAD(magic), HEAD(version), HEAD(flags), HEAD(vms), HEAD(lans), HEAD(files), HEAD(tpm),
+    HEAD(magic), HEAD(version), HEAD(flags),       HEAD(vms),          HEAD(lans),
+    HEAD(files), HEAD(tpm),     HEAD(spare_cores), HEAD(spare_memory), HEAD(upload),
 };
 
 void fuzz_begin(void)
 {
-    static const char *const texts[] = {PAIR, OWN, STORE};
+    static const char *const texts[] = {PAIR, OWN, STORE, SPARE};
     tool_begin();
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 4; i++) {
         fuzz_must(tool_checks(texts[i], strlen(texts[i]), &base[i]),
                   "the plans to start from are good");
         for (uint32_t n = 0; n < base[i].plan.files; n++)
@@ -121,6 +128,8 @@ static void write_disks(FILE *out, const struct job *job, const struct plan_vm *
         if (d->flags == DISK_VOLUME)
             fprintf(out, "      - {volume: '%s', from: '%s'}\n", d->volume,
                     plan.vm[vm->server - 1].name);
+        else if (d->flags == DISK_UPLOAD)
+            fprintf(out, "      - {upload: %luM}\n", plan.upload >> 20);
         else
             fprintf(out, "      - {file: \"%s\", mode: %s}\n", path(job, d->file),
                     d->flags == DISK_VOLATILE ? "volatile" : "read-only");
@@ -140,13 +149,18 @@ static void write_volumes(FILE *out, const struct plan_vm *service)
         }
 }
 
-static void write_list(FILE *out, const struct job *job, const struct plan_vm *vm)
+static void write_cores(FILE *out, uint64_t cores)
 {
     fputs("    cores: [", out);
     for (uint32_t core = 0; core < MAX_CORES; core++)
-        if (vm->cores >> core & 1)
+        if (cores >> core & 1)
             fprintf(out, "%u, ", core);
     fputs("]\n", out);
+}
+
+static void write_list(FILE *out, const struct job *job, const struct plan_vm *vm)
+{
+    write_cores(out, vm->cores);
     write_disks(out, job, vm);
     for (uint32_t i = 0; i < vm->devices; i++) {
         const struct plan_device *d = &vm->device[i];
@@ -189,8 +203,13 @@ static char *write_plan(const struct plan *p, const struct job *job, uint32_t co
 {
     char *text;
     FILE *out = open_memstream(&text, size);
-    fprintf(out, "machine: {cores: %u, memory: 1024G, share_siblings: %s}\nvms:\n", cores,
+    fprintf(out, "machine: {cores: %u, memory: 1024G, share_siblings: %s}\n", cores,
             p->flags & PLAN_SHARE_SIBLINGS ? "true" : "false");
+    if (p->spare_memory)
+        fprintf(out, "spare:\n    memory: %luK\n", p->spare_memory >> 10);
+    if (p->spare_memory)
+        write_cores(out, p->spare_cores);
+    fputs("vms:\n", out);
     for (uint32_t i = 0; i < p->vms; i++) {
         write_vm(out, job, &p->vm[i]);
         fputs(p->tpm == i + 1 ? "    tpm: true\n" : "", out);
@@ -247,11 +266,12 @@ static void check_text(const struct plan_vm *vm)
                   "a command line is text");
 }
 
-/* The tool counts the kernel's objects before it starts a machine; root finds out when they are
- * used up. */
+/* The tool counts the kernel's objects, and the machine's memory, before it starts a machine; root
+ * finds out when they are used up. */
 static bool lacks_objects(void)
 {
-    return strstr(tool_said, "kernel objects") && strchr(tool_said, '\n')[1] == 0;
+    return (strstr(tool_said, "kernel objects") || strstr(tool_said, "raise machine.memory")) &&
+           strchr(tool_said, '\n')[1] == 0;
 }
 
 static void check_taken(const struct plan *taken, const struct job *job, uint32_t cores)
@@ -274,6 +294,10 @@ static void check_taken(const struct plan *taken, const struct job *job, uint32_
         fuzz_must(same_vm(&taken->vm[i], job, &again.plan.vm[i], &again),
                   "and it means the same to both");
     fuzz_must(!good || taken->tpm == again.plan.tpm, "and the same VM has the TPM");
+    fuzz_must(!good || (taken->spare_cores == again.plan.spare_cores &&
+                        taken->spare_memory == again.plan.spare_memory &&
+                        taken->upload == again.plan.upload),
+              "and as much is spare");
     fuzz_must(!good || same_lans(taken, &again.plan), "and the same VMs are on a LAN");
     free(text);
 }
@@ -282,7 +306,7 @@ void fuzz_one(const uint8_t *data, size_t size)
 {
     struct feed f = {data, size};
     uint8_t how = feed_8(&f);
-    const struct job *job = &base[how >= 0xc0 ? 2 : how & 1];
+    const struct job *job = &base[how >= 0x80 ? 2 + (how >> 6 & 1) : how & 1];
     uint32_t cores = how & 2 ? 1 + (how >> 2) % MAX_CORES : MAX_CORES;
     plan = job->plan;
     while (f.left)

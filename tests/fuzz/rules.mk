@@ -1,6 +1,6 @@
 # Fuzz targets of what reads input that nobody vouches for, each a program for libFuzzer with the sanitizers: `make fuzz`
 # builds them, tests/fuzz/run runs them. FUZZ_NAME: the files of the tree beside NAME.c; FUZZ_NAME_FLAGS: more flags.
-FUZZ       = acpi aoe assigned control lan load multiboot pci plan scope vcpu virtio yaml
+FUZZ       = acpi aoe assigned control create lan load multiboot pci plan scope vcpu virtio yaml
 comma     := ,
 FUZZ_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined,fuzzer -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -D_GNU_SOURCE
 FUZZ_FAKE  = -Itests/unit -include tests/unit/fake_vmm.h
@@ -11,6 +11,8 @@ FUZZ_aoe_FLAGS       = $(FUZZ_FAKE) -Itests/unit
 FUZZ_scope           = root/hardware/scope.c
 FUZZ_control         = root/vm/life.c root/console/control.c root/console/output.c root/console/report.c root/console/console.c lib/format.c
 FUZZ_control_FLAGS   = -include tests/fuzz/root_hooks.h
+FUZZ_create          = root/vm/create.c root/vm/store.c root/plan.c root/plan_later.c lib/format.c
+FUZZ_create_FLAGS    = -include stdbool.h -include tests/fuzz/create_hooks.h
 FUZZ_vcpu            = $(filter-out %/offsets.c,$(wildcard kernel/*.c)) $(wildcard tests/invariant/*.c) tests/unit/rig.c tests/unit/rig_vcpu.c tests/unit/model.c tests/unit/model_vmx.c
 FUZZ_vcpu_FLAGS      = -Itests/host -Itests/invariant -Ikernel -Itests/unit -DPOOL_FRAMES=1024u -DOBJECTS=1024u
 FUZZ_vcpu_LIBS       = -lcmocka

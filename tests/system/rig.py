@@ -34,10 +34,11 @@ def linux(name, kernel="debian", **keys):
     return {"name": name, "kernel": kernel, "initrd": "debian", "cmdline": "console=ttyS0 quiet", "memory": "256M", **keys}
 
 
-def write_plan(folder, vms, cores=2, memory="1G", **machine):
+def write_plan(folder, vms, cores=2, memory="1G", spare=None, **machine):
     """Plans are YAML, of which JSON is a part."""
     path = folder / "plan.yaml"
-    path.write_text(json.dumps({"machine": {"cores": cores, "memory": memory, **machine}, "vms": vms}, indent=1))
+    more = {"spare": spare} if spare else {}
+    path.write_text(json.dumps({"machine": {"cores": cores, "memory": memory, **machine}, **more, "vms": vms}, indent=1))
     return path
 
 

@@ -41,7 +41,7 @@ class Inside:
         first = self.run.seen
         status = self.run.expect(rf"^status (\d+) of {number}$").group(1)
         told = self.run.lines[first : self.run.seen - 1]
-        return [line for line in told if not re.match("(alpha|beta|hairline)[|] ", line)], int(status)
+        return [line for line in told if not re.match(r"[a-z0-9-]+[|] ", line)], int(status)
 
     def leave(self):
         self.run.key("0")

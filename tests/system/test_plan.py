@@ -22,7 +22,7 @@ BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
 PATIENCE = 3600  # seconds, for a command to end
 
 # struct plan and struct plan_vm, abi/plan.h
-PLAN = struct.Struct("<QII IIII")
+PLAN = struct.Struct("<QII IIII3Q")
 FIELDS = {
     "name": "32s", "mode": "I", "vcpus": "I", "memory": "Q", "cores": "Q", "priority": "I", "budget_us": "I", "period_us": "I",
     "on_exit": "I", "exit_port": "I", "kernel_type": "I", "kernel": "I", "initrd": "I", "disks": "I", "lan": "I", "disk": "160s",
@@ -446,6 +446,44 @@ BAD |= {
 }
 
 
+SPARE = """\
+machine: {cores: 4, memory: 256M}
+spare:
+  cores: [3]
+  memory: 32M
+vms:
+  - name: service
+    kernel: bz
+    memory: 32M
+    cores: [1]
+    control: all
+    disks:
+      - upload: 8M
+"""
+
+
+def spare(old, new):
+    assert SPARE.count(old) == 1
+    return SPARE.replace(old, new)
+
+
+BAD |= {
+    "spare core 0": (spare("[3]", "[0, 3]"), 3, "core `0` cannot be spare: write numbers from 1 to 3"),
+    "spare core not there": (spare("[3]", "[4]"), 3, "core `4` cannot be spare: write numbers from 1 to 3"),
+    "spare cores no list": (spare("[3]", "3"), 3, "`spare.cores` is not a list"),
+    "spare memory": (spare("memory: 32M\nvms", "memory: 3M\nvms"), 4, "`spare.memory` is `3M`: write a size from 2M to 1024G"),
+    "spare memory too much": (spare("memory: 32M\nvms", "memory: 512M\nvms"), 1, "raise machine.memory"),
+    "spare cores missing": (spare("  cores: [3]\n", ""), 3, "key `cores` is missing"),
+    "spare core of a VM": (spare("cores: [1]", "cores: [1, 3]"), 9, "core 3 is spare: choose another, or take it out of `spare.cores`"),
+    "spare for nobody": (spare("    disks:\n      - upload: 8M\n", ""), 2, "nobody can use what is spare"),
+    "upload without spare": (spare("spare:\n  cores: [3]\n  memory: 32M\n", ""), 9, "there is nothing to create VMs from"),
+    "upload without control": (spare("control: all", "control: own"), 12, "`upload` is for a VM with `control: all`"),
+    "upload twice": (SPARE + "      - upload: 8M\n", 13, "there is one disk for uploads"),
+    "upload and a file": (spare("upload: 8M", "{upload: 8M, file: disk}"), 12, "a disk for uploads has nothing but its size"),
+    "upload's size": (spare("upload: 8M", "upload: 8K"), 12, "write a size from 1M to 1G"),
+}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_plan(house, case):
     text, line, words = BAD[case]
@@ -509,8 +547,8 @@ def test_build(house):
     assert tool("check", "plan.yaml").returncode == 0
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
-    (magic, version, flags, vms, lans, files, _), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 7, 0, 2, 1, 5)
+    (magic, version, flags, vms, lans, files, *_), (alpha, beta) = vms_of(house / "out" / "plan.bin")
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 8, 0, 2, 1, 5)
     assert alpha.name.rstrip(b"\0") == b"alpha" and fields(alpha, "mode", "lan") == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
     assert struct.unpack("<2I32s2I32s80x", alpha.disk) == (2, 2, bytes(32), 3, 1, bytes(32))
     assert alpha.mac == bytes.fromhex("02686c000101") and beta.mac == bytes.fromhex("02686c000102")
@@ -527,6 +565,16 @@ def test_build_mtu(house):
     assert tool("build", "plan.yaml", "-o", "out").returncode == 0
     _, vms = vms_of(house / "out" / "plan.bin")
     assert [(vm.lan, vm.mtu) for vm in vms] == [(1, 9000), (1, 9000), (2, 1500)]
+
+
+def test_build_spare(house):
+    """And a VM that names no cores gets none that is spare."""
+    (house / "plan.yaml").write_text(spare("    cores: [1]\n", ""))
+    done = tool("build", "plan.yaml", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    head, (service,) = vms_of(house / "out" / "plan.bin")
+    assert head[7:] == (8, 32 << 20, 8 << 20) and service.cores == 6
+    assert struct.unpack("<2I32s", service.disk[:40]) == (0xFFFFFFFF, 8, bytes(32))
 
 
 def test_build_volumes(house):

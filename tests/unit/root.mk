@@ -8,7 +8,7 @@ UNIT_ROOT_console = root/console/console.c lib/format.c
 UNIT_ROOT_assign  = root/hardware/assign.c
 UNIT_ROOT_bars    = root/vm/device.c lib/format.c
 UNIT_ROOT_cores   = root/plan.c root/hardware/threads.c lib/format.c
-UNIT_ROOT_plan    = root/plan.c lib/format.c
+UNIT_ROOT_plan    = root/plan.c root/plan_later.c lib/format.c
 UNIT_ROOT_quota   = root/vm/vm.c root/vm/store.c root/vm/lan.c root/vm/seal.c root/vm/fault.c root/vm/image.c root/memory.c root/vm/device.c \
                     lib/format.c lib/sha256.c lib/state.c
 UNIT_ROOT_tables  = root/hardware/acpi.c root/hardware/scope.c

@@ -3,7 +3,8 @@
 #include "test.h"
 #include <root/console/console.h>
 #include <root/memory.h>
-#include <root/plan.h>
+#include <root/plan_rules.h>
+#include <lib/cores.h>
 #include <stdio.h>
 
 #define CORES 4u
@@ -267,13 +268,194 @@ static void vcpus_of_all(void **state)
     assert_non_null(strstr(load(), ": too many vCPUs with those before it"));
 }
 
+/* VM "a" may create others, on core 3. */
+static struct plan_vm *begin_with_spare(void)
+{
+    struct plan_vm *vm = begin();
+    plan.spare_cores = 8;
+    plan.spare_memory = 64 << 20;
+    plan.upload = 1 << 20;
+    vm[0].control = CONTROL_ALL;
+    vm[0].disks = 3;
+    vm[0].disk[2] = (struct plan_disk){.file = PLAN_NO_FILE, .flags = DISK_UPLOAD};
+    return vm;
+}
+
+#define BROKEN_SPARE(change, sentence) BROKEN(begin_with_spare(); change, sentence)
+
+static void what_is_spare(void **state)
+{
+    (void)state;
+    GOOD(begin_with_spare());
+    BROKEN_SPARE(plan.spare_cores = 1, "spare cores that this machine does not have, or core 0");
+    BROKEN_SPARE(plan.spare_cores = 16, "spare cores that this machine does not have, or core 0");
+    BROKEN_SPARE(plan.spare_memory++, "spare memory, spare cores and room for uploads go together");
+    BROKEN_SPARE(plan.spare_memory = 0,
+                 "spare memory, spare cores and room for uploads go together");
+    BROKEN_SPARE(plan.spare_cores = 0,
+                 "spare memory, spare cores and room for uploads go together");
+    BROKEN_SPARE(plan.upload = 0, "spare memory, spare cores and room for uploads go together");
+    BROKEN_SPARE(plan.upload++, "too much to spare, or to upload");
+    BROKEN_SPARE(plan.upload = PLAN_UPLOAD_MAX + PLAN_UPLOAD_STEP,
+                 "too much to spare, or to upload");
+    BROKEN_SPARE(plan.spare_memory = PLAN_SPARE_MAX + (2 << 20), "too much to spare, or to upload");
+    BROKEN_SPARE(vm[0].disks = 2, "nobody can use what is spare");
+    BROKEN_SPARE(vm[0].disks = 4; vm[0].disk[3] = vm[0].disk[2], "VM 1: bad disk");
+    BROKEN_SPARE(vm[1].cores = 10, "VM 2: a core of it is a spare one");
+    BROKEN_SPARE(vm[0].control = CONTROL_OWN, "VM 1: bad disk");
+    BROKEN_SPARE(vm[0].disk[2].file = 1, "VM 1: bad disk");
+    BROKEN_SPARE(vm[0].disk[2].volume[0] = 'a', "VM 1: bad disk");
+    BROKEN_SPARE(vm[1].control = CONTROL_ALL; vm[1].disks = 1;
+                 vm[1].disk[0] = vm[0].disk[2], "VM 1: bad disk");
+}
+
+/* ---- a VM that comes later --------------------------------------------------- */
+
+static struct plan_vm record;
+static struct boot_info uploaded;
+static const struct plan *loaded;
+
+static void make_record(const char *name)
+{
+    uint32_t next = plan_next();
+    record = (struct plan_vm){.vcpus = 1, .memory = 4 << 20, .cores = 8};
+    strcpy(record.name, name);
+    record.priority = PLAN_PRIORITY;
+    record.budget_us = PLAN_BUDGET_US;
+    record.initrd = PLAN_NO_FILE;
+    for (uint32_t n = 0; n < sizeof(record.mac); n++)
+        record.mac[n] = plan_mac_byte(next, 0, n);
+}
+
+static void load_with_spare(void)
+{
+    begin_with_spare();
+    assert_string_equal(load(), "");
+    loaded = plan_load(&info, CORES, true);
+    uploaded = (struct boot_info){.modules = 1};
+    uploaded.module[0] = (struct boot_module){.base = 0x1000, .size = 4096};
+    strcpy(uploaded.module[0].name, "f0");
+    make_record("late");
+}
+
+static const char *admit(void)
+{
+    const char *wrong = NULL;
+    uint32_t before = loaded->vms;
+    const struct plan_vm *vm = plan_admit(&uploaded, &record, &loaded->vm[0], &wrong);
+    assert_true(vm ? loaded->vms >= before : loaded->vms == before);
+    return vm ? "" : wrong;
+}
+
+#define LATE(change, sentence)                                                                     \
+    do {                                                                                           \
+        load_with_spare();                                                                         \
+        change;                                                                                    \
+        assert_string_equal(admit(), sentence);                                                    \
+    } while (0)
+
+static void dedicate_record(uint32_t disengage)
+{
+    record.mode = MODE_DEDICATED;
+    record.disengage = disengage;
+}
+
+static void one_that_comes_later(void **state)
+{
+    (void)state;
+    LATE((void)0, "");
+    LATE(dedicate_record(DISENGAGE_AUTO), "");
+    LATE(strcpy(record.name, "d"), "two VMs of this name");
+    LATE(record.cores = 2, "its cores are not spare ones");
+    LATE(record.kernel = 1, "kernel is missing");
+    LATE(record.mac[5]++, "not the address that it has on its LAN");
+    LATE(dedicate_record(DISENGAGE_AUTO);
+         record.devices = 1, "only a VM of the plan that was booted is sealed or has devices");
+    LATE(dedicate_record(DISENGAGE_AUTO);
+         record.sealed = 1, "only a VM of the plan that was booted is sealed or has devices");
+    LATE(record.control = CONTROL_OWN,
+         "only a VM of the plan that was booted has volumes or control");
+    LATE(record.store = 2; record.server = 4; record.disks = 1;
+         record.disk[0] = volume("late"),
+         "only a VM of the plan that was booted has volumes or control");
+    LATE(record.disks = 1;
+         record.disk[0] = ((struct plan_disk){.file = PLAN_NO_FILE, .flags = DISK_UPLOAD}),
+         "bad disk");
+    LATE(record.lan = 1; record.mtu = 9000; record.mac[4] = 1, "");
+    LATE(record.lan = 1; record.mtu = 1500;
+         record.mac[4] = 1, "its LAN's MTU is not 1500 .. 9000, or another VM's is another");
+    LATE(record.lan = 2; record.mtu = 9000;
+         record.mac[4] = 2, "its LAN is not that of the VM that creates it");
+}
+
+static void those_that_come_later(void **state)
+{
+    (void)state;
+    char name[] = "l0";
+    load_with_spare();
+    for (uint32_t i = 0; i < CORES_SPARE_HELPERS; i++, name[1]++) {
+        make_record(name);
+        assert_string_equal(admit(), "");
+    }
+    make_record(name);
+    assert_string_equal(admit(), "its first core has the workers of four VMs already");
+    assert_int_equal(loaded->vms, 8);
+    plan_forget(&loaded->vm[5]); /* a number that is free among those that are not */
+    assert_int_equal(loaded->vms, 8);
+    assert_int_equal(plan_next(), 5);
+    make_record("l3");
+    assert_string_equal(admit(), "two VMs of this name");
+    make_record("new");
+    record.vcpus = PLAN_VCPUS;
+    assert_string_equal(admit(), "");
+    plan_forget(&loaded->vm[7]);
+    plan_forget(&loaded->vm[6]);
+    assert_int_equal(loaded->vms, 6);
+    make_record("own");
+    dedicate_record(DISENGAGE_NEVER);
+    assert_string_equal(admit(), "a core of a dedicated VM is another VM's, too");
+    plan_forget(&loaded->vm[4]);
+    plan_forget(&loaded->vm[5]);
+    assert_int_equal(loaded->vms, 4);
+    make_record("own");
+    dedicate_record(DISENGAGE_NEVER);
+    assert_string_equal(admit(), "");
+}
+
+static void as_many_as_there_can_be(void **state)
+{
+    (void)state;
+    char name[] = "l00";
+    load_with_spare();
+    for (uint32_t i = 0; i < 3; i++, name[1]++) {
+        make_record(name);
+        record.vcpus = PLAN_VCPUS;
+        assert_string_equal(admit(), "");
+    }
+    make_record(name);
+    record.vcpus = PLAN_VCPUS;
+    assert_string_equal(admit(), "too many vCPUs with those of the others");
+    record.vcpus = PLAN_VCPUS - 4;
+    assert_string_equal(admit(), "");
+    load_with_spare();
+    plan_loaded.vms = plan_booted = PLAN_VMS;
+    assert_string_equal(admit(), "there are as many VMs as there can be");
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_record_itself),  cmocka_unit_test(what_each_vm_says),
-        cmocka_unit_test(its_cores_and_time), cmocka_unit_test(its_devices),
-        cmocka_unit_test(its_files),          cmocka_unit_test(vcpus_of_all),
+        cmocka_unit_test(the_record_itself),
+        cmocka_unit_test(what_each_vm_says),
+        cmocka_unit_test(its_cores_and_time),
+        cmocka_unit_test(its_devices),
+        cmocka_unit_test(its_files),
+        cmocka_unit_test(vcpus_of_all),
         cmocka_unit_test(its_volumes),
+        cmocka_unit_test(what_is_spare),
+        cmocka_unit_test(one_that_comes_later),
+        cmocka_unit_test(those_that_come_later),
+        cmocka_unit_test(as_many_as_there_can_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

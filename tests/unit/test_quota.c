@@ -139,7 +139,8 @@ static void build(void)
     memory_init(&info);
     machine.vms = plan.vms;
     for (uint32_t i = 0, vcpus = 0; i < plan.vms; vcpus += plan.vm[i].vcpus, i++)
-        machine.vm[i] = (struct vm){.plan = &plan.vm[i], .index = i, .vcpus_before = vcpus};
+        machine.vm[i] =
+            (struct vm){.plan = &plan.vm[i], .index = i, .first_vcpu = vcpus, .files = &info};
     assert_int_equal(device_resolve(), OK);
     for (uint32_t i = 0; i < plan.vms; i++)
         assert_int_equal(store_take(&machine.vm[i]), OK);

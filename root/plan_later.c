@@ -1,0 +1,74 @@
+/* Records of the plan for VMs that are created while the machine runs. */
+#include <root/plan_rules.h>
+#include <lib/cores.h>
+#include <lib/quota.h>
+
+uint32_t plan_next(void)
+{
+    uint32_t next = plan_booted;
+    while (next < plan_loaded.vms && plan_is_vm(&plan_loaded.vm[next]))
+        next++;
+    return next;
+}
+
+/* vCPUs of all VMs; and the workers on the core of `vm`'s. */
+static uint32_t all_vcpus(void)
+{
+    uint32_t vcpus = 0;
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
+         other++)
+        vcpus += other->vcpus;
+    return vcpus;
+}
+
+static uint32_t workers_beside(const struct plan_vm *vm)
+{
+    uint32_t workers = 0;
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
+         other++)
+        workers += plan_is_vm(other) && cores_worker(other) == cores_worker(vm);
+    return workers;
+}
+
+/* What only a VM of the plan that was booted may have; and what others leave. `vm` passed
+ * check_vm(). */
+static const char *check_later(const struct plan_vm *vm, const struct plan_vm *by)
+{
+    const struct rule rule[] = {
+        {vm->cores & ~plan_loaded.spare_cores, "its cores are not spare ones"},
+        {vm->sealed || vm->devices,
+         "only a VM of the plan that was booted is sealed or has devices"},
+        {vm->store || vm->control, "only a VM of the plan that was booted has volumes or control"},
+        {vm->lan && vm->lan != by->lan, "its LAN is not that of the VM that creates it"},
+        {workers_beside(vm) > CORES_SPARE_HELPERS && cores_worker(vm),
+         "its first core has the workers of four VMs already"},
+        {all_vcpus() > MAX_VCPUS, "too many vCPUs with those of the others"},
+        {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for one more"},
+    };
+    return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+}
+
+const struct plan_vm *plan_admit(const struct boot_info *files, const struct plan_vm *record,
+                                 const struct plan_vm *by, const char **wrong)
+{
+    struct plan_vm *vm = plan_loaded.vm + plan_next();
+    *wrong = "there are as many VMs as there can be";
+    if (vm == plan_loaded.vm + PLAN_VMS)
+        return 0;
+    *vm = *record;
+    plan_loaded.vms += vm == plan_loaded.vm + plan_loaded.vms;
+    *wrong = plan_check_again(files, vm);
+    if (!*wrong)
+        *wrong = check_later(vm, by);
+    if (!*wrong)
+        return vm;
+    plan_forget(vm);
+    return 0;
+}
+
+void plan_forget(const struct plan_vm *vm)
+{
+    plan_loaded.vm[vm - plan_loaded.vm] = (struct plan_vm){0};
+    while (plan_loaded.vms > plan_booted && !plan_is_vm(&plan_loaded.vm[plan_loaded.vms - 1]))
+        plan_loaded.vms--;
+}
