@@ -3,7 +3,8 @@
  * sender's ring; only the copy is looked at (TOCTOU). Its source is admitted and
  * learned. It goes to the port of its destination, or to all other ports if that
  * is a group or unknown. A port that does not drain its ring loses frames: the
- * switch waits for nobody.
+ * switch waits for nobody, but for a hub: frames for that stay with their senders
+ * while its ring is full, and then each sender has its turn.
  */
 #include <lan/lan_ring.h>
 #include <lan/switch.h>
@@ -78,6 +79,12 @@ static void switch_forward(struct lan_switch *s, uint32_t from)
             switch_deliver(s, &s->port[i], i);
 }
 
+/* A flood to the hub: whoever fills its ring would leave the others no place there. */
+static bool switch_waits(const struct lan_switch *s, uint32_t from)
+{
+    return s->hub && from + 1 != s->hub && !lan_ring_free(s->port[s->hub - 1].to_vm, s->mtu);
+}
+
 /* Forward at most SWITCH_BURST frames of port `from`, so that no port keeps others waiting. True:
  * there was a frame. */
 static bool switch_serve(struct lan_switch *s, uint32_t from)
@@ -88,7 +95,7 @@ static bool switch_serve(struct lan_switch *s, uint32_t from)
     bool was_full = false;
     while (taken < SWITCH_BURST) {
         const struct lan_frame *f = lan_ring_oldest(ring, s->mtu);
-        if (!f)
+        if (!f || switch_waits(s, from))
             break;
         taken++;
         s->size = lan_frame_size(f, s->mtu);
@@ -108,8 +115,14 @@ static bool switch_serve(struct lan_switch *s, uint32_t from)
 bool switch_turn(struct lan_switch *s)
 {
     bool any = false;
-    for (uint32_t i = 0; i < s->ports; i++)
-        any |= switch_serve(s, i);
+    uint32_t first = s->next;
+    for (uint32_t i = 0; i < s->ports; i++) {
+        uint32_t from = (first + i) % s->ports;
+        if (!switch_serve(s, from))
+            continue;
+        any = true;
+        s->next = from + 1; /* the next place in a hub's ring is another's */
+    }
     return any;
 }
 
@@ -117,7 +130,7 @@ void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t 
 {
     memset(s, 0, sizeof *s);
     s->ports = config->ports < PLAN_VMS ? config->ports : PLAN_VMS;
-    s->hub = config->hub;
+    s->hub = config->hub <= s->ports ? config->hub : 0;
     s->mtu = config->mtu < PLAN_MTU_MAX ? config->mtu : PLAN_MTU_MAX;
     for (uint32_t i = 0; i < s->ports; i++) {
         s->port[i].to_lan = lan_to_switch(rings + i * LAN_PORT_STRIDE);

@@ -21,7 +21,8 @@ struct switch_port {
 
 struct lan_switch {
     uint32_t ports, mtu;
-    uint32_t hub; /* as in lan_config */
+    uint32_t hub;  /* as in lan_config */
+    uint32_t next; /* the port, modulo their number, whose turn comes first */
     struct switch_port port[PLAN_VMS];
     uint32_t size; /* the frame under way, a private copy: */
     uint8_t frame[LAN_FRAME(PLAN_MTU_MAX)];

@@ -135,3 +135,14 @@ def make_initrd(folder, programs, files=(), links=(), modules=()):
     with open(out, "wb") as archive:
         subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=names.encode(), stdout=archive, check=True)
     return out
+
+
+def changed_initrd(folder, name, programs, files):
+    """The packaged initrd of that name, with other files in the place of its own or beside them: a second archive behind it."""
+    packaged = rig.BUILD / "kernels/debian" / name
+    target = os.path.relpath(packaged, rig.SOURCE) if packaged.is_relative_to(rig.SOURCE) else packaged
+    call("flock", rig.BUILD / ".lock", "make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", target)
+    (folder / name).mkdir()
+    added, out = make_initrd(folder / name, programs, files), folder / f"{name}.cpio"
+    out.write_bytes(packaged.read_bytes() + added.read_bytes())
+    return str(out)

@@ -4,6 +4,7 @@
  *   end..     makes and ends what it can, also where it has nothing
  *   ring..    rings every bell that it has, and recalls its vCPUs
  *   fault..   faults in its first life, then calls its fault portal with nothing to say
+ *   greedy..  asks for its own volume as often as its ring takes it, and tells how often it got it
  *   spy..     asks for every volume but its own, and writes to it, in its own name and in others';
  * tells what came of it wild..    plays all of its rights at random; wilder..: but those that end
  * it at once Any other name: it behaves. What it calls may be refused, so it ignores every status:
@@ -138,6 +139,21 @@ static void spy(void)
     console_write(line, (uint32_t)strlen(line));
 }
 
+static void greedy(void)
+{
+    static uint64_t told;
+    char line[64];
+    uint32_t me = plan_index(&config()->plan);
+    for (uint32_t i = 0; i < LAN_SLOTS; i++)
+        ask_volume(me, 0, me, false);
+    hear_volumes();
+    if (tsc() - told < config()->tsc_hz / 8)
+        return;
+    told = tsc();
+    format(line, sizeof line, "greedy: %u answers\n", own_answers);
+    console_write(line, (uint32_t)strlen(line));
+}
+
 /* ---- at random ----------------------------------------------------------------- */
 static uint64_t state;
 
@@ -217,7 +233,8 @@ static void act(bool wilder)
 
 static bool misbehaves(void)
 {
-    return is("nap") || is("end") || is("ring") || is("fault") || is("wild") || is("spy");
+    return is("nap") || is("end") || is("ring") || is("fault") || is("wild") || is("spy") ||
+           is("greedy");
 }
 
 void main(void)
@@ -240,6 +257,8 @@ void main(void)
             ring_all();
         else if (is("spy"))
             spy();
+        else if (is("greedy"))
+            greedy();
         else if (is("fault"))
             fault();
         else

@@ -23,7 +23,7 @@ ESCAPE = "\x1d"  # Ctrl-]
 
 def guest(name, image, cmdline=None, **keys):
     """A VM of a plan that runs one of our own programs, small and on core 1, away from root."""
-    folder = "tests" if image in ("bars", "lme", "metronome", "toucher", "victim", "witness") else "guest/bare"
+    folder = "tests" if image in ("asker", "bars", "lme", "metronome", "toucher", "victim", "witness") else "guest/bare"
     keys = {"memory": "8M", "cores": [1], "exit_port": 0xF4, **keys}
     if cmdline:
         keys["cmdline"] = cmdline

@@ -2,9 +2,9 @@
 $(O)/tests/system/%.o: FLAGS = $(BARE_FLAGS)
 
 $(O)/tests/witness.elf: $(BARE)/nvme.c.o $(BARE)/pci.c.o
-$(O)/tests/toucher.elf: $(BARE)/virtio.c.o $(BARE)/pci.c.o
+$(O)/tests/asker.elf $(O)/tests/toucher.elf: $(BARE)/virtio.c.o $(BARE)/pci.c.o
 $(O)/tests/bars.elf: $(BARE)/pci.c.o
-$(O)/tests/bars.elf $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf: $(O)/tests/%.elf: $(BARE_COMMON) $(O)/tests/system/%.c.o guest/bare/link.ld
+$(O)/tests/asker.elf $(O)/tests/bars.elf $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/victim.elf $(O)/tests/witness.elf: $(O)/tests/%.elf: $(BARE_COMMON) $(O)/tests/system/%.c.o guest/bare/link.ld
 	ld $(LDFLAGS_T) --no-warn-rwx-segments -T guest/bare/link.ld -o $@ $(filter %.o,$^)
 
 # 32-bit code in a file of its own.
@@ -26,7 +26,7 @@ $(O)/tests/hostile_vmm.elf: $(filter-out %/main.c.o,$(call objs,vmm)) $(O)/tests
 $(O)/tests/hostile_vmm.img: $(O)/tests/hostile_vmm.elf
 	objcopy -O binary $< $@
 
-system-guests: $(O)/tests/elsewhere.bin $(O)/tests/bars.elf $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
+system-guests: $(O)/tests/elsewhere.bin $(O)/tests/asker.elf $(O)/tests/bars.elf $(O)/tests/hostile_blade $(O)/tests/metronome.elf $(O)/tests/toucher.elf $(O)/tests/hostile_vmm.img $(O)/tests/victim.elf $(O)/tests/witness.elf $(O)/tests/lme.elf $(O)/tests/idle.img $(O)/tests/hostile_switch.img
 .PHONY: system-guests
 
 # A program in the LAN switch's place.
@@ -35,3 +35,8 @@ $(O)/tests/hostile_switch.elf: $(O)/tests/system/hostile_switch.c.o $(O)/lan/swi
 	ld $(LDFLAGS_T) -T lib/user.ld -o $@ $(filter %.o,$^)
 $(O)/tests/hostile_switch.img: $(O)/tests/hostile_switch.elf
 	objcopy -O binary $< $@
+
+# A program in the place of a service VM's server, static: any Linux can carry it.
+$(O)/tests/hostile_blade: tests/system/hostile_blade.c
+	@mkdir -p $(@D)
+	$(HOSTCC) $(WARN) -D_GNU_SOURCE -O2 -static -o $@ $<

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import rig
-from firmware import make_initrd
+from firmware import changed_initrd
 from rig import linux
 from write_log import FLUSH, Replay
 
@@ -25,20 +25,12 @@ def sbin(name):
 
 def make_initrds(folder):
     """That of the service VM, whose server is careless with one volume; and that of its clients."""
-    packaged = [rig.BUILD / "kernels/debian" / name for name in ("initrd-service", "initrd")]
-    make = ["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", *(os.path.relpath(file, rig.SOURCE) for file in packaged)]
-    subprocess.run(["flock", rig.BUILD / ".lock", *make], check=True)
     service = (rig.SOURCE / "guest/init-service").read_text()
     sync = " vblade -s "
     assert service.count(sync) == 1
     service = service.replace(sync, f' vblade $([ "$4" = /volumes/{CARELESS} ] || echo -s) ')
-    client = (rig.SOURCE / "tests/system/records-init").read_bytes()
-    for base, init, programs in zip(packaged, (service.encode(), client), ([], [sbin("mke2fs")])):
-        new = folder / base.name
-        new.mkdir()
-        added = make_initrd(new, programs, {"/init": init})
-        new.with_suffix(".cpio").write_bytes(base.read_bytes() + added.read_bytes())
-        yield str(new.with_suffix(".cpio"))
+    yield changed_initrd(folder, "initrd-service", [], {"/init": service.encode()})
+    yield changed_initrd(folder, "initrd", [sbin("mke2fs")], {"/init": rig.SOURCE / "tests/system/records-init"})
 
 
 class House:

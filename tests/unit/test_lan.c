@@ -130,6 +130,34 @@ static void with_a_hub_others_are_apart(void **state)
     assert_got(1, 1, 2);
 }
 
+/* A flood to a hub: frames wait where they are while its ring is full, and each place that it makes
+   is another sender's. */
+static void a_hub_that_is_full_is_waited_for(void **state)
+{
+    (void)state;
+    lan.hub = B + 1;
+    for (uint32_t i = 0; i < LAN_SLOTS; i++)
+        put(A, MAC_B, MAC_A);
+    run();
+    for (uint32_t i = 0; i < LAN_SLOTS; i++)
+        put(A, MAC_B, MAC_A);
+    for (uint32_t i = 0; i < 4; i++)
+        put(C, MAC_B, MAC_C);
+    run();
+    assert_int_equal(to_lan(A)->tail, LAN_SLOTS);
+    assert_int_equal(to_lan(C)->tail, 0);
+    assert_int_equal(to_vm(B)->unsent, 0);
+    for (uint32_t i = 0; i < 8; i++) {
+        to_vm(B)->tail++;
+        run();
+        assert_int_equal(to_lan(C)->tail, i / 2 + 1);
+        assert_int_equal(to_lan(A)->tail, LAN_SLOTS + (i + 1) / 2);
+    }
+    put(B, MAC_A, MAC_B);
+    run();
+    assert_int_equal(got(A), 1);
+}
+
 static void a_new_source_is_learned(void **state)
 {
     (void)state;
@@ -270,12 +298,19 @@ static void large_frames_pass_on_a_large_lan(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(unicast_reaches_its_port_alone),    TEST(broadcast_and_unknown_reach_all_others),
-        TEST(with_a_hub_others_are_apart),       TEST(a_new_source_is_learned),
-        TEST(nobody_sends_as_another),           TEST(learning_is_bounded_and_takes_from_nobody),
-        TEST(impossible_sizes_are_refused),      TEST(a_full_receiver_loses_frames_alone),
-        TEST(wild_indices_harm_only_their_port), TEST(turns_are_fair),
-        TEST(a_sender_that_was_full_is_told),    TEST(too_many_ports_are_cut),
+        TEST(unicast_reaches_its_port_alone),
+        TEST(broadcast_and_unknown_reach_all_others),
+        TEST(with_a_hub_others_are_apart),
+        TEST(a_hub_that_is_full_is_waited_for),
+        TEST(a_new_source_is_learned),
+        TEST(nobody_sends_as_another),
+        TEST(learning_is_bounded_and_takes_from_nobody),
+        TEST(impossible_sizes_are_refused),
+        TEST(a_full_receiver_loses_frames_alone),
+        TEST(wild_indices_harm_only_their_port),
+        TEST(turns_are_fair),
+        TEST(a_sender_that_was_full_is_told),
+        TEST(too_many_ports_are_cut),
         TEST(large_frames_pass_on_a_large_lan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,7 +72,9 @@ static enum vq_result net_receive(const struct virtio_device *d, const struct ch
         } else {
             p.to_vm->unread++;
         }
-        lan_ring_retire(p.to_vm); /* no bell: the switch does not wait for space */
+        /* The switch waits for space in a hub's ring, and in no other. */
+        if (lan_ring_retire(p.to_vm) && d->link == LINK_STORE)
+            bell_ring(VMM_SM_STORE);
     }
     if (taken ==
         LAN_SLOTS) /* bounded, whatever a hostile switch does: a vCPU may wait for the lock */
