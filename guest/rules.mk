@@ -33,8 +33,10 @@ $(O)/kernels/%/initrd: $(O)/kernels/%/vmlinuz guest/init guest/lease $(USERLAND)
 	@guest/mkinitrd plain $(@D) $@
 $(O)/kernels/%/initrd-net: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS) $(ISCSI)/iscsistart
 	@LD_LIBRARY_PATH=$(abspath $(ISCSI)) guest/mkinitrd net $(@D) $@ $(NET_PROGRAMS) $(ISCSI)/iscsistart
-$(O)/kernels/%/initrd-service: $(O)/kernels/%/vmlinuz guest/init-service guest/gateway.sh guest/lease $(USERLAND) $(SERVICE)
-	@LD_LIBRARY_PATH=$(abspath $(GATEWAY)) guest/mkinitrd service $(@D) $@ $(SERVICE) /sbin/mke2fs
+# With the tool, which is there (it may be what calls this), and what `hairline create` makes a VM of.
+TOOL_SOURCES = $(wildcard cli/*.[ch] cli/*/*.[ch] abi/*.h)
+$(O)/kernels/%/initrd-service: $(O)/kernels/%/initrd guest/init-service guest/gateway.sh $(USERLAND) $(SERVICE) $(TOOL_SOURCES)
+	@LD_LIBRARY_PATH=$(abspath $(GATEWAY)) guest/mkinitrd service $(@D) $@ $(SERVICE) /sbin/mke2fs $(O)/hairline-tool
 $(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NET_PROGRAMS)
 	@guest/mkinitrd root $(@D) $@ $(NET_PROGRAMS)
 

@@ -139,6 +139,9 @@ static void other_requests(void **state)
     (void)state;
     assert_int_equal(request(DISK, GET_ID, 0, 20, D_WRITE), IO_OK);
     assert_string_equal((char *)fake.ram + DATA, "hairline-disk-0");
+    fake.config->plan.disk[0].flags = DISK_UPLOAD;
+    assert_int_equal(request(DISK, GET_ID, 0, 20, D_WRITE), IO_OK);
+    assert_string_equal((char *)fake.ram + DATA, "hairline-upload");
     assert_int_equal(request(DISK, GET_ID, 0, 19, D_WRITE), IO_ERROR);
     assert_int_equal(request(DISK, 99, 0, 512, D_WRITE), IO_UNSUPPORTED);
     header(FLUSH, 0);

@@ -114,8 +114,11 @@ static void blk_forget(struct virtio_device *d)
 
 static uint8_t blk_get_id(const struct virtio_device *d, const struct chain *c, uint64_t *data)
 {
+    uint32_t number = disk_number(d);
     char id[ID_SIZE] = "hairline-disk-0";
-    id[14] = (char)('0' + disk_number(d));
+    id[14] = (char)('0' + number);
+    if (config()->plan.disk[number].flags & DISK_UPLOAD)
+        memcpy(id, "hairline-upload", sizeof("hairline-upload"));
     if (c->write_size - 1 < ID_SIZE)
         return BLK_IOERR;
     *data = virtqueue_write(c, 0, id, ID_SIZE);
