@@ -59,7 +59,7 @@ outside_differs() {
 rules() {
     cat <<EOT
 table ip gateway {
-    set guests { typeof ether saddr . ip saddr; elements = { $(for p in $peers; do
+    set guests { typeof ether saddr . ip saddr; elements = { $(for p in "$name:$here" $peers; do
         echo "$(mac_of "${p#*:}") . ${p#*:},"
     done) } }
     set busy { type ipv4_addr; size 256; flags dynamic; }
@@ -90,6 +90,7 @@ table ip gateway {
         type filter hook input priority filter; policy drop;
         iifname lo accept
         ct state established,related accept
+        iifname $card_lan ct state new add @busy { ip saddr ct count over 1024 } drop
         icmp type echo-request accept
         iifname $card_lan udp dport { 53, 67, 123 } accept
         iifname $card_lan tcp dport 53 accept
@@ -136,14 +137,23 @@ lan_up() {
     done
 }
 
+# VMs that may be created: their numbers are in the plan, their names are not.
+later() {
+    range=$(word hairline.later)
+    [ -z "$range" ] || for n in $(seq "${range%-*}" "${range#*-}"); do
+        echo "later-$n:${net%.*}.$n"
+    done
+}
+
 gateway_up() {
     load gateway
     here=${ip%/*} net=${here%.*}.0
-    peers=$(word hairline.peers | tr ',' ' ')
+    peers="$(word hairline.peers | tr ',' ' ') $(later)"
     card_of "$(mac_of "$here")" && card_lan=$card || return 1
     kept=/run
     ! grep -q ' /volumes ' /proc/mounts || ! mkdir -p /volumes/etc || kept=/volumes/etc
     lan_up && outside_up && rules >/run/rules && nft -f /run/rules || return 1
+    echo 131072 >/proc/sys/net/netfilter/nf_conntrack_max # more than all shares
     echo 1 >/proc/sys/net/ipv4/ip_forward
     names
     time_server

@@ -121,7 +121,8 @@ bool switch_turn(struct lan_switch *s)
         if (!switch_serve(s, from))
             continue;
         any = true;
-        s->next = from + 1; /* the next place in a hub's ring is another's */
+        if (from + 1 != s->hub) /* which takes no place there itself */
+            s->next = from + 1; /* the next place in a hub's ring is another's */
     }
     return any;
 }

@@ -58,7 +58,10 @@ static inline uint32_t cores_helpers(const struct plan *plan, uint32_t core, uin
     if (plan->spare_cores >> core & 1)
         return CORES_SPARE_HELPERS;
     for (uint32_t i = 0; i < plan->vms; i++)
-        helpers += plan_is_vm(&plan->vm[i]) && cores_worker(&plan->vm[i]) == core;
+        helpers += plan_is_vm(&plan->vm[i]) && !(plan->vm[i].cores & plan->spare_cores) &&
+                   cores_worker(&plan->vm[i]) == core;
+    if (core == 0 && plan->spare_cores) /* those of dedicated VMs that are created */
+        helpers += CORES_SPARE_HELPERS;
     for (uint32_t lan = 1; lan <= plan->lans; lan++)
         helpers += cores_switch(plan, lan, cores) == core;
     return helpers;

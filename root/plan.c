@@ -351,7 +351,7 @@ static bool have_siblings(const struct plan_vm *a, const struct plan_vm *b,
                           const uint8_t thread_of[MAX_CORES], uint32_t *i, uint32_t *k)
 {
     for (*i = 0; *i < MAX_CORES; (*i)++)
-        for (*k = 0; *k < MAX_CORES; (*k)++)
+        for (*k = 0; a->cores >> *i & 1 && *k < MAX_CORES; (*k)++)
             if (*i != *k && a->cores >> *i & 1 && b->cores >> *k & 1 &&
                 thread_of[*i] == thread_of[*k])
                 return true;

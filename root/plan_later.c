@@ -26,7 +26,8 @@ static uint32_t workers_beside(const struct plan_vm *vm)
     uint32_t workers = 0;
     for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
          other++)
-        workers += plan_is_vm(other) && cores_worker(other) == cores_worker(vm);
+        workers +=
+            other->cores & plan_loaded.spare_cores && cores_worker(other) == cores_worker(vm);
     return workers;
 }
 
@@ -40,8 +41,8 @@ static const char *check_later(const struct plan_vm *vm, const struct plan_vm *b
          "only a VM of the plan that was booted is sealed or has devices"},
         {vm->store || vm->control, "only a VM of the plan that was booted has volumes or control"},
         {vm->lan && vm->lan != by->lan, "its LAN is not that of the VM that creates it"},
-        {workers_beside(vm) > CORES_SPARE_HELPERS && cores_worker(vm),
-         "its first core has the workers of four VMs already"},
+        {workers_beside(vm) > CORES_SPARE_HELPERS,
+         "four workers of VMs are on its first core already, or on core 0 if it is dedicated"},
         {all_vcpus() > MAX_VCPUS, "too many vCPUs with those of the others"},
         {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for one more"},
     };

@@ -84,10 +84,11 @@ void check_yaml_free(struct plan_text *text);
 
 /* What VMs that are created later may have, as root tells it (docs/abi.md section 14). */
 struct later {
-    uint32_t first;    /* number, from 0, of the first VM */
-    uint32_t cores;    /* of the machine */
-    uint64_t spare;    /* of these, a bit each */
-    uint32_t lan, mtu; /* of the VM that creates them; 0: none */
+    uint32_t first;      /* number, from 0, of the first VM */
+    uint32_t cores;      /* of the machine */
+    uint64_t spare;      /* of these, a bit each */
+    uint32_t lan, mtu;   /* of the VM that creates them; 0: none */
+    const char *gateway; /* NAME:ADDRESS of that LAN's; "": none */
 };
 
 /* The state of one check. */

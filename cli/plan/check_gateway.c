@@ -2,6 +2,7 @@
  * knows nothing of them: they, and the others on the LAN, are told by words. */
 #include <cli/host.h>
 #include <cli/plan/check.h>
+#include <lib/cores.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -104,6 +105,8 @@ void check_gateway_words(const struct check *check, FILE *out)
     const struct plan *plan = &check->job->plan;
     const struct plan_vm *vm = &plan->vm[check->vm], *gateway = gateway_on(check, vm->lan);
     const char *separator = " hairline.forward=";
+    if (check->later && vm->lan && *check->later->gateway)
+        fprintf(out, " hairline.gateway=%s", check->later->gateway);
     if (gateway)
         fprintf(out, " hairline.gateway=%s:10.0.%u.%u", gateway->name, vm->lan,
                 plan_index(gateway) + 1);
@@ -118,4 +121,8 @@ void check_gateway_words(const struct check *check, FILE *out)
                 p->to_port ? p->to_port : p->port);
         separator = ",";
     }
+    uint32_t last =
+        plan->vms + CORES_SPARE_HELPERS * (uint32_t)__builtin_popcountll(plan->spare_cores);
+    if (plan->spare_cores && plan->vms < PLAN_VMS)
+        fprintf(out, " hairline.later=%u-%u", plan->vms + 1, last < PLAN_VMS ? last : PLAN_VMS);
 }

@@ -115,6 +115,21 @@ static bool write_upload(int fd, const struct job *job, uint32_t vm)
 
 /* ---- one VM after the other ------------------------------------------------------- */
 
+/* What follows `key` on this VM's own command line, up to a blank; "": it is not there. */
+static const char *own_word(const char *key)
+{
+    char text[PLAN_CMDLINE] = "";
+    FILE *file = fopen("/proc/cmdline", "re");
+    if (!file)
+        return "";
+    size_t size = fread(text, 1, sizeof(text) - 1, file);
+    text[size] = 0;
+    fclose(file);
+    const char *at = strstr(text, key);
+    at = at ? at + strlen(key) : "";
+    return host_text("%.*s", (int)strcspn(at, " \n"), at);
+}
+
 /* What root has for VMs now; false after one line on stderr. */
 static bool ask_later(struct line *line, struct later *later, uint32_t *disk)
 {
@@ -125,13 +140,21 @@ static bool ask_later(struct line *line, struct later *later, uint32_t *disk)
                             .cores = (uint32_t)atoi(report_word(machine, "cores")),
                             .spare = strtoull(report_word(machine, "spare_cores"), NULL, 16),
                             .lan = (uint32_t)atoi(report_word(machine, "lan")),
-                            .mtu = (uint32_t)atoi(report_word(machine, "mtu"))};
+                            .mtu = (uint32_t)atoi(report_word(machine, "mtu")),
+                            .gateway = own_word("hairline.gateway=")};
     *disk = (uint32_t)atoi(report_word(machine, "upload"));
     json_object_put(machine);
     if (text && *disk >= PLAN_DISKS)
         return host_fail("this VM cannot create others: the plan that was booted gives it no disk "
                          "`- upload: 128M`");
     return text;
+}
+
+/* A VM that was created, with those before it, until one could not be. */
+static void take_back(struct line *line, const char *name)
+{
+    if (line_ask(line, host_text("stop %s", name)) && line_leaves(line, name, "ending", END_MS))
+        line_ask(line, host_text("destroy %s", name));
 }
 
 /* VM `vm` of the plan, under the number that is free now. */
@@ -151,26 +174,27 @@ static bool create_one(struct line *line, const char *plan, uint32_t vm, struct 
     bool good = write_upload(fd, job, vm) && line_ask(line, "create");
     close(fd);
     /* Root has taken it all before the next one is uploaded. */
-    return good && line_leaves(line, job->plan.vm[vm].name, "copying", COPY_MS);
-}
-
-/* A VM that was created, with those before it, until one could not be. */
-static void take_back(struct line *line, const char *name)
-{
-    if (line_ask(line, host_text("stop %s", name)) && line_leaves(line, name, "ending", END_MS))
-        line_ask(line, host_text("destroy %s", name));
+    if (good && !line_leaves(line, job->plan.vm[vm].name, "copying", COPY_MS)) {
+        take_back(line, job->plan.vm[vm].name);
+        good = false;
+    }
+    return good;
 }
 
 int create_vms(struct line *line, const struct options *options)
 {
     static struct job job;
+    static const char *name[PLAN_VMS]; /* of those created: the plan may not be there any more */
     uint32_t created = 0;
     bool good = true;
     do {
         good = create_one(line, options->plan, created, &job);
-        created += good;
+        if (good) {
+            name[created] = host_text("%s", job.plan.vm[created].name);
+            created++;
+        }
     } while (good && created < job.plan.vms);
     while (!good && created > 0)
-        take_back(line, job.plan.vm[--created].name);
+        take_back(line, name[--created]);
     return good ? 0 : EXIT_USAGE;
 }

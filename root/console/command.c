@@ -2,6 +2,7 @@
 #include <root/console/report.h>
 #include <root/console/uart.h>
 #include <root/vm/life.h>
+#include <root/vm/store.h>
 #include <lib/bell.h>
 #include <lib/ring.h>
 #include <lib/string.h>
@@ -78,7 +79,8 @@ static void stop_all(void)
 
 bool command_start(struct vm *vm)
 {
-    if (vm == cycling.vm || (vm->life != LIFE_OFF && vm->life != LIFE_WAITING))
+    if (vm == cycling.vm || !store_is_whole(vm) ||
+        (vm->life != LIFE_OFF && vm->life != LIFE_WAITING))
         return false;
     vm->quick = 0;
     life_start(vm);
@@ -87,7 +89,7 @@ bool command_start(struct vm *vm)
 
 bool command_restart(struct vm *vm)
 {
-    if (vm == cycling.vm)
+    if (vm == cycling.vm || !store_is_whole(vm))
         return false;
     life_stop(vm, true);
     return true;
@@ -111,7 +113,7 @@ static void say_unless(bool done, const struct vm *vm)
 
 static void cycle(struct vm *vm, uint32_t n)
 {
-    if (vm->life != LIFE_OFF || cycling.vm)
+    if (vm->life != LIFE_OFF || cycling.vm || !store_is_whole(vm))
         console_say("%s is not off", cycling.vm ? cycling.vm->plan->name : vm->plan->name);
     else
         cycling = (struct cycling){vm, n, 0, vm_pool()};

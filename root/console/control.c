@@ -1,6 +1,7 @@
 #include <root/console/command.h>
 #include <root/console/control.h>
 #include <root/console/report.h>
+#include <root/console/uart.h>
 #include <root/plan.h>
 #include <root/vm/create.h>
 #include <root/vm/life.h>
@@ -110,9 +111,14 @@ static uint32_t answer_stop(const struct request *r)
     return answer_done(r, true);
 }
 
+/* Each says a line on the console, which must not keep root waiting, nor the operator out. */
+#define BUSY_CONSOLE "error the console is busy: try again\n"
+
 static uint32_t answer_create(const struct request *r)
 {
     const char *wrong;
+    if (uart_space() < 2 * UART_SAY)
+        return format(r->answer, ANSWER, BUSY_CONSOLE);
     const struct vm *vm = create_vm(r->from, &wrong);
     if (!vm)
         return format(r->answer, ANSWER, "error no VM is created: %s\n", wrong);
@@ -123,6 +129,8 @@ static uint32_t answer_create(const struct request *r)
 static uint32_t answer_destroy(const struct request *r)
 {
     const char *wrong = create_refuses(r->vm);
+    if (uart_space() < 2 * UART_SAY)
+        return format(r->answer, ANSWER, BUSY_CONSOLE);
     if (wrong)
         return format(r->answer, ANSWER, "error %s is not destroyed: %s\n", r->vm->plan->name,
                       wrong);

@@ -69,18 +69,19 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
                 vm->restarts, vm->plan->memory, e->time, e->first,
                 e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, e->lost_sent,
                 e->lost_received, exits, unattested(vm), e->message);
-    control_event(vm, "event name=%s state=off reason=%s value=%lu next=%s restarts=%u",
-                  vm->plan->name, reason_name[e->reason], e->value, next, vm->restarts);
+    control_event(vm, "event name=%s state=off reason=%s value=%lu next=%s restarts=%u%s",
+                  vm->plan->name, reason_name[e->reason], e->value, next, vm->restarts,
+                  unattested(vm));
 }
 
 void report_running(const struct vm *vm)
 {
-    control_event(vm, "event name=%s state=running", vm->plan->name);
+    control_event(vm, "event name=%s state=running%s", vm->plan->name, unattested(vm));
 }
 
 void report_off(const struct vm *vm)
 {
-    control_event(vm, "event name=%s state=off reason=stopped", vm->plan->name);
+    control_event(vm, "event name=%s state=off reason=stopped%s", vm->plan->name, unattested(vm));
 }
 
 void report_made(const struct vm *vm, const char *what)
@@ -93,9 +94,9 @@ void report_alone(const struct vm *vm)
 {
     struct end now;
     vm_count(vm, &now);
-    console_say("vm name=%s state=alone left=%lu", vm->plan->name,
-                now.left * 1000 / machine.clock.tsc_hz);
-    control_event(vm, "event name=%s state=alone", vm->plan->name);
+    console_say("vm name=%s state=alone left=%lu%s", vm->plan->name,
+                now.left * 1000 / machine.clock.tsc_hz, unattested(vm));
+    control_event(vm, "event name=%s state=alone%s", vm->plan->name, unattested(vm));
 }
 
 uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)

@@ -34,8 +34,12 @@ struct run {
     uint64_t base, end;
 };
 
+/* Of the spare memory: a VM of the plan has none, and its RAM and store may be on both sides of it.
+ */
 static struct run memory_of(const struct vm *vm)
 {
+    if (!vm->created)
+        return (struct run){0, 0};
     return (struct run){vm->ram.base, round_up(vm->store.base + vm->store.size, MEBI2)};
 }
 
@@ -66,12 +70,27 @@ static bool fits(uint64_t at, uint64_t size)
     return size <= spare.size && at - spare.base <= spare.size - size;
 }
 
+/* Where the run that begins at `at`, which is free, ends: at a VM, or with the spare memory. */
+static uint64_t end_of_room(uint64_t at)
+{
+    uint64_t end = spare.base + spare.size;
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
+        uint64_t base = memory_of(vm).base;
+        if (plan_is_vm(vm->plan) && base >= at && base < end)
+            end = base;
+    }
+    return end;
+}
+
 uint64_t create_room(void)
 {
-    uint64_t size = spare.size;
-    while (size && !fits(place(spare.base, size, 0, memory_of), size))
-        size -= MEBI2;
-    return size;
+    uint64_t most = 0, at = place(spare.base, MEBI2, 0, memory_of);
+    while (fits(at, MEBI2)) {
+        uint64_t end = end_of_room(at);
+        most = end - at > most ? end - at : most;
+        at = place(end, MEBI2, 0, memory_of);
+    }
+    return most;
 }
 
 /* ---- what was uploaded ------------------------------------------------------------ */
@@ -127,6 +146,7 @@ static void forget(struct vm *vm, uint32_t lan)
     if (lan)
         ignore(lan_renew(lan));            /* the console has the reason; the LAN stays off */
     ignore(destroy(vm_slot(vm, VM_BELL))); /* fails only where it could not be made */
+    fault_forget(vm->index);
     vm_note_change();
 }
 

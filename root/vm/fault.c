@@ -7,6 +7,7 @@
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
+#define NOBODY    (FAULT_DOMAINS + 1)
 #define HANDLERS  (SLOT_REGION - SLOT_HANDLER)
 #define STACK     1024u
 #define OWN_STACK 4096u
@@ -81,11 +82,20 @@ uint64_t fault_init(void)
     return status;
 }
 
-uint64_t fault_prepare(uint32_t domain, uint64_t cores)
+void fault_forget(uint32_t domain)
 {
     for (uint32_t i = 1; i < handlers; i++)
         if (handler[i].domain == domain)
+            handler[i].domain = NOBODY;
+}
+
+uint64_t fault_prepare(uint32_t domain, uint64_t cores)
+{
+    for (uint32_t i = 1; i < handlers; i++) /* those of VMs that are gone first */
+        if (handler[i].domain == NOBODY && cores >> handler[i].core & 1) {
+            handler[i].domain = domain;
             cores &= ~(1ull << handler[i].core);
+        }
     for (; cores; cores &= cores - 1, handlers++) {
         uint32_t core = (uint32_t)__builtin_ctzll(cores);
         if (handlers == HANDLERS)

@@ -20,9 +20,12 @@ struct fault {
 
 /* Make the handler of root's own faults. First of all here. */
 uint64_t fault_init(void) WARN_UNUSED;
-/* Make the handlers of `domain` (0..FAULT_DOMAINS - 1), one for each core in the bit mask `cores`;
- * they stay. NO_MEMORY: too many handlers. */
+/* Make the handlers of `domain` (0..FAULT_DOMAINS - 1), which has none, one for each core in the
+ * bit mask `cores`; those of domains that were forgotten serve again. NO_MEMORY: too many handlers.
+ */
 uint64_t fault_prepare(uint32_t domain, uint64_t cores) WARN_UNUSED;
+/* The domain is no more, and no PD has a portal to its handlers. */
+void fault_forget(uint32_t domain);
 /* Put the fault portals of `domain` into the PD in slot `pd`, which pays for them, and forget an
  * earlier fault. Before a thread of the PD runs. */
 uint64_t fault_watch(uint32_t domain, uint64_t pd) WARN_UNUSED;

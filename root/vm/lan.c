@@ -77,13 +77,14 @@ static uint64_t give_sleep(uint32_t lan)
 }
 
 /* Start the switch's thread. Priority inversion: a VM waits for the switch, so it runs above all
- * VMs of its LAN; otherwise a third could keep it from running. */
+ * VMs of its LAN; otherwise a third could keep it from running. But for those that are created:
+ * they have cores where no switch is. */
 static uint64_t start_thread(uint32_t lan)
 {
     uint32_t core = lan_core(lan);
     uint64_t priority = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        if (plan_is_on(vm->plan, lan) && vm->plan->priority > priority)
+        if (!vm->created && plan_is_on(vm->plan, lan) && vm->plan->priority > priority)
             priority = vm->plan->priority;
     uint64_t status = ec_create(SLOT_SCRATCH, lan_pd(lan), core, EC_THREAD, LAN_UTCB,
                                 LAN_FAULT + core, machine.lan.entry, LAN_STACK_TOP)

@@ -212,7 +212,7 @@ void store_fill(struct vm *vm)
 {
     for (uint32_t i = 0; i < PIECE_DATA; i++)
         if (i != PIECE_LAN && i != PIECE_STORE)
-            memset(vm_piece(vm, i), 0, vm->size[i]);
+            memset(vm_piece(vm, i), 0, round_up(vm->size[i], PAGE_SIZE)); /* as it is mapped */
     for (uint32_t link = 0; link < LINKS; link++)
         reset_lan_port(vm, link);
     fill_config(vm, vm_piece(vm, PIECE_CONFIG));

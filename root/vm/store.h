@@ -22,6 +22,12 @@ void store_fill(struct vm *vm);
  * done.
  */
 bool store_copy_files(struct vm *vm);
+/* Has it all that it starts with? A VM that was created has it once that was copied: what it was
+ * uploaded to may be another's by then. */
+static inline bool store_is_whole(const struct vm *vm)
+{
+    return !vm->created || vm->file[FILE_KERNEL].source == vm->file[FILE_KERNEL].base;
+}
 /* LAN frames lost in this life: those that it sent, and those for it. Counted by the VMM and the
  * switch, which both may lie. Without a LAN both are 0. */
 void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received);

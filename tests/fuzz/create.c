@@ -66,6 +66,10 @@ uint64_t fault_prepare(uint32_t domain, uint64_t cores)
     fuzz_must(domain >= BOOTED && domain < PLAN_VMS && !(cores & ~(SPARES | 1)), "its handlers");
     return OK;
 }
+void fault_forget(uint32_t domain)
+{
+    fuzz_must(domain >= BOOTED && domain < PLAN_VMS, "only such a VM's go");
+}
 uint64_t lan_renew(uint32_t lan)
 {
     fuzz_must(lan == 1, "only the LAN of who creates is touched");

@@ -398,7 +398,9 @@ static void those_that_come_later(void **state)
         assert_string_equal(admit(), "");
     }
     make_record(name);
-    assert_string_equal(admit(), "its first core has the workers of four VMs already");
+    assert_string_equal(
+        admit(),
+        "four workers of VMs are on its first core already, or on core 0 if it is dedicated");
     assert_int_equal(loaded->vms, 8);
     plan_forget(&loaded->vm[5]); /* a number that is free among those that are not */
     assert_int_equal(loaded->vms, 8);
