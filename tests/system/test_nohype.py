@@ -141,7 +141,7 @@ def test_stop_and_restart_from_another_terminal(live, tmp_path, monkeypatch):
     calc = {"name": "calc", "mode": "dedicated", "kernel": "debian", "initrd": "debian-net", "memory": "256M", "cores": 1,
             "disengage": "guest", "cmdline": "console=ttyS0 quiet hairline.role=work hairline.work=9999"}
     run = live(calc)
-    for turn, verb in enumerate(("restart", "restart", "stop")):
+    for turn, verb in enumerate(("restart", "restart", "kill")):
         run.expect(r"^hairline\| vm name=calc state=alone")
         done = command(verb, "calc")
         assert (done.returncode, done.stderr) == (0, "")
