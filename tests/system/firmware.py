@@ -98,7 +98,8 @@ def libraries(program):
 
 def packaged_kernel():
     """Debian's, with its modules."""
-    call("make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", KERNEL / "vmlinuz")
+    goal = str(KERNEL / "vmlinuz").removeprefix(f"{rig.SOURCE}/")  # as the Makefile calls it
+    call("make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", goal)
     return KERNEL / "vmlinuz"
 
 
