@@ -51,7 +51,9 @@ static void add_virtual(char has[static PICTURE_TEXT], const struct plan *plan,
         add(has, "serves volumes");
     for (uint32_t i = 0; i < vm->disks; i++) {
         const struct plan_disk *disk = &vm->disk[i];
-        if (disk->flags & DISK_VOLUME)
+        if (disk->flags & DISK_UPLOAD)
+            add(has, "disk %u (for uploads)", i + 1);
+        else if (disk->flags & DISK_VOLUME)
             add(has, "volume %s of %s", disk->volume, plan->vm[vm->server - 1].name);
         else
             add(has, "disk %u (%s)", i + 1, disk->flags & DISK_READONLY ? "read-only" : "volatile");
