@@ -236,7 +236,6 @@ static void compile_vm(struct check *check)
 {
     const struct vm_text *text = &check->text->vms[check->vm];
     struct plan_vm *vm = &check->job->plan.vm[check->vm];
-    uint32_t number = check->later ? check->later->first : 0;
     vm_name(check, text->name, vm);
     vm_mode(check, text->mode, vm);
     vm->memory = check_vm_number(check, "memory", text->memory, &limit_memory, 0);
@@ -258,7 +257,7 @@ static void compile_vm(struct check *check)
         vm->mtu = (uint16_t)check->later->mtu;
     }
     for (uint32_t i = 0; i < sizeof(vm->mac); i++)
-        vm->mac[i] = plan_mac_byte(number + check->vm, vm->lan, i);
+        vm->mac[i] = plan_mac_byte(check_first(check) + check->vm, vm->lan, i);
     check_files(check);
 }
 

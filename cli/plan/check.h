@@ -106,6 +106,12 @@ struct check {
     bool batch;
 };
 
+/* The number, from 0, that the plan's first VM has in the machine. */
+static inline uint32_t check_first(const struct check *check)
+{
+    return check->later ? check->later->first : 0;
+}
+
 struct limit {
     const struct unit *unit;
     uint64_t min, max, step;

@@ -290,7 +290,7 @@ void check_words(struct check *check)
 static void add_words(const struct check *check, const struct plan_vm *vm, FILE *out)
 {
     const struct plan *plan = &check->job->plan;
-    uint32_t first = check->later ? check->later->first : 0;
+    uint32_t first = check_first(check);
     fprintf(out, "hairline.name=%s", vm->name);
     if (vm->lan)
         fprintf(out, " hairline.ip=10.0.%u.%u/24", vm->lan, first + check->vm + 1);

@@ -26,7 +26,6 @@ const char create_help[] =
     "written until the VM is destroyed.\n";
 
 #define COPY_MS 60000u /* for root to have taken what was uploaded */
-#define END_MS  10000u /* for a VM that was stopped to have ended */
 
 /* ---- the upload ---------------------------------------------------------------- */
 
@@ -153,7 +152,7 @@ static bool ask_later(struct line *line, struct later *later, uint32_t *disk)
 /* A VM that was created, with those before it, until one could not be. */
 static void take_back(struct line *line, const char *name)
 {
-    if (line_ask(line, host_text("stop %s", name)) && line_leaves(line, name, "ending", END_MS))
+    if (line_ask(line, host_text("stop %s", name)) && line_ended(line, name))
         line_ask(line, host_text("destroy %s", name));
 }
 

@@ -15,8 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define END_MS 10000u /* for a VM that was stopped to have ended */
-
 static volatile sig_atomic_t interrupted;
 static void interrupt(int signal) { interrupted = signal; }
 
@@ -168,23 +166,6 @@ static int inside_events(struct line *line, const struct options *options)
     return 0;
 }
 
-/* The VM's state, as root calls it; NULL after one line on stderr. */
-static const char *state_of(struct line *line, const char *name)
-{
-    const char *text = line_ask(line, host_text("vm %s", name));
-    struct json_object *vm = json_object_new_object();
-    report_parse(vm, text ? text : "");
-    const char *state = text ? host_text("%s", report_word(vm, "state")) : NULL;
-    json_object_put(vm);
-    return state;
-}
-
-/* `kill` and `restart` return once the VM has ended and said its last words. */
-static int wait_for_end(struct line *line, const char *name)
-{
-    return line_leaves(line, name, "ending", END_MS) ? 0 : EXIT_DIED;
-}
-
 static bool inside_tell(void *line, const char *verb, const char *name)
 {
     return line_ask(line, host_text("%s %s", verb, name)) != NULL;
@@ -193,7 +174,7 @@ static bool inside_tell(void *line, const char *verb, const char *name)
 /* Not yet: its last words are on their way. It stays off once it was asked. */
 static enum stop_state look_at(void *line, const char *name)
 {
-    const char *state = state_of(line, name);
+    const char *state = line_state(line, name);
     if (!state)
         return STOP_LOST;
     return strcmp(state, "off") == 0 ? STOP_OFF : STOP_RUNS;
@@ -203,17 +184,20 @@ static int inside_stop(struct line *line, const struct options *options)
 {
     const struct stop_way by = {line, inside_tell, look_at};
     int code = stop_vm(&by, options->plan, options->timeout);
-    return code ? code : wait_for_end(line, options->plan);
+    if (code)
+        return code;
+    return line_ended(line, options->plan) ? 0 : EXIT_DIED;
 }
 
-/* start, restart, kill: what root calls stop. */
+/* start, destroy, restart, kill: what root calls stop. The last two return once the VM has ended.
+ */
 static int change(struct line *line, const struct options *options)
 {
     const char *verb = strcmp(options->verb, "kill") == 0 ? "stop" : options->verb;
     if (!inside_tell(line, verb, options->plan))
         return EXIT_DIED;
     bool ends = strcmp(verb, "stop") == 0 || strcmp(verb, "restart") == 0;
-    return ends ? wait_for_end(line, options->plan) : 0;
+    return !ends || line_ended(line, options->plan) ? 0 : EXIT_DIED;
 }
 
 int inside(const struct options *options)

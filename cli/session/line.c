@@ -17,7 +17,8 @@
 /* hvc0 is the console: Linux numbers them in the order of their slots. */
 #define LINE_DEVICE "/dev/hvc1"
 #define ANSWER_MS   10000
-#define EVENTS      256u /* that wait while an answer is awaited; older ones are dropped */
+#define END_MS      10000u /* for a VM that was stopped to have ended */
+#define EVENTS      256u   /* that wait while an answer is awaited; older ones are dropped */
 
 struct line {
     int fd;
@@ -159,18 +160,29 @@ void line_close(struct line *line)
     free(line);
 }
 
+const char *line_state(struct line *line, const char *name)
+{
+    const char *text = line_ask(line, host_text("vm %s", name));
+    struct json_object *vm = json_object_new_object();
+    report_parse(vm, text ? text : "");
+    const char *state = text ? host_text("%s", report_word(vm, "state")) : NULL;
+    json_object_put(vm);
+    return state;
+}
+
 bool line_leaves(struct line *line, const char *name, const char *state, unsigned ms)
 {
     for (uint64_t until = host_now_ms() + ms; host_now_ms() < until; usleep(20000)) {
-        const char *text = line_ask(line, host_text("vm %s", name));
-        struct json_object *vm = json_object_new_object();
-        report_parse(vm, text ? text : "");
-        bool left = strcmp(report_word(vm, "state"), state) != 0;
-        json_object_put(vm);
-        if (!text || left)
-            return text;
+        const char *now = line_state(line, name);
+        if (!now || strcmp(now, state) != 0)
+            return now;
     }
     return host_fail("%s is still %s", name, state);
+}
+
+bool line_ended(struct line *line, const char *name)
+{
+    return line_leaves(line, name, "ending", END_MS);
 }
 
 const char *line_event(struct line *line, int ms)

@@ -22,6 +22,13 @@ void line_close(struct line *line);
 /* Ask; what follows `ok `. NULL after one line on stderr: refused, or no answer in 10 s. */
 const char *line_ask(struct line *line, const char *request);
 
+/* The state of VM `name`, as root calls it; NULL after one line on stderr. */
+const char *line_state(struct line *line, const char *name);
+
+/* Wait until VM `name`, which is to end, has ended and said its last words; false after one line on
+ * stderr. */
+bool line_ended(struct line *line, const char *name);
+
 /* Wait until VM `name` is not in `state` any more, `ms` milliseconds at most; false after one line
  * on stderr. */
 bool line_leaves(struct line *line, const char *name, const char *state, unsigned ms);

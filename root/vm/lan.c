@@ -128,11 +128,17 @@ static uint64_t lan_start(uint32_t lan)
     return status;
 }
 
-uint64_t lan_renew(uint32_t lan)
+/* A heavy step. It fails only where the switch had died for good. */
+static void lan_end(uint32_t lan)
 {
     machine.heavy = true;
-    ignore(destroy(lan_pd(lan))); /* fails only where it had died for good: now it starts again */
+    ignore(destroy(lan_pd(lan)));
     vm_note_change();
+}
+
+uint64_t lan_renew(uint32_t lan)
+{
+    lan_end(lan);
     return lan_start(lan);
 }
 
@@ -157,9 +163,7 @@ void lan_turn(void)
         if (turn_heavy() || !fault_seen(PLAN_VMS + i - 1, &f))
             continue;
         bool again = lans[i].starts < STARTS_MAX - 1;
-        machine.heavy = true;
-        ignore(destroy(lan_pd(i))); /* cannot fail: the domain that had the fault is there */
-        vm_note_change();
+        lan_end(i);
         console_say("LAN %u died and %s: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx", i,
                     again ? "starts again" : "stays off", f.vector, f.error, f.cr2, f.rip);
         lans[i].starts += again;

@@ -5,6 +5,7 @@
  * was booted stays as it was; and when all are gone, so is all of them.
  */
 #include "fuzz.h"
+#include "plan_record.h"
 #include <root/console/command.h>
 #include <root/plan.h>
 #include <root/vm/create.h>
@@ -102,16 +103,8 @@ uint64_t fuzz_bell(uint64_t slot, bool made)
 static struct plan_vm *add(const char *name, uint64_t cores, uint32_t lan)
 {
     uint32_t i = boot_plan.vms++;
-    struct plan_vm *vm = &boot_plan.vm[i];
-    *vm = (struct plan_vm){.vcpus = 1, .memory = 4 * MEBI, .cores = cores, .lan = lan};
-    strcpy(vm->name, name);
-    vm->priority = PLAN_PRIORITY;
-    vm->budget_us = PLAN_BUDGET_US;
-    vm->initrd = PLAN_NO_FILE;
-    vm->mtu = lan ? PLAN_MTU : 0;
-    for (uint32_t n = 0; n < sizeof(vm->mac); n++)
-        vm->mac[n] = plan_mac_byte(i, lan, n);
-    return vm;
+    boot_plan.vm[i] = plan_record(i, name, cores, lan);
+    return &boot_plan.vm[i];
 }
 
 static uint8_t *memory(uint64_t size)

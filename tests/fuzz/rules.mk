@@ -12,7 +12,7 @@ FUZZ_scope           = root/hardware/scope.c
 FUZZ_control         = root/vm/life.c root/console/control.c root/console/output.c root/console/report.c root/console/console.c lib/format.c
 FUZZ_control_FLAGS   = -include tests/fuzz/root_hooks.h
 FUZZ_create          = root/vm/create.c root/vm/store.c root/plan.c root/plan_later.c lib/format.c
-FUZZ_create_FLAGS    = -include stdbool.h -include tests/fuzz/create_hooks.h
+FUZZ_create_FLAGS    = -Itests/unit -include stdbool.h -include tests/fuzz/create_hooks.h
 FUZZ_vcpu            = $(filter-out %/offsets.c,$(wildcard kernel/*.c)) $(wildcard tests/invariant/*.c) tests/unit/rig.c tests/unit/rig_vcpu.c tests/unit/model.c tests/unit/model_vmx.c
 FUZZ_vcpu_FLAGS      = -Itests/host -Itests/invariant -Ikernel -Itests/unit -DPOOL_FRAMES=1024u -DOBJECTS=1024u
 FUZZ_vcpu_LIBS       = -lcmocka

@@ -98,8 +98,7 @@ def libraries(program):
 
 def packaged_kernel():
     """Debian's, with its modules."""
-    goal = str(KERNEL / "vmlinuz").removeprefix(f"{rig.SOURCE}/")  # as the Makefile calls it
-    call("make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", goal)
+    rig.made(KERNEL / "vmlinuz")
     return KERNEL / "vmlinuz"
 
 
@@ -141,8 +140,7 @@ def make_initrd(folder, programs, files=(), links=(), modules=()):
 def changed_initrd(folder, name, programs, files):
     """The packaged initrd of that name, with other files in the place of its own or beside them: a second archive behind it."""
     packaged = rig.BUILD / "kernels/debian" / name
-    target = os.path.relpath(packaged, rig.SOURCE) if packaged.is_relative_to(rig.SOURCE) else packaged
-    call("flock", rig.BUILD / ".lock", "make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", target)
+    rig.made(packaged)
     (folder / name).mkdir()
     added, out = make_initrd(folder / name, programs, files), folder / f"{name}.cpio"
     out.write_bytes(packaged.read_bytes() + added.read_bytes())

@@ -34,6 +34,12 @@ def linux(name, kernel="debian", **keys):
     return {"name": name, "kernel": kernel, "initrd": "debian", "cmdline": "console=ttyS0 quiet", "memory": "256M", **keys}
 
 
+def made(*paths):
+    """Files below the build folder that the Makefile makes, up to date."""
+    goals = [str(path).removeprefix(f"{SOURCE}/") for path in paths]  # as the Makefile calls them
+    subprocess.run(["flock", BUILD / ".lock", "make", "-s", "-C", SOURCE, f"O={BUILD}", *goals], check=True)
+
+
 def write_plan(folder, vms, cores=2, memory="1G", spare=None, **machine):
     """Plans are YAML, of which JSON is a part."""
     path = folder / "plan.yaml"

@@ -15,8 +15,7 @@ from rig import guest, linux
 def userland(tmp_path_factory):
     """The packaged userland, with the tool in it as `hairline`."""
     folder, kernel = tmp_path_factory.mktemp("userland"), rig.BUILD / "kernels/debian"
-    goal = str(kernel / "initrd").removeprefix(f"{rig.SOURCE}/")  # as the Makefile calls it
-    subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", goal], check=True)
+    rig.made(kernel / "initrd")
     shutil.copy(rig.BUILD / "hairline-tool", folder / "hairline")
     subprocess.run([rig.SOURCE / "guest/mkinitrd", "plain", kernel, folder / "initrd", folder / "hairline"], check=True)
     return folder / "initrd"

@@ -16,8 +16,7 @@ MIB = 1 << 20
 def userland(tmp_path_factory):
     """The packaged userland, with the tool in it, Debian's kernel with that userland, and our own programs."""
     folder, kernel = tmp_path_factory.mktemp("userland"), rig.BUILD / "kernels/debian"
-    goal = str(kernel / "initrd").removeprefix(f"{rig.SOURCE}/")  # as the Makefile calls it
-    subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", goal], check=True)
+    rig.made(kernel / "initrd")
     shutil.copy(rig.BUILD / "hairline-tool", folder / "hairline")
     for name in ("attack", "canary"):
         shutil.copy(rig.BUILD / f"guest/bare/{name}.elf", folder)

@@ -73,8 +73,7 @@ def outside():
 def house(tmp_path, outside):
     """A machine with a gateway, told of the outside by words, and two guests on its LAN; alpha has an NTP client."""
     programs, kernel = rig.BUILD / "guest/gateway", rig.BUILD / "kernels/debian"
-    goals = [str(path).removeprefix(f"{rig.SOURCE}/") for path in (kernel / "initrd", programs / "chronyd")]
-    subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", *goals], check=True)
+    rig.made(kernel / "initrd", programs / "chronyd")
     with_client = [rig.SOURCE / "guest/mkinitrd", "plain", kernel, tmp_path / "initrd", programs / "chronyd"]
     subprocess.run(with_client, check=True, env=os.environ | {"LD_LIBRARY_PATH": str(programs)})
     words = f"console=ttyS0 quiet hairline.outside=10.0.2.15/24,10.0.2.2 hairline.dns=10.0.2.2#{outside['dns']} hairline.ntp=10.0.2.2:{outside['ntp']}"

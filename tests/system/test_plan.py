@@ -3,6 +3,7 @@
 import array
 import collections
 import fcntl
+import functools
 import json
 import os
 import pathlib
@@ -166,9 +167,12 @@ def tool(*words):
     return subprocess.run(["bin/tool", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
-def changed(old, new):
-    assert old in GOOD
-    return GOOD.replace(old, new, 1)
+def altered(plan, old, new):
+    assert old in plan
+    return plan.replace(old, new, 1)
+
+
+changed = functools.partial(altered, GOOD)
 
 
 # All at its limit: one VM on each core with four functions, the rest of the vCPUs, a LAN.
@@ -316,9 +320,7 @@ vms:
 """
 
 
-def own(old, new):
-    assert old in OWN
-    return OWN.replace(old, new, 1)
+own = functools.partial(altered, OWN)
 
 
 BAD |= {
@@ -379,9 +381,7 @@ BAD |= {
 }
 
 
-def store(old, new):
-    assert old in STORE
-    return STORE.replace(old, new, 1)
+store = functools.partial(altered, STORE)
 
 
 A_DISK = "{volume: a-root, from: service}"
@@ -424,9 +424,7 @@ vms:
 """
 
 
-def gateway(old, new):
-    assert old in GATEWAY
-    return GATEWAY.replace(old, new, 1)
+gateway = functools.partial(altered, GATEWAY)
 
 
 BAD |= {

@@ -1,20 +1,19 @@
 /* Where a VM sees the registers of its devices: large ones of 64 bits above its RAM, all others
  * below 4 GiB. */
 #include "test.h"
-#include <root/hardware/assign.h>
-#include <root/hardware/config.h>
-#include <root/hardware/iommu.h>
 #include <root/memory.h>
 #include <root/vm/device.h>
 #include <root/vm/fault.h>
 #include <lib/format.h>
+
+#define FUNCTIONS PLAN_DEVICES
+#include "root_devices.h"
 
 enum { MIB = 1 << 20, WIDE = 4, WIDE_PREFETCH = 12 };
 #define GIB (1ull << 30)
 
 struct machine machine;
 static struct plan_vm plan;
-static struct pci_function function[PLAN_DEVICES];
 static struct vm_config config;
 static uint32_t bits;
 static char said[200];
@@ -33,18 +32,6 @@ void console_say(const char *text, ...)
 }
 
 /* ---- the rest of root ---- */
-uint64_t clock_ticks(uint64_t ms) { return ms; }
-const char *assign_wrong(const struct pci_function *f) { return (void)f, NULL; }
-const char *assign_function_wrong(const struct pci_function *f) { return (void)f, NULL; }
-void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
-{
-    (void)f, (void)offset, (void)size, (void)value;
-}
-const char *iommu_of(const struct pci_function *f, uint32_t *unit)
-{
-    return (void)f, *unit = 0, NULL;
-}
-enum iommu_kind iommu_kind(void) { return IOMMU_VTD; }
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, uint64_t va)
 {
     return (void)base, (void)size, (void)pd, (void)perm, (void)va, OK;
@@ -54,22 +41,7 @@ uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*to)(uint64_t, struct u
 {
     return (void)domain, (void)pd, (void)to, (void)slot, (void)mtd, OK;
 }
-uint32_t pci_count(void) { return PLAN_DEVICES; }
-struct pci_function *pci_function(uint32_t i) { return &function[i]; }
-struct pci_function *pci_find(uint16_t rid) { return &function[rid]; }
-uint16_t pci_group(const struct pci_function *f) { return f->rid; }
 uint64_t pci_ecam(uint16_t rid) { return rid; }
-void pci_make_vf(struct pci_function *pf, uint32_t n, struct pci_function *vf)
-{
-    (void)pf, (void)n, (void)vf;
-}
-void pci_read_capabilities(struct pci_function *f) { (void)f; }
-bool pci_is_there(const struct pci_function *f) { return f != NULL; }
-bool pci_pending(const struct pci_function *f) { return f == NULL; }
-void pci_quiet(const struct pci_function *f) { (void)f; }
-void pci_reset(const struct pci_function *f) { (void)f; }
-void pci_wake(const struct pci_function *f) { (void)f; }
-void pci_restore(const struct pci_function *f) { (void)f; }
 
 /* ---- a VM ---- */
 static int setup(void **state)

@@ -1,5 +1,6 @@
 /* Which core a helper runs on: never one that a VM has for itself. Root refuses the one plan that
  * would leave none. */
+#include "plan_record.h"
 #include "test.h"
 #include <lib/cores.h>
 #include <root/console/console.h>
@@ -29,19 +30,9 @@ void console_say(const char *fmt, ...)
 static void add(uint32_t mode, uint64_t cores, uint32_t lan)
 {
     uint32_t i = plan.vms++;
-    struct plan_vm *vm = &plan.vm[i];
-    *vm = (struct plan_vm){.name = {(char)('a' + i)},
-                           .mode = mode,
-                           .memory = 0x200000,
-                           .cores = cores,
-                           .lan = lan,
-                           .mtu = lan ? PLAN_MTU : 0};
-    vm->vcpus = (uint32_t)__builtin_popcountll(cores);
-    vm->priority = PLAN_PRIORITY;
-    vm->budget_us = PLAN_BUDGET_US;
-    vm->initrd = PLAN_NO_FILE;
-    for (uint32_t n = 0; n < sizeof(vm->mac); n++)
-        vm->mac[n] = plan_mac_byte(i, lan, n);
+    plan.vm[i] = plan_record(i, (char[]){(char)('a' + i), 0}, cores, lan);
+    plan.vm[i].mode = mode;
+    plan.vm[i].vcpus = (uint32_t)__builtin_popcountll(cores);
 }
 
 static int setup(void **state)

@@ -1,5 +1,6 @@
 /* Root takes no plan on trust: each rule of root/plan.c is broken once, in a plan that is good but
  * for that. */
+#include "plan_record.h"
 #include "test.h"
 #include <root/console/console.h>
 #include <root/memory.h>
@@ -39,15 +40,9 @@ static void add_module(const char *name, uint64_t size)
 static struct plan_vm *add(const char *name, uint32_t mode, uint64_t cores)
 {
     uint32_t i = plan.vms++;
-    struct plan_vm *vm = &plan.vm[i];
-    *vm = (struct plan_vm){.mode = mode, .memory = 4 << 20, .cores = cores, .vcpus = 1};
-    strcpy(vm->name, name);
-    vm->priority = PLAN_PRIORITY;
-    vm->budget_us = PLAN_BUDGET_US;
-    vm->initrd = PLAN_NO_FILE;
-    for (uint32_t n = 0; n < sizeof(vm->mac); n++)
-        vm->mac[n] = plan_mac_byte(i, 0, n);
-    return vm;
+    plan.vm[i] = plan_record(i, name, cores, 0);
+    plan.vm[i].mode = mode;
+    return &plan.vm[i];
 }
 
 static void join(uint32_t vm, uint32_t lan, uint16_t mtu)
@@ -315,17 +310,7 @@ static struct plan_vm record;
 static struct boot_info uploaded;
 static const struct plan *loaded;
 
-static void make_record(const char *name)
-{
-    uint32_t next = plan_next();
-    record = (struct plan_vm){.vcpus = 1, .memory = 4 << 20, .cores = 8};
-    strcpy(record.name, name);
-    record.priority = PLAN_PRIORITY;
-    record.budget_us = PLAN_BUDGET_US;
-    record.initrd = PLAN_NO_FILE;
-    for (uint32_t n = 0; n < sizeof(record.mac); n++)
-        record.mac[n] = plan_mac_byte(next, 0, n);
-}
+static void make_record(const char *name) { record = plan_record(plan_next(), name, 8, 0); }
 
 static void load_with_spare(void)
 {

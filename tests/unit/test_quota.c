@@ -3,9 +3,6 @@
  * What stays of each quota is said here to the last object, so that one more fails.
  */
 #include <root/console/uart.h>
-#include <root/hardware/assign.h>
-#include <root/hardware/config.h>
-#include <root/hardware/iommu.h>
 #include <root/plan.h>
 #include <root/vm/device.h>
 #include <root/vm/fault.h>
@@ -23,13 +20,14 @@
 #define CORES     16u
 #define FUNCTIONS (PLAN_DEVICES + 1u)
 
+#include "root_devices.h"
+
 _Static_assert(QUOTA_KERNEL == OBJECTS - 1, "its table of objects");
 
 uint8_t *fake_memory, *fake_stat;
 struct machine machine;
 static struct plan plan;
 static struct boot_info info;
-static struct pci_function function[FUNCTIONS];
 static struct {
     uint32_t quota, used;
 } domain[ROOT_SLOTS];
@@ -53,7 +51,6 @@ uint64_t fake_sc(uint64_t ec) { return fake_made(pd_of_ec[ec]); }
 void console_say(const char *text, ...) { fail_msg("%s", text); }
 void uart_finish(void) {}
 void acpi_reset(const struct acpi *acpi) { (void)acpi, abort(); }
-uint64_t clock_ticks(uint64_t ms) { return ms; }
 const struct boot_module *plan_file(const struct boot_info *boot, uint32_t number)
 {
     return &boot->module[number];
@@ -62,33 +59,7 @@ const struct boot_module *plan_module(const struct boot_info *boot, const char *
 {
     return (void)boot, (void)name, NULL;
 }
-const char *assign_wrong(const struct pci_function *f) { return (void)f, NULL; }
-const char *assign_function_wrong(const struct pci_function *f) { return (void)f, NULL; }
-void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
-{
-    (void)f, (void)offset, (void)size, (void)value;
-}
-const char *iommu_of(const struct pci_function *f, uint32_t *unit)
-{
-    return (void)f, *unit = 0, NULL;
-}
-enum iommu_kind iommu_kind(void) { return IOMMU_VTD; }
-uint32_t pci_count(void) { return FUNCTIONS; }
-struct pci_function *pci_function(uint32_t i) { return &function[i]; }
-struct pci_function *pci_find(uint16_t rid) { return &function[rid]; }
-uint16_t pci_group(const struct pci_function *f) { return f->rid; }
 uint64_t pci_ecam(uint16_t rid) { return DEVICES + PAGE_SIZE * (uint64_t)rid; }
-void pci_make_vf(struct pci_function *pf, uint32_t n, struct pci_function *vf)
-{
-    (void)pf, (void)n, (void)vf;
-}
-void pci_read_capabilities(struct pci_function *f) { (void)f; }
-bool pci_is_there(const struct pci_function *f) { return f != NULL; }
-bool pci_pending(const struct pci_function *f) { return f == NULL; }
-void pci_quiet(const struct pci_function *f) { (void)f; }
-void pci_reset(const struct pci_function *f) { (void)f; }
-void pci_wake(const struct pci_function *f) { (void)f; }
-void pci_restore(const struct pci_function *f) { (void)f; }
 
 /* ---- VMs with all that a plan can give them ---- */
 static void add_shared(uint32_t first_core, uint32_t vcpus, uint32_t lan)
