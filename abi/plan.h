@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        8
+#define PLAN_VERSION        9
 #define PLAN_VMS            64
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          64
@@ -42,7 +42,10 @@ enum plan_flag {
     PLAN_PROBE = 2,          /* only tell what the machine has, then reset it; may have no VMs */
     PLAN_SHARE_SIBLINGS = 4, /* two VMs may have threads of one processor core */
 };
-enum plan_mode { MODE_SHARED, MODE_DEDICATED };
+/* MODE_HOST: the system that the machine's firmware starts, which owns all that no other VM and
+ * root have. One VM at most; of its record only the name says anything, the rest is as the tool
+ * writes it: 1 vCPU, no cores, memory or files, DISENGAGE_AUTO, AFTER_QUIET, EXIT_OFF. */
+enum plan_mode { MODE_SHARED, MODE_DEDICATED, MODE_HOST };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
 /* The VM's control line to root: none; it sees and commands itself, or all VMs. */

@@ -71,9 +71,7 @@ struct efi_graphics { /* 12.9: EFI_GRAPHICS_OUTPUT_PROTOCOL */
         uint64_t info_size, base, size;
     } * mode;
 };
-enum {
-    EFI_LAST_RGB = 1
-}; /* formats up to this one have 32 bits, of which the lower 24 are colours */
+enum { EFI_LAST_RGB = 1 }; /* formats up to it have 32 bits, of which the lower 24 are colours */
 
 struct efi_event { /* TCG EFI 6.6.3: EFI_TCG2_EVENT */
     uint32_t size, header_size;

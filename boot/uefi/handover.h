@@ -3,7 +3,9 @@
  * boot/uefi.c.
  *
  * The file is a PE image. Its sections whose names do not begin with a dot are measured, in file
- * order: "kernel", then the modules root, vmm, lan, plan, f0, f1, ...
+ * order: "kernel", then the modules root, vmm, lan, plan, f0, f1, ... Of a plan with a VM of
+ * MODE_HOST the image is a boot service driver, which returns to the firmware, and it has the
+ * section ".host": a struct uefi_host.
  */
 #ifndef BOOT_UEFI_HANDOVER_H
 #define BOOT_UEFI_HANDOVER_H
@@ -12,18 +14,24 @@
 
 #define UEFI_MAGIC  0x21494655u /* "UFI!": in place of a multiboot loader's magic */
 #define UEFI_KERNEL "kernel"
+#define UEFI_HOST   ".host"
 #define UEFI_WIDE   0x80000000u
 #define UEFI_LIMIT  (1022ull << 20) /* the image ends below it: kernel/config.h */
 
 /* Section "kernel": this, `moves` words, `bytes` of image. The image may lie at any physical
        page below UEFI_LIMIT: the distance from `base` is added to each number that `move` names. */
 struct uefi_kernel {
-    uint64_t base;  /* physical address for which it is linked             */
-    uint64_t size;  /* of memory that it takes; zeros from `bytes` on      */
-    uint64_t bytes; /* of it in the file                                   */
-    uint32_t entry; /* offset of its entry for multiboot loaders           */
-    uint32_t moves;
-    uint32_t move[]; /* offset of 4 bytes; with UEFI_WIDE: of 8             */
+    uint64_t base;          /* physical address for which it is linked             */
+    uint64_t size, bytes;   /* of memory that it takes; of it in the file, the rest is zeros */
+    uint32_t entry;         /* offset of its entry for multiboot loaders           */
+    uint32_t moves, move[]; /* offset of 4 bytes; with UEFI_WIDE: of 8             */
+};
+
+/* What Hairline keeps of the machine for itself and all VMs but the host: cores 0 to `cores` - 1,
+   and `memory` bytes beside its image and modules, a multiple of 2 MiB. */
+struct uefi_host {
+    uint32_t cores, reserved;
+    uint64_t memory;
 };
 
 struct uefi_module {

@@ -546,7 +546,7 @@ def test_build(house):
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     (magic, version, flags, vms, lans, files, *_), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 8, 0, 2, 1, 5)
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 9, 0, 2, 1, 5)
     assert alpha.name.rstrip(b"\0") == b"alpha" and fields(alpha, "mode", "lan") == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
     assert struct.unpack("<2I32s2I32s80x", alpha.disk) == (2, 2, bytes(32), 3, 1, bytes(32))
     assert alpha.mac == bytes.fromhex("02686c000101") and beta.mac == bytes.fromhex("02686c000102")
