@@ -12,11 +12,6 @@
 
 static struct vm *focus;
 static bool command_escaped, quitting;
-static struct cycling {
-    struct vm *vm; /* NULL: none */
-    uint32_t n, done;
-    struct pool before;
-} cycling;
 static char command_typed[TYPED + 1];
 static uint32_t command_typed_used;
 
@@ -31,16 +26,13 @@ static void help(void)
 {
     static const char *const lines[] = {
         "Ctrl-] then: 1..9 focus VM n, 0 or Ctrl-] back to this prompt, s status, h help, q quit",
-        "in focus all keys go to the VM and its bytes pass as they are; the lines of other VMs "
-        "wait until focus ends",
+        "in focus all keys go to the VM, its bytes pass as they are, and other VMs' lines wait",
         "list                 the table of VMs; exits and cpu are since the last list",
         "focus NAME           the same as the key",
         "ask NAME             press a VM's power button: its guest is to end by itself",
         "stop NAME            end a VM now",
         "start NAME           start a VM that is off",
         "restart NAME         end it and start it again",
-        "cycle NAME N         build and destroy it N times and compare the kernel's memory; it "
-        "must be off",
         "quit                 end all VMs and the machine",
     };
     for (uint32_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
@@ -60,15 +52,9 @@ void command_forget(const struct vm *vm)
 {
     if (focus == vm)
         set_focus(0);
-    if (cycling.vm == vm)
-        cycling.vm = 0;
 }
 
-static void quit(void)
-{
-    quitting = true;
-    cycling.vm = 0;
-}
+static void quit(void) { quitting = true; }
 
 /* One VM a turn: its end is a heavy step (root/vm/vm.h). */
 static void stop_all(void)
@@ -79,8 +65,7 @@ static void stop_all(void)
 
 bool command_start(struct vm *vm)
 {
-    if (vm == cycling.vm || !store_is_whole(vm) ||
-        (vm->life != LIFE_OFF && vm->life != LIFE_WAITING))
+    if (!store_is_whole(vm) || (vm->life != LIFE_OFF && vm->life != LIFE_WAITING))
         return false;
     vm->quick = 0;
     life_start(vm);
@@ -89,7 +74,7 @@ bool command_start(struct vm *vm)
 
 bool command_restart(struct vm *vm)
 {
-    if (vm == cycling.vm || !store_is_whole(vm))
+    if (!store_is_whole(vm))
         return false;
     life_stop(vm, true);
     return true;
@@ -111,40 +96,13 @@ static void say_unless(bool done, const struct vm *vm)
         console_say("%s is not off", vm->plan->name);
 }
 
-static void cycle(struct vm *vm, uint32_t n)
-{
-    if (vm->life != LIFE_OFF || cycling.vm || !store_is_whole(vm))
-        console_say("%s is not off", cycling.vm ? cycling.vm->plan->name : vm->plan->name);
-    else
-        cycling = (struct cycling){vm, n, 0, vm_pool()};
-}
-
-/* One life for nothing: build, destroy. The VMM runs for a moment in between; its output is lost.
- */
-static void cycle_turn(void)
-{
-    struct vm *vm = cycling.vm;
-    if (cycling.done < cycling.n && !vm->failed) {
-        ignore(vm_build(vm)); /* vm->failed ends the cycles at the next turn */
-        vm_destroy(vm);
-        cycling.done++;
-        return;
-    }
-    struct pool before = cycling.before, after = vm_pool();
-    console_say("cycle name=%s cycles=%u failed=%s frames_before=%u frames_after=%u "
-                "objects_before=%u objects_after=%u",
-                vm->plan->name, cycling.done, vm->failed ? vm->failed : "no", before.frames,
-                after.frames, before.objects, after.objects);
-    cycling.vm = 0;
-}
-
-enum command { LIST, HELP, QUIT, FOCUS, ASK, STOP, START, RESTART, CYCLE, COMMANDS };
+enum command { LIST, HELP, QUIT, FOCUS, ASK, STOP, START, RESTART, COMMANDS };
 
 static const char *const command_name[COMMANDS] = {"list", "help",  "quit",    "focus", "ask",
-                                                   "stop", "start", "restart", "cycle"};
+                                                   "stop", "start", "restart"};
 
-/* Commands from FOCUS on need a VM, others ignore `vm`. `n`: of CYCLE, how many. */
-static void run(uint32_t command, struct vm *vm, uint32_t n)
+/* Commands from FOCUS on need a VM, others ignore `vm`. */
+static void run(uint32_t command, struct vm *vm)
 {
     switch (command) {
     case LIST: report_list(); break;
@@ -155,7 +113,6 @@ static void run(uint32_t command, struct vm *vm, uint32_t n)
     case STOP: life_stop(vm, false); break;
     case START: say_unless(command_start(vm), vm); break;
     case RESTART: say_unless(command_restart(vm), vm); break;
-    case CYCLE: cycle(vm, n); break;
     default: break;
     }
 }
@@ -174,14 +131,6 @@ static char *next_word(char **rest)
     return word;
 }
 
-static uint32_t command_number(const char *text)
-{
-    uint32_t n = 0;
-    for (; *text >= '0' && *text <= '9' && n < 100000000; text++)
-        n = n * 10 + (uint32_t)(*text - '0');
-    return n;
-}
-
 static struct vm *find_vm(const char *name)
 {
     for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
@@ -193,7 +142,7 @@ static struct vm *find_vm(const char *name)
 static void run_line(char *line)
 {
     const char *word = next_word(&line), *name = next_word(&line);
-    uint32_t n = command_number(next_word(&line)), command = 0;
+    uint32_t command = 0;
     struct vm *vm = find_vm(name);
     while (command < COMMANDS && strcmp(command_name[command], word) != 0)
         command++;
@@ -202,7 +151,7 @@ static void run_line(char *line)
     else if (command < COMMANDS && command >= FOCUS && !vm)
         console_say("no VM is called '%s'", name);
     else
-        run(command, vm, n);
+        run(command, vm);
 }
 
 static void edit(char c)
@@ -264,9 +213,7 @@ bool command_turn(void)
         else
             edit((char)c);
     }
-    if (cycling.vm && !turn_heavy())
-        cycle_turn();
     if (quitting)
         stop_all();
-    return taken || cycling.vm || quitting;
+    return taken || quitting;
 }

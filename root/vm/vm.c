@@ -60,7 +60,8 @@ uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
     return status;
 }
 
-struct pool vm_pool(void)
+/* The kernel's free frames and objects. */
+static struct pool vm_pool(void)
 {
     return (struct pool){kernel_stat()->frames_free, kernel_stat()->objects_free};
 }

@@ -97,10 +97,9 @@ struct vm {
     uint32_t quick;    /* lives in a row that ended at once             */
     uint64_t started, due;
     uint64_t quiet_since,
-        quiet_exits;         /* dedicated: the sum of its exits last changed then, to this */
-    uint64_t copied;         /* bytes of its files */
-    uint64_t dirty;          /* bytes of its RAM that have what another VM left */
-    uint32_t cycles, cycled; /* by command: so many lives for nothing, and so many of them were */
+        quiet_exits; /* dedicated: the sum of its exits last changed then, to this */
+    uint64_t copied; /* bytes of its files */
+    uint64_t dirty;  /* bytes of its RAM that have what another VM left */
     struct region ram, store;
     uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */
     struct file file[FILES];
@@ -218,7 +217,5 @@ uint32_t vm_worker_core(const struct vm *vm);
 void vm_count(const struct vm *vm, struct end *sums);
 /* Call it after each step that changes what the kernel holds and is not a VM's own (leak check). */
 void vm_note_change(void);
-/* The kernel's free frames and objects. */
-struct pool vm_pool(void);
 
 #endif

@@ -116,8 +116,6 @@ def test_nonsense_gets_an_answer(live):
     run.expect(r"^hairline\| # name")
     run.type("x" * 200 + "\n")
     run.expect(r"^hairline\| unknown command 'x+'")
-    run.command("cycle alpha 1")
-    run.expect(r"^hairline\| alpha is not off")
     assert run.quit() == 0
 
 

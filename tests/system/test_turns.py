@@ -46,10 +46,6 @@ def test_many_commands_at_once(live):
         run.type("".join(f"{command} {name}\nlist\n" for name in names))
         for _ in names:
             run.expect(r"^hairline\| # name")
-    run.command("stop vm0")
-    run.expect(r"^hairline\| vm name=vm0 state=off .*next=off ")  # it may be at the end of its first life still
-    run.command("cycle vm0 10")
-    run.expect(r"^hairline\| cycle name=vm0 cycles=10 ")
     assert longest(run) <= LONGEST
 
 
