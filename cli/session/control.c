@@ -115,18 +115,15 @@ static void answer_ends(struct control *control, struct console *console, const 
     answer(control, console, text);
 }
 
-/* How root's answer to `verb` begins; control->lines: how many lines follow that. NULL: root says
- * nothing if it succeeds. */
+/* How the line begins that answers `verb`; control->lines: how many follow it. */
 static const char *expected(struct control *control, const struct console *console,
                             const char *verb, const char *name)
 {
     control->lines = strcmp(verb, "list") == 0 ? console->job->plan.vms : 0;
     if (control->lines)
         return "# name";
-    if (strcmp(verb, "start") == 0)
-        return NULL;
-    return strcmp(verb, "ask") == 0 ? host_text("%s is asked to end", name)
-                                    : host_text("vm name=%s state=off ", name);
+    bool ends = strcmp(verb, "stop") == 0 || strcmp(verb, "restart") == 0;
+    return ends ? host_text("vm name=%s state=off ", name) : "ok";
 }
 
 const char *control_accept(struct control *control, struct console *console, bool deaf,
@@ -151,7 +148,7 @@ const char *control_accept(struct control *control, struct console *console, boo
         answer(control, console, "error that run takes no commands: it was started with --batch\n");
     else {
         control->awaits = expected(control, console, verb, name);
-        control->deadline = now + (control->awaits ? ANSWER_MS : 1000);
+        control->deadline = now + ANSWER_MS;
         control->heard = 0;
         console_listen(console, true);
         return host_text("%s%s%s", verb, *name ? " " : "", name);
@@ -159,28 +156,19 @@ const char *control_accept(struct control *control, struct console *console, boo
     return NULL;
 }
 
-/* Is it root's "NAME is not off" or the like? */
-static bool is_refusal(const char *line)
-{
-    static const char *const words[] = {" is not off", " cannot be asked to end"};
-    bool is = false;
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        is |= strncmp(line + strcspn(line, " \n"), words[i], strlen(words[i])) == 0;
-    return is;
-}
-
 /* Pass one line of root's on to the client, if it is part of the answer. */
 static void hear(struct control *control, struct console *console, const char *line, size_t size)
 {
     bool counting = !control->awaits && control->lines,
          begins = control->awaits && strncmp(line, control->awaits, strlen(control->awaits)) == 0;
-    if (is_refusal(line)) {
-        answer(control, console, host_text("error %.*s\n", (int)size - 1, line));
-        return;
-    }
-    if (!counting && !begins)
+    bool refused = strncmp(line, "error ", 6) == 0;
+    if (!counting && !begins && !refused)
         return;
     control_say(control, line, size);
+    if (refused) {
+        hang_up(control, console);
+        return;
+    }
     control->lines -= counting;
     control->awaits = NULL;
     if (!control->lines)
@@ -197,10 +185,7 @@ void control_turn(struct control *control, struct console *console, uint64_t now
         hear(control, console, text, (size_t)(end + 1 - text));
     }
     if (control->client >= 0 && now >= control->deadline)
-        answer(control, console,
-               control->awaits || control->lines
-                   ? "error the machine does not answer; is the VM off?\n"
-                   : "ok\n");
+        answer(control, console, "error the machine does not answer; is the VM off?\n");
 }
 
 /* ---- the other terminal's side ------------------------------------------------ */

@@ -1,8 +1,8 @@
 #include <root/console/command.h>
+#include <root/console/control.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
 #include <root/vm/life.h>
-#include <root/vm/store.h>
 #include <lib/bell.h>
 #include <lib/ring.h>
 #include <lib/string.h>
@@ -33,13 +33,15 @@ static void help(void)
         "stop NAME            end a VM now",
         "start NAME           start a VM that is off",
         "restart NAME         end it and start it again",
+        "destroy NAME         take a VM out that was created and is off",
+        "vm NAME              all that is known of it",
         "quit                 end all VMs and the machine",
     };
     for (uint32_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         console_say("%s", lines[i]);
 }
 
-static void set_focus(struct vm *vm)
+void command_set_focus(struct vm *vm)
 {
     focus = vm;
     if (vm)
@@ -51,7 +53,7 @@ static void set_focus(struct vm *vm)
 void command_forget(const struct vm *vm)
 {
     if (focus == vm)
-        set_focus(0);
+        command_set_focus(0);
 }
 
 static void quit(void) { quitting = true; }
@@ -63,95 +65,16 @@ static void stop_all(void)
         life_stop(vm, false);
 }
 
-bool command_start(struct vm *vm)
-{
-    if (!store_is_whole(vm) || (vm->life != LIFE_OFF && vm->life != LIFE_WAITING))
-        return false;
-    vm->quick = 0;
-    life_start(vm);
-    return true;
-}
-
-bool command_restart(struct vm *vm)
-{
-    if (!store_is_whole(vm))
-        return false;
-    life_stop(vm, true);
-    return true;
-}
-
-bool command_ask(struct vm *vm)
-{
-    if (vm->life != LIFE_RUNNING || !plan_has_virtual(vm->plan))
-        return false;
-    vm->wish = WISH_OFF;
-    vm_control(vm)->presses++;
-    bell_ring(vm_slot(vm, VM_BELL));
-    return true;
-}
-
-static void say_unless(bool done, const struct vm *vm)
-{
-    if (!done)
-        console_say("%s is not off", vm->plan->name);
-}
-
-enum command { LIST, HELP, QUIT, FOCUS, ASK, STOP, START, RESTART, COMMANDS };
-
-static const char *const command_name[COMMANDS] = {"list", "help",  "quit",    "focus", "ask",
-                                                   "stop", "start", "restart"};
-
-/* Commands from FOCUS on need a VM, others ignore `vm`. */
-static void run(uint32_t command, struct vm *vm)
-{
-    switch (command) {
-    case LIST: report_list(); break;
-    case HELP: help(); break;
-    case QUIT: quit(); break;
-    case FOCUS: set_focus(vm); break;
-    case ASK: console_say("%s %s", vm->plan->name, command_ask(vm) ? ASKED : NOT_ASKED); break;
-    case STOP: life_stop(vm, false); break;
-    case START: say_unless(command_start(vm), vm); break;
-    case RESTART: say_unless(command_restart(vm), vm); break;
-    default: break;
-    }
-}
-
-/* Cut the next word off `*rest`; empty at the end. */
-static char *next_word(char **rest)
-{
-    char *word = *rest;
-    while (*word == ' ')
-        word++;
-    char *end = word;
-    while (*end && *end != ' ')
-        end++;
-    *rest = *end ? end + 1 : end;
-    *end = 0;
-    return word;
-}
-
-static struct vm *find_vm(const char *name)
-{
-    for (struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
-        if (plan_is_vm(vm->plan) && strcmp(vm->plan->name, name) == 0)
-            return vm;
-    return 0;
-}
-
 static void run_line(char *line)
 {
-    const char *word = next_word(&line), *name = next_word(&line);
-    uint32_t command = 0;
-    struct vm *vm = find_vm(name);
-    while (command < COMMANDS && strcmp(command_name[command], word) != 0)
-        command++;
-    if (command == COMMANDS && *word)
-        console_say("unknown command '%s'; try help", word);
-    else if (command < COMMANDS && command >= FOCUS && !vm)
-        console_say("no VM is called '%s'", name);
-    else
-        run(command, vm);
+    if (strcmp(line, "list") == 0)
+        report_list();
+    else if (strcmp(line, "help") == 0)
+        help();
+    else if (strcmp(line, "quit") == 0)
+        quit();
+    else if (*line)
+        console_say("%s", control_answer(0, line));
 }
 
 static void edit(char c)
@@ -174,9 +97,9 @@ static void escape_key(char c)
 {
     uint32_t n = (uint32_t)(c - '1');
     if (c >= '1' && c <= '9' && n < machine.vms && plan_is_vm(machine.vm[n].plan))
-        set_focus(&machine.vm[n]);
+        command_set_focus(&machine.vm[n]);
     else if (c == '0' || c == ESCAPE_KEY)
-        set_focus(0);
+        command_set_focus(0);
     else if (c == 's')
         report_list();
     else if (c == 'q')

@@ -10,15 +10,8 @@ bool command_turn(void);
 const struct vm *command_focus(void);
 /* True: end the machine as soon as all VMs are off. */
 bool command_quitting(void);
-/* Start a VM that is off; start it anew, ending it first. False: it is not off. */
-bool command_start(struct vm *vm);
-bool command_restart(struct vm *vm);
-/* Press its power button: the guest is to end itself, and stays off then. False: NOT_ASKED says
- * why.
- */
-bool command_ask(struct vm *vm);
-#define ASKED     "is asked to end"
-#define NOT_ASKED "cannot be asked to end: it does not run, or has no virtual devices"
+/* Have it in focus; NULL: no VM. */
+void command_set_focus(struct vm *vm);
 /* It is no more: the operator's focus ends with it. */
 void command_forget(const struct vm *vm);
 /* The first help line. */

@@ -5,6 +5,7 @@
 #include <root/plan.h>
 #include <root/vm/create.h>
 #include <root/vm/life.h>
+#include <root/vm/store.h>
 #include <lib/bell.h>
 #include <lib/format.h>
 #include <lib/ring.h>
@@ -13,6 +14,7 @@
 #define REQUEST 80u   /* bytes of a line, without its end */
 #define ANSWER  1536u /* of an answer, with its end */
 _Static_assert(ANSWER <= CONTROL_ANSWER, "an empty ring holds an answer");
+_Static_assert(REQUEST == 80, "as the words below say");
 
 /* What root knows of each VM's line. */
 static struct line {
@@ -25,11 +27,11 @@ static struct line {
 
 static struct line *line_of(const struct vm *vm) { return &lines[vm->index]; }
 
-/* May `vm` see and command `other`? */
-static bool may_command(const struct vm *vm, const struct vm *other)
+/* May `from`, a VM or the operator (NULL), see and command `other`? */
+static bool may_command(const struct vm *from, const struct vm *other)
 {
-    return plan_is_vm(other->plan) &&
-           (vm->plan->control == CONTROL_ALL || (vm->plan->control == CONTROL_OWN && vm == other));
+    return plan_is_vm(other->plan) && (!from || from->plan->control == CONTROL_ALL ||
+                                       (from->plan->control == CONTROL_OWN && from == other));
 }
 
 /* Bytes that the guest has not read: 0..CONTROL_ANSWER; all, if its VMM broke the ring. */
@@ -39,128 +41,145 @@ static uint32_t unread(const struct vm_control *c)
     return used > CONTROL_ANSWER ? CONTROL_ANSWER : used;
 }
 
-static void control_send(const struct vm *vm, const char *text, uint32_t size)
+/* One line. */
+static void control_send(const struct vm *vm, const char *text)
 {
     struct vm_control *c = vm_control(vm);
-    ring_write(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, text, size);
+    ring_write(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, text,
+               (uint32_t)strlen(text));
+    ring_write(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, "\n", 1);
     bell_ring(vm_slot(vm, VM_BELL));
 }
 
-/* ---- the requests; each writes its answer of at most ANSWER bytes and returns their number ----
- */
+/* ---- the requests ----------------------------------------------------------------- */
 
 struct request {
     const struct vm *from;
     struct vm *vm;     /* the one that it names; NULL: none that `from` may see */
     const char *words; /* what follows the verb */
-    char *answer;
+    char *answer;      /* `ok`, to which it may add up to ANSWER bytes in all */
 };
 
-static uint32_t answer_machine(const struct request *r)
+/* Each returns why it did nothing; NULL: it did it. */
+
+static const char *ask_machine(const struct request *r)
 {
     const struct kernel_stat *s = kernel_stat();
     uint32_t seen = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
         seen += may_command(r->from, vm);
-    return format(r->answer, ANSWER,
-                  "ok self=%s vms=%u cores=%u tsc_hz=%lu tsc=%lu pool_frames=%u pool_free=%u "
-                  "objects=%u objects_free=%u lost=%lu upload=%u room=%lu spare_cores=0x%lx "
-                  "next=%u lan=%u mtu=%u\n",
-                  r->from->plan->name, seen, machine.cores, machine.clock.tsc_hz, tsc(), s->frames,
-                  s->frames_free, s->objects, s->objects_free, line_of(r->from)->lost,
-                  plan_upload_disk(r->from->plan), create_room(), machine.plan->spare_cores,
-                  plan_next(), r->from->plan->lan, r->from->plan->mtu);
+    format(r->answer, ANSWER,
+           "ok self=%s vms=%u cores=%u tsc_hz=%lu tsc=%lu pool_frames=%u pool_free=%u "
+           "objects=%u objects_free=%u lost=%lu upload=%u spare_cores=0x%lx next=%u lan=%u mtu=%u",
+           r->from->plan->name, seen, machine.cores, machine.clock.tsc_hz, tsc(), s->frames,
+           s->frames_free, s->objects, s->objects_free, line_of(r->from)->lost,
+           plan_upload_disk(r->from->plan), machine.plan->spare_cores, plan_next(),
+           r->from->plan->lan, r->from->plan->mtu);
+    return 0;
 }
 
-static uint32_t answer_vm(const struct request *r)
+static const char *ask_vm(const struct request *r)
 {
-    uint32_t used = format(r->answer, ANSWER, "ok ");
-    used += report_counters(r->vm, r->answer + used, ANSWER - used - 1);
-    r->answer[used++] = '\n';
-    return used;
+    report_counters(r->vm, r->answer, ANSWER);
+    return 0;
 }
 
-static uint32_t answer_done(const struct request *r, bool done)
+#define NOT_WHOLE                                                                                  \
+    "has not all of its files: wait while it is copying, else destroy it and create it again"
+
+static const char *ask_start(const struct request *r)
 {
-    return done ? format(r->answer, ANSWER, "ok\n")
-                : format(r->answer, ANSWER, "error %s is not off\n", r->vm->plan->name);
+    if (r->vm->life != LIFE_OFF && r->vm->life != LIFE_WAITING)
+        return "is not off";
+    if (!store_is_whole(r->vm))
+        return NOT_WHOLE;
+    r->vm->quick = 0;
+    life_start(r->vm);
+    return 0;
 }
 
-static uint32_t answer_start(const struct request *r)
+static const char *ask_restart(const struct request *r)
 {
-    return answer_done(r, command_start(r->vm));
+    if (!store_is_whole(r->vm))
+        return NOT_WHOLE;
+    life_stop(r->vm, true);
+    return 0;
 }
 
-static uint32_t answer_restart(const struct request *r)
+static const char *ask_ask(const struct request *r)
 {
-    return answer_done(r, command_restart(r->vm));
+    if (r->vm->life != LIFE_RUNNING || !plan_has_virtual(r->vm->plan))
+        return "cannot be asked to end: it does not run, or has no virtual devices";
+    r->vm->wish = WISH_OFF;
+    vm_control(r->vm)->presses++;
+    bell_ring(vm_slot(r->vm, VM_BELL));
+    return 0;
 }
 
-static uint32_t answer_ask(const struct request *r)
-{
-    if (command_ask(r->vm))
-        return answer_done(r, true);
-    return format(r->answer, ANSWER, "error %s " NOT_ASKED "\n", r->vm->plan->name);
-}
-
-static uint32_t answer_stop(const struct request *r)
+static const char *ask_stop(const struct request *r)
 {
     if (r->vm->life == LIFE_OFF)
-        return format(r->answer, ANSWER, "error %s is off\n", r->vm->plan->name);
+        return "is off";
     life_stop(r->vm, false);
-    return answer_done(r, true);
+    return 0;
+}
+
+static const char *ask_focus(const struct request *r)
+{
+    command_set_focus(r->vm);
+    return 0;
 }
 
 /* Each says a line on the console, which must not keep root waiting, nor the operator out. */
-#define BUSY_CONSOLE "error the console is busy: try again\n"
+#define CONSOLE_BUSY "the console is busy: try again"
 
-static uint32_t answer_create(const struct request *r)
+static const char *ask_create(const struct request *r)
 {
-    const char *wrong;
-    if (uart_space() < 2 * UART_SAY)
-        return format(r->answer, ANSWER, BUSY_CONSOLE);
-    const struct vm *vm = create_vm(r->from, &wrong);
+    const char *wrong = CONSOLE_BUSY;
+    const struct vm *vm = uart_space() < 2 * UART_SAY ? 0 : create_vm(r->from, &wrong);
     if (!vm)
-        return format(r->answer, ANSWER, "error no VM is created: %s\n", wrong);
+        return wrong;
     report_made(vm, "created");
-    return format(r->answer, ANSWER, "ok name=%s\n", vm->plan->name);
+    format(r->answer, ANSWER, "ok name=%s", vm->plan->name);
+    return 0;
 }
 
-static uint32_t answer_destroy(const struct request *r)
+static const char *ask_destroy(const struct request *r)
 {
     const char *wrong = create_refuses(r->vm);
-    if (uart_space() < 2 * UART_SAY)
-        return format(r->answer, ANSWER, BUSY_CONSOLE);
-    if (wrong)
-        return format(r->answer, ANSWER, "error %s is not destroyed: %s\n", r->vm->plan->name,
-                      wrong);
+    if (wrong || uart_space() < 2 * UART_SAY)
+        return wrong ? wrong : "is not destroyed: " CONSOLE_BUSY;
     report_made(r->vm, "destroyed");
     create_destroy(r->vm);
-    return format(r->answer, ANSWER, "ok\n");
+    return 0;
 }
 
-static uint32_t answer_events(const struct request *r)
+static const char *ask_events(const struct request *r)
 {
     line_of(r->from)->events = strcmp(r->words, "on") == 0;
-    return format(r->answer, ANSWER, "ok\n");
+    return 0;
 }
 
 /* So that a tool can tell this answer from those of one before it. */
-static uint32_t answer_sync(const struct request *r)
+static const char *ask_sync(const struct request *r)
 {
-    return format(r->answer, ANSWER, "ok %s\n", r->words);
+    format(r->answer, ANSWER, "ok %s", r->words);
+    return 0;
 }
 
+/* About the line that a VM asks on, or about the VM that is named; that by the operator only. */
+enum kind { OF_LINE, OF_VM, OF_OPERATOR };
 static const struct verb {
     const char *word;
-    bool names_vm;
-    uint32_t (*answer)(const struct request *r);
+    enum kind kind;
+    const char *(*ask)(const struct request *r);
 } verbs[] = {
-    {"machine", false, answer_machine}, {"vm", true, answer_vm},
-    {"start", true, answer_start},      {"ask", true, answer_ask},
-    {"stop", true, answer_stop},        {"restart", true, answer_restart},
-    {"events", false, answer_events},   {"sync", false, answer_sync},
-    {"create", false, answer_create},   {"destroy", true, answer_destroy},
+    {"machine", OF_LINE, ask_machine}, {"vm", OF_VM, ask_vm},
+    {"start", OF_VM, ask_start},       {"ask", OF_VM, ask_ask},
+    {"stop", OF_VM, ask_stop},         {"restart", OF_VM, ask_restart},
+    {"destroy", OF_VM, ask_destroy},   {"focus", OF_OPERATOR, ask_focus},
+    {"create", OF_LINE, ask_create},   {"events", OF_LINE, ask_events},
+    {"sync", OF_LINE, ask_sync},
 };
 
 /* The VM that `word` names, by its name or, as `#N`, the N-th of those that `from` may see; NULL:
@@ -190,18 +209,24 @@ static char *split(char *text)
     return text + 1;
 }
 
-static uint32_t answer(const struct vm *from, char *text, char *to)
+const char *control_answer(const struct vm *from, char *text)
 {
-    const char *words = split(text);
-    for (const struct verb *v = verbs; v < verbs + sizeof(verbs) / sizeof(verbs[0]); v++) {
-        if (strcmp(v->word, text) != 0)
-            continue;
-        struct request r = {from, v->names_vm ? named(from, words) : 0, words, to};
-        if (v->names_vm && !r.vm)
-            return format(to, ANSWER, "error no VM is called '%s'\n", words);
-        return v->answer(&r);
-    }
-    return format(to, ANSWER, "error unknown request\n");
+    static char answer[ANSWER]; /* root has one thread */
+    const char *words = split(text), *wrong = 0;
+    const struct verb *v = verbs, *end = verbs + sizeof(verbs) / sizeof(verbs[0]);
+    struct request r = {from, named(from, words), words, answer};
+    while (v < end && (strcmp(v->word, text) != 0 || v->kind == (from ? OF_OPERATOR : OF_LINE)))
+        v++;
+    format(answer, ANSWER, "ok");
+    if (v == end)
+        format(answer, ANSWER, "error unknown command '%s'", text);
+    else if (v->kind != OF_LINE && !r.vm)
+        format(answer, ANSWER, "error no VM is called '%s'", words);
+    else
+        wrong = v->ask(&r);
+    if (wrong)
+        format(answer, ANSWER, "error %s %s", r.vm ? words : "no VM is created:", wrong);
+    return answer;
 }
 
 /* ---- lines ---------------------------------------------------------------------- */
@@ -243,26 +268,25 @@ static bool is_echo(const char *text)
    it is lost: Linux spins with interrupts off until the device has taken what it writes. */
 static void control_serve(const struct vm *vm)
 {
-    static char text[ANSWER]; /* root has one thread */
     struct line *line = line_of(vm);
     bool whole = take_line(vm, line);
     bell_ring(vm_slot(vm, VM_BELL)); /* its worker may wait for room in the ring */
     if (!whole)
         return;
     line->text[line->used] = 0;
-    uint32_t size = 0;
+    const char *answer = 0;
     if (is_echo(line->text))
         ;
     else if (CONTROL_ANSWER - unread(vm_control(vm)) < ANSWER)
         line->lost++;
     else if (line->too_long)
-        size = format(text, ANSWER, "error a request has at most %u bytes\n", REQUEST);
+        answer = "error a request has at most 80 bytes";
     else if (line->used)
-        size = answer(vm, line->text, text);
+        answer = control_answer(vm, line->text);
     line->used = 0;
     line->too_long = false;
-    if (vm_lives(vm)) /* it may have ended itself */
-        control_send(vm, text, size);
+    if (answer && vm_lives(vm)) /* it may have ended itself */
+        control_send(vm, answer);
 }
 
 static bool control_waits(const struct vm *vm)
@@ -294,9 +318,8 @@ void control_event(const struct vm *about, const char *fmt, ...)
     char text[CONTROL_EVENT];
     va_list args;
     va_start(args, fmt);
-    uint32_t size = format_va(text, sizeof(text) - 1, fmt, args);
+    uint32_t size = format_va(text, sizeof(text) - 1, fmt, args) + 1;
     va_end(args);
-    text[size++] = '\n';
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         struct line *line = line_of(vm);
         if (!line->events || !vm_lives(vm) || !may_command(vm, about))
@@ -304,7 +327,7 @@ void control_event(const struct vm *about, const char *fmt, ...)
         if (CONTROL_ANSWER - unread(vm_control(vm)) < size)
             line->lost++;
         else
-            control_send(vm, text, size);
+            control_send(vm, text);
     }
 }
 

@@ -11,6 +11,9 @@
 /* Answer requests: of each VM one at most, as long as the turn lasts. True: there are more, so look
  * again soon. */
 bool control_turn(void);
+/* Answer the request `text`, which is changed, of VM `from`, or of the operator (NULL), who has all
+ * verbs but those about a line: one line, `ok...` or `error...`, which stays until the next. */
+const char *control_answer(const struct vm *from, char *text);
 /* Tell every VM that may see `about`, and asked for it, what became of it: one line, of at most
  * CONTROL_EVENT bytes. A line that has no room for it has it counted as lost. */
 #define CONTROL_EVENT 160u

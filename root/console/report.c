@@ -99,7 +99,7 @@ void report_alone(const struct vm *vm)
     control_event(vm, "event name=%s state=alone%s", vm->plan->name, unattested(vm));
 }
 
-uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
+void report_counters(const struct vm *vm, char *text, uint32_t size)
 {
     const struct vm_config *config = vm_piece(vm, PIECE_CONFIG);
     struct end now = {0};
@@ -110,7 +110,7 @@ uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
     }
     uint32_t used =
         format(text, size,
-               "name=%s mode=%s state=%s vcpus=%u cores=0x%lx memory=%lu tsc=%lu time=%lu "
+               "ok name=%s mode=%s state=%s vcpus=%u cores=0x%lx memory=%lu tsc=%lu time=%lu "
                "restarts=%u sealed=%u lost.sent=%lu lost.received=%lu%s",
                vm->plan->name, mode_name[vm->plan->mode], life_name[vm->life], vm->plan->vcpus,
                vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, vm->plan->sealed,
@@ -120,7 +120,6 @@ uint32_t report_counters(const struct vm *vm, char *text, uint32_t size)
     for (uint32_t i = 0; i < vm->plan->devices; i++)
         used +=
             format(text + used, size - used, i ? ",0x%x" : " devices=0x%x", config->device[i].rid);
-    return used;
 }
 
 void report_end(void)

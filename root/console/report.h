@@ -16,8 +16,9 @@ void report_running(const struct vm *vm);
 void report_off(const struct vm *vm);
 /* It was created, or destroyed: `what`. */
 void report_made(const struct vm *vm, const char *what);
-/* What it is and has had in this life, as `key=value`: to `text` of `size` bytes; those written. */
-uint32_t report_counters(const struct vm *vm, char *text, uint32_t size);
+/* The answer `ok key=value...` that tells what it is and has had in this life, of at most `size`
+ * bytes with its end. */
+void report_counters(const struct vm *vm, char *text, uint32_t size);
 /* The status table; rates are since the table before. */
 void report_list(void);
 

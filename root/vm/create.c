@@ -70,29 +70,6 @@ static bool fits(uint64_t at, uint64_t size)
     return size <= spare.size && at - spare.base <= spare.size - size;
 }
 
-/* Where the run that begins at `at`, which is free, ends: at a VM, or with the spare memory. */
-static uint64_t end_of_room(uint64_t at)
-{
-    uint64_t end = spare.base + spare.size;
-    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
-        uint64_t base = memory_of(vm).base;
-        if (plan_is_vm(vm->plan) && base >= at && base < end)
-            end = base;
-    }
-    return end;
-}
-
-uint64_t create_room(void)
-{
-    uint64_t most = 0, at = place(spare.base, MEBI2, 0, memory_of);
-    while (fits(at, MEBI2)) {
-        uint64_t end = end_of_room(at);
-        most = end - at > most ? end - at : most;
-        at = place(end, MEBI2, 0, memory_of);
-    }
-    return most;
-}
-
 /* ---- what was uploaded ------------------------------------------------------------ */
 
 /* Copy the upload's head to `*upload`; its files to `uploaded`. False: it is none. */
@@ -198,8 +175,8 @@ struct vm *create_vm(const struct vm *by, const char **wrong)
 const char *create_refuses(const struct vm *vm)
 {
     if (!vm->created)
-        return "it is of the plan that was booted";
-    return vm->life == LIFE_OFF ? 0 : "it is not off";
+        return "is of the plan that was booted";
+    return vm->life == LIFE_OFF ? 0 : "is not off";
 }
 
 void create_destroy(struct vm *vm)

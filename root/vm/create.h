@@ -16,12 +16,10 @@ uint64_t create_open(void) WARN_UNUSED;
 /* Create the VM that VM `by` has uploaded, and start it; a heavy step. NULL, with `*wrong`: there
  * is none; nothing has changed. */
 struct vm *create_vm(const struct vm *by, const char **wrong);
-/* Why `vm` cannot be destroyed: only one that was created, and is off, can. NULL: it can. */
+/* Why `vm` cannot be destroyed: only one that was created, and is off, can. What follows its
+ * name in the sentence; NULL: it can. */
 const char *create_refuses(const struct vm *vm);
 /* Take it out of the machine; a heavy step. */
 void create_destroy(struct vm *vm);
-/* Bytes of the spare memory that the largest VM could have now, with all that it needs beside its
- * RAM, in whole 2 MiB. */
-uint64_t create_room(void);
 
 #endif

@@ -84,14 +84,7 @@ void vm_count(const struct vm *vm, struct end *sums)
     memset(sums->exits, 1, sizeof(sums->exits));
     sums->left = 1;
 }
-bool command_start(struct vm *vm)
-{
-    if (vm->life == LIFE_OFF)
-        life_start(vm);
-    return vm->life == LIFE_COPYING;
-}
-bool command_restart(struct vm *vm) { return life_stop(vm, true), true; }
-bool command_ask(struct vm *vm) { return vm->life == LIFE_RUNNING; }
+void command_set_focus(struct vm *vm) { fuzz_must(!vm, "the focus is the operator's"); }
 struct vm *create_vm(const struct vm *by, const char **wrong)
 {
     (void)by;
@@ -103,7 +96,6 @@ void create_destroy(struct vm *vm)
 {
     fuzz_must(vm->index == 0, "what root refuses is not destroyed");
 }
-uint64_t create_room(void) { return 1 << 21; }
 uint32_t plan_next(void) { return VMS; }
 uint64_t vm_disengage(struct vm *vm) { return vm->index ? BUSY : OK; }
 bool vm_has_left(const struct vm *vm) { return vm && has_left; }
@@ -180,10 +172,10 @@ static void begin(void)
 static void ask(struct feed *f, struct vm_control *c)
 {
     static const char *const words[] = {
-        "machine",    "vm ",   "start ",     "stop ",        "restart ", "events on",
-        "events off", "sync ", "vm worse\n", "stop worse\n", "\n",       "evil",
-        "#2",         "#1\n",  "ask ",       "worse",        "create\n", "destroy "};
-    const char *word = words[feed_8(f) % 18];
+        "machine", "vm ",        "start ",       "stop ",    "restart ", "events on", "events off",
+        "sync ",   "vm worse\n", "stop worse\n", "\n",       "evil",     "#2",        "#1\n",
+        "ask ",    "worse",      "create\n",     "destroy ", "focus "};
+    const char *word = words[feed_8(f) % 19];
     char noise[8];
     feed_bytes(f, noise, sizeof(noise));
     for (; *word; word++)

@@ -103,10 +103,10 @@ def test_stop_asks_and_then_kills(live, userland):
     shell.leave()
     shell.run.expect(r"^alpha\| A shell on alpha")
     shell.run.command("ask alpha")
-    shell.run.expect(r"^hairline\| alpha is asked to end")
+    shell.run.expect(r"^hairline\| ok")
     assert shell.run.expect_end("alpha")["reason"] == "poweroff"
     shell.run.command("ask own")
-    shell.run.expect(r"^hairline\| own cannot be asked to end: ")
+    shell.run.expect(r"^hairline\| error own cannot be asked to end: ")
     assert shell.run.quit() == 0
 
 

@@ -47,7 +47,7 @@ def test_stop_and_start(live):
     run.expect(r"^beta\| victim: at work")
     assert row(run, "beta") == "running"
     run.command("start beta")
-    run.expect(r"^hairline\| beta is not off")
+    run.expect(r"^hairline\| error beta is not off")
     assert run.quit() == 0
 
 
@@ -105,9 +105,9 @@ def test_focus_passes_keys_to_one(live):
 def test_nonsense_gets_an_answer(live):
     run = two(live)
     run.command("frobnicate")
-    run.expect(r"^hairline\| unknown command 'frobnicate'; try help")
+    run.expect(r"^hairline\| error unknown command 'frobnicate'")
     run.command("stop nobody")
-    run.expect(r"^hairline\| no VM is called 'nobody'")
+    run.expect(r"^hairline\| error no VM is called 'nobody'")
     run.command("help")
     run.expect(r"^hairline\| quit +end all VMs")
     run.key("h")
@@ -115,7 +115,7 @@ def test_nonsense_gets_an_answer(live):
     run.type("lx\x7fist\n")
     run.expect(r"^hairline\| # name")
     run.type("x" * 200 + "\n")
-    run.expect(r"^hairline\| unknown command 'x+'")
+    run.expect(r"^hairline\| error unknown command 'x+'")
     assert run.quit() == 0
 
 

@@ -92,13 +92,14 @@ cat "$FAKE_DIR/console"
 [ -z "$FAKE_ROOT" ] || while IFS= read -r line; do
     echo "$line" >>"$FAKE_DIR/typed"
     case $line in
-    *"ask alpha") echo "hairline| alpha is asked to end" ;;
+    *"ask alpha") echo "hairline| ok" ;;
     *"ask beta")
-        echo "hairline| beta is asked to end"
+        echo "hairline| ok"
         [ ! -e "$FAKE_DIR/hears" ] || echo "hairline| vm name=beta state=off reason=poweroff next=off"
         ;;
-    *"stop alpha") echo "hairline| vm name=alpha state=off reason=stopped next=off" ;;
-    *"start beta") echo "hairline| beta is not off" ;;
+    *"stop alpha") printf 'hairline| ok\nhairline| vm name=alpha state=off reason=stopped next=off\n' ;;
+    *"start alpha") echo "hairline| ok" ;;
+    *"start beta") echo "hairline| error beta is not off" ;;
     *list) printf 'hairline| # name\nhairline| 1 alpha off\nbeta| # name\nhairline| 2 beta running\n' ;;
     esac
 done
