@@ -51,14 +51,6 @@ static bool is_name(const char *name, uint32_t size)
     return name[0] != 0 && strcmp(name, "hairline") != 0;
 }
 
-static bool is_taken(const struct plan_vm *vm)
-{
-    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + compared; other++)
-        if (other != vm && strcmp(other->name, vm->name) == 0)
-            return true;
-    return false;
-}
-
 /* Does `text` end within `size` bytes, and has no control characters? */
 static bool is_text(const char *text, uint32_t size)
 {
@@ -154,11 +146,6 @@ static bool store_is_bad(const struct plan_vm *vm)
     return server->store != vm->store || (vm == server ? clients == 0 : volumes == 0);
 }
 
-static bool same_device(const struct plan_device *a, const struct plan_device *b)
-{
-    return a->by == b->by && a->rid == b->rid && a->class == b->class && a->index == b->index;
-}
-
 /* `device` is one of `vm`'s. */
 static bool device_is_bad(const struct plan_vm *vm, const struct plan_device *device)
 {
@@ -170,7 +157,7 @@ static bool device_is_bad(const struct plan_vm *vm, const struct plan_device *de
     for (const struct plan_vm *other = plan_loaded.vm; other <= vm; other++)
         for (const struct plan_device *d = other->device;
              d < other->device + other->devices && d != device; d++)
-            if (same_device(d, device))
+            if (memcmp(d, device, sizeof(*d)) == 0)
                 return true;
     return false;
 }
@@ -210,24 +197,21 @@ static uint32_t count(uint64_t bits)
     return n;
 }
 
-/* Does `vm` share a core with another VM, where one of the two is dedicated? */
-static bool shares_own_core(const struct plan_vm *vm)
+/* What `vm`, whose name is one, has that another VM has, and may not. */
+static const char *clash(const struct plan_vm *vm)
 {
-    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + compared; other++)
-        if (other != vm && other->cores & vm->cores &&
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + compared; other++) {
+        if (other == vm)
+            continue;
+        if (strcmp(other->name, vm->name) == 0)
+            return "two VMs of this name";
+        if (other->cores & vm->cores &&
             (vm->mode == MODE_DEDICATED || other->mode == MODE_DEDICATED))
-            return true;
-    return false;
-}
-
-/* MTU: in range, and the same for all VMs of a LAN; 0 without a LAN. */
-static bool mtu_is_bad(const struct plan_vm *vm)
-{
-    for (const struct plan_vm *other = plan_loaded.vm; vm->lan && other < plan_loaded.vm + compared;
-         other++)
-        if (other != vm && other->lan == vm->lan && other->mtu != vm->mtu)
-            return true;
-    return vm->lan ? vm->mtu < PLAN_MTU || vm->mtu > PLAN_MTU_MAX : vm->mtu != 0;
+            return "a core of a dedicated VM is another VM's, too";
+        if (vm->lan && other->lan == vm->lan && other->mtu != vm->mtu)
+            return "its LAN's MTU is not that of another VM on it";
+    }
+    return 0;
 }
 
 _Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_PRIORITY_MAX == 24 && PLAN_MTU == 1500 &&
@@ -236,10 +220,8 @@ _Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_PRIORITY_MAX == 24 && PLAN
 
 static const char *check_vm(const struct boot_info *info, const struct plan_vm *vm)
 {
-    bool name_ok = is_name(vm->name, sizeof(vm->name));
     const struct rule rule[] = {
-        {!name_ok, "bad name"},
-        {name_ok && is_taken(vm), "two VMs of this name"},
+        {!is_name(vm->name, sizeof(vm->name)), "bad name"},
         {vm->mode > MODE_DEDICATED, "unknown mode"},
         {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
         {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > PLAN_MEMORY_MAX,
@@ -259,7 +241,6 @@ static const char *check_vm(const struct boot_info *info, const struct plan_vm *
         {vm->control > CONTROL_ALL || (vm->control && !plan_has_virtual(vm)) || vm->reserved,
          "bad control line, or of a VMM that leaves or has not the guest's memory"},
         {devices_are_bad(vm), "bad devices, or one that another VM has"},
-        {shares_own_core(vm), "a core of a dedicated VM is another VM's, too"},
         {vm->priority < 1 || vm->priority > PLAN_PRIORITY_MAX, "priority is not 1 .. 24"},
         {time_is_bad(vm), "bad budget or period, or a dedicated VM's own"},
         {vm->period_us && vm->period_us < vm->budget_us, "budget exceeds period"},
@@ -273,13 +254,15 @@ static const char *check_vm(const struct boot_info *info, const struct plan_vm *
          "kernel and initrd do not fit its memory"},
         {vm->disks > PLAN_DISKS || disks_are_bad(info, vm), "bad disk"},
         {vm->lan > plan_loaded.lans, "no such LAN"},
-        {mtu_is_bad(vm), "its LAN's MTU is not 1500 .. 9000, or another VM's is another"},
+        {vm->lan ? vm->mtu < PLAN_MTU || vm->mtu > PLAN_MTU_MAX : vm->mtu != 0,
+         "its MTU is not 1500 .. 9000, or not 0 without a LAN"},
         {store_is_bad(vm), "bad LAN or service VM of volumes"},
         {mac_is_bad(vm), "not the address that it has on its LAN"},
         {!is_text(vm->cmdline, sizeof(vm->cmdline)),
          "command line has no end, or control characters"},
     };
-    return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+    const char *wrong = first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+    return wrong ? wrong : clash(vm);
 }
 
 const char *plan_check_again(const struct boot_info *info, const struct plan_vm *vm)

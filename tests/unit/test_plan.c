@@ -206,10 +206,10 @@ static void its_devices(void **state)
     BROKEN(vm[2].device[1].index = 256, "VM 3: bad devices, or one that another VM has");
     BROKEN(vm[2].device[1] = vm[2].device[0], "VM 3: bad devices, or one that another VM has");
     BROKEN(vm[0].lan = 3, "VM 1: no such LAN");
-    BROKEN(vm[0].mtu = 1499, "VM 1: its LAN's MTU is not 1500 .. 9000, or another VM's is another");
-    BROKEN(vm[0].mtu = 9001, "VM 1: its LAN's MTU is not 1500 .. 9000, or another VM's is another");
-    BROKEN(vm[1].mtu = 1500, "VM 2: its LAN's MTU is not 1500 .. 9000, or another VM's is another");
-    BROKEN(vm[2].mtu = 1500, "VM 3: its LAN's MTU is not 1500 .. 9000, or another VM's is another");
+    BROKEN(vm[0].mtu = 1499, "VM 1: its MTU is not 1500 .. 9000, or not 0 without a LAN");
+    BROKEN(vm[0].mtu = 9001, "VM 1: its MTU is not 1500 .. 9000, or not 0 without a LAN");
+    BROKEN(vm[1].mtu = 1500, "VM 2: its LAN's MTU is not that of another VM on it");
+    BROKEN(vm[2].mtu = 1500, "VM 3: its MTU is not 1500 .. 9000, or not 0 without a LAN");
     BROKEN(vm[0].mac[5]++, "VM 1: not the address that it has on its LAN");
 }
 
@@ -368,7 +368,7 @@ static void one_that_comes_later(void **state)
          "bad disk");
     LATE(record.lan = 1; record.mtu = 9000; record.mac[4] = 1, "");
     LATE(record.lan = 1; record.mtu = 1500;
-         record.mac[4] = 1, "its LAN's MTU is not 1500 .. 9000, or another VM's is another");
+         record.mac[4] = 1, "its LAN's MTU is not that of another VM on it");
     LATE(record.lan = 2; record.mtu = 9000;
          record.mac[4] = 2, "its LAN is not that of the VM that creates it");
 }
