@@ -72,8 +72,8 @@ static struct pci_function *device_find(const struct plan_device *d)
 {
     if (d->by != DEVICE_ADDRESS)
         return find_of_class(d);
-    struct pci_function *f = d->rid <= 0xffff ? pci_find((uint16_t)d->rid) : 0;
-    return f || d->rid > 0xffff ? f : find_vf((uint16_t)d->rid);
+    struct pci_function *f = pci_find((uint16_t)d->rid);
+    return f ? f : find_vf((uint16_t)d->rid);
 }
 
 /* The VM that has `f`; NULL: none. */
@@ -328,19 +328,11 @@ static bool pending(const struct vm *vm)
 
 static void each(const struct vm *vm, enum stage stage)
 {
-    for (uint32_t i = 0; i < vm->plan->devices; i++) {
-        const struct pci_function *f = assigned[vm->index].function[i];
-        if (!pci_is_there(f))
-            continue;
-        if (stage == QUIET)
-            pci_quiet(f);
-        else if (stage == RESET)
-            pci_reset(f);
-        else if (stage == AWAKE)
-            pci_wake(f);
-        else
-            pci_restore(f);
-    }
+    static void (*const enter[])(const struct pci_function *) = {
+        [USED] = pci_restore, [QUIET] = pci_quiet, [RESET] = pci_reset, [AWAKE] = pci_wake};
+    for (uint32_t i = 0; i < vm->plan->devices; i++)
+        if (pci_is_there(assigned[vm->index].function[i]))
+            enter[stage](assigned[vm->index].function[i]);
     assigned[vm->index].stage = stage;
 }
 

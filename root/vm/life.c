@@ -307,7 +307,7 @@ static void take_step(struct vm *vm, uint64_t now)
 /* Work that takes many turns: copies and seal. */
 static void work(struct vm *vm, uint64_t now)
 {
-    if (vm->life != LIFE_COPYING || !store_copy_files(vm) || !seal_turn(vm, now))
+    if (vm->life != LIFE_COPYING || !store_copy_files(vm) || !seal_turn(vm))
         return;
     vm->life = LIFE_EQUIPPING;
     vm->due = now;

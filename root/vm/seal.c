@@ -10,12 +10,10 @@
             millisecond */
 #define PAGE_WORDS (PAGE_SIZE / 8)
 
-enum step { STEP_DIRTY, STEP_SCRUB, STEP_LOAD, STEP_WAIT, STEP_MEASURE, STEP_DONE };
-
 /* Have the kernel note that the RAM must be cleaned. It does so when a guest dies to which a region
    is sealed; so the RAM is sealed to an empty guest domain, which is then destroyed. Nobody can map
    it before it is clean (mr_scrub). */
-static void make_dirty(struct vm *vm)
+static bool make_dirty(struct vm *vm)
 {
     vm_fail(vm, "sealing",
             pd_create(SLOT_SCRATCH, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, 0, 2, 0, 0));
@@ -24,6 +22,7 @@ static void make_dirty(struct vm *vm)
         vm_fail(vm, "sealing", status);
     ignore(destroy(SLOT_SCRATCH)); /* it fails only where pd_create(, 0) has failed */
     vm_note_change();
+    return true;
 }
 
 /* Clean some of the RAM, as long as the turn lasts. True: all is clean. */
@@ -43,12 +42,12 @@ static bool scrub(struct vm *vm)
    TOCTOU: the loader's domain ends, and with it all its mappings of the RAM, before the measuring
    begins. Otherwise it could change the RAM after that was measured, and the hash would vouch for
    something else. */
-static bool loader_is_done(struct vm *vm, uint64_t now)
+static bool loader_is_done(struct vm *vm)
 {
     struct fault f;
     uint32_t state = *(volatile uint32_t *)&vm_control(vm)->state;
     bool dead = fault_seen(vm->index, &f), refused = state == VM_OFF;
-    if (!dead && !refused && state != VM_RUNNING && now < vm->due)
+    if (!dead && !refused && state != VM_RUNNING && machine.turn_began < vm->due)
         return false;
     if (dead || state != VM_RUNNING)
         vm_fail(vm, refused ? "loading the kernel image" : "the loader", BAD_ARG);
@@ -102,36 +101,27 @@ static bool seal_measure(struct vm *vm)
     return true;
 }
 
-bool seal_turn(struct vm *vm, uint64_t now)
+static bool load(struct vm *vm)
 {
-    if (!vm->plan->sealed || vm->failed)
+    ignore(vm_load(vm)); /* vm->failed is seen at the next turn */
+    vm->due = machine.turn_began + clock_ticks(LOAD_MS);
+    return true;
+}
+
+bool seal_turn(struct vm *vm)
+{
+    static const struct {
+        bool (*step)(struct vm *vm); /* true: the next one follows */
+        bool heavy;
+    } steps[] = {{make_dirty, true},
+                 {scrub, false},
+                 {load, true},
+                 {loader_is_done, true},
+                 {seal_measure, false}};
+    if (!vm->plan->sealed || vm->failed || vm->seal == sizeof(steps) / sizeof(steps[0]))
         return true;
-    if (vm->seal != STEP_SCRUB && vm->seal != STEP_MEASURE && vm->seal != STEP_DONE && turn_heavy())
-        return false;
-    switch ((enum step)vm->seal) {
-    case STEP_DIRTY:
-        make_dirty(vm);
-        vm->seal = STEP_SCRUB;
-        break;
-    case STEP_SCRUB:
-        if (scrub(vm))
-            vm->seal = STEP_LOAD;
-        break;
-    case STEP_LOAD:
-        ignore(vm_load(vm)); /* vm->failed is seen at the next turn */
-        vm->due = now + clock_ticks(LOAD_MS);
-        vm->seal = STEP_WAIT;
-        break;
-    case STEP_WAIT:
-        if (loader_is_done(vm, now))
-            vm->seal = STEP_MEASURE;
-        break;
-    case STEP_MEASURE:
-        if (seal_measure(vm))
-            vm->seal = STEP_DONE;
-        break;
-    case STEP_DONE: return true;
-    }
+    if (!steps[vm->seal].heavy || !turn_heavy())
+        vm->seal += steps[vm->seal].step(vm);
     return false;
 }
 

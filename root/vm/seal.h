@@ -8,10 +8,10 @@
 
 #include <root/vm/vm.h>
 
-/* A step of that, at TSC `now`, one turn's worth. The VM has no domains yet but the loader's, of
+/* A step of that, one turn's worth. The VM has no domains yet but the loader's, of
    whose capabilities none reaches another VM. True: done; so it is at once for a VM that is not
    sealed, and after a failure, which vm->failed tells: then nothing may be sealed or run. */
-bool seal_turn(struct vm *vm, uint64_t now);
+bool seal_turn(struct vm *vm);
 /* The seal itself: of the VM's two domains only the guest's keeps the RAM mapped, root's included,
    until the guest dies. Before it, root's handlers become those that say with which registers the
    vCPUs start: the VMM cannot. To be called when the guest's domain is complete and before a thread
