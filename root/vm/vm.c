@@ -262,29 +262,6 @@ static void add_exits(struct end *sums, const struct vcpu_stat *s)
     }
 }
 
-/* TSC of its first guest instruction; 0: there was none. */
-static uint64_t first_entry(const struct vm *vm)
-{
-    uint64_t first = 0;
-    for (uint32_t i = 0; i < counted(vm); i++) {
-        uint64_t at = vcpu_counters(vm, i)->first;
-        if (at && (!first || at < first))
-            first = at;
-    }
-    return first;
-}
-
-/* TSC at which the last of its vCPUs left its VMM; 0: none did. */
-static uint64_t last_leave(const struct vm *vm)
-{
-    uint64_t last = 0;
-    for (uint32_t i = 0; i < counted(vm); i++) {
-        uint64_t at = vcpu_counters(vm, i)->disengaged;
-        last = at > last ? at : last;
-    }
-    return last;
-}
-
 static uint64_t since_start(const struct vm *vm, uint64_t at)
 {
     return at > vm->started ? at - vm->started : 0;
@@ -292,6 +269,7 @@ static uint64_t since_start(const struct vm *vm, uint64_t at)
 
 void vm_count(const struct vm *vm, struct end *sums)
 {
+    uint64_t first = 0, left = 0;
     sums->time = 0;
     memset(sums->exits, 0, sizeof(sums->exits));
     memset(sums->engaged, 0, sizeof(sums->engaged));
@@ -299,9 +277,12 @@ void vm_count(const struct vm *vm, struct end *sums)
         const struct vcpu_stat *s = vcpu_counters(vm, i);
         sums->time += is_dedicated(vm) ? own_time(s) : s->time;
         add_exits(sums, s);
+        if (s->first && (!first || s->first < first))
+            first = s->first;
+        left = s->disengaged > left ? s->disengaged : left;
     }
-    sums->first = since_start(vm, first_entry(vm));
-    sums->left = since_start(vm, last_leave(vm));
+    sums->first = since_start(vm, first);
+    sums->left = since_start(vm, left);
 }
 
 /* The ports that end the VM while there is a VMM end it afterwards, too, even where `after` is
