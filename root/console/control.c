@@ -139,7 +139,7 @@ static const char *ask_create(const struct request *r)
     const struct vm *vm = uart_space() < 2 * UART_SAY ? 0 : create_vm(r->from, &wrong);
     if (!vm)
         return wrong;
-    report_made(vm, "created");
+    report_made(vm, "state=created");
     format(r->answer, ANSWER, "ok name=%s", vm->plan->name);
     return 0;
 }
@@ -149,7 +149,7 @@ static const char *ask_destroy(const struct request *r)
     const char *wrong = create_refuses(r->vm);
     if (wrong || uart_space() < 2 * UART_SAY)
         return wrong ? wrong : "is not destroyed: " CONSOLE_BUSY;
-    report_made(r->vm, "destroyed");
+    report_made(r->vm, "state=destroyed");
     create_destroy(r->vm);
     return 0;
 }
@@ -313,13 +313,11 @@ bool control_turn(void)
     return false;
 }
 
-void control_event(const struct vm *about, const char *fmt, ...)
+void control_event(const struct vm *about, const char *what)
 {
     char text[CONTROL_EVENT];
-    va_list args;
-    va_start(args, fmt);
-    uint32_t size = format_va(text, sizeof(text) - 1, fmt, args) + 1;
-    va_end(args);
+    uint32_t size = 1 + format(text, sizeof(text), "event name=%s %s%s", about->plan->name, what,
+                               report_mark(about));
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
         struct line *line = line_of(vm);
         if (!line->events || !vm_lives(vm) || !may_command(vm, about))

@@ -14,11 +14,10 @@ bool control_turn(void);
 /* Answer the request `text`, which is changed, of VM `from`, or of the operator (NULL), who has all
  * verbs but those about a line: one line, `ok...` or `error...`, which stays until the next. */
 const char *control_answer(const struct vm *from, char *text);
-/* Tell every VM that may see `about`, and asked for it, what became of it: one line, of at most
- * CONTROL_EVENT bytes. A line that has no room for it has it counted as lost. */
+/* Tell every VM that may see `about`, and asked for it, `what` became of it: `state=...`, in a
+ * line of at most CONTROL_EVENT bytes. A line that has no room for it has it counted as lost. */
 #define CONTROL_EVENT 160u
-void control_event(const struct vm *about, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+void control_event(const struct vm *about, const char *what);
 /* Forget what the VM had asked for: it starts anew. */
 void control_reset(const struct vm *vm);
 

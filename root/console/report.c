@@ -46,8 +46,7 @@ static void hash_text(const struct vm *vm, char text[static 65])
         format(text + 2 * i, 3, "%02x", vm->hash[i]);
 }
 
-/* The mark of a VM that is in no measurement. */
-static const char *unattested(const struct vm *vm) { return vm->created ? " unattested=1" : ""; }
+const char *report_mark(const struct vm *vm) { return vm->created ? " unattested=1" : ""; }
 
 void report_vm(const struct vm *vm, const char *next, uint64_t pause)
 {
@@ -68,26 +67,16 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
                 vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause,
                 vm->restarts, vm->plan->memory, e->time, e->first,
                 e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, e->lost_sent,
-                e->lost_received, exits, unattested(vm), e->message);
-    control_event(vm, "event name=%s state=off reason=%s value=%lu next=%s restarts=%u%s",
-                  vm->plan->name, reason_name[e->reason], e->value, next, vm->restarts,
-                  unattested(vm));
-}
-
-void report_running(const struct vm *vm)
-{
-    control_event(vm, "event name=%s state=running%s", vm->plan->name, unattested(vm));
-}
-
-void report_off(const struct vm *vm)
-{
-    control_event(vm, "event name=%s state=off reason=stopped%s", vm->plan->name, unattested(vm));
+                e->lost_received, exits, report_mark(vm), e->message);
+    format(exits, sizeof(exits), "state=off reason=%s value=%lu next=%s restarts=%u",
+           reason_name[e->reason], e->value, next, vm->restarts);
+    control_event(vm, exits);
 }
 
 void report_made(const struct vm *vm, const char *what)
 {
-    console_say("vm name=%s state=%s unattested=1", vm->plan->name, what);
-    control_event(vm, "event name=%s state=%s unattested=1", vm->plan->name, what);
+    console_say("vm name=%s %s%s", vm->plan->name, what, report_mark(vm));
+    control_event(vm, what);
 }
 
 void report_alone(const struct vm *vm)
@@ -95,8 +84,8 @@ void report_alone(const struct vm *vm)
     struct end now;
     vm_count(vm, &now);
     console_say("vm name=%s state=alone left=%lu%s", vm->plan->name,
-                now.left * 1000 / machine.clock.tsc_hz, unattested(vm));
-    control_event(vm, "event name=%s state=alone%s", vm->plan->name, unattested(vm));
+                now.left * 1000 / machine.clock.tsc_hz, report_mark(vm));
+    control_event(vm, "state=alone");
 }
 
 void report_counters(const struct vm *vm, char *text, uint32_t size)
@@ -114,7 +103,7 @@ void report_counters(const struct vm *vm, char *text, uint32_t size)
                "restarts=%u sealed=%u lost.sent=%lu lost.received=%lu%s",
                vm->plan->name, mode_name[vm->plan->mode], life_name[vm->life], vm->plan->vcpus,
                vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, vm->plan->sealed,
-               sent, received, unattested(vm));
+               sent, received, report_mark(vm));
     for (uint32_t i = 0; i < CAUSE_COUNT; i++)
         used += format(text + used, size - used, " exits.%s=%lu", cause_name[i], now.exits[i]);
     for (uint32_t i = 0; i < vm->plan->devices; i++)

@@ -11,14 +11,13 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause);
 void report_end(void);
 /* Its VMM has left. */
 void report_alone(const struct vm *vm);
-/* It runs; it is off, and had nothing to end yet. On the control lines only. */
-void report_running(const struct vm *vm);
-void report_off(const struct vm *vm);
-/* It was created, or destroyed: `what`. */
+/* It was created, or destroyed: `what` is `state=...`. */
 void report_made(const struct vm *vm, const char *what);
 /* The answer `ok key=value...` that tells what it is and has had in this life, of at most `size`
  * bytes with its end. */
 void report_counters(const struct vm *vm, char *text, uint32_t size);
+/* What follows all that is said of a VM that is in no measurement, and of no other. */
+const char *report_mark(const struct vm *vm);
 /* The status table; rates are since the table before. */
 void report_list(void);
 

@@ -111,7 +111,7 @@ void life_stop(struct vm *vm, bool again)
     } else if (vm->life == LIFE_WAITING || vm->life == LIFE_COPYING || vm->life == LIFE_EQUIPPING) {
         vm_drop_vmm(vm); /* of a sealed VM: the loader, if it is at work */
         vm->life = LIFE_OFF;
-        report_off(vm);
+        control_event(vm, "state=off reason=stopped");
     }
     if (again && vm->life == LIFE_OFF)
         life_start(vm);
@@ -231,7 +231,7 @@ static void watch_start(struct vm *vm, uint32_t state, uint64_t now)
         if (vm_run(vm) != OK)
             end_unbuilt(vm);
         else
-            report_running(vm);
+            control_event(vm, "state=running");
     } else if (state == VM_WAITING) { /* for another VM, as long as that takes */
         vm->due = now + clock_ticks(START_MS);
     } else if (now >= vm->due) {
