@@ -7,16 +7,8 @@
 #include <lib/string.h>
 
 enum cmos { CMOS_INDEX = 0x70, CMOS_DATA = 0x71 };
-enum rtc {
-    RTC_SECOND,
-    RTC_MINUTE = 2,
-    RTC_HOUR = 4,
-    RTC_DAY = 7,
-    RTC_MONTH,
-    RTC_YEAR,
-    RTC_STATUS_A,
-    RTC_STATUS_B
-};
+enum rtc { RTC_SECOND, RTC_MINUTE = 2, RTC_HOUR = 4, RTC_DAY = 7, RTC_MONTH, RTC_YEAR };
+enum rtc_status { RTC_STATUS_A = 10, RTC_STATUS_B };
 enum rtc_bit { A_UPDATING = 0x80, B_24_HOURS = 0x02, B_BINARY = 0x04, HOUR_PM = 0x80 };
 
 struct date {

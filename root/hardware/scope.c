@@ -33,15 +33,8 @@ static void add_scope(struct scopes *s, const struct scope *scope)
 }
 
 /* ---- VT-d ------------------------------------------------------------------------ */
-enum dmar {
-    DMAR_FLAGS = 37,
-    DMAR_FIRST = 48,
-    INTR_REMAP = 1,
-    DRHD = 0,
-    RMRR = 1,
-    DRHD_SCOPES = 16,
-    RMRR_SCOPES = 24
-};
+enum dmar { DMAR_FLAGS = 37, DMAR_FIRST = 48, INTR_REMAP = 1 };
+enum remapping { DRHD, RMRR, DRHD_SCOPES = 16, RMRR_SCOPES = 24 };
 enum drhd_flag { INCLUDE_PCI_ALL = 1 };
 enum device_scope { PCI_ENDPOINT = 1, PCI_BELOW, SCOPE_PATH = 6 };
 
@@ -118,27 +111,10 @@ void scope_read_dmar(const struct acpi_table *t, struct scopes *s)
 }
 
 /* ---- AMD-Vi ---------------------------------------------------------------------- */
-enum ivrs {
-    IVRS_FIRST = 48,
-    IVHD = 0x10,
-    IVHD_EXTENDED = 0x11,
-    IVHD_HID = 0x40,
-    IVMD_ALL = 0x20,
-    IVMD_ONE,
-    IVMD_RANGE
-};
-enum entry {
-    PAD,
-    ALL,
-    SELECT,
-    START,
-    END,
-    ALIAS = 66,
-    ALIAS_START,
-    EXT_SELECT = 70,
-    EXT_START,
-    HID = 240
-};
+enum ivrs { IVRS_FIRST = 48 };
+enum block { IVHD = 0x10, IVHD_EXTENDED, IVMD_ALL = 0x20, IVMD_ONE, IVMD_RANGE, IVHD_HID = 0x40 };
+enum entry { PAD, ALL, SELECT, START, END };
+enum long_entry { ALIAS = 66, ALIAS_START, EXT_SELECT = 70, EXT_START, HID = 240 };
 
 /* Bytes of an entry (table "IVHD device entry length codes"). A HID entry has the length of its
  * name at byte 21. */
