@@ -32,8 +32,22 @@ static const char *const life_name[] = {
 
 static const char *const mode_name[] = {[MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated"};
 
+/* The kernel's free frames, with those that are page tables, since root's own grow as it maps; and
+ * its free objects. */
+struct pool {
+    uint32_t frames, objects;
+};
+static struct pool at_start;
+
+static struct pool report_pool(void)
+{
+    const struct kernel_stat *s = kernel_stat();
+    return (struct pool){s->frames_free + s->table_frames, s->objects_free};
+}
+
 void report_ready(void)
 {
+    at_start = report_pool();
     console_say("ready cores=%u tsc_hz=%lu vms=%u", machine.cores, machine.clock.tsc_hz,
                 machine.vms);
 }
@@ -114,6 +128,11 @@ void report_counters(const struct vm *vm, char *text, uint32_t size)
 void report_end(void)
 {
     const struct kernel_stat *s = kernel_stat();
+    struct pool now = report_pool();
+    bool less = now.frames < at_start.frames || now.objects < at_start.objects;
+    if (less && !machine.plan->spare_memory) /* else root has handlers for VMs that were created */
+        console_say("LEAK frames_before=%u frames_after=%u objects_before=%u objects_after=%u",
+                    at_start.frames, now.frames, at_start.objects, now.objects);
     console_say("turns longest_us=%lu", machine.longest_turn * 1000000 / machine.clock.tsc_hz);
     console_say(
         "end pool_frames=%u pool_free=%u objects=%u objects_free=%u table_frames=%u image_bytes=%u",

@@ -4,10 +4,11 @@
 
 #include <root/vm/vm.h>
 
+/* No VM was built yet. */
 void report_ready(void);
 /* The end of a VM's life. `next`: off, restart (after `pause` ms) or given-up. */
 void report_vm(const struct vm *vm, const char *next, uint64_t pause);
-/* The kernel's memory, at the end of all. */
+/* The kernel's memory, at the end of all VMs, and whether something of it was not given back. */
 void report_end(void);
 /* Its VMM has left. */
 void report_alone(const struct vm *vm);

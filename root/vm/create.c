@@ -110,7 +110,6 @@ static const char *give_room(struct vm *vm)
     if (fault_prepare(vm->index, vm_cores(vm)) != OK ||
         sm_create(vm_slot(vm, VM_BELL), SLOT_ROOT_PD, 0) != OK)
         return "root has no objects left for it";
-    vm_note_change();
     return 0;
 }
 
@@ -124,7 +123,6 @@ static void forget(struct vm *vm, uint32_t lan)
         ignore(lan_renew(lan));            /* the console has the reason; the LAN stays off */
     ignore(destroy(vm_slot(vm, VM_BELL))); /* fails only where it could not be made */
     fault_forget(vm->index);
-    vm_note_change();
 }
 
 /* A record for the VM that was uploaded. NULL, with `*wrong`: it is not usable. */

@@ -133,7 +133,6 @@ static void lan_end(uint32_t lan)
 {
     machine.heavy = true;
     ignore(destroy(lan_pd(lan)));
-    vm_note_change();
 }
 
 uint64_t lan_renew(uint32_t lan)

@@ -21,7 +21,6 @@ static bool make_dirty(struct vm *vm)
     if (STATUS_CODE(status) != BUSY) /* BUSY: it is dirty already, from the last life */
         vm_fail(vm, "sealing", status);
     ignore(destroy(SLOT_SCRATCH)); /* it fails only where pd_create(, 0) has failed */
-    vm_note_change();
     return true;
 }
 
@@ -57,7 +56,6 @@ static bool loader_is_done(struct vm *vm)
     vm->measured = 0;
     if (!memory_open(vm->ram.base, vm->ram.size, MR_READ))
         vm_fail(vm, "measuring", NO_MEMORY);
-    vm_note_change();
     return true;
 }
 
@@ -97,7 +95,6 @@ static bool seal_measure(struct vm *vm)
     sha256_end(&vm->sha, vm->hash);
     ignore(mr_unmap(vm->ram.slot,
                     SLOT_ROOT_PD)); /* cannot matter: the seal takes it from root in any case */
-    vm_note_change();
     return true;
 }
 

@@ -10,18 +10,6 @@
 
 #define HELPER_PERIOD_MS 10u
 
-/* Count of steps that changed the kernel's free frames or objects, for any domain. */
-static uint32_t changes;
-
-void vm_note_change(void) { changes++; }
-
-/* A step for `vm`'s own domains: what it takes comes back when they end (is_only_change). */
-static void note_own_change(struct vm *vm)
-{
-    changes++;
-    vm->changes++;
-}
-
 void vm_fail(struct vm *vm, const char *step, uint64_t status)
 {
     if (status == OK || vm->failed)
@@ -58,12 +46,6 @@ uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
                                 vm_help_budget(core), vm_help_period());
     slot_empty(SLOT_SCRATCH_TIME);
     return status;
-}
-
-/* The kernel's free frames and objects. */
-static struct pool vm_pool(void)
-{
-    return (struct pool){kernel_stat()->frames_free, kernel_stat()->objects_free};
 }
 
 /* Delegate root's capability `slot` to the VMM, with `rights` and no others. */
@@ -196,7 +178,6 @@ uint64_t vm_load(struct vm *vm)
 {
     machine.heavy = true;
     vm->loading = true;
-    vm->changes = ++changes;
     store_fill(vm);
     make_vmm(vm);
     give_own_capabilities(vm);
@@ -208,8 +189,6 @@ uint64_t vm_load(struct vm *vm)
 uint64_t vm_build(struct vm *vm)
 {
     machine.heavy = true;
-    vm->before = vm_pool();
-    vm->changes = ++changes;
     store_fill(vm);
     make_guest(vm);
     make_vmm(vm);
@@ -227,7 +206,6 @@ uint64_t vm_run(struct vm *vm)
 {
     const struct plan_vm *p = vm->plan;
     uint64_t us = machine.clock.tsc_hz / 1000000;
-    note_own_change(vm);
     for (uint32_t i = 0; i < p->vcpus; i++) {
         uint64_t vcpu = vcpu_slot(vm, i);
         uint64_t budget = is_dedicated(vm) ? SC_WHOLE_CORE : p->budget_us * us;
@@ -290,7 +268,6 @@ void vm_count(const struct vm *vm, struct end *sums)
 uint64_t vm_disengage(struct vm *vm)
 {
     uint64_t exit_port = vm->plan->exit_port ? vm->plan->exit_port : PORT_SLEEP;
-    note_own_change(vm);
     return disengage(vm_slot(vm, VM_GUEST), vm->plan->after, PORT_SLEEP,
                      PORT_RESET + 1 - PORT_SLEEP, exit_port);
 }
@@ -310,7 +287,6 @@ void vm_drop_vmm(struct vm *vm)
     machine.heavy = true;
     ignore(destroy(
         vm_slot(vm, VM_VMM))); /* fails only where there is none, which life_stop() does not know */
-    note_own_change(vm);
 }
 
 const struct vcpu_stat *vm_ended(const struct vm *vm)
@@ -321,19 +297,8 @@ const struct vcpu_stat *vm_ended(const struct vm *vm)
     return 0;
 }
 
-/* Has nothing but `vm` changed what the kernel holds since `vm` was built? Only then can a leak be
- * told. */
-static bool is_only_change(const struct vm *vm)
-{
-    for (const struct vm *other = machine.vm; other < machine.vm + machine.vms; other++)
-        if (other != vm && other->life == LIFE_STARTING)
-            return false;
-    return vm->changes == changes;
-}
-
 void vm_destroy(struct vm *vm)
 {
-    bool exact = is_only_change(vm);
     machine.heavy = true;
     /* Order: the VMM's domain ends first, because it could turn bus mastering on again after
        device_quiet(). The guest's ends last, because until its devices are quiet their DMA goes
@@ -342,10 +307,4 @@ void vm_destroy(struct vm *vm)
     ignore(destroy(vm_slot(vm, VM_VMM)));
     device_quiet(vm);
     ignore(destroy(vm_slot(vm, VM_GUEST)));
-    changes++;
-    struct pool after = vm_pool();
-    if (exact && (after.frames != vm->before.frames || after.objects != vm->before.objects))
-        console_say(
-            "LEAK vm=%s frames_before=%u frames_after=%u objects_before=%u objects_after=%u",
-            vm->plan->name, vm->before.frames, after.frames, vm->before.objects, after.objects);
 }

@@ -68,10 +68,6 @@ struct file {
     uint64_t size, va; /* bytes; size 0: there is none            */
 };
 
-struct pool {
-    uint32_t frames, objects; /* free ones */
-};
-
 /* How a life ended, and what it took. */
 struct end {
     uint32_t reason; /* enum vm_reason */
@@ -106,8 +102,6 @@ struct vm {
     uint32_t counters[PLAN_VCPUS]; /* indices in kernel_stat.vcpu       */
     const char *failed;            /* the first step of its building that failed */
     uint64_t failed_status;        /* OK: none */
-    struct pool before;            /* the kernel's, when it was built              */
-    uint32_t changes;              /* and the steps that all VMs had made, with its own since */
     uint32_t seal;                 /* how far its memory is (seal.c) */
     bool loading;                  /* the VMM that is built is the loader */
     struct vm_boot boot;
@@ -185,8 +179,7 @@ void vm_fail(struct vm *vm, const char *step, uint64_t status);
 /* The VMM is ready: give the vCPUs time, to a dedicated VM its cores. The status: as above. */
 uint64_t vm_run(struct vm *vm) WARN_UNUSED;
 /* Destroy both domains, as far as they are there; a heavy step. When it returns, no core, TLB or
-   IOMMU has a way to the VM's memory, and its devices are quiet. Says on the console if the kernel
-   did not get everything back. */
+   IOMMU has a way to the VM's memory, and its devices are quiet. */
 void vm_destroy(struct vm *vm);
 /* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
 uint32_t vm_core(const struct vm *vm, uint32_t i);
@@ -215,7 +208,5 @@ uint64_t vm_help_period(void);
 uint32_t vm_worker_core(const struct vm *vm);
 /* Fill in `sums` of this life until now: time, exits, first, left; zeros if it was not built. */
 void vm_count(const struct vm *vm, struct end *sums);
-/* Call it after each step that changes what the kernel holds and is not a VM's own (leak check). */
-void vm_note_change(void);
 
 #endif

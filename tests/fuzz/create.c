@@ -85,7 +85,6 @@ uint64_t vm_help_period(void) { return 1; }
 uint32_t vm_worker_core(const struct vm *vm) { return cores_worker(vm->plan); }
 uint32_t vm_core(const struct vm *vm, uint32_t i) { return cores_vcpu(vm->plan, i); }
 uint64_t vm_cores(const struct vm *vm) { return vm->plan->cores | 1ull << cores_worker(vm->plan); }
-void vm_note_change(void) {}
 void image_copy_data(const struct image *image, void *to)
 {
     fuzz_must(image && to, "not built here");

@@ -227,6 +227,7 @@ class Live(Machine):
         self.command("")
         self.command("quit")
         self.expect(r"^hairline\| end ")
+        assert not any("LEAK" in line for line in self.lines), self.text()
         return self.process.wait(PATIENCE)
 
     def stop(self):

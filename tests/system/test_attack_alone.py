@@ -95,7 +95,6 @@ class Room:
 
 def check_canaries(room):
     """They went on until they were stopped: nothing in their memory changed, and no interrupt came."""
-    assert not any("LEAK" in line for line in room.run.lines)
     for name in CANARIES:
         vm = room.report[name]
         assert vm["reason"] == "stopped" and vm["exits"]["vmcall"] >= ROUNDS, vm

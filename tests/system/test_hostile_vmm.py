@@ -9,7 +9,7 @@ import rig
 from rig import guest
 
 LINES = 600 if rig.ALL else 30  # of the victim's progress: so long does a storm last
-BAD = r"root died|kernel stopped|does not answer|exception at"  # no LEAK: the account of a life knows nothing of objects that others' VMMs make
+BAD = r"root died|kernel stopped|does not answer|exception at"
 
 
 @pytest.fixture(name="hostile")

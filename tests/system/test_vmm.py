@@ -60,7 +60,6 @@ def test_vmm_dies_alone(live, poisoned, function, lan):
     assert run.expect(r"^hairline\| 1 alpha .* (\d+) +\d+$").group(1) == "0"
     assert run.expect(r"^hairline\| 2 beta .* (\d+) +\d+$").group(1) == "3"
     assert run.quit() == 0
-    assert not any("LEAK" in line for line in run.lines)
 
 
 def test_vmm_that_dies_stays_off(batch, poisoned):
@@ -101,7 +100,6 @@ def test_account_while_another_leaves(live, poisoned):
         run.command("stop short")
         state = row(run, "leaves")
     assert run.quit() in (0, 1)
-    assert not any("LEAK" in line for line in run.lines)
 
 
 @pytest.mark.parametrize("function", ["vcpu_vmcall", "virtio_work"], ids=["handler", "worker"])
@@ -167,7 +165,6 @@ def pool_after(run, name, lives):
         run.command(f"start {name}") if life else None
         assert run.expect_end(name)["reason"] == "exit_port"
     run.quit()
-    assert not any("LEAK" in line for line in run.lines)
     return rig.fields(next(line for line in run.lines if line.startswith("hairline| end ")))
 
 
