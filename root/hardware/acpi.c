@@ -51,11 +51,6 @@ static bool load_rest(uint64_t base)
 
 static bool load_header(uint64_t base) { return load_bytes(base, HEADER) || unreadable(base); }
 
-static bool signature_is(const char *name)
-{
-    return table.length >= 4 && memcmp(buffer, name, 4) == 0;
-}
-
 /* RSDP (5.2.5.3): 20 bytes with a checksum of their own; revision 2 has more behind them. */
 static bool load_rsdp(uint64_t base)
 {
@@ -184,7 +179,7 @@ static void read_table(uint64_t base, struct acpi *acpi)
     uint32_t i = 0;
     if (!load_header(base))
         return;
-    while (i < sizeof(known) / sizeof(known[0]) && !signature_is(known[i].name))
+    while (i < sizeof(known) / sizeof(known[0]) && memcmp(buffer, known[i].name, 4) != 0)
         i++;
     if (i < sizeof(known) / sizeof(known[0]) && load_rest(base))
         known[i].read(acpi);
@@ -199,7 +194,8 @@ static uint32_t read_roots(uint64_t rsdp, uint64_t entry[ENTRIES])
     bool extended =
         acpi_get(&table, 15, 1) >= 2 && acpi_get(&table, 24, 8) != 0 && sum_is_zero(HEADER);
     uint64_t base = extended ? acpi_get(&table, 24, 8) : acpi_get(&table, 16, 4);
-    if (!load_header(base) || !signature_is(extended ? "XSDT" : "RSDT") || !load_rest(base))
+    if (!load_header(base) || memcmp(buffer, extended ? "XSDT" : "RSDT", 4) != 0 ||
+        !load_rest(base))
         return 0;
     uint32_t width = extended ? 8 : 4, count = (table.length - HEADER) / width;
     for (uint32_t i = 0; i < count && i < ENTRIES; i++)

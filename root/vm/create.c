@@ -65,11 +65,6 @@ static uint64_t place(uint64_t at, uint64_t size, const struct vm *self,
     return at;
 }
 
-static bool fits(uint64_t at, uint64_t size)
-{
-    return size <= spare.size && at - spare.base <= spare.size - size;
-}
-
 /* ---- what was uploaded ------------------------------------------------------------ */
 
 /* Copy the upload's head to `*upload`; its files to `uploaded`. False: it is none. */
@@ -101,7 +96,7 @@ static const char *give_room(struct vm *vm)
     vm->ram = (struct region){spare.slot, place(spare.base, size, vm, memory_of), ram};
     vm->store.slot = spare.slot;
     vm->store.base = vm->ram.base + ram;
-    if (!fits(vm->ram.base, size))
+    if (size > spare.size || vm->ram.base - spare.base > spare.size - size)
         return "the spare memory has no room for it";
     if (!plan_keeps_siblings_apart(machine.thread_of))
         return "another VM has a thread of one of its cores";

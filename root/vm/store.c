@@ -26,11 +26,11 @@ static bool is_writable(const struct vm *vm, uint32_t index)
            vm->plan->disk[index - FILE_DISK].flags & (DISK_VOLATILE | DISK_UPLOAD);
 }
 
-/* Is what the VM has a copy, in its store? What it was created from is gone with the next upload.
- */
-static bool is_copied(const struct vm *vm, uint32_t index)
+/* Bytes of the copy, in its store, that the VM has of a file; 0: it has the file itself. What it
+ * was created from is gone with the next upload. */
+static uint64_t copy_bytes(const struct vm *vm, uint32_t index)
 {
-    return is_writable(vm, index) || (vm->created && vm->file[index].size);
+    return is_writable(vm, index) || vm->created ? vm->file[index].size : 0;
 }
 
 /* Large pages: a file's address and physical address agree modulo 2 MiB. */
@@ -76,17 +76,10 @@ static void lay_out_store(struct vm *vm)
     };
     uint64_t at = 0;
     for (uint32_t i = 0; i < PIECES; i++) {
-        uint64_t size = 0;
-        if (i < PIECE_FILE) {
-            size = fixed[i];
-        } else {
-            at = round_up(at, MEBI2);
-            if (is_copied(vm, i - PIECE_FILE))
-                size = vm->file[i - PIECE_FILE].size;
-        }
-        vm->offset[i] = at;
-        vm->size[i] = size;
-        at += round_up(vm->size[i], PAGE_SIZE);
+        bool fixed_size = i < PIECE_FILE;
+        vm->offset[i] = fixed_size ? at : round_up(at, MEBI2);
+        vm->size[i] = fixed_size ? fixed[i] : copy_bytes(vm, i - PIECE_FILE);
+        at = vm->offset[i] + round_up(vm->size[i], PAGE_SIZE);
     }
     vm->store.size = at;
 }
@@ -117,7 +110,7 @@ void store_lay_out(struct vm *vm)
 void store_place_copies(struct vm *vm)
 {
     for (uint32_t i = 0; i < FILES; i++)
-        if (is_copied(vm, i)) {
+        if (copy_bytes(vm, i)) {
             vm->file[i].base = vm->store.base + vm->offset[PIECE_FILE + i];
             vm->file[i].va &= ~(MEBI2 - 1);
         }
