@@ -49,3 +49,8 @@ include guest/bare/rules.mk
 $(O)/guest/hairline-guest: guest/hairline-guest.c abi/vm.h Makefile
 	@mkdir -p $(@D)
 	$(HOSTCC) $(WARN) -O2 -I. -static -o $@ $<
+
+# An installed Debian on a disk, kept outside of this tree: guest/disk/mkdisk.
+$(O)/debian-disk: $(wildcard guest/disk/*)
+	@mkdir -p $(@D)
+	@guest/disk/mkdisk $@
