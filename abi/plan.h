@@ -136,6 +136,15 @@ struct upload {
 /* Is there a VM in this record? One that was destroyed leaves a blank one. */
 static inline bool plan_is_vm(const struct plan_vm *vm) { return vm->vcpus != 0; }
 
+/* The VM of MODE_HOST, from 0; plan->vms: there is none. */
+static inline uint32_t plan_host(const struct plan *plan)
+{
+    uint32_t i = 0;
+    while (i < plan->vms && plan->vm[i].mode != MODE_HOST)
+        i++;
+    return i;
+}
+
 /* The disk of `vm` for uploads; PLAN_DISKS: none. */
 static inline uint32_t plan_upload_disk(const struct plan_vm *vm)
 {

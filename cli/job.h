@@ -46,6 +46,11 @@ struct job {
     bool uefi; /* it boots by UEFI firmware, else by the emulator's own loader */
     uint32_t devices;
     struct job_device device[JOB_DEVICES];
+    /* Of a plan with a VM of MODE_HOST: cores and bytes that Hairline keeps (boot/uefi/handover.h),
+       cores 0: it has none; and the disk that the emulated machine starts, path NULL: none. */
+    uint32_t kept_cores;
+    uint64_t kept_memory;
+    struct job_file host_disk;
     struct job_file iscsi; /* the disk of the target beside the machine; path NULL: none */
     uint16_t iscsi_port;   /* on the host; set by the caller, 0: the usual one           */
 };
@@ -61,6 +66,11 @@ bool check_plan_later(struct job *job, const char *name, const struct later *lat
 
 /* Only the machine of that plan. */
 bool check_plans_machine(struct job *job, const char *name);
+
+/* Make the disk of the emulated machine's installed system, if it is a packaged one that is not
+   there (cli/plan/check_files.c); false after one line on stderr. It takes minutes, so only `run`
+   does. */
+bool check_make_disk(const struct job *job);
 
 /* The disks of the machine's devices (cli/image/build.c): d0, d1, ..., and a private copy of the
  * iSCSI disk, `iscsi`. */

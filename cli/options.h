@@ -32,6 +32,6 @@ int probe(const struct options *options);
 int here_probe(const struct options *options); /* probe --here */
 int control(const struct options *options);    /* stop, kill, start, ..., list: `plan` is the VM */
 
-extern const char update_help[], map_help[], control_help[], create_help[];
+extern const char check_help[], update_help[], map_help[], control_help[], create_help[];
 
 #endif

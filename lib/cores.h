@@ -25,10 +25,10 @@ static inline uint32_t cores_vcpu(const struct plan_vm *vm, uint32_t i)
 }
 
 /* The core of VM `vm`'s worker: its first vCPU's; core 0 for a dedicated VM, whose cores are its
- * vCPUs' alone. */
+ * vCPUs' alone. The host has none. */
 static inline uint32_t cores_worker(const struct plan_vm *vm)
 {
-    return vm->mode == MODE_DEDICATED ? 0 : cores_vcpu(vm, 0);
+    return vm->mode == MODE_SHARED ? cores_vcpu(vm, 0) : 0;
 }
 
 /* The core of the switch of LAN `lan` (from 1) on a machine of `cores` cores: from the last core
@@ -58,8 +58,8 @@ static inline uint32_t cores_helpers(const struct plan *plan, uint32_t core, uin
     if (plan->spare_cores >> core & 1)
         return CORES_SPARE_HELPERS;
     for (uint32_t i = 0; i < plan->vms; i++)
-        helpers += plan_is_vm(&plan->vm[i]) && !(plan->vm[i].cores & plan->spare_cores) &&
-                   cores_worker(&plan->vm[i]) == core;
+        helpers += plan_is_vm(&plan->vm[i]) && plan->vm[i].mode != MODE_HOST &&
+                   !(plan->vm[i].cores & plan->spare_cores) && cores_worker(&plan->vm[i]) == core;
     if (core == 0 && plan->spare_cores) /* those of dedicated VMs that are created */
         helpers += CORES_SPARE_HELPERS;
     for (uint32_t lan = 1; lan <= plan->lans; lan++)

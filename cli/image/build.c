@@ -99,6 +99,8 @@ bool build_stage(const struct job *job, const char *folder, bool copy)
 bool build_stage_devices(const struct job *job, const char *folder)
 {
     bool ok = !job->iscsi.path || stage_file(&job->iscsi, host_text("%s/iscsi", folder), true);
+    ok = ok &&
+         (!job->kept_cores || stage_file(&job->host_disk, host_text("%s/host", folder), false));
     for (uint32_t i = 0; ok && i < job->devices; i++)
         ok = job->device[i].kind != DEVICE_NVME ||
              stage_file(&job->device[i].disk, host_text("%s/d%u", folder, i), false);
@@ -152,6 +154,16 @@ static const char *misused(const struct options *options)
     return NULL;
 }
 
+/* Only firmware starts Hairline beneath a host: what else is there to write would start it without.
+ */
+static bool goes_with_host(const struct options *options, const struct job *job)
+{
+    if (!job->kept_cores || (!options->output && !options->usb))
+        return true;
+    return host_fail("build: `%s` is a VM of `mode: host`: only --efi FILE goes with it",
+                     job->plan.vm[plan_host(&job->plan)].name);
+}
+
 int build(const struct options *options)
 {
     static struct job job;
@@ -160,7 +172,7 @@ int build(const struct options *options)
     if (wrong)
         host_fail("build: %s", wrong);
     bool ok = !wrong && check_plan(&job, options->plan, options->batch) &&
-              (!options->output || build_folder(options, &job)) &&
+              goes_with_host(options, &job) && (!options->output || build_folder(options, &job)) &&
               (!uefi || build_in_folder_of_its_own(options, &job));
     return ok ? 0 : EXIT_USAGE;
 }

@@ -19,9 +19,11 @@ enum {
     OPTIONAL_SIZE_AT = 20,
     OPTIONAL_AT = 24,
     IMAGE_SIZE_AT = OPTIONAL_AT + 56,
+    SUBSYSTEM_AT = OPTIONAL_AT + 68,
     CHECKSUM_AT = OPTIONAL_AT + 64,
     SIGNATURES_AT = OPTIONAL_AT + 112 + 4 * 8 /* data directory 4: address, bytes */
 };
+#define DRIVER    11u /* subsystem: EFI boot service driver */
 #define PAGE      4096u
 #define SECTOR    512u
 #define READ_DATA 0x40000040u /* initialized data, readable */
@@ -99,31 +101,34 @@ static void authenticode(const struct efi_bytes *file, uint8_t digest[EFI_DIGEST
     sha256_end(&s, digest);
 }
 
-/* What firmware measures to PCR 4 when it starts the file as a boot option (TCG PC Client Firmware
-   Profile 3.3.4.5, as EDK II does it). */
-static void expect_pcr4(const struct efi_bytes *file, uint8_t pcr[EFI_DIGEST])
+/* What firmware measures when it starts the file (TCG PC Client Firmware Profile 3.3.4, as EDK II
+   does it): a boot option to PCR 4, a driver to PCR 2. */
+static void expect_file(struct efi_expected *expected, const struct efi_bytes *file, bool driver)
 {
     static const char calling[] = "Calling EFI Application from Boot Option";
-    uint8_t digest[EFI_DIGEST];
+    static const uint8_t separator[4] = {0}; /* ends what comes before a boot option's own code */
+    uint8_t digest[EFI_DIGEST], *pcr = expected->pcr[expected->count].value;
+    expected->pcr[expected->count++].number = driver ? 2 : 4;
     memset(pcr, 0, EFI_DIGEST);
-    extend_by(pcr, calling, sizeof(calling) - 1);
-    extend_by(pcr, "\0\0\0", 4);
     authenticode(file, digest);
+    if (driver) {
+        extend(pcr, digest);
+        extend_by(pcr, separator, sizeof(separator));
+        return;
+    }
+    extend_by(pcr, calling, sizeof(calling) - 1);
+    extend_by(pcr, separator, sizeof(separator));
     extend(pcr, digest);
-}
-
-static void show_pcr(unsigned pcr, const uint8_t value[EFI_DIGEST])
-{
-    printf("PCR %-2u sha256 ", pcr);
-    for (unsigned i = 0; i < EFI_DIGEST; i++)
-        printf("%02x", value[i]);
-    putchar('\n');
 }
 
 void efi_show(const struct efi_expected *expected)
 {
-    show_pcr(4, expected->pcr4);
-    show_pcr(11, expected->pcr11);
+    for (uint32_t i = 0; i < expected->count; i++) {
+        printf("PCR %-2u sha256 ", expected->pcr[i].number);
+        for (unsigned byte = 0; byte < EFI_DIGEST; byte++)
+            printf("%02x", expected->pcr[i].value[byte]);
+        putchar('\n');
+    }
 }
 
 /* ---- the file ---------------------------------------------------------------------- */
@@ -209,6 +214,15 @@ static bool finish(struct pe *pe)
     return true;
 }
 
+/* What the stub needs to know before it looks at the plan; firmware measures it with the file. */
+static bool add_host(struct pe *pe, const struct job *job)
+{
+    const struct uefi_host host = {.cores = job->kept_cores, .memory = job->kept_memory};
+    uint16_t *subsystem = (uint16_t *)word_at(pe, SUBSYSTEM_AT);
+    *subsystem = DRIVER;
+    return add_section(pe, UEFI_HOST, &(struct efi_bytes){(const uint8_t *)&host, sizeof(host)});
+}
+
 static bool efi_fill(struct pe *pe, const struct job *job, const char *folder)
 {
     static const char *const programs[] = {"root", "vmm", "lan"};
@@ -221,6 +235,7 @@ static bool efi_fill(struct pe *pe, const struct job *job, const char *folder)
     ok = ok && efi_add_file(pe, "plan", host_text("%s/plan.bin", folder));
     for (uint32_t i = 0; ok && i < job->plan.files; i++)
         ok = efi_add_file(pe, host_text("f%u", i), host_text("%s/f%u", folder, i));
+    ok = ok && (!job->kept_cores || add_host(pe, job));
     return ok && finish(pe);
 }
 
@@ -254,8 +269,12 @@ static bool write_new(const struct job *job, const char *folder, const char *pat
         host_fail("cannot write %s: %s", path, strerror(errno));
     if (!filled || !closed || !efi_map(path, &whole))
         return false;
-    expect_pcr4(&whole, expected->pcr4);
-    memcpy(expected->pcr11, pe.pcr11, EFI_DIGEST);
+    *expected = (struct efi_expected){0};
+    expect_file(expected, &whole, job->kept_cores != 0);
+    if (!job->kept_cores) {
+        expected->pcr[expected->count].number = 11;
+        memcpy(expected->pcr[expected->count++].value, pe.pcr11, EFI_DIGEST);
+    }
     return true;
 }
 

@@ -8,9 +8,14 @@
 
 #define EFI_DIGEST 32 /* bytes of a SHA-256 */
 
-/* What a TPM's PCRs will hold, in their bank of SHA-256, once firmware has started the file. */
+/* What a TPM's PCRs will hold, in their bank of SHA-256, once firmware has started the file: 4 and
+ * 11; or 2, if it is a driver beneath a host, and no device had an option ROM. */
 struct efi_expected {
-    uint8_t pcr4[EFI_DIGEST], pcr11[EFI_DIGEST];
+    uint32_t count;
+    struct {
+        uint32_t number;
+        uint8_t value[EFI_DIGEST];
+    } pcr[2];
 };
 
 /* Write `file` from a folder that build_stage has filled; the same bytes each time. False after one

@@ -51,8 +51,15 @@ static const char *make_file(const struct options *options, const char *folder,
 {
     static struct job job;
     const char *file = host_text("%s/hairline.efi", folder);
-    bool made = check_plan(&job, options->plan, options->batch) &&
-                build_stage(&job, folder, false) &&
+    if (!check_plan(&job, options->plan, options->batch))
+        return NULL;
+    if (job.kept_cores) {
+        host_fail(
+            "update: a VM of `mode: host` is on no stick: `build --efi FILE` writes what goes "
+            "with its own disk");
+        return NULL;
+    }
+    bool made = build_stage(&job, folder, false) &&
                 efi_write(&job, folder, file, options->key, options->cert, expected);
     return made ? file : NULL;
 }

@@ -22,10 +22,10 @@ bool bochs_takes(const struct job *job)
         return host_fail("the emulated Intel machine has no devices for VMs: take `%s` out of the "
                          "plan, or run it without --vendor intel",
                          job->devices ? "devices" : "iscsi");
-    if (job->uefi)
+    if (job->uefi || job->kept_cores)
         return host_fail(
             "the emulated Intel machine has no UEFI: run it without --firmware uefi, or "
-            "take `firmware` out of the plan");
+            "take `firmware` and a VM of `mode: host` out of the plan");
     if (job->cores > BOCHS_CORES)
         return host_fail("the emulated Intel machine has at most %u cores, and the plan asks for "
                          "%u: lower machine.cores, or run it without --vendor intel",
@@ -94,8 +94,8 @@ static bool start_bochs(struct machine *machine, const struct job *job, char *co
 
 bool bochs_start(struct machine *machine, const struct job *job, char *const args[], bool silent)
 {
-    *machine =
-        (struct machine){.emulator = "Bochs", .input = -1, .output = -1, .begins_anew = true};
+    *machine = (struct machine){
+        .emulator = "Bochs", .input = -1, .output = -1, .host = -1, .begins_anew = true};
     if (!machine_folder(machine) || !build_stage(job, machine->folder, false))
         return false;
     const char *disc = host_text("%s/hairline.iso", machine->folder);

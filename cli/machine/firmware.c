@@ -13,11 +13,29 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Where scripts/host-driver has the driver. OVMF finds none on a SATA disk: it connects those
+ * later.
+ */
+#define DRIVERS_DISK "virtio-blk-pci,drive=esp,addr=0x1e"
+
 /* The build without SMM: Debian's has Secure Boot. */
 static const char *firmware_code(void)
 {
     const char *given = getenv("HAIRLINE_OVMF");
     return host_text("%s/OVMF_CODE_4M.fd", given ? given : "/usr/share/OVMF");
+}
+
+/* Beneath a host: the image is a driver, and Secure Boot is off, as the host's disk is signed for
+ * no machine of ours. */
+static bool make_driver(const struct job *job, const char *folder)
+{
+    struct efi_expected expected;
+    const char *file = host_text("%s/hairline.efi", folder);
+    const char *variables[] = {host_source("scripts/host-driver"), folder, NULL};
+    const char *volume[] = {host_source("scripts/efi-volume"), file, host_text("%s/esp", folder),
+                            "HAIRLINE/HAIRLINE.EFI", NULL};
+    return host_run(variables) == 0 && efi_write(job, folder, file, NULL, NULL, &expected) &&
+           host_run(volume) == 0;
 }
 
 static bool make_volume(const struct job *job, const char *folder)
@@ -82,17 +100,18 @@ pid_t firmware_start(const struct job *job, const char *folder)
                       needed[i]);
             return 0;
         }
-    return make_volume(job, folder) ? start_tpm(folder) : 0;
+    bool made = job->kept_cores ? make_driver(job, folder) : make_volume(job, folder);
+    return made ? start_tpm(folder) : 0;
 }
 
-const char *const *firmware_arguments(const char *folder)
+const char *const *firmware_arguments(const struct job *job, const char *folder)
 {
     static const char *words[15];
     const char *all[] = {
         "-drive",   host_text("if=pflash,format=raw,readonly=on,file=%s", firmware_code()),
         "-drive",   host_text("if=pflash,format=raw,file=%s/vars.fd", folder),
         "-drive",   host_text("if=none,id=esp,format=raw,snapshot=on,file=%s/esp", folder),
-        "-device",  "ide-hd,drive=esp,bootindex=0",
+        "-device",  job->kept_cores ? DRIVERS_DISK : "ide-hd,drive=esp,bootindex=0",
         "-chardev", host_text("socket,id=tpm,path=%s/tpm", folder),
         "-tpmdev",  "emulator,id=tpm0,chardev=tpm",
         "-device",  "tpm-crb,tpmdev=tpm0",

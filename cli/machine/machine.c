@@ -85,6 +85,8 @@ int machine_stop(struct machine *machine, bool kill_it)
     if (machine->input >= 0)
         close(machine->input);
     close(machine->output);
+    if (machine->host >= 0)
+        close(machine->host);
     pid_t gone;
     do
         gone = waitpid(machine->pid, &status, 0);

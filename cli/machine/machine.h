@@ -16,6 +16,7 @@ struct machine {
     pid_t target;         /* the iSCSI target's, 0: there is none */
     pid_t tpm;            /* that of its TPM, 0: it has none */
     int input, output;    /* of its console; input -1: it has none */
+    int host;             /* the console of its host system, both ways; -1: it has none */
     bool begins_anew;     /* where it should end, which its last line tells */
 };
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define QEMU_OLDEST 9   /* the first with x2APIC in its emulation */
@@ -57,6 +58,19 @@ static const char *modules(const char *at, const struct job *job)
     return all;
 }
 
+/* The host system's: its console is the first serial line, Hairline's the second; a disk, whose
+   writes are lost; and a word by which its system knows that nobody types. */
+static void add_host_system(struct line *line, const char *folder, const struct job *job)
+{
+    add_pair(line, "-chardev", "socket,id=host,fd=3");
+    add_pair(line, "-serial", "chardev:host");
+    add_pair(line, "-drive",
+             host_text("if=none,id=host,format=raw,snapshot=on,file=%s/host", folder));
+    add_pair(line, "-device", "nvme,drive=host,serial=hairline-host,bootindex=0");
+    if (job->plan.flags & PLAN_BATCH)
+        add_pair(line, "-smbios", "type=11,value=hairline.batch");
+}
+
 static void add_machine(struct line *line, const struct job *job)
 {
     const char *board = machines[job->iommu];
@@ -66,7 +80,6 @@ static void add_machine(struct line *line, const struct job *job)
     add_word(line, "-no-user-config");
     add_word(line, "-no-reboot");
     add_pair(line, "-display", "none");
-    add_pair(line, "-serial", "stdio");
     add_pair(line, "-m", host_text("%luM", job->memory >> 20));
     add_pair(line, "-smp", host_text("%u", job->cores));
 }
@@ -106,6 +119,8 @@ static bool has_option(char *const words[], const char *word)
    change only where VMs run: then one thread runs all CPUs in turn. */
 static const char *accelerator(const struct job *job)
 {
+    if (job->kept_cores) /* VMs run on all cores */
+        return "tcg,thread=single";
     for (uint32_t i = 0; i < job->plan.vms; i++)
         if (job->plan.vm[i].cores & 1 && job->cores > 1) {
             host_say("slower: `%s` may run on core 0, where QEMU 10 loses bits of the processor's "
@@ -124,7 +139,7 @@ static void add_boot(struct line *line, const char *folder, const struct job *jo
         add_pair(line, "-kernel", host_text("%s/hairline.elf", folder));
         add_pair(line, "-initrd", modules(folder, job));
     }
-    for (const char *const *word = firmware_arguments(folder); job->uefi && *word; word++)
+    for (const char *const *word = firmware_arguments(job, folder); job->uefi && *word; word++)
         add_word(line, *word);
 }
 
@@ -138,6 +153,9 @@ static bool all_arguments(const char *folder, const struct job *job, char *const
     add_machine(&line, job);
     if (iommu_devices[job->iommu])
         add_pair(&line, "-device", iommu_devices[job->iommu]);
+    if (job->kept_cores)
+        add_host_system(&line, folder, job);
+    add_pair(&line, "-serial", "stdio");
     add_boot(&line, folder, job);
     for (uint32_t i = 0; i < job->devices; i++)
         add_device(&line, folder, job, i);
@@ -170,14 +188,16 @@ static bool qemu_is_usable(void)
     return true;
 }
 
-static bool spawn(struct machine *machine, const char *const argv[])
+static bool spawn(struct machine *machine, const char *const argv[], bool has_host)
 {
-    int in[2], out[2];
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
+    int in[2], out[2], both[2] = {-1, -1};
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0 ||
+        (has_host && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) != 0))
         return host_fail("cannot make pipes: %s", strerror(errno));
     machine->input = in[1];
     machine->output = out[0];
-    return machine_spawn(machine, argv, &(struct machine_wires){in[0], out[1], -1});
+    machine->host = both[0];
+    return machine_spawn(machine, argv, &(struct machine_wires){in[0], out[1], both[1]});
 }
 
 static bool start_target(struct machine *machine, const struct job *job)
@@ -198,9 +218,10 @@ static bool start_firmware(struct machine *machine, const struct job *job)
 bool qemu_start(struct machine *machine, const struct job *job, char *const args[])
 {
     const char *argv[QEMU_ARGS];
-    *machine = (struct machine){.emulator = "QEMU", .input = -1, .output = -1};
+    *machine = (struct machine){.emulator = "QEMU", .input = -1, .output = -1, .host = -1};
     return qemu_is_usable() && machine_folder(machine) &&
            build_stage(job, machine->folder, false) && build_stage_devices(job, machine->folder) &&
            start_target(machine, job) && start_firmware(machine, job) &&
-           all_arguments(machine->folder, job, args, argv) && spawn(machine, argv);
+           all_arguments(machine->folder, job, args, argv) &&
+           spawn(machine, argv, job->kept_cores != 0);
 }

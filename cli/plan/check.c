@@ -24,7 +24,8 @@ _Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_VCPUS == 64 && PLAN_PRIORI
                    PLAN_MTU_MAX == 9000,
                "as the words above say; cli/main.c, root/plan.c and docs/hairline.1, too");
 
-static const struct choice modes[] = {{"shared", MODE_SHARED}, {"dedicated", MODE_DEDICATED}, {0}};
+static const struct choice modes[] = {
+    {"shared", MODE_SHARED}, {"dedicated", MODE_DEDICATED}, {"host", MODE_HOST}, {0}};
 static const struct choice exits[] = {{"off", EXIT_OFF}, {"restart", EXIT_RESTART}, {0}};
 const struct choice disengages[] = {
     {"auto", DISENGAGE_AUTO}, {"guest", DISENGAGE_GUEST}, {"never", DISENGAGE_NEVER}, {0}};
@@ -110,6 +111,8 @@ static uint32_t vm_choice(struct check *check, const char *key, const char *text
 static void vm_mode(struct check *check, const char *text, struct plan_vm *vm)
 {
     vm->mode = vm_choice(check, "mode", text, modes);
+    if (vm->mode == MODE_HOST)
+        return;
     for (size_t i = 0; i < sizeof(mode_keys) / sizeof(mode_keys[0]); i++)
         if (mode_keys[i].mode != vm->mode &&
             source_find(&check->source, host_text("vms[%u].%s", check->vm, mode_keys[i].key)))
@@ -232,12 +235,27 @@ static void vm_tpm(struct check *check, const char *text)
     plan->tpm = check->vm + 1;
 }
 
+/* What every VM needs but the host; false after an error for each that is missing. */
+static bool vm_is_whole(struct check *check, const struct vm_text *text)
+{
+    const char *const key[] = {"kernel", "memory"}, *const value[] = {text->kernel, text->memory};
+    for (size_t i = 0; i < sizeof(key) / sizeof(key[0]); i++)
+        if (!value[i])
+            source_error_at(&check->source, host_text("vms[%u]", check->vm),
+                            "the key `%s` is missing here; add it", key[i]);
+    return text->kernel && text->memory;
+}
+
 static void compile_vm(struct check *check)
 {
     const struct vm_text *text = &check->text->vms[check->vm];
     struct plan_vm *vm = &check->job->plan.vm[check->vm];
     vm_name(check, text->name, vm);
     vm_mode(check, text->mode, vm);
+    if (vm->mode == MODE_HOST)
+        check_host_vm(check);
+    if (vm->mode == MODE_HOST || !vm_is_whole(check, text))
+        return;
     vm->memory = check_vm_number(check, "memory", text->memory, &limit_memory, 0);
     vm->vcpus = (uint32_t)check_vm_number(check, "vcpus", text->vcpus, &limit_vcpus, 1);
     vm_schedule(check, text, vm);
@@ -279,6 +297,7 @@ static void compile(struct check *check)
     check_volumes(check);
     check_gateways(check);
     check_cores(check);
+    check_host(check);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         check_cmdline(check);
     if (check->later)

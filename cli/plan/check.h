@@ -24,7 +24,12 @@ struct device_text { /* one of the two is not NULL */
     char *nvme;
 };
 
+struct host_text {
+    char *disk;
+};
+
 struct machine_text {
+    struct host_text *host;
     char *cores, *memory, *iommu, *firmware, *iscsi, *share_siblings;
     struct device_text *devices;
     uint32_t devices_count;
@@ -194,6 +199,15 @@ void check_promises(const struct job *job);
 void check_spare(struct check *check);
 void check_upload(struct check *check, const char *text, uint32_t disk);
 void check_later(struct check *check);
+
+/* The VM of `mode: host` (cli/plan/check_host.c): its record, when it is in hand; what others
+   beside it cannot have; and, all VMs having their cores, those that Hairline keeps. */
+void check_host_machine(struct check *check);
+void check_host_vm(struct check *check);
+void check_host(struct check *check);
+
+/* Key `i` of a VM in a plan, in the order in which messages list them; NULL: there are no more. */
+const char *check_vm_key(uint32_t i);
 
 /* The kernel of the VM in hand and its initrd fit its memory (cli/plan/check_memory.c). */
 void check_fits(struct check *check);

@@ -89,6 +89,14 @@ static void dedicate(struct check *check, uint64_t free)
                                        "a list of cores, or how many, from 1 to 64"};
     struct plan_vm *vm = in_hand(check);
     const char *text = check_vm_word(check, "cores");
+    bool beside_host = plan_host(&check->job->plan) < check->job->plan.vms;
+    if (!vm->cores && beside_host) {
+        check_error(check, "cores",
+                    "name the cores of `%s`, like [1]: beside a VM of `mode: host`, Hairline keeps "
+                    "those up to the highest that is named",
+                    vm->name);
+        return;
+    }
     bool given = check->text->vms[check->vm].vcpus;
     uint32_t wanted = text ? (uint32_t)check_vm_number(check, "cores", text, &limit, 0) : vm->vcpus;
     if (!vm->cores && wanted)
@@ -113,6 +121,13 @@ static void share(struct check *check, uint64_t free)
         in_hand(check)->cores = beside_root ? beside_root : free;
 }
 
+/* Beside the host, Hairline keeps core 0 and those up to the highest of `all_named`. */
+static uint64_t keep(struct check *check, uint64_t all_named)
+{
+    check->job->kept_cores = all_named ? MAX_CORES - (uint32_t)__builtin_clzll(all_named) : 1;
+    return cores_mask(check->job->kept_cores);
+}
+
 void check_cores(struct check *check)
 {
     const struct plan *plan = &check->job->plan;
@@ -122,6 +137,8 @@ void check_cores(struct check *check)
         free &= ~in_hand(check)->cores;
         check_conflicts(check);
     }
+    if (plan_host(plan) < plan->vms)
+        all &= keep(check, all & ~free);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         if (in_hand(check)->mode == MODE_DEDICATED) {
             dedicate(check, free);
@@ -161,7 +178,7 @@ static void add_helper(struct core *c, bool here, uint32_t priority)
 static void add_helpers(struct core *c, const struct job *job, uint32_t core)
 {
     for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++)
-        add_helper(c, core == cores_worker(vm), vm->priority);
+        add_helper(c, core == cores_worker(vm) && vm->mode != MODE_HOST, vm->priority);
     for (uint32_t lan = 1; lan <= job->plan.lans; lan++) {
         uint32_t priority = 0;
         for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++)
@@ -240,7 +257,9 @@ static void print_promise(const struct job *job, uint32_t i)
     const struct plan_vm *vm = &job->plan.vm[i];
     const char *separator = "";
     printf("%s: ", vm->name);
-    for (uint32_t core = 0; core < job->cores; core++) {
+    if (vm->mode == MODE_HOST)
+        printf("all cores from %u on", job->kept_cores);
+    for (uint32_t core = 0; core < job->cores && vm->mode != MODE_HOST; core++) {
         uint32_t vcpus = 0;
         for (uint32_t vcpu = 0; vcpu < vm->vcpus; vcpu++)
             vcpus += cores_vcpu(vm, vcpu) == core;

@@ -200,9 +200,9 @@ static const char *make_name(const char *path)
     return strncmp(path, source, n) == 0 ? path + n : path;
 }
 
-/* Make the packaged files that are missing, by `flock LOCK make ... FILE...`: two makes on one tree
- * would write the same files. */
-static bool make_packages(const struct job *job)
+/* Make those of `count` files that are packaged and missing, by `flock LOCK make ... FILE...`: two
+ * makes on one tree would write the same files. */
+static bool make_packages(const struct job_file *const file[], uint32_t count)
 {
     const char *argv[10 + JOB_FILES] = {"flock",
                                         host_image(".lock"),
@@ -212,12 +212,29 @@ static bool make_packages(const struct job *job)
                                         host_source("."),
                                         host_text("O=%s", host_images())};
     uint32_t used = 7;
-    for (uint32_t i = 0; i < job->plan.files; i++)
-        if (job->file[i].kind == FILE_PACKAGED)
-            argv[used++] = make_name(job->file[i].path);
-    if (job->iscsi.kind == FILE_PACKAGED)
-        argv[used++] = make_name(job->iscsi.path);
+    for (uint32_t i = 0; i < count; i++)
+        if (file[i]->kind == FILE_PACKAGED)
+            argv[used++] = make_name(file[i]->path);
     return used == 7 || host_run(argv) == 0;
+}
+
+bool check_make_disk(const struct job *job)
+{
+    const struct job_file *const disk = &job->host_disk;
+    if (make_packages(&disk, 1))
+        return true;
+    return host_fail("the installed Debian could not be made: name another disk's image in "
+                     "`machine.host.disk`");
+}
+
+/* All of a plan's, and the iSCSI disk. */
+static bool make_files(const struct job *job)
+{
+    const struct job_file *file[JOB_FILES + 1];
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        file[i] = &job->file[i];
+    file[job->plan.files] = &job->iscsi;
+    return make_packages(file, job->plan.files + 1);
 }
 
 /* Note the size of a packaged file, after it is made. */
@@ -235,17 +252,18 @@ static bool measure(struct job_file *file)
 bool check_packages(struct check *check)
 {
     struct job *job = check->job;
-    bool made = make_packages(job) && measure(&job->iscsi);
+    bool made = make_files(job) && measure(&job->iscsi);
     for (uint32_t i = 0; made && i < job->plan.files; i++)
         made = measure(&job->file[i]);
     for (check->vm = 0; made && check->vm < job->plan.vms; check->vm++)
-        made = !is_packaged(check->text->vms[check->vm].kernel) ||
+        made = job->plan.vm[check->vm].mode == MODE_HOST ||
+               !is_packaged(check->text->vms[check->vm].kernel) ||
                !kernel_image_look(job->file[job->plan.vm[check->vm].kernel].path,
                                   &check->image[check->vm]);
     if (!made)
-        source_error_at(
-            &check->source, "vms",
-            "the packaged kernel could not be fetched: try `sudo apt-get update`, or name a file");
+        source_error_at(&check->source, "vms",
+                        "the packaged kernel could not be fetched: try `sudo apt-get "
+                        "update`, or name a file");
     return made;
 }
 
@@ -335,6 +353,8 @@ void check_cmdline(struct check *check)
     struct plan_vm *vm = &check->job->plan.vm[check->vm];
     const char *text =
         check->text->vms[check->vm].cmdline ? check->text->vms[check->vm].cmdline : "";
+    if (vm->mode == MODE_HOST)
+        return;
     size_t kernels = kernel_part(text), size,
            most = sizeof(vm->cmdline) - (vm->sealed ? PLAN_CMDLINE_SEALED : 0);
     char *line;

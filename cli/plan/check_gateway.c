@@ -89,7 +89,7 @@ static void check_gateway(struct check *check)
 void check_gateways(struct check *check)
 {
     for (check->vm = 0; check->vm < check->job->plan.vms; check->vm++)
-        if (gateway_of(check, check->vm))
+        if (gateway_of(check, check->vm) && check->job->plan.vm[check->vm].mode != MODE_HOST)
             check_gateway(check);
 }
 

@@ -83,6 +83,7 @@ void check_machine(struct check *check)
     if (check_choice(check, "machine.share_siblings", text->share_siblings, check_bools))
         job->plan.flags |= PLAN_SHARE_SIBLINGS;
     machine_devices(check);
+    check_host_machine(check);
     if (text->iscsi)
         check_image(check, "machine.iscsi", text->iscsi, "iscsi", &job->iscsi);
     if (!job->iscsi_port)

@@ -9,6 +9,8 @@
  * alignment costs. */
 #define OVERHEAD_MACHINE (48 * MEBI)
 #define OVERHEAD_VM      (4 * MEBI)
+/* What an installed system needs at least, bytes, in the emulated machine. */
+#define HOST_LEAST (512 * MEBI)
 /* RAM of QEMU's q35, bytes: with so much or more, 2 GiB are below the devices' addresses, and the
  * rest is above 4 GiB. */
 #define SPLIT_FROM (2816 * MEBI)
@@ -154,20 +156,26 @@ void check_fits(struct check *check)
                     initrd >> 10, vm->memory >> 10, (end + 1023) >> 10, enough);
 }
 
-/* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine. */
-void check_sizes(struct check *check)
+/* All that is Hairline's and the VMs', but for the host and for files, bytes. */
+static uint64_t check_need(const struct job *job)
 {
-    struct job *job = check->job;
     uint64_t need = OVERHEAD_MACHINE + job->plan.spare_memory + job->plan.upload;
-    uint32_t vcpus = 0;
-    for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
-        const struct plan_vm *vm = &job->plan.vm[check->vm];
-        check_words(check);
-        check_fits(check);
+    for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++) {
         for (uint32_t i = 0; i < vm->disks; i++)
             need += vm->disk[i].flags == DISK_VOLATILE ? job->file[vm->disk[i].file].size : 0;
-        need += vm->memory + OVERHEAD_VM;
-        vcpus += vm->vcpus;
+        need += vm->mode == MODE_HOST ? 0 : vm->memory + OVERHEAD_VM;
+    }
+    return need;
+}
+
+/* All VMs, files and copies fit into the machine. Beside a host, Hairline has one piece of it. */
+static void check_machine_size(struct check *check)
+{
+    struct job *job = check->job;
+    uint64_t need = check_need(job);
+    if (job->kept_cores) {
+        job->kept_memory = round_up(need, 2 * MEBI);
+        need = job->kept_memory + HOST_LEAST;
     }
     for (uint32_t i = 0; i < job->plan.files; i++)
         need += job->file[i].size;
@@ -176,8 +184,23 @@ void check_sizes(struct check *check)
                         "the VMs, their files and Hairline need %lu MiB and the machine has %lu "
                         "MiB: raise machine.memory or lower a VM's",
                         (need + MEBI - 1) / MEBI, job->memory / MEBI);
-    else
+    else if (!job->kept_cores)
         check_places(check);
+}
+
+/* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine. */
+void check_sizes(struct check *check)
+{
+    struct job *job = check->job;
+    uint32_t vcpus = 0;
+    for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
+        vcpus += job->plan.vm[check->vm].vcpus;
+        if (job->plan.vm[check->vm].mode == MODE_HOST)
+            continue;
+        check_words(check);
+        check_fits(check);
+    }
+    check_machine_size(check);
     if (vcpus > MAX_VCPUS)
         source_error_at(&check->source, "vms",
                         "all VMs together have %u vCPUs: take them down to %u", vcpus, MAX_VCPUS);

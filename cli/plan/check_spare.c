@@ -92,6 +92,8 @@ static void refuse_keys(struct check *check)
         if (source_find(&check->source, host_text("vms[%u].%s", check->vm, keys[i])))
             check_error(check, keys[i], "`%s` is for VMs of the plan that is booted: take it out",
                         keys[i]);
+    if (check->job->plan.vm[check->vm].mode == MODE_HOST)
+        check_error(check, "mode", "`mode: host` is for the plan that is booted: take this VM out");
     if (check->job->plan.lans && !check->later->lan)
         check_error(check, "lan", "the VM that creates it has no LAN: take this out");
 }

@@ -29,6 +29,11 @@ static const struct cyaml_schema_field device_fields[] = {
 static const struct cyaml_schema_value device_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct device_text, device_fields)};
 
+static const struct cyaml_schema_field host_fields[] = {
+    TEXT(host_text, disk, 0),
+    CYAML_FIELD_END,
+};
+
 static const struct cyaml_schema_field machine_fields[] = {
     TEXT(machine_text, cores, OPTIONAL),
     TEXT(machine_text, memory, OPTIONAL),
@@ -38,6 +43,8 @@ static const struct cyaml_schema_field machine_fields[] = {
     CYAML_FIELD_SEQUENCE("devices", CYAML_FLAG_POINTER | OPTIONAL, struct machine_text, devices,
                          &device_schema, 0, JOB_DEVICES),
     TEXT(machine_text, iscsi, OPTIONAL),
+    CYAML_FIELD_MAPPING_PTR("host", CYAML_FLAG_POINTER | OPTIONAL, struct machine_text, host,
+                            host_fields),
     CYAML_FIELD_END,
 };
 
@@ -88,10 +95,10 @@ static const struct cyaml_schema_field lan_fields[] = {
 static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, name, 0),
     TEXT(vm_text, mode, OPTIONAL),
-    TEXT(vm_text, kernel, 0),
+    TEXT(vm_text, kernel, OPTIONAL), /* as `memory`, not for the host: check_has_kernel */
     TEXT(vm_text, initrd, OPTIONAL),
     TEXT(vm_text, cmdline, OPTIONAL),
-    TEXT(vm_text, memory, 0),
+    TEXT(vm_text, memory, OPTIONAL),
     TEXT(vm_text, vcpus, OPTIONAL),
     CYAML_FIELD_IGNORE("cores", OPTIONAL),
     CYAML_FIELD_SEQUENCE("devices", CYAML_FLAG_POINTER | OPTIONAL, struct vm_text, devices,
@@ -118,6 +125,8 @@ static const struct cyaml_schema_field vm_fields[] = {
 };
 static const struct cyaml_schema_value vm_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct vm_text, vm_fields)};
+
+const char *check_vm_key(uint32_t i) { return vm_fields[i].key; }
 
 static const struct cyaml_schema_field plan_fields[] = {
     CYAML_FIELD_MAPPING("machine", OPTIONAL, struct plan_text, machine, machine_fields),

@@ -12,6 +12,12 @@
 /* Reasons for which a VM's end is no failure: it ended itself, or the operator ended it. */
 static const char *const good_ends[] = {"poweroff", "exit_port", "reboot", "stopped"};
 
+static const char *const mode_words[] = {
+    [MODE_SHARED] = "shared", [MODE_DEDICATED] = "dedicated", [MODE_HOST] = "host"};
+
+/* What Linux says last, at any log level, before it powers a machine off (kernel/reboot.c). */
+#define HOST_OFF "reboot: Power down"
+
 static bool open_log(FILE **log, const char *folder, const char *name)
 {
     const char *path = host_text("%s/%s.log", folder, name);
@@ -41,9 +47,7 @@ static void open_record(struct json_object *record, const struct plan_vm *vm)
         if (vm->cores >> core & 1)
             json_object_array_add(cores, json_object_new_int(core));
     json_object_object_add(record, "state", json_object_new_string("unknown"));
-    json_object_object_add(
-        record, "mode",
-        json_object_new_string(vm->mode == MODE_DEDICATED ? "dedicated" : "shared"));
+    json_object_object_add(record, "mode", json_object_new_string(mode_words[vm->mode]));
     json_object_object_add(record, "cores", cores);
 }
 
@@ -97,6 +101,18 @@ static void hear_vm(struct console *console, uint32_t vm, const char *text, uint
         report_group(report_group(console->report, "vms"), console->job->plan.vm[vm].name);
     if (mark)
         json_object_object_add(group, "checks", json_object_new_string(mark + strlen(CHECKS_MARK)));
+}
+
+void console_hear_host(struct console *console, const char *text, uint64_t ms)
+{
+    uint32_t host = plan_host(&console->job->plan);
+    if (console->log[host])
+        fprintf(console->log[host], "%s\n", text);
+    hear_vm(console, host, text, ms);
+    console->host_off |= strstr(text, HOST_OFF) != NULL;
+    /* The stub speaks on the firmware's console, which is this one. */
+    console->gave_up |= !console->up && strncmp(text, "hairline: ", 10) == 0;
+    console->spoke = true;
 }
 
 /* The VM that speaks in `line`; PLAN_VMS: the hypervisor, or nobody. `*text`: behind the speaker.
@@ -176,12 +192,14 @@ static bool wanted_reset(const struct console *console, uint32_t i)
     return false;
 }
 
-static bool vm_failed(const struct console *console, uint32_t i, bool batch)
+/* `must_end`: it had to end by itself. */
+static bool vm_failed(const struct console *console, uint32_t i, bool must_end)
 {
     const char *name = console->job->plan.vm[i].name;
     struct json_object *vm = report_group(report_group(console->report, "vms"), name);
     const char *reason = report_word(vm, "reason"), *checks = report_word(vm, "checks");
-    bool good = !batch && strcmp(report_word(vm, "state"), "off") != 0;
+    bool good = !must_end && strcmp(report_word(vm, "state"), "off") != 0;
+    good |= console->host_off && console->job->plan.vm[i].mode == MODE_HOST;
     for (size_t end = 0; end < sizeof(good_ends) / sizeof(good_ends[0]); end++)
         good |= strcmp(reason, good_ends[end]) == 0;
     good |= strcmp(reason, "triple") == 0 && wanted_reset(console, i);
@@ -198,15 +216,19 @@ static bool vm_failed(const struct console *console, uint32_t i, bool batch)
 int console_verdict(struct console *console, bool batch)
 {
     const struct plan *plan = &console->job->plan;
-    bool failed = console->gave_up || (batch && !console->ended);
+    uint32_t host = plan_host(plan);
+    /* A host ends the machine, whatever the others are at. */
+    bool failed = console->gave_up || (batch && host == plan->vms && !console->ended);
     if (console->used)
         hear_line(console, 0);
     if (console->refused)
         return host_fail("nothing was started: the line before says why"), EXIT_DIED;
     if (failed)
         host_fail("the machine stopped before it was done");
+    if (host < plan->vms && !console->up)
+        failed = !host_fail("Hairline did not start beneath %s", plan->vm[host].name);
     for (uint32_t i = 0; i < plan->vms; i++)
-        failed |= vm_failed(console, i, batch);
+        failed |= vm_failed(console, i, batch && (host == plan->vms || i == host));
     return failed ? EXIT_DIED : 0;
 }
 

@@ -2,7 +2,8 @@
  * The machine's console, as root speaks on it: every line starts with its
  * speaker, `NAME| text` for a VM and `hairline| text` for the hypervisor, whose
  * lines `ready`, `vm` and `end` are records of key=value pairs. Before root
- * runs, boot and kernel say `hairline: text` only when they give up.
+ * runs, boot and kernel say `hairline: text` only when they give up. A host
+ * system (`mode: host`) has a console of its own (cli/session/host_line.h).
  */
 #ifndef CLI_CONSOLE_H
 #define CLI_CONSOLE_H
@@ -27,8 +28,9 @@ struct console {
     size_t heard_size;
     FILE *ear;
     bool spoke, ended, gave_up;
-    bool up;      /* root has spoken */
-    bool refused; /* root has started nothing */
+    bool up;       /* root has spoken */
+    bool refused;  /* root has started nothing */
+    bool host_off; /* the host system has powered the machine off */
 };
 
 /* `logs`: folder for NAME.log and hairline.log, made if it is not there; NULL: none. */
@@ -36,6 +38,9 @@ bool console_open(struct console *console, const struct job *job, const char *lo
 
 /* Take the next `size` bytes from the machine, at time `ms`. */
 void console_feed(struct console *console, const char *bytes, size_t size, uint64_t ms);
+
+/* Take a line of the host system's own console. */
+void console_hear_host(struct console *console, const char *text, uint64_t ms);
 
 /* The number of the VM `name`; PLAN_VMS: none is called so. */
 uint32_t console_vm(const struct console *console, const char *name);

@@ -5,6 +5,7 @@
 #include <cli/options.h>
 #include <cli/session/console.h>
 #include <cli/session/control.h>
+#include <cli/session/host_line.h>
 #include <cli/session/report.h>
 
 #include <errno.h>
@@ -26,10 +27,13 @@ struct session {
     struct console console;
     uint64_t start, deadline; /* ms; deadline 0: none */
     struct control control;
-    bool input; /* the terminal's bytes go to the machine */
-    char focus; /* key of the VM that gets them; '0': root does */
-    char last;  /* the key before */
-    bool quit;  /* the user asked the machine to end */
+    struct host_line host;
+    bool input;      /* the terminal's bytes go to the machine */
+    char focus;      /* key of the VM that gets them; '0': root does */
+    char last;       /* the key before */
+    bool host_ended; /* there is no more on the host system's line */
+    bool in_line;    /* the machine has shown a part of a line */
+    bool quit;       /* the user asked the machine to end */
 };
 
 static volatile sig_atomic_t caught; /* the signal that ends the tool */
@@ -67,11 +71,34 @@ static void hold_signals(sigset_t *open)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* Has the host system's own console the focus? */
+static bool is_at_host(const struct session *s)
+{
+    return s->machine.host >= 0 && s->focus == s->host.key;
+}
+
 static void end_soon(struct session *s)
 {
     uint64_t end = host_now_ms() + GRACE_MS;
     if (s->deadline == 0 || end < s->deadline)
         s->deadline = end;
+}
+
+/* Where a byte that was typed goes, and as what: to the host system's console if that has the
+   focus; root, which knows of no such console, is told then that it has the focus itself. */
+static bool pass_byte(struct session *s, char byte)
+{
+    bool selects = s->last == ESCAPE, to_host = !selects && byte != ESCAPE && is_at_host(s);
+    if (selects && byte == 'q' && !s->quit) {
+        s->quit = true;
+        end_soon(s);
+    }
+    if (selects && ((byte >= '0' && byte <= '9') || byte == ESCAPE))
+        s->focus = byte == ESCAPE ? '0' : byte;
+    if (selects && is_at_host(s))
+        byte = '0';
+    s->last = selects ? 0 : byte;
+    return write(to_host ? s->machine.host : s->machine.input, &byte, 1) == 1;
 }
 
 /* Pass the terminal's bytes on. At Ctrl-] q root ends the machine; if root is stuck, the deadline
@@ -80,16 +107,9 @@ static void pass_input(struct session *s)
 {
     char bytes[256];
     ssize_t size = read(STDIN_FILENO, bytes, sizeof(bytes));
-    s->input = size > 0 && write(s->machine.input, bytes, (size_t)size) == size;
-    for (ssize_t i = 0; i < size; i++) {
-        if (s->last == ESCAPE && bytes[i] == 'q' && !s->quit) {
-            s->quit = true;
-            end_soon(s);
-        }
-        if (s->last == ESCAPE && ((bytes[i] >= '0' && bytes[i] <= '9') || bytes[i] == ESCAPE))
-            s->focus = bytes[i] == ESCAPE ? '0' : bytes[i];
-        s->last = bytes[i];
-    }
+    s->input = size > 0;
+    for (ssize_t i = 0; i < size && s->input; i++)
+        s->input = pass_byte(s, bytes[i]);
 }
 
 /* Type a command of root's, from another terminal: out of the VM that has the focus and back, in
@@ -98,10 +118,11 @@ static void pass_command(struct session *s, const char *command)
 {
     char rubout[81] = "";
     memset(rubout, 0x7f, sizeof(rubout) - 1);
-    const char *leave = s->focus == '0' ? rubout : host_text("%c0", ESCAPE);
+    char focus = is_at_host(s) ? '0' : s->focus; /* root's */
+    const char *leave = focus == '0' ? rubout : host_text("%c0", ESCAPE);
     const char *all = host_text("%s%s\n", leave, command);
-    if (s->focus != '0')
-        all = host_text("%s%c%c", all, ESCAPE, s->focus);
+    if (focus != '0')
+        all = host_text("%s%c%c", all, ESCAPE, focus);
     if (write(s->machine.input, all, strlen(all)) < 0)
         s->input = false;
 }
@@ -134,10 +155,34 @@ static bool pass_output(struct session *s)
         return size < 0 && errno == EINTR;
     for (ssize_t done = 0, part = 1; done < size && part > 0; done += part)
         part = write(STDOUT_FILENO, bytes + done, (size_t)(size - done));
+    s->in_line = bytes[size - 1] != '\n';
     console_feed(&s->console, bytes, (size_t)size, host_now_ms());
     if (stands(s) && !stood)
         end_soon(s);
     return !is_at_end(s);
+}
+
+/* Pass the host system's output on, and what is left of its last line. */
+static void pass_host(struct session *s, bool news)
+{
+    char bytes[4096];
+    uint64_t now = host_now_ms(), due = host_line_due(&s->host);
+    ssize_t size = news ? read(s->machine.host, bytes, sizeof(bytes)) : 0;
+    bool stood = stands(s);
+    if (size > 0)
+        host_line_feed(&s->host, bytes, (size_t)size, is_at_host(s), &s->in_line, now);
+    else if (due && due <= now)
+        host_line_flush(&s->host, &s->in_line);
+    s->host_ended |= news && size <= 0;
+    if (stands(s) && !stood)
+        end_soon(s);
+}
+
+/* The machine has ended: the rest of what the host system said. */
+static void hear_out_host(struct session *s)
+{
+    while (s->machine.host >= 0 && !s->host_ended)
+        pass_host(s, true);
 }
 
 /* The earlier of two times; 0: none. */
@@ -150,16 +195,22 @@ static bool converse(struct session *s, const sigset_t *open)
     while (!caught) {
         struct pollfd fds[] = {{s->machine.output, POLLIN, 0},
                                {s->input ? STDIN_FILENO : -1, POLLIN, 0},
-                               {s->control.client < 0 ? s->control.door : -1, POLLIN, 0}};
+                               {s->control.client < 0 ? s->control.door : -1, POLLIN, 0},
+                               {s->host_ended ? -1 : s->machine.host, POLLIN, 0}};
         bool asked = s->control.client >= 0;
-        uint64_t now = host_now_ms(), end = earlier(s->deadline, asked ? s->control.deadline : 0),
+        uint64_t now = host_now_ms(), asks = asked ? s->control.deadline : 0,
+                 end = earlier(earlier(s->deadline, asks), host_line_due(&s->host)),
                  left = end > now ? end - now : 0;
         struct timespec wait = {(time_t)(left / 1000), (long)(left % 1000) * 1000000};
         if (s->deadline && s->deadline <= now)
             return false;
-        bool news = ppoll(fds, 3, end ? &wait : NULL, open) > 0;
-        if (news && fds[0].revents && !pass_output(s))
+        bool news = ppoll(fds, 4, end ? &wait : NULL, open) > 0;
+        if (s->machine.host >= 0)
+            pass_host(s, news && fds[3].revents);
+        if (news && fds[0].revents && !pass_output(s)) {
+            hear_out_host(s);
             return true;
+        }
         if (news && fds[1].revents)
             pass_input(s);
         serve_control(s, news && fds[2].revents);
@@ -212,6 +263,22 @@ static int converse_and_judge(struct session *s)
     return code;
 }
 
+/* What the emulated machine of a host system must have. */
+static bool host_can_run(const struct job *job)
+{
+    const char *name = job->kept_cores ? job->plan.vm[plan_host(&job->plan)].name : NULL;
+    if (name && !job->uefi)
+        return host_fail(
+            "`%s` is a VM of `mode: host`, which UEFI firmware starts: write `machine: "
+            "{firmware: uefi}` into the plan, or run it with --firmware uefi",
+            name);
+    if (name && !job->host_disk.path)
+        return host_fail("`%s` is a VM of `mode: host` and the machine has no disk for it: write "
+                         "`machine: {host: {disk: debian-disk}}` into the plan",
+                         name);
+    return true;
+}
+
 static bool start_machine(struct session *s, const struct job *job)
 {
     const struct options *options = s->options;
@@ -221,18 +288,21 @@ static bool start_machine(struct session *s, const struct job *job)
 
 int run(const struct options *options)
 {
-    struct session s = {.options = options};
+    struct session s = {.options = options, .machine.host = -1};
     static struct job job;
     job.iscsi_port = iscsi_port();
     if (!check_plan(&job, options->plan, options->batch))
         return EXIT_USAGE;
     if (options->firmware != FIRMWARE_OF_PLAN)
         job.uefi = options->firmware == FIRMWARE_UEFI;
-    if (options->intel && !bochs_takes(&job))
+    if ((options->intel && !bochs_takes(&job)) || !host_can_run(&job) || !check_make_disk(&job))
         return EXIT_USAGE;
     int code = EXIT_USAGE;
     control_open(&s.control);
-    if (console_open(&s.console, &job, options->logs) && start_machine(&s, &job))
+    bool open = console_open(&s.console, &job, options->logs);
+    if (job.kept_cores)
+        host_line_open(&s.host, &s.console);
+    if (open && start_machine(&s, &job))
         code = converse_and_judge(&s);
     control_close(&s.control);
     machine_remove(&s.machine);

@@ -48,7 +48,12 @@
     "disk}, {upload: 8M}]}\n"                                                                      \
     "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, control: own}\n"
 
-static struct job base[4];
+#define HOST                                                                                       \
+    "machine: {cores: 8, memory: 1024G}\nvms:\n  - {name: host, mode: host}\n"                     \
+    "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, cores: [0]}\n"                       \
+    "  - {name: web, mode: dedicated, kernel: pvh, memory: 64M, cores: [2]}\n"
+
+static struct job base[5];
 static struct plan plan;
 
 /* Numbers of a VM's record; those of its devices and disks follow as words. */
@@ -77,9 +82,9 @@ static const struct field heads[] = {
 
 void fuzz_begin(void)
 {
-    static const char *const texts[] = {PAIR, OWN, STORE, SPARE};
+    static const char *const texts[] = {PAIR, OWN, STORE, SPARE, HOST};
     tool_begin();
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         fuzz_must(tool_checks(texts[i], strlen(texts[i]), &base[i]),
                   "the plans to start from are good");
         for (uint32_t n = 0; n < base[i].plan.files; n++)
@@ -176,6 +181,10 @@ static void write_list(FILE *out, const struct job *job, const struct plan_vm *v
 static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
 {
     static const char *const disengage[] = {"auto", "guest", "never"};
+    if (vm->mode == MODE_HOST) {
+        fprintf(out, "  - name: '%s'\n    mode: host\n", vm->name);
+        return;
+    }
     fprintf(out, "  - name: '%s'\n    mode: %s\n    kernel: \"%s\"\n", vm->name,
             vm->mode == MODE_DEDICATED ? "dedicated" : "shared", path(job, vm->kernel));
     if (vm->initrd != PLAN_NO_FILE)
@@ -302,11 +311,18 @@ static void check_taken(const struct plan *taken, const struct job *job, uint32_
     free(text);
 }
 
+static uint32_t base_of(uint8_t how)
+{
+    if (how >= 0xe0)
+        return 4;
+    return how >= 0x80 ? 2 + (how >> 6 & 1) : how & 1;
+}
+
 void fuzz_one(const uint8_t *data, size_t size)
 {
     struct feed f = {data, size};
     uint8_t how = feed_8(&f);
-    const struct job *job = &base[how >= 0x80 ? 2 + (how >> 6 & 1) : how & 1];
+    const struct job *job = &base[base_of(how)];
     uint32_t cores = how & 2 ? 1 + (how >> 2) % MAX_CORES : MAX_CORES;
     plan = job->plan;
     while (f.left)

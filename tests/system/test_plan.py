@@ -4,6 +4,7 @@ import array
 import collections
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -257,7 +258,7 @@ BAD = {
     "cores no list": (changed("cores: [1]", "cores: 1"), 11, "is not a list"),
     "zero cores": (changed("  cores: 2", "  cores: 0"), 2, "a number from 1 to 64"),
     "too many cores": (changed("  cores: 2", "  cores: 65"), 2, "a number from 1 to 64"),
-    "mode": (changed("    vcpus: 2", "    mode: hosted"), 10, "cannot be `hosted`: write shared or dedicated"),
+    "mode": (changed("    vcpus: 2", "    mode: hosted"), 10, "cannot be `hosted`: write shared, dedicated or host"),
     "on_exit": (changed("on_exit: restart", "on_exit: again"), 20, "write off or restart"),
     "priority": (changed("priority: 9", "priority: 25"), 12, "1 (low) to 24 (high)"),
     "budget": (changed("budget: 5ms", "budget: 5"), 13, "like 10ms"),
@@ -483,6 +484,49 @@ BAD |= {
 }
 
 
+HOST = """\
+machine: {cores: 3, memory: 1G, firmware: uefi, host: {disk: disk}}
+vms:
+  - name: debian
+    mode: host
+  - name: alpha
+    kernel: pvh
+    memory: 16M
+    cores: [0, 1]
+"""
+
+
+host = functools.partial(altered, HOST)
+
+# Each key of a VM but `name` and `mode`, with a value that others may have.
+NOT_THE_HOSTS = {
+    "kernel": "pvh", "initrd": "disk", "cmdline": "quiet", "memory": "2M", "vcpus": "1", "cores": "[1]", "devices": "[nvme/0]", "disengage": "auto",
+    "after": "quiet", "sealed": "false", "tpm": "false", "priority": "8", "budget": "1ms", "period": "1s", "disks": "[{file: disk}]",
+    "volumes": "[{name: a, size: 1M}]", "gateway": "{}", "lan": "a", "on_exit": "restart", "exit_port": "0xf4", "control": "all",
+}
+
+
+BAD |= {
+    f"host with {key}": (host("    mode: host\n", f"    mode: host\n    {key}: {value}\n"), 5, f"`{key}` is not for `debian`: a VM of `mode: host` has all")
+    for key, value in NOT_THE_HOSTS.items()
+} | {
+    "two hosts": (HOST + "  - {name: other, mode: host}\n", 9, "`debian` is the host already: a machine has one"),
+    "sealed beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    sealed: true"), 10, "no `sealed` beside `debian`: the host's kernel can read all memory by DMA"),
+    "devices beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    devices: [nvme/0]"), 10, "no `devices` beside `debian`: the machine's devices are the host's"),
+    "tpm beside a host": (HOST + "    tpm: true\n", 9, "no `tpm` beside `debian`: the machine's TPM is the host's"),
+    "spare beside a host": (host("vms:", "spare: {cores: [2], memory: 2M}\nvms:").replace("[0, 1]", "[0, 1]\n    control: all\n    disks: [{upload: 1M}]"), 2, "nothing is spare beside a VM of `mode: host`"),
+    "no core for the host": (host("cores: 3", "cores: 2"), 1, "Hairline keeps cores 0 to 1 and the machine has 2: no core is left for `debian`"),
+    "dedicated beside a host": (host("    cores: [0, 1]", "    mode: dedicated"), 5, "name the cores of `alpha`, like [1]"),
+    "how many cores beside a host": (host("    cores: [0, 1]", "    mode: dedicated\n    cores: 1"), 9, "name the cores of `alpha`, like [1]"),
+    "disk of no host": (host("  - name: debian\n    mode: host\n", ""), 1, "`machine.host` is the disk of a VM of `mode: host`, and there is none"),
+    "host's disk is missing": (host("disk: disk", "disk: gone"), 1, "`gone` is missing"),
+    "host's disk is odd": (host("disk: disk", "disk: odd"), 1, "multiple of 512"),
+    "host's disk is blank": (host("disk: disk", "disk: 'ext4:16M'"), 1, "`ext4:16M` has no system on it"),
+    "host without a disk": (host("{disk: disk}", "{}"), 1, "key `disk` is missing"),
+    "no memory for the host": (host("memory: 1G", "memory: 512M"), 1, "raise machine.memory"),
+}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_plan(house, case):
     text, line, words = BAD[case]
@@ -557,6 +601,75 @@ def test_build(house):
     assert (house / "out" / "f0").read_bytes() == bzimage() and (house / "out" / "f4").read_bytes() == pvh(64)
     assert (house / "out" / "root.img").read_text() == "root.img"
     assert (house / "out" / "f3").stat().st_size == 8 << 20 and b"This is the disk of alpha." in (house / "out" / "f3").read_bytes()
+
+
+def test_build_host(house):
+    """Its record; what hairline.efi says beside; and what firmware will have measured of it."""
+    images_of_uefi(house)
+    (house / "plan.yaml").write_text(HOST)
+    checked = tool("check", "plan.yaml").stdout.splitlines()
+    assert checked[1:] == ["debian: all cores from 2 on", "alpha: 0.0 % of core 0 (1 vCPU)"]
+    done = tool("build", "plan.yaml", "--efi", "host.efi")
+    assert done.returncode == 0, done.stderr
+    image = (house / "host.efi").read_bytes()
+    sections = sections_of(image)
+    (house / "plan.bin").write_bytes(sections["plan"])
+    _, (debian, alpha) = vms_of(house / "plan.bin")
+    assert fields(debian, "mode", "lan") == (2, 1, 0, 0, 8, 10000, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)
+    assert fields(debian, "disengage", "reserved") == (0, 1, 0, 0, 0, 0) and fields(debian, "mtu", "server") == (0, 0, 0)
+    assert debian.mac == bytes.fromhex("02686c000001") and not debian.cmdline.rstrip(b"\0") and alpha.cores == 3
+    cores, zero, memory = struct.unpack("<IIQ", sections[".host"][:16])
+    assert (cores, zero) == (2, 0) and memory >= 16 << 20 and memory % (2 << 20) == 0
+    (pe,) = struct.unpack_from("<I", image, 60)
+    assert struct.unpack_from("<H", image, pe + 24 + 68) == (11,)  # EFI boot service driver
+    checksum, signatures = pe + 24 + 64, pe + 24 + 112 + 32
+    authenticode = hashlib.sha256(image[:checksum] + image[checksum + 4 : signatures] + image[signatures + 8 :]).digest()
+    pcr = bytes(32)
+    for digest in (authenticode, hashlib.sha256(bytes(4)).digest()):
+        pcr = hashlib.sha256(pcr + digest).digest()
+    assert done.stdout == f"PCR 2  sha256 {pcr.hex()}\n"
+    larger = HOST.replace("16M", "64M")
+    (house / "plan.yaml").write_text(larger)
+    assert tool("build", "plan.yaml", "--efi", "host.efi").returncode == 0
+    assert struct.unpack("<IIQ", sections_of((house / "host.efi").read_bytes())[".host"][:16])[2] == memory + (48 << 20)
+
+
+def images_of_uefi(house):
+    for name in ("hairline64.elf", "uefi.efi"):
+        shutil.copy(BUILD / name, house / "bin" / name)
+
+
+def sections_of(image):
+    """The sections of a PE file, by name."""
+    (pe,) = struct.unpack_from("<I", image, 60)
+    count, optional = struct.unpack_from("<H12xH", image, pe + 6)
+    table = [struct.unpack_from("<8sIIII", image, pe + 24 + optional + i * 40) for i in range(count)]
+    return {name.rstrip(b"\0").decode(): image[at : at + size] for name, size, _, _, at in table}
+
+
+NO_HOST = {
+    "a folder": (["build", "plan.yaml", "-o", "out"], HOST, "only --efi FILE goes with it"),
+    "a stick": (["build", "plan.yaml", "--usb", "stick"], HOST, "only --efi FILE goes with it"),
+    "the other slot": (["update", "plan.yaml", "--esp", "stick"], HOST, "a VM of `mode: host` is on no stick"),
+    "no firmware": (["run", "plan.yaml"], host("firmware: uefi, ", ""), "write `machine: {firmware: uefi}` into the plan, or run it with --firmware uefi"),
+    "no disk": (["run", "plan.yaml"], host(", host: {disk: disk}", ""), "the machine has no disk for it: write `machine: {host: {disk: debian-disk}}`"),
+    "Intel's": (["run", "plan.yaml", "--vendor", "intel"], host("firmware: uefi", "iommu: none"), "the emulated Intel machine has no UEFI"),
+}
+
+
+@pytest.mark.parametrize("case", NO_HOST)
+def test_no_host_there(house, case):
+    """Where a host cannot be; one line, and nothing is written or started."""
+    words, text, message = NO_HOST[case]
+    if words[0] == "update":
+        images_of_uefi(house)
+        (house / "plan.yaml").write_text(GOOD)
+        assert tool("build", "plan.yaml", "--efi", "kept.efi").returncode == 0
+        subprocess.run([SOURCE / "scripts/efi-volume", house / "kept.efi", house / "stick"], check=True)
+    (house / "plan.yaml").write_text(text)
+    done = tool(*words)
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1 and message in done.stderr
+    assert not (house / "out").exists() and not (house / "args").exists()
 
 
 def test_build_mtu(house):
