@@ -43,8 +43,8 @@ enum plan_flag {
     PLAN_SHARE_SIBLINGS = 4, /* two VMs may have threads of one processor core */
 };
 /* MODE_HOST: the system that the machine's firmware starts, which owns all that no other VM and
- * root have. One VM at most; of its record only the name says anything, the rest is as the tool
- * writes it: 1 vCPU, no cores, memory or files, DISENGAGE_AUTO, AFTER_QUIET, EXIT_OFF. */
+ * root have. One VM at most, the last; of its record only the name says anything, the rest is as
+ * the tool writes it: 1 vCPU, no cores, memory or files, DISENGAGE_AUTO, AFTER_QUIET, EXIT_OFF. */
 enum plan_mode { MODE_SHARED, MODE_DEDICATED, MODE_HOST };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
@@ -137,7 +137,7 @@ struct upload {
 static inline bool plan_is_vm(const struct plan_vm *vm) { return vm->vcpus != 0; }
 
 /* The VM of MODE_HOST, from 0; plan->vms: there is none. */
-static inline uint32_t plan_host(const struct plan *plan)
+static inline uint32_t plan_host_vm(const struct plan *plan)
 {
     uint32_t i = 0;
     while (i < plan->vms && plan->vm[i].mode != MODE_HOST)

@@ -161,7 +161,7 @@ static bool goes_with_host(const struct options *options, const struct job *job)
     if (!job->kept_cores || (!options->output && !options->usb))
         return true;
     return host_fail("build: `%s` is a VM of `mode: host`: only --efi FILE goes with it",
-                     job->plan.vm[plan_host(&job->plan)].name);
+                     job->plan.vm[plan_host_vm(&job->plan)].name);
 }
 
 int build(const struct options *options)

@@ -89,7 +89,7 @@ static void dedicate(struct check *check, uint64_t free)
                                        "a list of cores, or how many, from 1 to 64"};
     struct plan_vm *vm = in_hand(check);
     const char *text = check_vm_word(check, "cores");
-    bool beside_host = plan_host(&check->job->plan) < check->job->plan.vms;
+    bool beside_host = plan_host_vm(&check->job->plan) < check->job->plan.vms;
     if (!vm->cores && beside_host) {
         check_error(check, "cores",
                     "name the cores of `%s`, like [1]: beside a VM of `mode: host`, Hairline keeps "
@@ -137,7 +137,7 @@ void check_cores(struct check *check)
         free &= ~in_hand(check)->cores;
         check_conflicts(check);
     }
-    if (plan_host(plan) < plan->vms)
+    if (plan_host_vm(plan) < plan->vms)
         all &= keep(check, all & ~free);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         if (in_hand(check)->mode == MODE_DEDICATED) {

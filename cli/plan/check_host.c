@@ -44,9 +44,9 @@ void check_host_vm(struct check *check)
     struct plan *plan = &check->job->plan;
     struct plan_vm *vm = &plan->vm[check->vm];
     refuse_all_keys(check);
-    if (plan_host(plan) != check->vm)
+    if (plan_host_vm(plan) != check->vm)
         check_error(check, "mode", "`%s` is the host already: a machine has one VM of `mode: host`",
-                    plan->vm[plan_host(plan)].name);
+                    plan->vm[plan_host_vm(plan)].name);
     vm->vcpus = 1;
     vm->priority = PLAN_PRIORITY;
     vm->budget_us = PLAN_BUDGET_US;
@@ -74,13 +74,17 @@ void check_host(struct check *check)
 {
     const struct job *job = check->job;
     const struct plan *plan = &job->plan;
-    uint32_t host = plan_host(plan);
+    uint32_t host = plan_host_vm(plan);
     if (host == plan->vms && check->text->machine.host)
         source_error_at(&check->source, "machine.host",
                         "`machine.host` is the disk of a VM of `mode: host`, and there is none: "
                         "take it out, or add one");
     if (host == plan->vms)
         return;
+    check->vm = host;
+    if (host != plan->vms - 1 && !check->source.errors)
+        check_error(check, "mode", "`%s` is the host: move it behind the other VMs",
+                    plan->vm[host].name);
     for (check->vm = 0; check->vm < plan->vms; check->vm++)
         if (check->vm != host)
             refuse_beside(check, plan->vm[host].name);

@@ -105,7 +105,7 @@ static void hear_vm(struct console *console, uint32_t vm, const char *text, uint
 
 void console_hear_host(struct console *console, const char *text, uint64_t ms)
 {
-    uint32_t host = plan_host(&console->job->plan);
+    uint32_t host = plan_host_vm(&console->job->plan);
     if (console->log[host])
         fprintf(console->log[host], "%s\n", text);
     hear_vm(console, host, text, ms);
@@ -216,7 +216,7 @@ static bool vm_failed(const struct console *console, uint32_t i, bool must_end)
 int console_verdict(struct console *console, bool batch)
 {
     const struct plan *plan = &console->job->plan;
-    uint32_t host = plan_host(plan);
+    uint32_t host = plan_host_vm(plan);
     /* A host ends the machine, whatever the others are at. */
     bool failed = console->gave_up || (batch && host == plan->vms && !console->ended);
     if (console->used)

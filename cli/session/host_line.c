@@ -18,7 +18,7 @@ static void show_bytes(const char *bytes, size_t size)
 
 void host_line_open(struct host_line *line, struct console *console)
 {
-    uint32_t host = plan_host(&console->job->plan);
+    uint32_t host = plan_host_vm(&console->job->plan);
     *line = (struct host_line){.console = console, .name = console->job->plan.vm[host].name};
     line->key = host < 9 ? (char)('1' + host) : 0;
 }

@@ -266,7 +266,7 @@ static int converse_and_judge(struct session *s)
 /* What the emulated machine of a host system must have. */
 static bool host_can_run(const struct job *job)
 {
-    const char *name = job->kept_cores ? job->plan.vm[plan_host(&job->plan)].name : NULL;
+    const char *name = job->kept_cores ? job->plan.vm[plan_host_vm(&job->plan)].name : NULL;
     if (name && !job->uefi)
         return host_fail(
             "`%s` is a VM of `mode: host`, which UEFI firmware starts: write `machine: "

@@ -49,9 +49,10 @@
     "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, control: own}\n"
 
 #define HOST                                                                                       \
-    "machine: {cores: 8, memory: 1024G}\nvms:\n  - {name: host, mode: host}\n"                     \
+    "machine: {cores: 8, memory: 1024G}\nvms:\n"                                                   \
     "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, cores: [0]}\n"                       \
-    "  - {name: web, mode: dedicated, kernel: pvh, memory: 64M, cores: [2]}\n"
+    "  - {name: web, mode: dedicated, kernel: pvh, memory: 64M, cores: [2]}\n"                     \
+    "  - {name: host, mode: host}\n"
 
 static struct job base[5];
 static struct plan plan;

@@ -487,12 +487,12 @@ BAD |= {
 HOST = """\
 machine: {cores: 3, memory: 1G, firmware: uefi, host: {disk: disk}}
 vms:
-  - name: debian
-    mode: host
   - name: alpha
     kernel: pvh
     memory: 16M
     cores: [0, 1]
+  - name: debian
+    mode: host
 """
 
 
@@ -507,17 +507,18 @@ NOT_THE_HOSTS = {
 
 
 BAD |= {
-    f"host with {key}": (host("    mode: host\n", f"    mode: host\n    {key}: {value}\n"), 5, f"`{key}` is not for `debian`: a VM of `mode: host` has all")
+    f"host with {key}": (HOST + f"    {key}: {value}\n", 9, f"`{key}` is not for `debian`: a VM of `mode: host` has all")
     for key, value in NOT_THE_HOSTS.items()
 } | {
     "two hosts": (HOST + "  - {name: other, mode: host}\n", 9, "`debian` is the host already: a machine has one"),
-    "sealed beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    sealed: true"), 10, "no `sealed` beside `debian`: the host's kernel can read all memory by DMA"),
-    "devices beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    devices: [nvme/0]"), 10, "no `devices` beside `debian`: the machine's devices are the host's"),
-    "tpm beside a host": (HOST + "    tpm: true\n", 9, "no `tpm` beside `debian`: the machine's TPM is the host's"),
+    "host before another": (HOST + "  - {name: beta, kernel: pvh, memory: 16M, cores: [0]}\n", 8, "`debian` is the host: move it behind the other VMs"),
+    "sealed beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    sealed: true"), 8, "no `sealed` beside `debian`: the host's kernel can read all memory by DMA"),
+    "devices beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    devices: [nvme/0]"), 8, "no `devices` beside `debian`: the machine's devices are the host's"),
+    "tpm beside a host": (host("[0, 1]", "[1]\n    tpm: true"), 7, "no `tpm` beside `debian`: the machine's TPM is the host's"),
     "spare beside a host": (host("vms:", "spare: {cores: [2], memory: 2M}\nvms:").replace("[0, 1]", "[0, 1]\n    control: all\n    disks: [{upload: 1M}]"), 2, "nothing is spare beside a VM of `mode: host`"),
     "no core for the host": (host("cores: 3", "cores: 2"), 1, "Hairline keeps cores 0 to 1 and the machine has 2: no core is left for `debian`"),
-    "dedicated beside a host": (host("    cores: [0, 1]", "    mode: dedicated"), 5, "name the cores of `alpha`, like [1]"),
-    "how many cores beside a host": (host("    cores: [0, 1]", "    mode: dedicated\n    cores: 1"), 9, "name the cores of `alpha`, like [1]"),
+    "dedicated beside a host": (host("    cores: [0, 1]", "    mode: dedicated"), 3, "name the cores of `alpha`, like [1]"),
+    "how many cores beside a host": (host("    cores: [0, 1]", "    mode: dedicated\n    cores: 1"), 7, "name the cores of `alpha`, like [1]"),
     "disk of no host": (host("  - name: debian\n    mode: host\n", ""), 1, "`machine.host` is the disk of a VM of `mode: host`, and there is none"),
     "host's disk is missing": (host("disk: disk", "disk: gone"), 1, "`gone` is missing"),
     "host's disk is odd": (host("disk: disk", "disk: odd"), 1, "multiple of 512"),
@@ -608,16 +609,16 @@ def test_build_host(house):
     images_of_uefi(house)
     (house / "plan.yaml").write_text(HOST)
     checked = tool("check", "plan.yaml").stdout.splitlines()
-    assert checked[1:] == ["debian: all cores from 2 on", "alpha: 0.0 % of core 0 (1 vCPU)"]
+    assert checked[1:] == ["alpha: 0.0 % of core 0 (1 vCPU)", "debian: all cores from 2 on"]
     done = tool("build", "plan.yaml", "--efi", "host.efi")
     assert done.returncode == 0, done.stderr
     image = (house / "host.efi").read_bytes()
     sections = sections_of(image)
     (house / "plan.bin").write_bytes(sections["plan"])
-    _, (debian, alpha) = vms_of(house / "plan.bin")
+    _, (alpha, debian) = vms_of(house / "plan.bin")
     assert fields(debian, "mode", "lan") == (2, 1, 0, 0, 8, 10000, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)
     assert fields(debian, "disengage", "reserved") == (0, 1, 0, 0, 0, 0) and fields(debian, "mtu", "server") == (0, 0, 0)
-    assert debian.mac == bytes.fromhex("02686c000001") and not debian.cmdline.rstrip(b"\0") and alpha.cores == 3
+    assert debian.mac == bytes.fromhex("02686c000002") and not debian.cmdline.rstrip(b"\0") and alpha.cores == 3
     cores, zero, memory = struct.unpack("<IIQ", sections[".host"][:16])
     assert (cores, zero) == (2, 0) and memory >= 16 << 20 and memory % (2 << 20) == 0
     (pe,) = struct.unpack_from("<I", image, 60)
