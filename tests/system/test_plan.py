@@ -90,6 +90,7 @@ FAKE_QEMU = """\
 echo "$@" >"$FAKE_DIR/args"
 [ -z "$FAKE_FAIL" ] || { echo "fake: no such device" >&2; exit 1; }
 cat "$FAKE_DIR/console"
+[ -z "$FAKE_HOST" ] || eval "$FAKE_HOST"
 [ -z "$FAKE_ROOT" ] || while IFS= read -r line; do
     echo "$line" >>"$FAKE_DIR/typed"
     case $line in
@@ -671,6 +672,57 @@ def test_no_host_there(house, case):
     done = tool(*words)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1 and message in done.stderr
     assert not (house / "out").exists() and not (house / "args").exists()
+
+
+READY = "hairline| ready cores=2 vms=1\n"
+POWER_DOWN = "printf '\\033[1mna\\303\\244me:\\033[0m up\\r\\n[ 9.9] reboot: Power down\\r\\n' >&3"
+
+# What the machine's two serial lines say; the exit code; words on stderr.
+HOST_ENDS = {
+    "as it should": (READY, POWER_DOWN, 0, ""),
+    "without a power-off": (READY, "echo up >&3", 1, "debian did not end by itself"),
+    "without Hairline": ("", POWER_DOWN, 1, "Hairline did not start beneath debian"),
+    "the stub refuses": ("", "echo 'hairline: this file has no kernel: build it again' >&3", 1, "the machine stopped before it was done"),
+    "a VM beside has died": (READY + "hairline| vm name=alpha state=off reason=triple next=off\n", POWER_DOWN, 1, "alpha did not end by itself: triple"),
+    "a VM beside has ended": (READY + "hairline| vm name=alpha state=off reason=poweroff next=off\n", POWER_DOWN, 0, ""),
+    "a check in it failed": (READY, "echo 'HAIRLINE-CHECKS: failed' >&3; " + POWER_DOWN, 1, "debian: a check in the guest failed"),
+}
+
+
+@pytest.mark.parametrize("case", HOST_ENDS)
+def test_run_host(house, monkeypatch, case):
+    """How a batch run judges a machine with a host system; what its own line shows, and what QEMU is told."""
+    console, line, code, words = HOST_ENDS[case]
+    images_of_uefi(house)
+    (house / "plan.yaml").write_text(HOST)
+    (house / "console").write_text(console)
+    monkeypatch.setenv("FAKE_HOST", line)
+    done = tool("run", "plan.yaml", "--batch", "--logs", "logs")
+    assert done.returncode == code and words in done.stderr
+    if line == POWER_DOWN:
+        assert "debian| na??me: up\ndebian| [ 9.9] reboot: Power down\n" in done.stdout
+        assert (house / "logs" / "debian.log").read_text() == "na??me: up\n[ 9.9] reboot: Power down\n"
+    words = (house / "args").read_text()
+    assert words.index("-serial chardev:host") < words.index("-serial stdio") and "snapshot=on,file=" in words.split("id=host,format=raw,")[1]
+    assert "nvme,drive=host,serial=hairline-host,bootindex=0" in words and "value=hairline.batch" in words
+    assert "-device intel-iommu,intremap=on,eim=on" in words and "tcg,thread=single" in words
+
+
+def test_keys_to_the_host(house, monkeypatch):
+    """Ctrl-] and its number: what is typed goes to its line, whose answer is shown as it is; root hears that it has the focus itself."""
+    images_of_uefi(house)
+    (house / "plan.yaml").write_text(HOST)
+    (house / "console").write_text(READY)
+    monkeypatch.setenv("FAKE_HOST", 'IFS= read -r line <&3; printf "got $line\\n" >&3; head -c 4 >"$FAKE_DIR/typed"; ' + POWER_DOWN)
+    with subprocess.Popen(["bin/tool", "run", "plan.yaml"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        run.stdin.write(b"\x1d2hello\n")
+        run.stdin.flush()
+        said = iter(run.stdout.readline, b"")
+        assert b"got hello\n" in said  # and not behind the host's name
+        run.stdin.write(b"\x1d0")
+        run.stdin.flush()
+        assert b"debian| [ 9.9] reboot: Power down\n" in said and run.wait(PATIENCE) == 0
+    assert (house / "typed").read_bytes() == b"\x1d0\x1d0"
 
 
 def test_build_mtu(house):
