@@ -3,7 +3,7 @@
 #include <lan/switch.h>
 #include <lib/pace.h>
 
-#define RINGS_MAX 64u
+#define MOMENT_SHIFT 20 /* of a second, 1/2^20: a sleep that was none */
 
 static struct lan_switch lan;
 static struct pace pace;
@@ -20,16 +20,13 @@ void switch_pause(void)
     limit = pace_begin(&pace);
 }
 
-/* Sleep until the bell rings. Rings that came meanwhile are taken, RINGS_MAX at most: the next turn
- * looks at all ports anyway. */
+/* Sleep until the bell rings. The next turn looks at all ports, whoever rang. */
 static void sleep(void)
 {
     pace_end(&pace);
-    bell_wait(LAN_SM, 0);
+    bell_wait_all(LAN_SM, 0, pace.tsc_hz >> MOMENT_SHIFT);
     pace_rest(&pace, LAN_SM_NAP);
     limit = pace_begin(&pace);
-    for (uint32_t i = 0; i < RINGS_MAX && sm_down(LAN_SM, 1) == OK; i++)
-        ;
 }
 
 void main(void);

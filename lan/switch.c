@@ -1,12 +1,11 @@
 /*
- * Forwarding (IEEE 802.1D in the small). A frame is copied once out of its
- * sender's ring; only the copy is looked at (TOCTOU). Its source is admitted and
- * learned. It goes to the port of its destination, or to all other ports if that
- * is a group or unknown. A port that does not drain its ring loses frames: the
- * switch waits for nobody, but for a hub: frames for that stay with their senders
- * while its ring is full, and then each sender has its turn.
+ * Forwarding (IEEE 802.1D in the small). A frame's size and its Ethernet header
+ * are copied once out of its sender's ring; only the copies are looked at, and sent
+ * on (TOCTOU). The rest goes from ring to ring. The source is admitted and learned. It goes to the
+ * port of its destination, or to all other ports if that is a group or unknown. A port that does
+ * not drain its ring loses frames: the switch waits for nobody, but for a hub: frames for that stay
+ * with their senders while its ring is full, and then each sender has its turn.
  */
-#include <lan/lan_ring.h>
 #include <lan/switch.h>
 #include <lib/string.h>
 
@@ -16,16 +15,15 @@
 static uint64_t mac_at(const uint8_t *bytes)
 {
     uint64_t mac = 0;
-    for (uint32_t i = 0; i < 6; i++)
-        mac = mac << 8 | bytes[i];
-    return mac;
+    __builtin_memcpy(&mac, bytes, 6);
+    return __builtin_bswap64(mac) >> 16;
 }
 
 static bool port_has(const struct switch_port *p, uint64_t mac)
 {
     bool has = p->mac == mac;
-    for (uint32_t i = 0; i < SWITCH_LEARNED; i++)
-        has |= p->learned[i] == mac;
+    for (uint32_t i = 0; !has && i < SWITCH_LEARNED && i < p->learned_next; i++)
+        has = p->learned[i] == mac;
     return has;
 }
 
@@ -58,7 +56,8 @@ static void switch_deliver(const struct lan_switch *s, struct switch_port *to, u
         to->to_vm->unsent++;
         return;
     }
-    memcpy(f->data, s->frame, s->size);
+    memcpy(f->data, s->header, LAN_FRAME_MIN);
+    memcpy(f->data + LAN_FRAME_MIN, s->frame->data + LAN_FRAME_MIN, s->size - LAN_FRAME_MIN);
     f->size = s->size;
     if (lan_ring_publish(to->to_vm))
         switch_bell(index);
@@ -72,7 +71,7 @@ static bool switch_joins(const struct lan_switch *s, uint32_t from, uint32_t to)
 
 static void switch_forward(struct lan_switch *s, uint32_t from)
 {
-    uint64_t mac = mac_at(s->frame);
+    uint64_t mac = mac_at(s->header);
     uint32_t to = mac & MAC_GROUP ? NO_PORT : switch_find(s, mac);
     for (uint32_t i = 0; i < s->ports; i++)
         if (switch_joins(s, from, i) && (to == i || to == NO_PORT))
@@ -94,17 +93,17 @@ static bool switch_serve(struct lan_switch *s, uint32_t from)
     uint32_t taken = 0;
     bool was_full = false;
     while (taken < SWITCH_BURST) {
-        const struct lan_frame *f = lan_ring_oldest(ring, s->mtu);
-        if (!f || switch_waits(s, from))
+        s->frame = lan_ring_oldest(ring, s->mtu);
+        if (!s->frame || switch_waits(s, from))
             break;
         taken++;
-        s->size = lan_frame_size(f, s->mtu);
-        memcpy(s->frame, f->data, s->size);
-        was_full |= lan_ring_retire(ring);
-        if (s->size && switch_admit(s, from, mac_at(s->frame + 6)))
+        s->size = lan_frame_size(s->frame, s->mtu);
+        __builtin_memcpy(s->header, s->frame->data, LAN_FRAME_MIN);
+        if (s->size && switch_admit(s, from, mac_at(s->header + 6)))
             switch_forward(s, from);
         else
             ring->unread++;
+        was_full |= lan_ring_retire(ring);
         switch_pause();
     }
     if (was_full)

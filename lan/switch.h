@@ -5,8 +5,7 @@
 #ifndef LAN_SWITCH_H
 #define LAN_SWITCH_H
 
-#include <abi/vm.h>
-#include <stdbool.h>
+#include <lan/lan_ring.h>
 
 #define SWITCH_LEARNED 8u /* MACs learned per port, besides the plan's own */
 #define SWITCH_BURST   8u /* frames taken from a port before the next port's turn */
@@ -24,8 +23,10 @@ struct lan_switch {
     uint32_t hub;  /* as in lan_config */
     uint32_t next; /* the port, modulo their number, whose turn comes first */
     struct switch_port port[PLAN_VMS];
-    uint32_t size; /* the frame under way, a private copy: */
-    uint8_t frame[LAN_FRAME(PLAN_MTU_MAX)];
+    /* The frame under way, in its sender's ring; what is looked at of it are private copies. */
+    const struct lan_frame *frame;
+    uint32_t size;
+    uint8_t header[LAN_FRAME_MIN];
 };
 
 /* Set up `config->ports` ports, at most PLAN_VMS; port i's rings are at `rings` + i *

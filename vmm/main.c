@@ -7,7 +7,7 @@
 #include <vmm/vcpu/vcpu.h>
 #include <vmm/virtio/aoe.h>
 
-#define RINGS_MAX 64u
+#define MOMENT_SHIFT 20 /* of a second, 1/2^20: a sleep that was none */
 #define LOOK_SHIFT                                                                                 \
     8 /* of a second, 1/2^8: how often to look at MSI-X tables for what was masked, or changed */
 
@@ -89,17 +89,19 @@ static const char *build(void)
     return build_vcpus();
 }
 
-/* One step; the bell's further rings were for the same. */
+/* One step. */
 static enum work work(uint64_t limit)
 {
-    for (uint32_t i = 0; i < RINGS_MAX && sm_down(VMM_SM_WORK, 1) == OK; i++)
-        ;
     enum work next = has_virtual() ? virtio_work(limit) : WORK_NONE;
+    static uint64_t look; /* TSC of the next one at the tables of the VM's own devices */
     if (!config()->devices)
         return next;
-    devices_lock(NO_VCPU);
-    msix_sync();
-    devices_unlock();
+    if (tsc() >= look) {
+        look = tsc() + (config()->tsc_hz >> LOOK_SHIFT);
+        devices_lock(NO_VCPU);
+        msix_sync();
+        devices_unlock();
+    }
     return next == WORK_NONE ? WORK_LATER : next;
 }
 
@@ -112,8 +114,9 @@ static void __attribute__((noreturn)) work_on(void)
     pace.until = tsc() + pace.period; /* what was built may have used the budget up */
     for (;;) {
         if (next != WORK_MORE)
-            bell_wait(VMM_SM_WORK,
-                      next == WORK_LATER ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0);
+            bell_wait_all(VMM_SM_WORK,
+                          next == WORK_LATER ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0,
+                          config()->tsc_hz >> MOMENT_SHIFT);
         pace_rest(&pace, VMM_SM_NAP);
         uint64_t limit = pace_begin(&pace);
         next = vm_ended() || config()->load ? WORK_NONE : work(limit);
