@@ -64,6 +64,8 @@ bool console_ready(void)
     return used && used <= CONSOLE_IN;
 }
 
+bool console_answered(void) { return control()->answer_head != control()->answer_tail; }
+
 /* Input goes to the device that wrote last. Exception: it wrote a whole line while the other is at
  * a prompt; then that was a message, and the other keeps the input. */
 void console_wrote(enum console_device device, char last)

@@ -108,6 +108,7 @@ bool console_ready(void);                         /* input is waiting */
 /* The same of the control line, which has one device. */
 uint32_t console_ask(const char *data, uint32_t size);
 uint32_t console_answer(char *data, uint32_t size);
+bool console_answered(void); /* an answer is waiting */
 /* UART and virtio console share the console. Input is for one of them: the one at whose prompt the
  * user is. */
 enum console_device { CONSOLE_UART, CONSOLE_VIRTIO, CONSOLE_NOBODY };

@@ -57,6 +57,8 @@ bool fake_random(uint64_t *word)
 uint32_t console_ask(const char *data, uint32_t size) { return console_write(data, size); }
 uint32_t console_answer(char *data, uint32_t size) { return console_read(data, size); }
 
+bool console_ready(void) { return fake.in_size; }
+bool console_answered(void) { return fake.in_size; }
 bool console_hears(enum console_device device) { return device == CONSOLE_VIRTIO && !fake.claimed; }
 void console_wrote(enum console_device device, char last) { (void)device, (void)last; }
 

@@ -251,6 +251,7 @@ static void large_frames_pass_on_a_large_lan(void **state)
          i++) /* a buffer in parts, as a driver has it that takes no merged ones */
         driver_desc(RX, i, BUFFER(4) + 0xa00 * i, 0xa00, D_WRITE | (i < 3 ? D_NEXT : 0), i + 1);
     driver_offer(RX, 0);
+    driver_notify(NET, RX);
     arrive(0x66, most + 1);
     arrive(0x77, most);
     virtio_work(~0ull);

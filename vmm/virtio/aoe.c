@@ -7,6 +7,7 @@
 #define SECTOR       512u
 #define PIECE        8192u /* bytes of data in a frame */
 #define WINDOW       16u   /* frames of a volume on their way: what the server has room for */
+#define VOLUMES      8u    /* power of two, as WINDOW is: both are parts of a tag */
 #define BURST        4u    /* of them sent in one go */
 #define FRAME_MIN    60u   /* bytes, without the checksum (IEEE 802.3) */
 #define FIRST_WAIT   3     /* 1/2^3 of a second for an answer, then twice as long, */
@@ -47,8 +48,10 @@ static struct volume {
     bool failed;
     uint64_t sector, size;
     uint32_t pieces, next; /* in all; the first that was not sent yet */
+    uint32_t flying;       /* frames on their way */
     struct flight flight[WINDOW];
-} volumes[PLAN_DISKS + 1]; /* the last: whether the server is ready */
+} volumes[VOLUMES]; /* one behind the disks': whether the server is ready */
+_Static_assert(PLAN_DISKS < VOLUMES, "and places that are never used, for tags");
 
 static struct lock aoe_lock; /* of the rings and of `volumes` */
 static uint32_t last_tag;
@@ -139,6 +142,14 @@ static void send_again(struct volume *v, const struct chain *c, uint64_t offset)
         }
 }
 
+/* A number that no frame of late had: behind it are the volume and its flight, by which an answer
+   finds them. */
+static uint32_t new_tag(const struct volume *v, const struct flight *f)
+{
+    last_tag += VOLUMES * WINDOW;
+    return last_tag + (uint32_t)(v - volumes) * WINDOW + (uint32_t)(f - v->flight);
+}
+
 /* Send what the window has room for, BURST frames at most. True: there is more to send now. */
 static bool send_new(struct volume *v, const struct chain *c, uint64_t offset)
 {
@@ -149,10 +160,11 @@ static bool send_new(struct volume *v, const struct chain *c, uint64_t offset)
         if (sent == BURST)
             return true;
         *f = (struct flight){
-            .tag = ++last_tag, .index = v->next, .wait = config()->tsc_hz >> FIRST_WAIT};
+            .tag = new_tag(v, f), .index = v->next, .wait = config()->tsc_hz >> FIRST_WAIT};
         if (!send(v, f, c, offset))
             return false;
         f->busy = true;
+        v->flying++;
         v->next++;
         sent++;
     }
@@ -171,20 +183,20 @@ static struct flight *asked(const struct aoe_header *h, uint32_t size, struct vo
         big_endian(h->type, 2) != ETHERTYPE_AOE ||
         (h->flags & ~IS_ERROR) != (VERSION_1 | IS_ANSWER) || h->command != COMMAND_ATA)
         return NULL;
-    for (struct volume *v = volumes; v < volumes + PLAN_DISKS + 1; v++)
-        for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
-            if (f->busy && f->tag == big_endian(h->tag, 4) && h->slot == v->slot &&
-                big_endian(h->shelf, 2) == v->shelf) {
-                *volume = v;
-                return f;
-            }
-    return NULL;
+    uint32_t tag = big_endian(h->tag, 4);
+    struct volume *v = &volumes[tag / WINDOW % VOLUMES];
+    struct flight *f = &v->flight[tag % WINDOW];
+    if (!f->busy || f->tag != tag || h->slot != v->slot || big_endian(h->shelf, 2) != v->shelf)
+        return NULL;
+    *volume = v;
+    return f;
 }
 
 static void drop(struct volume *v)
 {
     for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
         f->busy = false;
+    v->flying = 0;
 }
 
 /* `f` is answered by `frame`, of `size` bytes with the header `h`. */
@@ -194,6 +206,7 @@ static void answer(struct volume *v, struct flight *f, const struct aoe_header *
     bool has_data = v->command == AOE_READ || v->command == AOE_IDENTIFY;
     uint32_t data = has_data ? piece_size(v, f->index) : 0;
     f->busy = false;
+    v->flying--;
     if (h->flags & IS_ERROR || h->ata & (ATA_ERROR | ATA_FAULT) || size - sizeof *h < data) {
         v->failed = true;
         drop(v);
@@ -245,14 +258,6 @@ void aoe_begin(uint32_t disk, enum aoe_command command, uint64_t sector, uint64_
     lock_give(&aoe_lock);
 }
 
-static bool is_busy(const struct volume *v)
-{
-    for (const struct flight *f = v->flight; f < v->flight + WINDOW; f++)
-        if (f->busy)
-            return true;
-    return false;
-}
-
 enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset)
 {
     struct volume *v = &volumes[disk];
@@ -261,7 +266,7 @@ enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset)
     take(v, c);
     if (v->failed) {
         result = AOE_FAILED;
-    } else if (v->next == v->pieces && !is_busy(v)) {
+    } else if (v->next == v->pieces && !v->flying) {
         result = AOE_DONE;
     } else {
         send_again(v, c, offset);
@@ -281,10 +286,10 @@ void aoe_drop(uint32_t disk)
 
 bool aoe_waits(void)
 {
-    bool waits = false;
-    for (uint32_t i = 0; i < PLAN_DISKS && !waits; i++)
-        waits = is_busy(&volumes[i]);
-    return waits;
+    uint32_t flying = 0;
+    for (uint32_t i = 0; i < PLAN_DISKS; i++)
+        flying |= __atomic_load_n(&volumes[i].flying, __ATOMIC_RELAXED);
+    return flying;
 }
 
 uint64_t aoe_sectors(uint32_t disk) { return volumes[disk].sectors; }
@@ -339,7 +344,9 @@ static bool find_volume(uint32_t disk)
 const char *aoe_find(void)
 {
     const struct plan_vm *plan = &config()->plan;
-    last_tag = (uint32_t)tsc(); /* what was sent in an earlier life is not answered in this one */
+    last_tag =
+        (uint32_t)tsc() &
+        ~(VOLUMES * WINDOW - 1); /* what was sent in an earlier life is not answered in this one */
     for (uint32_t i = 0; i <= PLAN_DISKS; i++) {
         volumes[i].shelf = i < PLAN_DISKS ? plan_index(plan) + 1 : READY_SHELF;
         volumes[i].slot = i < PLAN_DISKS ? i : plan_index(plan) + 1;

@@ -4,20 +4,21 @@
  * the guest writes without exits and we read when there is something to say.
  */
 #include <lib/hw/msix.h>
-#include <lib/hw/pci.h>
 #include <lib/string.h>
 #include <vmm/virtio/aoe.h>
 
-enum { COMMON = 0x00, QUEUE = 0x18, NOTIFY = 0x40, ISR = 0x44, DEVICE = 0x80 }; /* in BAR0 */
 enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 enum { FEATURES_OK = 8, DRIVER_OK = 4, NEEDS_RESET = 0x40 }; /* 2.1 */
 
-#define RUN_MAX    64u /* chains served in one go */
-#define PENDING_AT 0x800u
+#define QUEUES (PCI_SLOTS * VIRTIO_QUEUES)
+_Static_assert(QUEUES == 32, "bits of a word");
+#define RUN_MAX 64u /* chains served in one go */
 
 static struct virtio_device devices[PCI_SLOTS];
 static uint32_t waiting; /* bits of the slots with a pending vector; atomic */
+static uint32_t stalled; /* bits of the queues, slot by slot, with chains that wait; atomic */
 static bool called;      /* the worker's bell was rung since it began its last round; atomic */
+static bool watching;    /* the worker looks again soon, unasked; atomic */
 
 static void call_worker(void)
 {
@@ -58,13 +59,16 @@ static void msix_send(struct virtio_device *d)
 {
     volatile struct msix_entry *table = msix_table(d->slot);
     struct msix_entry entry;
-    for (uint32_t v = 0; v < VIRTIO_VECTORS && table && !pci_msix_masked(d->slot); v++)
-        if (d->pending & 1u << v && msix_read(&table[v], &entry)) {
-            d->pending &= ~(1u << v);
-            apic_send_msi(entry.address, entry.data, d->lock.holder);
-        }
+    uint32_t open = table && !pci_msix_masked(d->slot) ? d->pending : 0;
+    for (; open; open &= open - 1) {
+        uint32_t v = (uint32_t)__builtin_ctz(open);
+        if (!msix_read(&table[v], &entry))
+            continue;
+        d->pending &= ~(1u << v);
+        apic_send_msi(entry.address, entry.data, d->lock.holder);
+    }
     if (table)
-        table[PENDING_AT / sizeof *table].address = d->pending;
+        table[BAR_PENDING / sizeof *table].address = d->pending;
     if (d->pending)
         __atomic_fetch_or(&waiting, 1u << d->slot, __ATOMIC_SEQ_CST);
     else
@@ -116,6 +120,24 @@ static void virtio_break(struct virtio_device *d)
     virtio_signal(d, d->regs.config_vector, ISR_CONFIG);
 }
 
+/* Note whether chains of a queue wait for the device. Under its lock. */
+static void stall(const struct virtio_device *d, uint32_t index, bool stalls)
+{
+    uint32_t bit = 1u << (d->slot * VIRTIO_QUEUES + index);
+    if (stalls == !(__atomic_load_n(&stalled, __ATOMIC_RELAXED) & bit))
+        __atomic_fetch_xor(&stalled, bit, __ATOMIC_SEQ_CST);
+}
+
+static bool is_idle(const struct virtio_device *d, uint32_t index)
+{
+    return d->kind->idle && d->kind->idle(d, index);
+}
+
+static bool can_serve(const struct virtio_device *d, const struct virtqueue *q)
+{
+    return (d->regs.status & (DRIVER_OK | NEEDS_RESET)) == DRIVER_OK && q->regs.enable;
+}
+
 /* Serve chains of queue `index` until it is empty or the device has to wait, the TSC reaches
    `limit`, or RUN_MAX are done. True: there is more. */
 static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit)
@@ -123,12 +145,15 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
     struct virtqueue *q = &d->queue[index];
     struct chain c;
     enum vq_result r = VQ_OK;
-    if ((d->regs.status & (DRIVER_OK | NEEDS_RESET)) != DRIVER_OK || !q->regs.enable)
-        return false;
+    bool chains = false;
     uint32_t done = 0;
-    while (done < RUN_MAX) {
+    /* Lost wake-up: set before the device is looked at. What comes for it from then on rings the
+       worker's bell; the worker sees this, and then the lock taken. */
+    stall(d, index, true);
+    while (can_serve(d, q) && done < RUN_MAX) {
         r = virtqueue_next(q, &c);
-        if (r != VQ_OK)
+        chains = r == VQ_OK;
+        if (!chains)
             break;
         uint32_t written = 0;
         r = d->kind->serve(d, index, &c, &written);
@@ -138,20 +163,27 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
         }
         if (r > VQ_PART || tsc() >= limit)
             break;
+        if (is_idle(d, index)) { /* what more chains there are, they wait */
+            r = VQ_WAIT;
+            break;
+        }
     }
-    if (virtqueue_must_signal(q))
+    if (!chains)
+        stall(d, index, false);
+    if (done && virtqueue_must_signal(q))
         virtio_signal(d, q->regs.vector, ISR_QUEUE);
     if (r == VQ_BROKEN)
         virtio_break(d);
-    return r <= VQ_PART;
+    return chains && r <= VQ_PART;
 }
 
 /* Serve a queue in a vCPU's exit, on the guest's own time; the worker goes on with what is more
  * than RUN_MAX. */
 static void virtio_run(struct virtio_device *d, uint32_t index)
 {
+    bool more = virtio_serve(d, index, ~0ull);
     /* Lost frame: only the worker sends again, so it must not sleep without a limit. */
-    if (virtio_serve(d, index, ~0ull) || aoe_waits())
+    if (more || (aoe_waits() && !__atomic_load_n(&watching, __ATOMIC_SEQ_CST)))
         call_worker();
 }
 
@@ -165,7 +197,7 @@ static void virtio_run_all(struct virtio_device *d)
  * the worker's bell when it gives that back. */
 static bool queue_work(struct virtio_device *d, uint32_t index, uint64_t limit)
 {
-    if (!lock_try_or_note(&d->lock))
+    if (is_idle(d, index) || !lock_try_or_note(&d->lock))
         return false;
     bool more = virtio_serve(d, index, limit);
     lock_give(&d->lock);
@@ -175,19 +207,25 @@ static bool queue_work(struct virtio_device *d, uint32_t index, uint64_t limit)
 enum work virtio_work(uint64_t limit)
 {
     static uint32_t turn; /* the queue to begin with: fairness */
-    bool more = false;
+    bool more = false, waited = aoe_waits();
     /* Lost wake-up: cleared before the queues are looked at. A call from now on rings again. */
     __atomic_store_n(&called, false, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < PCI_SLOTS * VIRTIO_QUEUES && !(more && tsc() >= limit); i++) {
-        struct virtio_device *d = &devices[turn / VIRTIO_QUEUES % PCI_SLOTS];
-        if (d->kind && turn % VIRTIO_QUEUES < d->kind->queues)
-            more |= queue_work(d, turn % VIRTIO_QUEUES, limit);
-        turn++;
+    __atomic_store_n(&watching, false, __ATOMIC_SEQ_CST);
+    uint32_t queues = __atomic_load_n(&stalled, __ATOMIC_SEQ_CST);
+    while (queues && !(more && tsc() >= limit)) {
+        uint32_t ahead = queues & ~0u << turn;
+        uint32_t queue = (uint32_t)__builtin_ctz(ahead ? ahead : queues);
+        more |= queue_work(&devices[queue / VIRTIO_QUEUES], queue % VIRTIO_QUEUES, limit);
+        queues &= ~(1u << queue);
+        turn = (queue + 1) % QUEUES;
     }
     virtio_poll(NO_VCPU);
     if (more)
         return WORK_MORE;
-    return __atomic_load_n(&waiting, __ATOMIC_RELAXED) || aoe_waits() ? WORK_LATER : WORK_NONE;
+    /* Whoever asks a volume again and again need not ring each time: a round more than needed. */
+    bool later = waited || __atomic_load_n(&waiting, __ATOMIC_RELAXED) || aoe_waits();
+    __atomic_store_n(&watching, later, __ATOMIC_SEQ_CST);
+    return later ? WORK_LATER : WORK_NONE;
 }
 
 /* ---- registers (4.1.4.3) -------------------------------------------------------- */
@@ -268,7 +306,7 @@ static void common_act(struct virtio_device *d, uint32_t offset)
 
 /* Bytes of each register that the driver may write, at its offset. 64-bit ones are written in
  * halves (4.1.3.1). */
-static const uint8_t writable[NOTIFY] = {
+static const uint8_t writable[BAR_NOTIFY] = {
     [0x00] = 4, /* device_feature_select */
     [0x08] = 4, /* driver_feature_select */
     [0x0c] = 4, /* driver_feature        */
@@ -291,11 +329,11 @@ static void common_write(struct virtio_device *d, uint32_t offset, uint32_t size
     struct virtqueue *q = virtio_selected(d);
     if (writable[offset] != size)
         return;
-    if (offset >= QUEUE && q) {
-        queue_write(d, q, offset - QUEUE, size, value);
+    if (offset >= BAR_QUEUE && q) {
+        queue_write(d, q, offset - BAR_QUEUE, size, value);
     } else if (offset == offsetof(struct virtio_regs, status)) {
         status_write(d, (uint8_t)value);
-    } else if (offset < QUEUE) {
+    } else if (offset < BAR_QUEUE) {
         memcpy((uint8_t *)&d->regs + offset, &value, size);
         common_act(d, offset);
     }
@@ -306,12 +344,13 @@ void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value)
     struct virtio_device *d = device_at(slot);
     if (!d)
         return;
-    if (offset < NOTIFY)
+    if (offset < BAR_NOTIFY)
         common_write(d, offset, size, value);
-    else if (offset == NOTIFY && value < d->kind->queues)
+    else if (offset == BAR_NOTIFY && value < d->kind->queues)
         virtio_run(d, value);
-    else if (offset >= DEVICE && offset - DEVICE < VIRTIO_CONFIG && size == 1 && d->kind->configure)
-        d->kind->configure(d, offset - DEVICE, (uint8_t)value);
+    else if (offset >= BAR_DEVICE && offset - BAR_DEVICE < VIRTIO_CONFIG && size == 1 &&
+             d->kind->configure)
+        d->kind->configure(d, offset - BAR_DEVICE, (uint8_t)value);
 }
 
 /* `size` bytes at `offset` of a structure of `end` bytes; bytes beyond its end read as zeros. */
@@ -328,50 +367,23 @@ uint32_t virtio_in(uint32_t slot, uint32_t offset, uint32_t size)
     struct virtio_device *d = device_at(slot);
     if (!d)
         return 0xffffffffu;
-    if (offset >= DEVICE)
-        return window(d->config, sizeof d->config, offset - DEVICE, size);
-    if (offset < QUEUE)
+    if (offset >= BAR_DEVICE)
+        return window(d->config, sizeof d->config, offset - BAR_DEVICE, size);
+    if (offset < BAR_QUEUE)
         return window(&d->regs, sizeof d->regs, offset, size);
-    if (offset < NOTIFY && virtio_selected(d))
-        return window(&virtio_selected(d)->regs, sizeof d->queue[0].regs, offset - QUEUE, size);
-    uint8_t isr = offset == ISR ? d->isr : 0;
+    if (offset < BAR_NOTIFY && virtio_selected(d))
+        return window(&virtio_selected(d)->regs, sizeof d->queue[0].regs, offset - BAR_QUEUE, size);
+    uint8_t isr = offset == BAR_ISR ? d->isr : 0;
     d->isr &= (uint8_t)~isr; /* reading acknowledges (4.1.4.5) */
     return isr;
 }
 
-/* ---- PCI (4.1.2, 4.1.4) ----------------------------------------------------------- */
-
-#define PCI_WORD(offset) ((offset) / 4)
-/* One structure in BAR0: capability 09h, next, length and kind; BAR; offset; bytes. */
-#define STRUCTURE(next, length, kind, at, size)                                                    \
-    CAP_VENDOR | (next) << 8 | (length) << 16 | (kind) << 24, 0, at, size
-
-static const uint32_t pci_template[64] = {
-    [PCI_WORD(PCI_ID)] = 0x10401af4,        /* vendor, device: the kind's ID is added    */
-    [PCI_WORD(PCI_COMMAND)] = 0x00100003,   /* I/O and memory on; has a capability list  */
-    [PCI_WORD(PCI_CLASS)] = 0x00000001,     /* revision; the kind's class is added       */
-    [PCI_WORD(PCI_SUBSYSTEM)] = 0x11001af4, /* subsystem                                 */
-    [PCI_WORD(PCI_CAPABILITIES)] = 0x40,    /* first capability: MSI-X, all of it in BAR1 */
-    [PCI_WORD(0x40)] = CAP_MSIX | 0x4c << 8 | (VIRTIO_VECTORS - 1) << 16,
-    [PCI_WORD(0x44)] = 1,              /* table: BAR1 + 0 */
-    [PCI_WORD(0x48)] = 1 | PENDING_AT, /* pending bits    */
-    [PCI_WORD(0x4c)] = STRUCTURE(0x5c, 16, 1, COMMON, 0x38),
-    [PCI_WORD(0x5c)] =
-        STRUCTURE(0x70, 20, 2, NOTIFY, 4), /* multiplier 0: one address for all queues */
-    [PCI_WORD(0x70)] = STRUCTURE(0x80, 16, 3, ISR, 1),
-    [PCI_WORD(0x80)] = STRUCTURE(0, 16, 4, DEVICE, VIRTIO_CONFIG),
-};
+/* ---- devices --------------------------------------------------------------------- */
 
 struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, uint64_t features)
 {
     struct virtio_device *d = &devices[slot];
-    uint32_t words[64];
-    memcpy(words, pci_template, sizeof words);
-    words[PCI_WORD(PCI_ID)] += (uint32_t)kind->id << 16;
-    words[PCI_WORD(PCI_CLASS)] += (uint32_t)kind->pci_class << 16;
-    words[PCI_WORD(PCI_BAR0)] = PCI_IO(slot) | 1;
-    words[PCI_WORD(PCI_BAR0 + 4)] = PCI_MEM(slot);
-    pci_add(slot, (const uint8_t *)words);
+    virtio_pci_add(slot, kind);
     for (uint32_t v = 0; v < VIRTIO_VECTORS; v++)
         msix_table(slot)[v].control = MSIX_ENTRY_MASKED;
     memset(d, 0, sizeof *d);
@@ -380,17 +392,4 @@ struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, 
     d->offered = kind->features | features | VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX;
     virtio_reset(d);
     return d;
-}
-
-void virtio_init(void)
-{
-    virtio_console_init(SLOT_CONSOLE);
-    if (config()->plan.lan)
-        virtio_net_init(SLOT_NET, LINK_LAN);
-    if (config()->plan.server == plan_index(&config()->plan) + 1)
-        virtio_net_init(SLOT_STORE, LINK_STORE);
-    virtio_blk_init(SLOT_DISK);
-    virtio_control_init(SLOT_CONTROL);
-    virtio_input_init(SLOT_INPUT);
-    virtio_rng_init(SLOT_RNG);
 }

@@ -105,6 +105,9 @@ struct virtio_kind {
     /* The driver wrote `value` to byte `offset` (0..VIRTIO_CONFIG - 1) of its configuration. NULL:
      * which it only reads. */
     void (*configure)(struct virtio_device *d, uint32_t offset, uint8_t value);
+    /* Has nothing come for the chains of queue `queue`, so that the worker need not look at them?
+     * Without the lock. NULL: it looks. */
+    bool (*idle)(const struct virtio_device *d, uint32_t queue);
     /* Serve one chain of queue `queue`, or a part that takes some 10 microseconds; VQ_OK: done,
      * `*written` bytes (0 before) were written to it. */
     enum vq_result (*serve)(struct virtio_device *d, uint32_t queue, const struct chain *c,
@@ -140,6 +143,19 @@ struct virtio_device {
 /* Put a device into a slot. `features` are offered beside the kind's own; the caller then fills in
    `config` and what its kind needs. */
 struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, uint64_t features);
+
+/* ---- virtio_pci.c ----------------------------------------------------------- */
+/* Where the structures are: in BAR0, and in BAR1, behind the MSI-X table, the pending bit array. */
+enum {
+    BAR_COMMON = 0x00,
+    BAR_QUEUE = 0x18,
+    BAR_NOTIFY = 0x40,
+    BAR_ISR = 0x44,
+    BAR_DEVICE = 0x80,
+    BAR_PENDING = 0x800
+};
+/* Put a device of that kind on the bus. */
+void virtio_pci_add(uint32_t slot, const struct virtio_kind *kind);
 
 /* ---- the kinds; each adds its devices of the plan ---------------------------- */
 void virtio_console_init(uint32_t slot);

@@ -65,10 +65,22 @@ static enum vq_result control_serve(struct virtio_device *d, uint32_t queue, con
                                : port_receive(c, written, console_answer);
 }
 
+static bool console_idle(const struct virtio_device *d, uint32_t queue)
+{
+    (void)d;
+    return queue == CONSOLE_RX && !console_ready();
+}
+
+static bool control_idle(const struct virtio_device *d, uint32_t queue)
+{
+    (void)d;
+    return queue == CONSOLE_RX && !console_answered();
+}
+
 static const struct virtio_kind console_kind = {
-    .id = 3, .queues = 2, .pci_class = 0x0780, .serve = console_serve};
+    .id = 3, .queues = 2, .pci_class = 0x0780, .idle = console_idle, .serve = console_serve};
 static const struct virtio_kind control_kind = {
-    .id = 3, .queues = 2, .pci_class = 0x0780, .serve = control_serve};
+    .id = 3, .queues = 2, .pci_class = 0x0780, .idle = control_idle, .serve = control_serve};
 
 void virtio_console_init(uint32_t slot) { virtio_add(slot, &console_kind, 0); }
 void virtio_control_init(uint32_t slot)

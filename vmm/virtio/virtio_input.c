@@ -59,8 +59,18 @@ static enum vq_result input_serve(struct virtio_device *d, uint32_t queue, const
     return VQ_OK;
 }
 
-static const struct virtio_kind input_kind = {
-    .id = 18, .queues = 2, .pci_class = 0x0980, .configure = input_configure, .serve = input_serve};
+static bool input_idle(const struct virtio_device *d, uint32_t queue)
+{
+    (void)d;
+    return queue == INPUT_EVENTS && pressed == control()->presses;
+}
+
+static const struct virtio_kind input_kind = {.id = 18,
+                                              .queues = 2,
+                                              .pci_class = 0x0980,
+                                              .configure = input_configure,
+                                              .idle = input_idle,
+                                              .serve = input_serve};
 
 void virtio_input_init(uint32_t slot)
 {

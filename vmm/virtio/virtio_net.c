@@ -82,6 +82,12 @@ static enum vq_result net_receive(const struct virtio_device *d, const struct ch
     return *written ? VQ_OK : VQ_WAIT;
 }
 
+static bool net_idle(const struct virtio_device *d, uint32_t queue)
+{
+    const struct port p = port(d);
+    return queue == NET_RX && !lan_ring_oldest(p.to_vm, p.mtu);
+}
+
 static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const struct chain *c,
                                 uint32_t *written)
 {
@@ -92,6 +98,7 @@ static const struct virtio_kind net_kind = {.id = 1,
                                             .queues = 2,
                                             .pci_class = 0x0200,
                                             .features = NET_MTU | NET_MAC | NET_STATUS,
+                                            .idle = net_idle,
                                             .serve = net_serve};
 
 void virtio_net_init(uint32_t slot, uint32_t link)
