@@ -50,6 +50,8 @@ enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
 /* The VM's control line to root: none; it sees and commands itself, or all VMs. */
 enum plan_control { CONTROL_NONE, CONTROL_OWN, CONTROL_ALL };
+/* Who reads the VM's console beside the operator: nobody, or VMs that command it. */
+enum plan_console { CONSOLE_PRIVATE, CONSOLE_SHOWN };
 enum plan_kernel { KERNEL_BZIMAGE, KERNEL_PVH, KERNEL_MULTIBOOT };
 enum plan_disk_flag {
     DISK_READONLY = 1,
@@ -97,7 +99,7 @@ struct plan_vm {
     uint32_t disengage, after; /* MODE_DEDICATED: enum plan_disengage, enum after */
     uint32_t sealed;           /* 1: its RAM is nobody else's                      */
     uint32_t devices;
-    uint32_t control, reserved; /* enum plan_control; 0 */
+    uint32_t control, console; /* enum plan_control; enum plan_console */
     struct plan_device device[PLAN_DEVICES];
     uint8_t mac[6];
     uint16_t

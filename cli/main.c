@@ -17,7 +17,7 @@ static const char help_all[] =
     "  hairline update PLAN       put a plan on a stick beside the old one, to be tried once\n"
     "  hairline probe [PLAN]      show what a machine has and which devices can be assigned\n"
     "  hairline probe --here      say what Hairline would find on this machine\n"
-    "  hairline stop|kill|start|restart VM, list, top, events\n"
+    "  hairline stop|kill|start|restart|logs|console VM, list, top, events\n"
     "                             command a run that another terminal has, or from within a VM\n"
     "  hairline create PLAN, destroy VM\n"
     "                             in a VM: start more VMs, out of what the plan has to spare\n"
@@ -128,6 +128,8 @@ static const struct command commands[] = {
     {"list", "jh", control_help, control},
     {"top", "jtwh", control_help, control},
     {"events", "jth", control_help, control},
+    {"logs", "h", control_help, control},
+    {"console", "th", control_help, control},
     {"update", "bsEkh", update_help, update},
     {"map", "gh", map_help, map},
     {"create", "h", create_help, control},

@@ -31,6 +31,8 @@ const struct choice disengages[] = {
     {"auto", DISENGAGE_AUTO}, {"guest", DISENGAGE_GUEST}, {"never", DISENGAGE_NEVER}, {0}};
 static const struct choice controls[] = {
     {"none", CONTROL_NONE}, {"own", CONTROL_OWN}, {"all", CONTROL_ALL}, {0}};
+static const struct choice consoles[] = {
+    {"private", CONSOLE_PRIVATE}, {"shown", CONSOLE_SHOWN}, {0}};
 static const struct choice afters[] = {{"strict", AFTER_STRICT}, {"quiet", AFTER_QUIET}, {0}};
 const struct choice check_bools[] = {{"false", 0}, {"true", 1}, {0}};
 
@@ -262,6 +264,7 @@ static void compile_vm(struct check *check)
     vm->on_exit = vm_choice(check, "on_exit", text->on_exit, exits);
     vm->exit_port = vm_exit_port(check, text->exit_port);
     vm->control = vm_choice(check, "control", text->control, controls);
+    vm->console = vm_choice(check, "console", text->console, consoles);
     vm->lan = vm_lan(check);
     vm->mtu = vm_mtu(check, vm->lan);
     vm->disengage = vm_choice(check, "disengage", text->disengage, disengages);

@@ -306,6 +306,7 @@ const char control_help[] =
     "hairline list [--json FILE]\n"
     "hairline top [--json FILE] [--html FILE] [--timeout S], hairline events [--json FILE] "
     "[--timeout S]\n"
+    "hairline logs VM, hairline console VM [--timeout S]\n"
     "\n"
     "On the host: command what `hairline run` runs in another terminal of the same user, as if it "
     "were\n"
@@ -320,15 +321,21 @@ const char control_help[] =
     "have none\n"
     "  kill          end it now, like a power cut\n"
     "  top           in a VM: each second what each VM has used since the last\n"
+    "  logs          in a VM: the last 16 KiB that a VM said on its console, if its plan has "
+    "`console:\n"
+    "                shown`\n"
+    "  console       in a VM: the same, and what it says from then on; what is typed does not "
+    "reach "
+    "it\n"
     "  --html FILE   top: a page with a picture of the machine, written anew with each look\n"
     "  events        in a VM: a line for each VM, then one when a VM starts or ends\n"
     "  --json FILE   in a VM: the same as JSON; `-` is standard output, and top's and events' only "
     "place\n"
-    "  --timeout S   top, events: end after S seconds\n";
+    "  --timeout S   top, events, console: end after S seconds\n";
 
 static bool is_inside_only(const char *verb)
 {
-    static const char *const verbs[] = {"top", "events", "create", "destroy"};
+    static const char *const verbs[] = {"top", "events", "logs", "console", "create", "destroy"};
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
         if (strcmp(verbs[i], verb) == 0)
             return true;

@@ -3,6 +3,7 @@
 #include <cli/session/create.h>
 #include <cli/session/inside.h>
 #include <cli/session/line.h>
+#include <cli/session/logs.h>
 #include <cli/session/rates.h>
 #include <cli/session/report.h>
 #include <cli/session/stop.h>
@@ -16,7 +17,11 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
-static void interrupt(int signal) { interrupted = signal; }
+static void interrupt(int signal)
+{
+    interrupted = signal;
+    logs_stop();
+}
 
 static void sleep_ms(long ms)
 {
@@ -205,10 +210,8 @@ int inside(const struct options *options)
     static const struct {
         const char *verb;
         int (*act)(struct line *line, const struct options *options);
-    } acts[] = {{"list", inside_list},
-                {"top", inside_top},
-                {"events", inside_events},
-                {"stop", inside_stop},
+    } acts[] = {{"list", inside_list}, {"top", inside_top}, {"events", inside_events},
+                {"stop", inside_stop}, {"logs", logs_show}, {"console", logs_follow},
                 {"create", create_vms}};
     struct line *line = line_open();
     if (!line)

@@ -4,7 +4,8 @@
 
 #include <cli/options.h>
 
-/* list, top, events, stop, start, restart, by the VM's control line. The tool's exit code. */
+/* list, top, events, logs, console, stop, start, restart, by the VM's control line. The tool's exit
+ * code. */
 int inside(const struct options *options);
 
 #endif

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CONSOLE_LINE 224u /* characters of a VM's line; longer ones are broken */
+#define CONSOLE_LOG  16384u /* bytes that are kept of a console that is shown */
+#define CONSOLE_LINE 224u   /* characters of a VM's line; longer ones are broken */
 
 /* A VM's line in the making. */
 struct console_line {

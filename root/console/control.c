@@ -56,7 +56,8 @@ static void control_send(const struct vm *vm, const char *text)
 struct request {
     const struct vm *from;
     struct vm *vm;     /* the one that it names; NULL: none that `from` may see */
-    const char *words; /* what follows the verb */
+    const char *words; /* the one that follows the verb, */
+    const char *more;  /* and what follows that */
     char *answer;      /* `ok`, to which it may add up to ANSWER bytes in all */
 };
 
@@ -130,6 +131,23 @@ static const char *ask_focus(const struct request *r)
     return 0;
 }
 
+/* Some of what the VM said on its console, from byte `more` on, which it counts in all its lives.
+ * As hexadecimal digits: a guest may say anything, and an answer is one line of text. */
+static const char *ask_log(const struct request *r)
+{
+    const char *log = vm_piece(r->vm, PIECE_LOG);
+    uint64_t end = r->vm->logged, at = 0, oldest = end > CONSOLE_LOG ? end - CONSOLE_LOG : 0;
+    if (r->vm->plan->console != CONSOLE_SHOWN)
+        return "keeps its console private: its plan does not say `console: shown`";
+    for (const char *c = r->more; *c >= '0' && *c <= '9'; c++)
+        at = at * 10 + (uint64_t)(*c - '0');
+    at = at < oldest || at > end ? oldest : at;
+    uint32_t used = format(r->answer, ANSWER, "ok at=%lu end=%lu hex=", at, end);
+    for (; at < end && used + 3 <= ANSWER; at++)
+        used += format(r->answer + used, 3, "%02x", (uint8_t)log[at % CONSOLE_LOG]);
+    return 0;
+}
+
 /* Each says a line on the console, which must not keep root waiting, nor the operator out. */
 #define CONSOLE_BUSY "the console is busy: try again"
 
@@ -179,7 +197,7 @@ static const struct verb {
     {"stop", OF_VM, ask_stop},         {"restart", OF_VM, ask_restart},
     {"destroy", OF_VM, ask_destroy},   {"focus", OF_OPERATOR, ask_focus},
     {"create", OF_LINE, ask_create},   {"events", OF_LINE, ask_events},
-    {"sync", OF_LINE, ask_sync},
+    {"sync", OF_LINE, ask_sync},       {"log", OF_VM, ask_log},
 };
 
 /* The VM that `word` names, by its name or, as `#N`, the N-th of those that `from` may see; NULL:
@@ -198,7 +216,7 @@ static struct vm *named(const struct vm *from, const char *word)
     return 0;
 }
 
-/* Split "VERB WORDS" in place; the words, "" if there are none. */
+/* Cut the first word off, in place; what follows it, "" if nothing does. */
 static char *split(char *text)
 {
     while (*text && *text != ' ')
@@ -212,9 +230,10 @@ static char *split(char *text)
 const char *control_answer(const struct vm *from, char *text)
 {
     static char answer[ANSWER]; /* root has one thread */
-    const char *words = split(text), *wrong = 0;
+    char *words = split(text);
+    const char *more = split(words), *wrong = 0;
     const struct verb *v = verbs, *end = verbs + sizeof(verbs) / sizeof(verbs[0]);
-    struct request r = {from, named(from, words), words, answer};
+    struct request r = {from, named(from, words), words, more, answer};
     while (v < end && (strcmp(v->word, text) != 0 || v->kind == (from ? OF_OPERATOR : OF_LINE)))
         v++;
     format(answer, ANSWER, "ok");

@@ -18,6 +18,14 @@ static uint32_t unheard(const struct vm *vm)
     return c->out_head - c->out_tail;
 }
 
+/* For VMs that may read its console. */
+static void keep(struct vm *vm, const char *bytes, uint32_t n)
+{
+    char *log = vm_piece(vm, PIECE_LOG);
+    for (uint32_t i = 0; i < n && vm->plan->console == CONSOLE_SHOWN; i++)
+        log[vm->logged++ % CONSOLE_LOG] = bytes[i];
+}
+
 /* Take one chunk of a VM's output; false: there is none.
 
    Lost wake-up: a VMM that finds its ring full sleeps until root rings. From then on nobody fills
@@ -31,6 +39,7 @@ static bool hear(struct vm *vm, bool raw)
     uint32_t n = ring_read(c->out, CONSOLE_OUT, &c->out_head, &c->out_tail, bytes, sizeof(bytes));
     if (n == 0)
         return false;
+    keep(vm, bytes, n);
     if (raw)
         console_raw(bytes, n);
     else

@@ -72,6 +72,7 @@ static void lay_out_store(struct vm *vm)
         [PIECE_LAN] = lan_bytes(vm, LINK_LAN),
         [PIECE_STORE] = lan_bytes(vm, LINK_STORE),
         [PIECE_CHIPSET] = GUEST_CHIPSET_PAGES * PAGE_SIZE,
+        [PIECE_LOG] = vm->plan->console == CONSOLE_SHOWN ? CONSOLE_LOG : 0,
         [PIECE_DATA] = machine.vmm.data,
     };
     uint64_t at = 0;
@@ -204,7 +205,7 @@ void store_lost(const struct vm *vm, uint64_t *sent, uint64_t *received)
 void store_fill(struct vm *vm)
 {
     for (uint32_t i = 0; i < PIECE_DATA; i++)
-        if (i != PIECE_LAN && i != PIECE_STORE)
+        if (i != PIECE_LAN && i != PIECE_STORE && i != PIECE_LOG)
             memset(vm_piece(vm, i), 0, round_up(vm->size[i], PAGE_SIZE)); /* as it is mapped */
     for (uint32_t link = 0; link < LINKS; link++)
         reset_lan_port(vm, link);

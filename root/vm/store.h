@@ -14,8 +14,8 @@ uint64_t store_open(struct vm *vm) WARN_UNUSED;
 void store_lay_out(struct vm *vm);
 void store_place_copies(struct vm *vm);
 void store_clear_ports(const struct vm *vm);
-/* Make the store as new, for the next life: everything but the copies of files and what of the
- * LAN's rings is the switch's. No domain of the VM is alive. */
+/* Make the store as new, for the next life: everything but the copies of files, what of the
+ * LAN's rings is the switch's, and what it said on its console. No domain of the VM is alive. */
 void store_fill(struct vm *vm);
 /* Clear RAM that was another VM's. Then copy the volatile disks anew from their modules, or once
  * all files of a VM that was created, from byte `vm->copied` on. As long as the turn lasts. True:

@@ -55,6 +55,7 @@ enum piece {
     PIECE_LAN, /* + enum plan_link */
     PIECE_STORE,
     PIECE_CHIPSET, /* the guest's alone */
+    PIECE_LOG,     /* root's: the last CONSOLE_LOG bytes on its console, if the plan shows it */
     PIECE_DATA,
     PIECE_FILE, /* + FILE_*: copies of files */
     PIECES = PIECE_FILE + UPLOAD_FILES
@@ -109,6 +110,7 @@ struct vm {
     uint64_t measured; /* bytes */
     uint8_t hash[32];
     struct console_line line;
+    uint64_t logged; /* bytes that it said on its console, in all its lives */
     struct end end;
     uint64_t seen_tsc, seen_time, seen_exits[CAUSE_COUNT]; /* at the last `list` */
 };

@@ -43,7 +43,7 @@ static bool faults;
 void fuzz_begin(void)
 {
     for (uint32_t i = 0; i < VMS; i++)
-        store[i] = malloc(sizeof(struct vm_control));
+        store[i] = malloc(sizeof(struct vm_control) + CONSOLE_LOG);
     void *stat = mmap((void *)ROOT_STAT, sizeof(struct kernel_stat), PROT_READ,
                       MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     fuzz_must(stat == (void *)ROOT_STAT, "the kernel's counters are where root has them");
@@ -158,12 +158,15 @@ static void begin(void)
     fuzz_now = 1000 * MILLI;
     plans[0].mode = MODE_SHARED;
     plans[1].control = CONTROL_ALL;
+    plans[0].console = plans[1].console = CONSOLE_SHOWN;
     build_fails = has_left = faults = false;
     memset(&ended, 0, sizeof(ended));
     for (uint32_t i = 0; i < VMS; i++) {
         memset(store[i], 0, sizeof(struct vm_control));
-        machine.vm[i] = (struct vm){
-            .plan = &plans[i], .index = i, .store.base = (uintptr_t)store[i] - ROOT_PHYS};
+        machine.vm[i] = (struct vm){.plan = &plans[i],
+                                    .index = i,
+                                    .store.base = (uintptr_t)store[i] - ROOT_PHYS,
+                                    .offset[PIECE_LOG] = sizeof(struct vm_control)};
         life_start(&machine.vm[i]);
     }
 }
@@ -172,10 +175,11 @@ static void begin(void)
 static void ask(struct feed *f, struct vm_control *c)
 {
     static const char *const words[] = {
-        "machine", "vm ",        "start ",       "stop ",    "restart ", "events on", "events off",
-        "sync ",   "vm worse\n", "stop worse\n", "\n",       "evil",     "#2",        "#1\n",
-        "ask ",    "worse",      "create\n",     "destroy ", "focus "};
-    const char *word = words[feed_8(f) % 19];
+        "machine",    "vm ",   "start ",     "stop ",        "restart ", "events on",
+        "events off", "sync ", "vm worse\n", "stop worse\n", "\n",       "evil",
+        "#2",         "#1\n",  "ask ",       "worse",        "create\n", "destroy ",
+        "focus ",     "log ",  "log evil ",  "4294967297"};
+    const char *word = words[feed_8(f) % 22];
     char noise[8];
     feed_bytes(f, noise, sizeof(noise));
     for (; *word; word++)
@@ -197,6 +201,9 @@ static void serve(void)
         fuzz_must(*at == '\n' || (*at >= ' ' && *at < 0x7f), "an answer is printable text");
         fuzz_must(i % CONTROL_ANSWER > CONTROL_ANSWER - 10 || !starts(at, "name=worse"),
                   "and of no other VM");
+        fuzz_must(i % CONTROL_ANSWER > CONTROL_ANSWER - 4 || !starts(at, "hex=") ||
+                      plans[0].console == CONSOLE_SHOWN,
+                  "a private console is not read");
     }
 }
 
@@ -248,7 +255,10 @@ static void happens(struct feed *f)
 {
     uint8_t what = feed_8(f);
     switch (what % 8) {
-    case 5: plans[1].control = what & 0x80 ? CONTROL_ALL : CONTROL_NONE; break;
+    case 5:
+        plans[1].control = what & 0x80 ? CONTROL_ALL : CONTROL_NONE;
+        plans[what >> 6 & 1].console = what & 0x20 ? CONSOLE_SHOWN : CONSOLE_PRIVATE;
+        break;
     case 6: ((struct vm_control *)(void *)store[what >> 7])->answer_tail += what & 0x70; break;
     case 0: life_stop(&machine.vm[what >> 7], what & 0x40); break;
     case 1: build_fails = what & 0x80; break;

@@ -46,7 +46,7 @@
     "machine: {cores: 8, memory: 1024G}\nspare: {cores: [5, 7], memory: 64M}\nvms:\n"              \
     "  - {name: service, control: all, kernel: pvh, memory: 64M, lan: office, disks: [{file: "     \
     "disk}, {upload: 8M}]}\n"                                                                      \
-    "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, control: own}\n"
+    "  - {name: alpha, kernel: pvh, memory: 64M, lan: office, control: own, console: shown}\n"
 
 #define HOST                                                                                       \
     "machine: {cores: 8, memory: 1024G}\nvms:\n"                                                   \
@@ -65,12 +65,12 @@ static const struct field {
     {                                                                                              \
         offsetof(struct plan_vm, name), sizeof(((struct plan_vm *)0)->name)                        \
     }
-    FIELD(mode),      FIELD(vcpus),     FIELD(memory),   FIELD(cores),     FIELD(priority),
-    FIELD(budget_us), FIELD(period_us), FIELD(on_exit),  FIELD(exit_port), FIELD(kernel_type),
-    FIELD(kernel),    FIELD(initrd),    FIELD(disks),    FIELD(lan),       FIELD(disengage),
-    FIELD(after),     FIELD(sealed),    FIELD(devices),  FIELD(disk),      FIELD(device),
-    FIELD(mac),       FIELD(name),      FIELD(cmdline),  FIELD(mtu),       FIELD(store),
-    FIELD(server),    FIELD(control),   FIELD(reserved),
+    FIELD(mode),      FIELD(vcpus),     FIELD(memory),  FIELD(cores),     FIELD(priority),
+    FIELD(budget_us), FIELD(period_us), FIELD(on_exit), FIELD(exit_port), FIELD(kernel_type),
+    FIELD(kernel),    FIELD(initrd),    FIELD(disks),   FIELD(lan),       FIELD(disengage),
+    FIELD(after),     FIELD(sealed),    FIELD(devices), FIELD(disk),      FIELD(device),
+    FIELD(mac),       FIELD(name),      FIELD(cmdline), FIELD(mtu),       FIELD(store),
+    FIELD(server),    FIELD(control),   FIELD(console),
 };
 static const struct field heads[] = {
 #define HEAD(name)                                                                                 \
@@ -205,6 +205,8 @@ static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
         fprintf(out, "    lan: {name: lan%u, mtu: %u}\n", vm->lan, vm->mtu);
     if (vm->control)
         fprintf(out, "    control: %s\n", vm->control == CONTROL_ALL ? "all" : "own");
+    if (vm->console)
+        fputs("    console: shown\n", out);
     write_list(out, job, vm);
     write_volumes(out, vm);
 }
@@ -244,7 +246,7 @@ static bool same_vm(const struct plan_vm *a, const struct job *job_a, const stru
     same &= a->priority == b->priority && a->budget_us == b->budget_us &&
             a->period_us == b->period_us && a->on_exit == b->on_exit;
     same &= a->exit_port == b->exit_port && !a->lan == !b->lan && a->disengage == b->disengage &&
-            a->after == b->after && a->control == b->control;
+            a->after == b->after && a->control == b->control && a->console == b->console;
     same &= a->mtu == b->mtu && a->server == b->server && !a->store == !b->store;
     same &= a->sealed == b->sealed && a->devices == b->devices && a->disks == b->disks;
     same &= !memcmp(a->device, b->device, a->devices * sizeof(a->device[0]));

@@ -110,6 +110,32 @@ def test_stop_asks_and_then_kills(live, userland):
     assert shell.run.quit() == 0
 
 
+def test_consoles_that_are_shown(live, userland):
+    """What a VM said in all its lives, as text that does nothing to a terminal; and of a VM whose plan does not say so, nothing."""
+    shell = Inside(live(linux("service", initrd=str(userland), cores=[1], control="all", console="shown"),
+                        guest("alpha", "attack", cmdline="test=hlt", cores=[2], console="shown"),
+                        guest("beta", "attack", cmdline="test=hlt", cores=[2]),
+                        guest("wild", "attack", cmdline="test=console-flood", cores=[2], console="shown"), cores=3))
+    said, status = shell.call("hairline logs alpha")
+    assert (said, status) == (["attack hlt: to end: sleeps until stopped"], 0)
+    assert shell.call("hairline console alpha --timeout 1") == (said, 0)
+    assert shell.call("hairline logs service | grep -c 'A shell on service'") == (["1"], 0)
+    for verb in ("logs", "console"):
+        assert shell.call(f"hairline {verb} beta") == (["hairline: beta keeps its console private: its plan does not say `console: shown`"], 1)
+    shell.call("hairline logs wild >/flood")
+    assert shell.call("tail -n 2 /flood | head -n 1 | grep -c '^flood [0-9]*: '") == (["1"], 0)
+    assert shell.call("tr -d '\\n\\t -~' </flood | wc -c") == (["0"], 0)
+    assert 8192 < int(shell.call("wc -c </flood")[0][0]) <= 16384
+    assert shell.call("hairline restart alpha") == ([], 0)
+    shell.leave()
+    shell.run.expect(r"^alpha\| attack hlt: to end")
+    shell.run.key("1")
+    shell.run.expect(r"^hairline\| focus on service")
+    assert shell.call("hairline logs alpha") == (said * 2, 0)
+    shell.leave()
+    assert shell.run.quit() == 0
+
+
 def test_rates_and_events(inside):
     shell = inside("all")
     lines, status = shell.call("hairline top --json - --timeout 2")

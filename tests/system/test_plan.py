@@ -28,7 +28,7 @@ PLAN = struct.Struct("<QII IIII3Q")
 FIELDS = {
     "name": "32s", "mode": "I", "vcpus": "I", "memory": "Q", "cores": "Q", "priority": "I", "budget_us": "I", "period_us": "I",
     "on_exit": "I", "exit_port": "I", "kernel_type": "I", "kernel": "I", "initrd": "I", "disks": "I", "lan": "I", "disk": "160s",
-    "disengage": "I", "after": "I", "sealed": "I", "devices": "I", "control": "I", "reserved": "I", "device": "64s", "mac": "6s", "mtu": "H", "store": "I", "server": "I", "cmdline": "2048s",
+    "disengage": "I", "after": "I", "sealed": "I", "devices": "I", "control": "I", "console": "I", "device": "64s", "mac": "6s", "mtu": "H", "store": "I", "server": "I", "cmdline": "2048s",
 }
 VM = struct.Struct("<" + "".join(FIELDS.values()))
 Record = collections.namedtuple("Record", FIELDS)
@@ -350,6 +350,7 @@ BAD |= {
     "lan in a dedicated vm": (own("    sealed: true", "    lan: office"), 25, "`lan` of a dedicated VM is its VMM's, which leaves it: write `disengage: never`"),
     "disks in a dedicated vm": (own("    sealed: true", "    disks: [{file: disk}]"), 25, "`disks` of a dedicated VM is its VMM's, which leaves it"),
     "control of a dedicated vm": (own("    sealed: true", "    control: own"), 25, "`control` of a dedicated VM is its VMM's, which leaves it"),
+    "console of no kind": (OWN + "    console: open\n", 29, "cannot be `open`: write private or shown"),
     "lan in a sealed vm": (own("    sealed: true", "    sealed: true\n    lan: office"), 26, "a sealed VM has no `lan`: its VMM cannot see its memory"),
     "budget in a dedicated vm": (own("    sealed: true", "    budget: 1ms"), 25, "`budget` is for shared VMs"),
     "period in a dedicated vm": (own("    sealed: true", "    period: 50ms"), 25, "`period` is for shared VMs"),
@@ -618,7 +619,7 @@ def test_build_host(house):
     (house / "plan.bin").write_bytes(sections["plan"])
     _, (alpha, debian) = vms_of(house / "plan.bin")
     assert fields(debian, "mode", "lan") == (2, 1, 0, 0, 8, 10000, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)
-    assert fields(debian, "disengage", "reserved") == (0, 1, 0, 0, 0, 0) and fields(debian, "mtu", "server") == (0, 0, 0)
+    assert fields(debian, "disengage", "console") == (0, 1, 0, 0, 0, 0) and fields(debian, "mtu", "server") == (0, 0, 0)
     assert debian.mac == bytes.fromhex("02686c000002") and not debian.cmdline.rstrip(b"\0") and alpha.cores == 3
     cores, zero, memory = struct.unpack("<IIQ", sections[".host"][:16])
     assert (cores, zero) == (2, 0) and memory >= 16 << 20 and memory % (2 << 20) == 0

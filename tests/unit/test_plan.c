@@ -188,8 +188,8 @@ static void its_devices(void **state)
            "VM 3: a LAN and disks are of a VMM that stays and has the guest's memory");
     BROKEN(vm[0].control = CONTROL_ALL + 1,
            "VM 1: bad control line, or of a VMM that leaves or has not the guest's memory");
-    BROKEN(vm[0].reserved = 1,
-           "VM 1: bad control line, or of a VMM that leaves or has not the guest's memory");
+    BROKEN(vm[0].console = CONSOLE_SHOWN + 1, "VM 1: its console is neither private nor shown");
+    GOOD(vm[2].console = CONSOLE_SHOWN);
     BROKEN(vm[2].control = CONTROL_OWN,
            "VM 3: bad control line, or of a VMM that leaves or has not the guest's memory");
     GOOD(vm[0].control = CONTROL_ALL; vm[1].control = CONTROL_OWN);
