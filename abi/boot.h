@@ -5,14 +5,19 @@
 #ifndef ABI_BOOT_H
 #define ABI_BOOT_H
 
-#include <stdint.h>
+#include <abi/utcb.h>
 
 #define BOOT_MAGIC   0x656e696c72696168ull /* "hairline" */
 #define BOOT_RANGES  128
 #define BOOT_MODULES 128
 
-enum range_kind { RANGE_RAM, RANGE_DEVICE };
-enum boot_flag { BOOT_BATCH = 1 /* the plan's PLAN_BATCH: nobody is there to read the console */ };
+/* RANGE_HOST: what the installed system has, RAM and devices (BOOT_HOST). */
+enum range_kind { RANGE_RAM, RANGE_DEVICE, RANGE_HOST };
+enum boot_flag {
+    BOOT_BATCH = 1, /* the plan's PLAN_BATCH: nobody is there to read the console */
+    BOOT_HOST = 2,  /* the installed system goes on as a guest: module BOOT_HOST_MODULE */
+};
+#define BOOT_HOST_MODULE "host" /* struct boot_host */
 
 /* Codes on port 80h, which a board's POST display, or its management controller, shows: how far the
    machine has come, or why it stands. */
@@ -37,6 +42,23 @@ struct boot_module {
     char name[48];       /* last word of the loader's string, zero-terminated */
 };
 
+/*
+ * The machine's installed system (mode: host), which goes on as a guest. Each of its processors has
+ * left its state here and waits, interrupts off, until `called` is its APIC ID + 1; then it comes
+ * to the kernel as a core (CALL_CORE_START with CORE_COMES). The first `kept` of them are
+ * Hairline's.
+ */
+struct boot_cpu {
+    uint32_t apic_id, reserved;
+    struct exit_state state;
+};
+struct boot_host {
+    uint32_t cpus, kept;
+    uint32_t ready;  /* of them have left their state      */
+    uint32_t called; /* APIC ID + 1; 0: none. Root writes it */
+    struct boot_cpu cpu[];
+};
+
 struct boot_info {
     uint64_t magic;
     uint64_t rsdp;      /* physical address of the ACPI RSDP, 0: root searches E0000h..FFFFFh */
@@ -44,7 +66,8 @@ struct boot_info {
     uint64_t root_entry;
     uint32_t root_text, root_rodata, root_data; /* pages, in this order        */
     uint32_t ranges, modules, bsp_apic_id;
-    uint32_t flags; /* enum boot_flag */
+    uint32_t flags;       /* enum boot_flag */
+    uint32_t host_serial; /* BOOT_HOST: I/O port of root's own 16550; 0: there is none */
     struct boot_screen screen;
     struct boot_range range[BOOT_RANGES];
     struct boot_module module[BOOT_MODULES];

@@ -111,13 +111,22 @@ enum right {
 #define CAP_SLOTS 512u /* slots in each frame of a PD's table; slot 0 stays empty */
 
 enum pd_kind { PD_HOST, PD_GUEST };
-enum pd_flag { PD_PORTS = 1 }; /* all I/O ports; needs a SYS capability with SYS_PORTS */
+/* All I/O ports; needs a SYS capability with SYS_PORTS. A guest with it is the machine's installed
+   system: it has the machine's MSRs, too, but for a few. */
+enum pd_flag { PD_PORTS = 1 };
 /* Beside the flags: its table has CAP_SLOTS << order slots. */
 #define PD_TABLE(order)       ((order) << 8)
 #define PD_TABLE_ORDER(flags) ((flags) >> 8 & 0xff)
 #define PD_TABLE_MAX          3
 #define ROOT_TABLE            2 /* root's order */
 #define ROOT_SLOTS            (CAP_SLOTS << ROOT_TABLE)
+
+/* Beside an APIC ID: the core comes by itself; its local APIC stays as the installed system has it.
+ */
+#define CORE_COMES      (1ull << 32)
+#define CORE_KEEPS_APIC (1ull << 33)
+/* In place of a function behind a unit: all of them, for the installed system. */
+#define DV_ALL (1ull << 32)
 
 enum ec_kind {
     EC_THREAD,  /* runs on a scheduling context of its own, from `entry`     */

@@ -37,6 +37,12 @@ static void set_up_legacy(void)
         cpu_outb(legacy_setup[i].port, legacy_setup[i].value);
 }
 
+/* Is the machine the installed system's, which is at work on it? */
+static bool is_host(uint32_t magic, uint32_t info)
+{
+    return magic == UEFI_MAGIC && ((const struct uefi_handover *)boot_at(info))->host;
+}
+
 static void read_loader(uint32_t magic, uint32_t info)
 {
     if (magic == MULTIBOOT1)
@@ -61,13 +67,16 @@ static void place_trampoline(void)
 void boot_main(uint32_t magic, uint32_t info)
 {
     cpu_outb(POST_PORT, POST_STUB);
-    set_up_legacy();
-    boot_pci_silence();
+    if (!is_host(magic, info)) {
+        set_up_legacy();
+        boot_pci_silence();
+    }
     read_loader(magic, info); /* early: only then can a refusal be seen on the screen */
     boot_memory_finish();
     boot_module_finish();
     boot_processor_check();
-    place_trampoline();
+    if (core_ap_page)
+        place_trampoline();
     cpu_outb(POST_PORT, POST_KERNEL);
     kernel_main(&boot_info);
 }

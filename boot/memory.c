@@ -106,17 +106,20 @@ static void choose_ap_page(void)
 static void claim_all(void)
 {
     uint64_t image = (uint64_t)image_start - KERNEL_BASE, end = (uint64_t)kernel_end - KERNEL_BASE;
-    claim(0, DEVICE_END, RANGE_DEVICE);
+    bool host = boot_info.flags & BOOT_HOST;
+    claim(0, DEVICE_END, host ? RANGE_HOST : RANGE_DEVICE);
     for (unsigned i = 0; i < 2 * lines; i++)
         if ((line[i % lines].type == TYPE_RAM) == (i < lines))
             claim_line(&line[i % lines]);
-    claim(0, PAGE_SIZE, RANGE_DEVICE); /* of a BIOS */
-    claim(LOW_END, HIGH_START, RANGE_DEVICE);
+    claim(0, PAGE_SIZE, host ? RANGE_HOST : RANGE_DEVICE); /* of a BIOS */
+    claim(LOW_END, HIGH_START, host ? RANGE_HOST : RANGE_DEVICE);
     if (!is_all_ram(image, end))
         boot_refuse(SENTENCE("the kernel's place is not all RAM in the memory map",
                              "boot the file of `hairline build --efi`, which chooses its place"));
-    choose_ap_page();
-    claim(core_ap_page * PAGE_SIZE, (core_ap_page + 1) * PAGE_SIZE, NOBODY);
+    if (!host) { /* there, no core starts from real mode */
+        choose_ap_page();
+        claim(core_ap_page * PAGE_SIZE, (core_ap_page + 1) * PAGE_SIZE, NOBODY);
+    }
     claim(LOCAL_APIC, LOCAL_APIC + PAGE_SIZE, NOBODY);
     claim(image, end, NOBODY);
 }

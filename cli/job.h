@@ -37,6 +37,10 @@ struct job_device {
     struct job_file disk; /* DEVICE_NVME                                           */
 };
 
+/* Where the emulated machine has Hairline's own serial line beneath a host: no firmware or system
+   takes it for its console there (COM3). */
+#define HOST_SERIAL 0x3e8u
+
 struct job {
     struct plan plan;
     struct job_file file[JOB_FILES]; /* plan.files of them: modules f0, f1, ... */

@@ -122,14 +122,25 @@ static void stop_rings(const struct iommu *u)
         iommu_patience(n);
 }
 
-void amdvi_enable(struct iommu *u, void *frames)
+/* The installed system's table for all; its interrupts pass. */
+static void amdvi_open_all(uint64_t table)
+{
+    for (uint32_t rid = 0; rid < 1u << 16; rid++) {
+        functions[4 * rid + 1] = 1;
+        functions[4 * rid] = table | MAY_READ | MAY_WRITE | LEVELS_4 | VALID;
+    }
+}
+
+void amdvi_enable(struct iommu *u, void *frames, uint64_t all)
 {
     bool first = !functions;
     u->queue = (void *)((uint64_t *)frames + (first ? TABLE_FRAMES * WORDS : 0));
     u->interrupts = (uint64_t *)u->queue + 3 * WORDS;
     functions = first ? frames : functions;
-    for (uint32_t rid = 0; first && rid < 1u << 16; rid++)
+    for (uint32_t rid = 0; first && !all && rid < 1u << 16; rid++)
         block(u, rid);
+    if (first && all)
+        amdvi_open_all(all);
     stop_rings(u);
     cpu_write64(u->regs + DEVICE_TABLE, cpu_pa(functions) | (TABLE_FRAMES - 1));
     set_rings(u);

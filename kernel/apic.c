@@ -63,6 +63,8 @@ void apic_init(struct core *c)
     write(APIC_TPR, 0);
 }
 
+void apic_adopt(struct core *c) { c->apic_id = (uint32_t)read(APIC_ID); }
+
 /* One shot of 2^20 ticks, seen in the IRR: reading the current count would stop an emulator under
  * -icount. */
 void apic_calibrate(void)

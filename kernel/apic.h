@@ -10,6 +10,8 @@
 extern bool apic_x2;
 /* On, everything masked but our timer. Own core. */
 void apic_init(struct core *c);
+/* It stays as the installed system has it, in x2APIC mode. Own core. */
+void apic_adopt(struct core *c);
 /* How many APIC ticks a TSC tick is; once, on the boot core, interrupts off. */
 void apic_calibrate(void);
 /* Interrupt this core at TSC `at`, or some tenths of a second earlier (the tick then arms again);

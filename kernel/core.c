@@ -12,6 +12,7 @@ SHARED uint32_t core_count;
 static uint64_t sync_purge, sync_flush;
 static struct {
     uint32_t number, apic_id;
+    bool adopted;
 } asked; /* the core started last, which is on its way while no other has that number; graph lock */
 
 static uint8_t stacks[MAX_CORES][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
@@ -343,7 +344,8 @@ void core_init(struct core *c, uint32_t number, const struct pd *space)
     cpu_set_cr3(c->cr3);
     init_tables(c);
     init_registers(c);
-    apic_init(c);
+    c->adopted = asked.adopted;
+    c->adopted ? apic_adopt(c) : apic_init(c);
     if (number == 0)
         apic_calibrate();
     vcpu_core_init(c);
@@ -363,6 +365,8 @@ void core_main_ap(void)
 uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id)
 {
     void *o;
+    bool comes = apic_id & CORE_COMES, adopted = apic_id & CORE_KEEPS_APIC;
+    apic_id &= ~(CORE_COMES | CORE_KEEPS_APIC);
     uint64_t s = cap_find(self, sys, OBJ_SYS, SYS_CORE, 1, &o);
     if (s)
         return s;
@@ -374,7 +378,7 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id)
     if (core_count == MAX_CORES)
         return NO_MEMORY;
     if (asked.number == core_count) {
-        if (core_starting && asked.apic_id == apic_id) {
+        if (core_starting && asked.apic_id == apic_id && !comes) {
             apic_send(asked.apic_id, SEND_STARTUP | core_ap_page);
             return OK;
         }
@@ -386,7 +390,9 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id)
     }
     asked.number = core_count;
     asked.apic_id = (uint32_t)apic_id;
+    asked.adopted = adopted;
     __atomic_store_n(&core_starting, (uint64_t)(stacks + core_count + 1), __ATOMIC_RELEASE);
-    apic_send(asked.apic_id, SEND_INIT);
+    if (!comes)
+        apic_send(asked.apic_id, SEND_INIT);
     return OK;
 }

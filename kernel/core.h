@@ -52,6 +52,8 @@ enum { IST_NMI = 1, IST_FATAL = 2, TRAP_STUB = 16 /* bytes of each of entry.S's 
  *   ec.hazard: by any core, by bits; by its core.
  *       ACQ_REL on both sides, before the post or the NMI. HAZARD_LEAVE: after pd.disengaged,
  *       end_port, end_ports and end_too.
+ *   ec.sipi: by a sibling's core in the installed system; by its core.
+ *       Written before HAZARD_INIT and the post; it is read only while that is set.
  *   ec.core_mode: by the holder of the graph lock until it has run, then by its core; by icr_write.
  *       RELEASE: CORE_OWNED once the local APIC is the guest's.
  *   pd.sipi: by the core of an AP's sibling; by the AP's core.
@@ -110,10 +112,12 @@ struct core {
     uint8_t launched, refused; /* Intel: the current VMCS was entered; its last entry failed */
     uint8_t number;
     SHARED uint8_t reclaim; /* its owner is dead and out of all queues */
+    uint8_t adopted;        /* it came with the installed system's local APIC (core_start) */
     uint32_t apic_id;
     uint64_t cr3;            /* the host space in use                      */
     struct ec *SHARED owner; /* the vCPU whose core this is; its guest has the local APIC. Graph
                                   lock to set */
+    struct ec *installed;    /* the vCPU that stands for this core in the installed system */
     uint64_t armed;          /* TSC the local timer is set to; 0: not      */
     uint64_t since;          /* TSC up to which time is accounted          */
     struct sc *sc;           /* whose time it is; NULL while idle          */
@@ -176,7 +180,7 @@ void core_give(struct ec *ec);
 void core_leave_space(struct core *c);
 /* Does this core's local APIC belong to a guest, or did it until reclaim() is done? Then reach the
  * core by NMI. Any core. */
-static inline bool core_owned(const struct core *c) { return c->owner || c->reclaim; }
+static inline bool core_owned(const struct core *c) { return c->owner || c->reclaim || c->adopted; }
 /* COME_IN of entry.inc, for an interrupt of an idle core, which comes without it. Own core. */
 static inline void core_come_in(void)
 {

@@ -27,6 +27,7 @@ enum msr {
     MSR_GS_BASE = 0xc0000101,
     MSR_KGS_BASE = 0xc0000102,
     MSR_TSC_AUX = 0xc0000103,
+    MSR_VM_CR = 0xc0010114,
     MSR_VM_HSAVE = 0xc0010117,
     MSR_DE_CFG = 0xc0011029,
 };

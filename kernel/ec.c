@@ -31,7 +31,7 @@ uint64_t ec_new_thread(struct pd *pd, uint8_t core, enum ec_kind kind, uint64_t 
     ec->regs.rsp = sp;
     ec->regs.rsi = utcb_va;
     ec->regs.rflags =
-        RFLAGS_FIXED | (cores[core].owner ? 0 : RFLAGS_IF) | (pd->ports ? RFLAGS_IOPL : 0);
+        RFLAGS_FIXED | (core_owned(&cores[core]) ? 0 : RFLAGS_IF) | (pd->ports ? RFLAGS_IOPL : 0);
     *out = ec;
     return OK;
 }
@@ -50,7 +50,8 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
         return bad(BAD_ARG, 1);
     if (pd->disengaged || pd->sealed) /* what it has is nobody else's to look at */
         return bad(BUSY, 1);
-    if (kind == EC_VCPU ? utcb != 0 : utcb & (PAGE_SIZE - 1) || utcb >= USER_END)
+    uint64_t stands_for = pd->ports ? core_count : 1;
+    if (kind == EC_VCPU ? utcb >= stands_for : utcb & (PAGE_SIZE - 1) || utcb >= USER_END)
         return bad(BAD_ARG, 2);
     if (events > pd->slots - EVENT_COUNT)
         return bad(BAD_ARG, 3);
@@ -63,6 +64,8 @@ uint64_t ec_create(struct pd *self, uint64_t who, uint64_t utcb, uint64_t events
         s = ec_new_thread(pd, (uint8_t)core, (enum ec_kind)kind, utcb, entry, sp, &ec);
     else
         ec = vcpu_new(pd, (uint8_t)core, value);
+    if (ec && kind == EC_VCPU && pd->ports)
+        cores[utcb].installed = ec, pd->cores |= 1ull << utcb;
     if (!ec)
         return s ? s : (uint64_t)NO_MEMORY;
     ec->events = (uint16_t)events;

@@ -60,16 +60,15 @@ static bool guests_exist(void)
     return false;
 }
 
-/* `payer`, who holds the machine's rights, lives as long as the machine. */
-static uint64_t enable(struct iommu *u, struct pd *payer)
+/* `payer`, who holds the machine's rights, lives as long as the machine. `all`: as vtd_enable(). */
+static uint64_t enable(struct iommu *u, struct pd *payer, uint64_t all)
 {
     bool vtd = iommu_kind == IOMMU_VTD;
-    if (!(vtd ? vtd_able(u) : amdvi_able(u)))
-        return bad(BAD_ARG, 1);
-    void *frames = frame_run(payer, vtd ? vtd_frames(u->buses) : amdvi_frames());
+    uint32_t tables = all ? 1 : u->buses; /* of contexts */
+    void *frames = frame_run(payer, vtd ? vtd_frames(tables) : amdvi_frames());
     if (!frames)
         return NO_MEMORY;
-    vtd ? vtd_enable(u, frames) : amdvi_enable(u, frames);
+    vtd ? vtd_enable(u, frames, all) : amdvi_enable(u, frames, all);
     return OK;
 }
 
@@ -80,11 +79,25 @@ static uint64_t start_unit(struct iommu *u, struct mr *mr, struct pd *payer)
         ptab_map(kernel_space, u->regs, mr->first, mr->frames, MR_READ | MR_WRITE | PTAB_DEVICE);
     if (s)
         return s;
-    s = enable(u, payer);
+    if (!(iommu_kind == IOMMU_VTD ? vtd_able(u) : amdvi_able(u)))
+        s = bad(BAD_ARG, 1);
+    else if (u->buses)
+        s = enable(u, payer, 0);
     if (s) {
         ptab_unmap(kernel_space, u->regs, mr->frames);
         core_sync(0, ~0ull);
     }
+    return s;
+}
+
+uint64_t iommu_open(uint32_t unit, struct pd *payer, const struct pd *installed)
+{
+    if (!installed->ports)
+        return bad(BAD_ARG, 1);
+    if (unit >= iommu_units || iommus[unit].buses)
+        return bad(BAD_ARG, 2);
+    uint64_t s = enable(&iommus[unit], payer, installed->table_pa);
+    iommus[unit].buses = s ? 0 : 256;
     return s;
 }
 
@@ -99,9 +112,9 @@ uint64_t iommu_start(struct pd *self, uint64_t who, uint64_t kind, uint64_t buse
     struct mr *mr = o;
     if ((kind != IOMMU_VTD && kind != IOMMU_AMDVI) || (iommu_units && kind != iommu_kind))
         return bad(BAD_ARG, 2);
-    if (mr->kind != RANGE_DEVICE || mr->frames != register_frames(kind))
+    if (mr->kind == RANGE_RAM || mr->frames != register_frames(kind))
         return bad(BAD_ARG, 1);
-    if (buses == 0 || buses > 256)
+    if (buses > 256)
         return bad(BAD_ARG, 3);
     if (mr->maps)
         return bad(BUSY, 1);

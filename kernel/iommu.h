@@ -35,8 +35,12 @@ extern bool iommu_stale;
 /* The calls; see docs/abi.md. The value goes to *value. Each checks everything before it changes
    anything. */
 /* Needs SYS_DEVICE, and MR_READ and MR_WRITE to the unit's registers, which nobody else has mapped.
-   Afterwards all DMA and all interrupts of the functions behind the unit are blocked. */
+   `buses` 0: it stays as it is, and is the installed system's later (DV_ALL). Afterwards all DMA
+   and all interrupts of the functions behind the unit are blocked. */
 uint64_t iommu_start(struct pd *self, uint64_t who, uint64_t kind, uint64_t buses, uint64_t *value);
+/* A unit that was started for no bus translates for the installed system from here on. `payer`: of
+   its tables. */
+uint64_t iommu_open(uint32_t unit, struct pd *payer, const struct pd *installed);
 /* Needs SYS_DEVICE. */
 uint64_t iommu_fault(struct pd *self, uint64_t sys, uint64_t unit, uint64_t *value);
 
@@ -54,11 +58,12 @@ bool vtd_able(struct iommu *u);
 bool amdvi_able(struct iommu *u);
 
 /* Frames of the tables, for `buses` or all; then to use them (one run, zeroed): from there on all
- * is blocked. */
+ * is blocked. But for `all`, which is the installed system's table: all functions translate through
+ * it, and interrupts are as before. */
 uint32_t vtd_frames(uint32_t buses);
 uint32_t amdvi_frames(void);
-void vtd_enable(struct iommu *u, void *frames);
-void amdvi_enable(struct iommu *u, void *frames);
+void vtd_enable(struct iommu *u, void *frames, uint64_t all);
+void amdvi_enable(struct iommu *u, void *frames, uint64_t all);
 
 /* The function translates through the page table at physical address `table`; 0: all is blocked. A
  * flush follows. */

@@ -46,7 +46,8 @@ struct timer {
 
 struct pd {
     struct head head;
-    uint8_t kind, ports; /* enum pd_kind; threads may use I/O ports */
+    uint8_t kind, ports; /* enum pd_kind; threads may use I/O ports; a guest: it is the installed
+                            system */
     uint8_t sealed;      /* a guest: memory is its own alone, its VMM a doorman (vcpu_state.h) */
     SHARED uint16_t
         sipi; /* 100h | the page at which it last asked a vCPU to start; 0: it did not yet */
@@ -110,8 +111,10 @@ enum hazard {
     HAZARD_LEAVE = 4,  /* go on without a VMM             */
     HAZARD_NMI = 8,    /* take an NMI of a sibling's      */
     HAZARD_END = 16,   /* nothing, for good: its guest has ended */
+    HAZARD_INIT = 32,  /* of the installed system: wait for a start-up IPI (ec.sipi) */
 };
-#define HAZARDS_WAKE (HAZARD_START | HAZARD_RECALL) /* a halted vCPU runs again for these */
+#define HAZARDS_WAKE                                                                               \
+    (HAZARD_START | HAZARD_RECALL | HAZARD_INIT) /* a halted vCPU runs again for these */
 
 /* How entry.S goes back to an EC: in this order, with which one compare finds the frequent two. */
 enum way {
@@ -148,10 +151,10 @@ struct ec {
     uint16_t events;
     SHARED uint8_t core_mode; /* graph lock to begin, then its own core */
     uint8_t event;            /* enum event: what its handler was last called for */
-    uint8_t waits;    /* of a sealed guest: for a start-up IPI; it runs no instruction before */
-    uint8_t nmi_kept; /* an NMI came while its guest was in an NMI's handler: one more after
-                         that's IRET */
-    uint8_t unused[2];
+    uint8_t waits;        /* of a sealed guest: for a start-up IPI; it runs no instruction before */
+    uint8_t nmi_kept;     /* an NMI came while its guest was in an NMI's handler: one more after
+                             that's IRET */
+    SHARED uint16_t sipi; /* of the installed system: 100h | where a start-up IPI has it begin */
     struct vcpu *vcpu;
     struct utcb *utcb;
     uint64_t utcb_va, sp; /* a handler's stack pointer at each entry       */

@@ -2,6 +2,7 @@
 #include <cap.h>
 #include <pd.h>
 #include <ptab.h>
+#include <virt.h>
 
 struct pd *kernel_space;
 
@@ -76,7 +77,7 @@ uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames
     if (s)
         return s;
     if (kind > PD_GUEST || flags >> 16 || (flags & 0xff) > PD_PORTS ||
-        (kind == PD_GUEST && flags & PD_PORTS) || PD_TABLE_ORDER(flags) > PD_TABLE_MAX)
+        (kind == PD_GUEST && flags & PD_PORTS && virt_vmx) || PD_TABLE_ORDER(flags) > PD_TABLE_MAX)
         return bad(BAD_ARG, 2);
     if (cores & ~((struct pd *)owner)->allowed)
         return bad(BAD_ARG, 5);

@@ -12,6 +12,8 @@ static bool is_dedicated(const struct pd *pd)
         const struct ec *ec = &objects[i].ec;
         if (ec->head.type != OBJ_EC || ec->pd != pd)
             continue;
+        if (pd->ports && ec->core_mode == CORE_SHARED)
+            continue;
         if (ec->core_mode != CORE_OWNED)
             return false;
         any = true;

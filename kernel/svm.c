@@ -4,13 +4,15 @@
  */
 #include <apic.h>
 #include <core.h>
+#include <iommu.h>
 #include <svm.h>
 
 static uint8_t iopm[3 * PAGE_SIZE]
     __attribute__((aligned(PAGE_SIZE))); /* all ones: every port exits (APM2 15.10.1) */
-/* APM2 15.11. Of vCPUs that share their core; that have one; that have disengaged, too. */
-static uint8_t msrpm[3][2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
-enum { MAP_SHARED, MAP_OWN, MAP_ALONE, MAPS };
+/* APM2 15.11. Of vCPUs that share their core; that have one; that have disengaged, too; of the
+   installed system's. */
+static uint8_t msrpm[4][2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+enum { MAP_SHARED, MAP_OWN, MAP_ALONE, MAP_INSTALLED, MAPS };
 enum { READ = 1, WRITE = 2 };
 static struct vmcb host_vmcb[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
 static uint8_t host_save[MAX_CORES][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
@@ -22,33 +24,51 @@ static const uint32_t own_msrs[] = {
     0x174,      0x175,      0x176,                  /* SYSENTER CS ESP EIP */
 };
 
-static void msr_allow(unsigned map, uint32_t msr, unsigned access)
+/* MSRs that the installed system does not have, of those that the machine has. What it writes there
+   vanishes, but for EFER and the ICR (vcpu_exit.h); it reads ones, and in VM_CR that there is no
+   SVM (APM2 15.30.1). */
+static const struct {
+    uint32_t msr;
+    uint8_t access; /* that exits */
+} kept_msrs[] = {
+    {MSR_EFER, WRITE},         {MSR_APIC_BASE, WRITE},       {MSR_X2APIC(APIC_ICR), WRITE},
+    {MSR_VM_CR, READ | WRITE}, {MSR_VM_HSAVE, READ | WRITE},
+};
+
+/* Of three ranges of MSRs, two bits for each: an access that is not `allowed` exits. */
+static void msr_set(unsigned map, uint32_t msr, unsigned allowed)
 {
-    uint32_t bit = 2 * (msr & 0x1fff) + (msr >= 0xc0000000 ? 0x4000 : 0);
+    static const uint32_t start[] = {0, 0xc0000000, 0xc0010000};
+    uint32_t range = 0, bit = 2 * (msr % 4);
+    while (start[range] != (msr & ~0x1fffu))
+        range++;
+    uint8_t *byte = &msrpm[map][range * 0x800 + (msr & 0x1fff) / 4];
     /* mutant: msr-bits */
-    msrpm[map][bit / 8] &= (uint8_t) ~(access << bit % 8);
+    *byte = (uint8_t)((*byte | 3u << bit) & ~(allowed << bit));
 }
 
 static void allow_apic(unsigned map)
 {
     for (uint32_t r = 0; r < APIC_REGISTERS; r++)
         /* mutant: apic-pass */
-        msr_allow(map, MSR_X2APIC(r), apic_passed(r, map == MAP_ALONE));
+        msr_set(map, MSR_X2APIC(r), apic_passed(r, map == MAP_ALONE));
 }
 
 void svm_init(void)
 {
     for (uint32_t i = 0; i < sizeof iopm; i++)
         iopm[i] = 0xff;
-    for (unsigned map = 0; map < MAPS; map++) {
+    for (unsigned map = 0; map < MAP_INSTALLED; map++) {
         for (uint32_t i = 0; i < sizeof msrpm[map]; i++)
             msrpm[map][i] = 0xff;
         for (uint32_t i = 0; i < sizeof own_msrs / sizeof own_msrs[0]; i++)
-            msr_allow(map, own_msrs[i], READ | WRITE);
+            msr_set(map, own_msrs[i], READ | WRITE);
         if (map != MAP_SHARED)
             allow_apic(map);
     }
-    msr_allow(MAP_ALONE, MSR_EFER, READ);
+    msr_set(MAP_ALONE, MSR_EFER, READ);
+    for (uint32_t i = 0; i < sizeof kept_msrs / sizeof kept_msrs[0]; i++)
+        msr_set(MAP_INSTALLED, kept_msrs[i].msr, ~kept_msrs[i].access & (READ | WRITE));
 }
 
 /* 8000_000Ah EDX[3]: the processor saves the next instruction's address (APM2 15.7.1). */
@@ -111,6 +131,12 @@ void svm_disengage(struct ec *ec)
     v->intercept1 &= ~(uint32_t)I1_CPUID;
     v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT);
     v->msrpm_pa = cpu_pa(msrpm[MAP_ALONE]);
+    if (!ec->pd->ports)
+        return;
+    v->msrpm_pa = cpu_pa(msrpm[MAP_INSTALLED]);
+    v->intercept1 |= iommu_units ? I1_CPUID : 0; /* installed_row() */
+    v->intercept1 &= ~(uint32_t)(I1_PORT | I1_RDPMC | I1_FREEZE);
+    v->intercept_exception &= ~(1u << 18); /* the machine's own handler is its */
 }
 
 /* Instructions that exit; what is not here is svm_rare_event()'s. */

@@ -18,7 +18,6 @@ void svm_info(const struct ec *ec, unsigned event, struct exit_info *info);
 void svm_record(const struct ec *ec, struct vcpu_stat *s);
 uint64_t svm_efer(const struct ec *ec);
 void svm_write_efer(struct ec *ec, uint64_t value);
-void svm_start_at(struct ec *ec, uint8_t page);
 void svm_store(const struct ec *ec, struct exit_state *x, uint64_t mtd);
 uint64_t svm_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 /* As virt.h calls them. */

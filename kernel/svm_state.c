@@ -218,6 +218,8 @@ void svm_start_at(struct ec *ec, uint8_t page)
     struct segment *cs = &ec->vcpu->vmcb->seg[SEG_CS];
     cs->selector = (uint16_t)(page << 8);
     cs->base = (uint64_t)page << 12;
+    ec->vcpu->vmcb->inject = 0;
+    ec->vcpu->vmcb->intercept1 &= ~(uint32_t)I1_IRET;
 }
 
 /* Until the next IRET there is one at work. It goes before an exception, which comes again when its

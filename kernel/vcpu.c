@@ -180,7 +180,8 @@ void vcpu_load_core(struct core *c, struct ec *ec)
 static void start(struct ec *ec)
 {
     if (ec->core_mode) {
-        apic_clear();
+        if (!ec->pd->ports)
+            apic_clear();
         if (cpu_core()->current != ec) /* it died meanwhile */
             return;
         __atomic_store_n(&ec->core_mode, CORE_OWNED, __ATOMIC_RELEASE);
@@ -207,12 +208,55 @@ static bool engaged_prepare(struct ec *ec)
     return take != 0;
 }
 
+#define REAL(kind)                                                                                 \
+    {                                                                                              \
+        .attrib = (kind), .limit = 0xffff                                                          \
+    }
+#define DATA REAL(0x93)
+
+/* After INIT, which is at work as long as its hazard is set (APM2 14.1.3). With a start-up IPI it
+   runs, from real mode; without one it waits, on a core of its own for what rings it next. */
+static RARE void start_again(struct ec *ec)
+{
+    static const struct exit_state reset = {.rflags = RFLAGS_FIXED,
+                                            .cr0 = 0x60000010,
+                                            .dr6 = 0xffff0ff0,
+                                            .dr7 = 0x400,
+                                            .seg = {[SEG_ES] = DATA,
+                                                    [SEG_CS] = REAL(0x9b),
+                                                    [SEG_SS] = DATA,
+                                                    [SEG_DS] = DATA,
+                                                    [SEG_FS] = DATA,
+                                                    [SEG_GS] = DATA,
+                                                    [SEG_GDTR] = DATA,
+                                                    [SEG_LDTR] = REAL(0x82),
+                                                    [SEG_IDTR] = DATA,
+                                                    [SEG_TR] = REAL(0x8b)}};
+    uint16_t sipi = ec->sipi;
+    if (sipi) {
+        __atomic_fetch_and(&ec->hazard, (uint8_t)~HAZARD_INIT, __ATOMIC_ACQ_REL);
+        virt_load(ec, &reset,
+                  MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER);
+        virt_start_at(ec, (uint8_t)sipi);
+    } else if (ec->core_mode) {
+        cpu_idle(false);
+    } else {
+        ec->state = STATE_HALTED;
+        sched_block();
+    }
+}
+
 void vcpu_prepare(struct ec *ec)
 {
+    if (ec->hazard & HAZARD_INIT) {
+        start_again(ec);
+        return;
+    }
     if (ec->core_mode != CORE_DISENGAGED && engaged_prepare(ec))
         return;
     uint8_t hazard = __atomic_fetch_and(
-        &ec->hazard, (uint8_t)(ec->core_mode == CORE_DISENGAGED ? HAZARD_END : ~HAZARD_NMI),
+        &ec->hazard,
+        (uint8_t)(ec->core_mode == CORE_DISENGAGED ? HAZARD_END | HAZARD_INIT : ~HAZARD_NMI),
         __ATOMIC_ACQ_REL);
     if (hazard & HAZARD_END)
         cpu_idle(false); /* until the core is taken back */

@@ -29,10 +29,33 @@ static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uin
     return &nothing;
 }
 
+/* The installed system's is the processor's. Where it has no IOMMU, because that is the kernel's,
+   Linux stays in x2APIC mode only beneath a hypervisor that it knows; of what that could do there
+   is nothing (Linux, arch/x86/kernel/apic/apic.c: try_to_enable_x2apic). */
+static RARE struct cpuid_row installed_row(uint32_t leaf, uint32_t subleaf)
+{
+    enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31 };
+    struct cpuid r = cpu_cpuid(leaf, subleaf);
+    if (leaf == 1)
+        r.ecx = (r.ecx & ~(uint32_t)OSXSAVE) | HYPERVISOR;
+    if (leaf == 0x40000000)
+        r = (struct cpuid){0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d}; /* KVMKVMKVM */
+    if (leaf == 0x40000001)
+        r = (struct cpuid){0};
+    return (struct cpuid_row){leaf,  subleaf, leaf == 1 ? CPUID_OSXSAVE : 0, r.eax, r.ebx,
+                              r.ecx, r.edx};
+}
+
 static void answer_cpuid(struct ec *ec, struct control *c)
 {
     uint64_t *rax = guest_rax(ec, c);
-    const struct cpuid_row *r = find_row(ec->vcpu, (uint32_t)*rax, (uint32_t)ec->regs.rcx);
+    uint32_t leaf = (uint32_t)*rax, subleaf = (uint32_t)ec->regs.rcx;
+    struct cpuid_row own;
+    const struct cpuid_row *r;
+    if (ec->pd->ports && ec->core_mode)
+        own = installed_row(leaf, subleaf), r = &own;
+    else
+        r = find_row(ec->vcpu, leaf, subleaf);
     *rax = r->eax;
     ec->regs.rbx = r->ebx;
     ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && guest_osxsave(c) ? 1u << 27 : 0);
@@ -86,13 +109,30 @@ static RARE void end(struct ec *ec, unsigned event, const struct exit_info *info
     __atomic_store_n(&s->end_event, event + 1, __ATOMIC_RELEASE);
 }
 
+/* What the installed system did that a machine without Hairline does otherwise, or not at all. */
+static RARE bool installed_exit(struct ec *ec, struct control *c, unsigned event,
+                                const struct exit_info *i)
+{
+    if (event == EVENT_MSR && i->number == MSR_EFER) {
+        guest_write_efer(ec, ec->regs.rdx << 32 | (uint32_t)*guest_rax(ec, c));
+        guest_skip(c);
+        return true;
+    }
+    if (event != EVENT_OPCODE && event != EVENT_VMCALL)
+        return false;
+    guest_inject(c, INJECT_VALID | INJECT_EXCEPTION | 6); /* #UD: there is no virtualization */
+    return true;
+}
+
 /* Of a vCPU whose VMM has left: docs/decisions/0027. */
 static RARE void disengaged_exit(struct ec *ec, struct control *c, unsigned event)
 {
     uint64_t *count = &ec->vcpu->counters->exits[event];
     struct exit_info info;
     guest_info(ec, event, &info);
-    if (event == EVENT_VMCALL) {
+    if (ec->pd->ports && installed_exit(ec, c, event, &info)) {
+        /* it goes on */
+    } else if (event == EVENT_VMCALL) {
         *guest_rax(ec, c) = (uint64_t)-38; /* ENOSYS */
         guest_skip(c);
     } else if (event == EVENT_EXCEPTION && info.number != 18) { /* #DB, #AC: the guest gets it */

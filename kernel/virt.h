@@ -26,6 +26,7 @@ struct control;
     void v##_current(struct ec *ec, bool is);                                                      \
     void v##_exit(struct ec *ec); /* from its world switch */                                      \
     bool v##_give_nmi(struct ec *ec);                                                              \
+    void v##_start_at(struct ec *ec, uint8_t page);                                                \
     void v##_show(struct ec *ec, struct exit_state *x, uint64_t mtd);                              \
     uint64_t v##_take(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 VENDOR(svm)
@@ -74,6 +75,12 @@ static inline void virt_no_instruction(struct ec *ec)
 static inline bool virt_give_nmi(struct ec *ec)
 {
     return virt_vmx ? vmx_give_nmi(ec) : svm_give_nmi(ec);
+}
+
+/* CS:IP is page << 8 : 0, as a start-up IPI has it; nothing waits to be delivered. */
+static inline void virt_start_at(struct ec *ec, uint8_t page)
+{
+    virt_vmx ? vmx_start_at(ec, page) : svm_start_at(ec, page);
 }
 
 /* Copy the groups of `mtd` out of and into the vCPU. The latter says what of `mtd` is still to be

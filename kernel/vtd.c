@@ -97,19 +97,38 @@ static void unprotect(const struct iommu *u)
 /* Root table, queue, interrupts, and a table of contexts for each bus. */
 uint32_t vtd_frames(uint32_t buses) { return 3 + buses; }
 
-void vtd_enable(struct iommu *u, void *frames)
+/* All buses have one table of contexts, all of which are the installed system's. */
+static void vtd_open_all(struct iommu *u, uint64_t table)
+{
+    uint64_t *contexts = u->functions + 3 * WORDS;
+    for (uint32_t i = 0; i < WORDS; i += 2) {
+        contexts[i] = table | PRESENT;
+        contexts[i + 1] = LEVELS_4 | 1 << 8;
+        u->functions[i] = cpu_pa(contexts) | PRESENT;
+    }
+}
+
+void vtd_enable(struct iommu *u, void *frames, uint64_t all)
 {
     u->functions = frames;
     u->queue = (void *)(u->functions + WORDS);
     u->interrupts = u->functions + 2 * WORDS;
     for (uint32_t bus = 0; bus < u->buses; bus++)
         u->functions[2 * bus] = cpu_pa(u->functions + (3 + bus) * WORDS) | PRESENT;
+    if (all)
+        vtd_open_all(u, all);
     stop_queue(u);
     cpu_write64(u->regs + RTADDR, cpu_pa(u->functions));
     command(u, SET_ROOTS, true);
     cpu_write64(u->regs + IQT, 0);
     cpu_write64(u->regs + IQA, cpu_pa(u->queue));
     command(u, QUEUE, true);
+    if (all) {
+        vtd_flush(u, true);
+        command(u, TRANSLATE, true);
+        unprotect(u);
+        return;
+    }
     cpu_write64(u->regs + IRTA, cpu_pa(u->interrupts) | X2APIC | ENTRIES_256);
     command(u, SET_REMAP, true);
     vtd_flush(u, true);

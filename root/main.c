@@ -11,6 +11,7 @@
 #include <root/hardware/iommu.h>
 #include <root/hardware/port.h>
 #include <root/hardware/threads.h>
+#include <root/host/host.h>
 #include <root/plan.h>
 #include <root/vm/create.h>
 #include <root/vm/device.h>
@@ -93,6 +94,11 @@ static bool has_x2apic(void) { return cpu_cpuid(1, 0).ecx >> 21 & 1; }
 static void start_cores(void)
 {
     machine.cores = 1;
+    if (host_is_there()) {
+        if (host_start_kept() != OK)
+            main_refuse();
+        return;
+    }
     if (machine.acpi.more_cores)
         console_say("this machine has more than %u cores: the first %u are used", MAX_CORES,
                     MAX_CORES);
@@ -235,7 +241,9 @@ static uint64_t turn(uint64_t now)
     next = earlier(next, iommu_turn(now));
     if (!send(now) || more)
         next = now;
-    if (life_all_off() && (batch || command_quitting())) {
+    if (host_is_there())
+        next = earlier(next, host_turn(now, batch));
+    else if (life_all_off() && (batch || command_quitting())) {
         report_end();
         acpi_reset(&machine.acpi);
     }
@@ -248,6 +256,8 @@ void main(void)
     machine.info = (const struct boot_info *)ROOT_INFO;
     memory_init(machine.info);
     acpi_read(machine.info->rsdp, &machine.acpi);
+    if (host_is_there())
+        machine.acpi.serial = host_serial();
     uart_init(&machine.acpi.serial, &machine.info->screen);
     if (open_counters() != OK)
         main_refuse();
@@ -257,13 +267,14 @@ void main(void)
     }
     start_cores();
     note_threads();
-    iommu_start_all(&machine.acpi);
+    if (!host_is_there()) /* whose IOMMUs they are there */
+        iommu_start_all(&machine.acpi);
     if (fault_init() != OK || load_plan() != OK)
         main_refuse();
     if (machine.plan->flags & PLAN_PROBE)
         probe();
     if (find_tpm() != OK || device_resolve() != OK || share_memory() != OK ||
-        watch_faults() != OK || lan_start_all() != OK)
+        watch_faults() != OK || lan_start_all() != OK || (host_is_there() && host_start() != OK))
         main_refuse();
     start_vms();
     for (uint64_t next = tsc();;) {

@@ -158,7 +158,7 @@ uint64_t memory_largest(void)
 bool memory_is_device(uint64_t base, uint64_t size)
 {
     const struct extent *e = memory_find(base, size);
-    return e && e->free && e->kind == RANGE_DEVICE;
+    return e && e->free && e->kind != RANGE_RAM;
 }
 
 uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *taken)
@@ -166,6 +166,16 @@ uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *taken)
     return memory_is_device(base, size)
                ? memory_take_from(memory_find(base, size), base, size, taken)
                : BAD_ARG;
+}
+
+uint64_t memory_map_host(uint64_t end, uint64_t pd)
+{
+    uint64_t status = OK;
+    for (const struct extent *e = extent; e < extent + extents && status == OK; e++)
+        if (e->free && e->kind == RANGE_HOST && e->base < end)
+            status = memory_map(e->base, e->size < end - e->base ? e->size : end - e->base, pd,
+                                MR_READ | MR_WRITE | MR_EXEC, e->base);
+    return status;
 }
 
 uint64_t memory_open_modules(void)

@@ -42,6 +42,9 @@ bool memory_is_device(uint64_t base, uint64_t size);
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm,
                     uint64_t va) WARN_UNUSED;
 
+/* All that is the installed system's, below `end`, into the PD in slot `pd`, where it is. */
+uint64_t memory_map_host(uint64_t end, uint64_t pd) WARN_UNUSED;
+
 /* The same for root itself, for good, at ROOT_PHYS + `base`. The address; NULL: it is not mapped.
  */
 void *memory_open(uint64_t base, uint64_t size, uint64_t perm) WARN_UNUSED;

@@ -9,6 +9,7 @@
 #include <lib/string.h>
 
 struct plan plan_loaded;
+struct plan_vm plan_installed;
 uint32_t plan_booted;
 /* The machine's cores; may they be VMs' own? */
 static uint32_t plan_cores;
@@ -297,6 +298,23 @@ static const char *check_plan(void)
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
 
+/* The record of mode host is the last, and no VM's like others: of it there is the name. */
+static const char *take_host(bool beneath)
+{
+    const struct plan_vm *last = &plan_loaded.vm[plan_loaded.vms ? plan_loaded.vms - 1 : 0];
+    bool is = plan_loaded.vms && last->mode == MODE_HOST;
+    if (is != beneath)
+        return is ? "a VM of mode host, but the firmware did not start this as its driver"
+                  : "no VM of mode host, but the firmware started this as its driver";
+    if (!is)
+        return 0;
+    plan_installed = *last;
+    plan_loaded.vms--;
+    return is_name(plan_installed.name, sizeof(plan_installed.name))
+               ? 0
+               : "bad name of the VM of mode host";
+}
+
 const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool own_cores)
 {
     const struct boot_module *m = plan_module(info, "plan");
@@ -309,6 +327,7 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
     plan_cores = cores;
     plan_own_cores = own_cores;
     const char *wrong = check_plan();
+    wrong = wrong ? wrong : take_host(info->flags & BOOT_HOST);
     if (wrong)
         console_say("plan: %s", wrong);
     for (uint32_t i = 0, vcpus = 0; !wrong && i < plan_loaded.vms; i++) {

@@ -19,6 +19,9 @@ const struct boot_module *plan_file(const struct boot_info *info, uint32_t numbe
  */
 const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool own_cores);
 
+/* The record of mode host, if the firmware is beneath; plan_load() has taken it out of the plan. */
+extern struct plan_vm plan_installed;
+
 /*
  * A record of the plan for a VM that is created later by VM `by`: a copy of `record`, whose files
  * are modules of `files`, checked as at boot, and against what the plan has to spare. NULL: it is

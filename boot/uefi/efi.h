@@ -9,6 +9,7 @@
 #define EFIAPI __attribute__((ms_abi))
 
 typedef uint64_t efi_status; /* 0: done */
+#define EFI_UNSUPPORTED (1ull << 63 | 3)
 typedef void *efi_handle;
 
 struct efi_guid {
@@ -25,9 +26,14 @@ struct efi_boot_services { /* 4.4 */
     uint64_t free_pages;
     efi_status(EFIAPI *memory_map)(uint64_t *size, void *map, uint64_t *key, uint64_t *step,
                                    uint32_t *version);
-    uint64_t pools[2], events[6], protocols[3];
+    uint64_t pools[2];
+    efi_status(EFIAPI *create_event)(uint32_t type, uint64_t level, void *notify, void *context,
+                                     void *event);
+    uint64_t events[5], protocols[3];
     efi_status(EFIAPI *handle_protocol)(efi_handle, const struct efi_guid *, void *interface);
-    uint64_t reserved, handles[4], images[4];
+    uint64_t reserved, handles[4], images[2];
+    efi_status(EFIAPI *exit)(efi_handle, efi_status, uint64_t size, uint16_t *why);
+    uint64_t unload;
     efi_status(EFIAPI *exit_boot_services)(efi_handle, uint64_t key);
     uint64_t monotonic, stall;
     efi_status(EFIAPI *set_watchdog)(uint64_t seconds, uint64_t code, uint64_t size, void *data);
@@ -92,6 +98,15 @@ struct efi_tpm { /* TCG EFI 6.2: EFI_TCG2_PROTOCOL */
     uint64_t get_log;
     efi_status(EFIAPI *measure)(struct efi_tpm *, uint64_t flags, uint64_t data, uint64_t size,
                                 const struct efi_event *);
+};
+
+struct efi_mp { /* PI 1.8, II-13.4: EFI_MP_SERVICES_PROTOCOL */
+    efi_status(EFIAPI *count)(struct efi_mp *, uint64_t *all, uint64_t *enabled);
+    uint64_t get_info, start_all;
+    efi_status(EFIAPI *start_one)(struct efi_mp *, void(EFIAPI *what)(void *), uint64_t number,
+                                  void *event, uint64_t microseconds, void *argument, bool *done);
+    uint64_t switch_boot, enable;
+    efi_status(EFIAPI *who_am_i)(struct efi_mp *, uint64_t *number);
 };
 
 struct efi_section { /* PE/COFF, section table */

@@ -1,10 +1,9 @@
 /*
- * uefi_enter(rdi = entry, rsi = handover): leave 64-bit mode (APM2 14.7) and jump to the kernel's
+ * uefi_enter(rdi = entry, rsi = handover, edx = magic): leave 64-bit mode (APM2 14.7) and jump to the kernel's
  * entry for multiboot loaders: 32-bit protected mode, flat, no paging, eax = magic, ebx =
  * information. All of this lies below 4 GiB (main.c). The kernel sets up its own 64-bit mode,
  * whatever firmware's was (5-level paging, for example).
  */
-#define MAGIC 0x21494655 /* UEFI_MAGIC */
 #define CODE32 0x08
 #define DATA32 0x10
 #define PG 0x80000000
@@ -22,6 +21,7 @@ uefi_enter:
     lgdt gdtr(%rip)
     mov %edi, %ebp
     mov %esi, %ebx
+    mov %edx, %esi
     lea protected(%rip), %rax
     push $CODE32
     push %rax
@@ -42,7 +42,7 @@ protected:
     wrmsr
     xor %eax, %eax
     mov %eax, %cr4
-    mov $MAGIC, %eax
+    mov %esi, %eax
     jmp *%ebp
 
     .data

@@ -28,9 +28,10 @@ struct uefi_kernel {
 };
 
 /* What Hairline keeps of the machine for itself and all VMs but the host: cores 0 to `cores` - 1,
-   and `memory` bytes beside its image and modules, a multiple of 2 MiB. */
+   and `memory` bytes beside its image and modules, a multiple of 2 MiB. `serial`: the I/O port of a
+   16550 that the host does not use, for Hairline's own console; 0: it has none. */
 struct uefi_host {
-    uint32_t cores, reserved;
+    uint32_t cores, serial;
     uint64_t memory;
 };
 
@@ -44,6 +45,8 @@ struct uefi_handover {
     struct boot_screen screen;
     uint64_t map, map_size, map_step; /* firmware's memory map: address, bytes, a line's */
     uint32_t modules;
+    uint32_t host, serial; /* host: 1, the firmware goes on as a guest, and the map is Hairline's
+                              own; serial: as in struct uefi_host */
     struct uefi_module module[BOOT_MODULES];
 };
 
@@ -54,6 +57,7 @@ struct uefi_line {
 };
 
 enum uefi_type {
+    UEFI_RESERVED,
     UEFI_LOADER_CODE = 1,
     UEFI_LOADER_DATA,
     UEFI_BOOT_CODE,

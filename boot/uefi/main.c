@@ -4,16 +4,12 @@
  * kernel to a place that is free, ends the firmware's boot services and jumps. Every refusal is a
  * sentence on the firmware's console, and then nothing more.
  */
-#pragma GCC visibility push(hidden) /* or the compiler would find data by a table of addresses */
-#include "efi.h"
-#include "handover.h"
+#include "stub.h"
 
-#define PCR                   11u
-#define EVENT_IPL             0x0du /* TCG PC Client Firmware Profile 10.4.1: EV_IPL */
-#define MAP_PAGES             64u
-#define MEBIBYTE              (1ull << 20)
-#define FOUR_GIB              (1ull << 32)
-#define REFUSE(wrong, advice) refuse("hairline: " wrong "; " advice "\r\n")
+#define PCR       11u
+#define EVENT_IPL 0x0du /* TCG PC Client Firmware Profile 10.4.1: EV_IPL */
+#define MAP_PAGES 64u
+#define MEBIBYTE  (1ull << 20)
 
 static const struct efi_guid image_guid = {
     0x5b1b31a1, 0x9562, 0x11d2, {0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}};
@@ -26,25 +22,28 @@ static const struct efi_guid acpi_guid = {
 static const struct efi_guid acpi1_guid = {
     0xeb9d2d30, 0x2d88, 0x11d3, {0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d}};
 
-static const struct efi_system *system;
+const struct efi_system *stub_system;
 static const struct efi_loaded_image *image;
 static const struct efi_section *section, *section_end;
-static struct uefi_handover handover;
+struct uefi_handover handover;
+static efi_handle self;
+static const struct uefi_host *host; /* NULL: the machine is all Hairline's */
 
 EFIAPI efi_status uefi_main(efi_handle self, const struct efi_system *firmware);
-_Noreturn void uefi_enter(uint64_t entry, const struct uefi_handover *handover);
 
-_Noreturn static void refuse(const char *sentence)
+void stub_refuse(const char *sentence)
 {
     for (uint16_t wide[2] = {0}; *sentence; sentence++) {
         wide[0] = (uint8_t)*sentence;
-        system->output->output(system->output, wide);
+        stub_system->output->output(stub_system->output, wide);
     }
+    if (host)
+        stub_system->boot->exit(self, EFI_UNSUPPORTED, 0, 0);
     for (;;)
         __asm__ volatile("hlt");
 }
 
-static void copy(uint64_t to, const void *from, uint64_t size)
+void stub_copy(uint64_t to, const void *from, uint64_t size)
 {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 }
@@ -60,18 +59,17 @@ static bool same_guid(const struct efi_guid *a, const struct efi_guid *b)
     return x[0] == y[0] && x[1] == y[1];
 }
 
-static bool is_kernel(const struct efi_section *s)
+static bool is_called(const struct efi_section *s, const char name[sizeof s->name])
 {
-    static const char name[sizeof s->name] = UEFI_KERNEL;
-    for (unsigned i = 0; i < sizeof name; i++)
+    for (unsigned i = 0; i < sizeof s->name; i++)
         if (s->name[i] != name[i])
             return false;
     return true;
 }
 
-static void find_sections(efi_handle self)
+static void find_sections(void)
 {
-    if (system->boot->handle_protocol(self, &image_guid, &image))
+    if (stub_system->boot->handle_protocol(self, &image_guid, &image))
         REFUSE("the firmware does not say where it loaded this file", "update the firmware");
     if ((uint64_t)image->base + image->size > FOUR_GIB)
         REFUSE("the firmware loaded this file above 4 GiB", "update the firmware");
@@ -79,6 +77,9 @@ static void find_sections(efi_handle self)
     const uint16_t *coff = (const void *)pe;
     section = (const void *)(pe + 24 + coff[10]);
     section_end = section + coff[3];
+    for (const struct efi_section *s = section; s < section_end; s++)
+        if (is_called(s, (char[sizeof s->name]){UEFI_HOST}))
+            host = (const void *)(image->base + s->at);
 }
 
 /* The machine's TPM; NULL: it has none. */
@@ -86,7 +87,7 @@ static struct efi_tpm *find_tpm(void)
 {
     struct efi_tpm *tpm;
     struct efi_tpm_facts facts = {.size = sizeof facts};
-    if (system->boot->locate_protocol(&tpm_guid, 0, &tpm))
+    if (stub_system->boot->locate_protocol(&tpm_guid, 0, &tpm))
         return 0;
     if (tpm->get_facts(tpm, &facts))
         REFUSE("the firmware does not say whether there is a TPM", "update the firmware");
@@ -96,7 +97,7 @@ static struct efi_tpm *find_tpm(void)
 static void measure(struct efi_tpm *tpm, const struct efi_section *s)
 {
     struct efi_event event = {sizeof event, 14, 1, PCR, EVENT_IPL, {0}};
-    copy((uint64_t)event.text, s->name, sizeof s->name);
+    stub_copy((uint64_t)event.text, s->name, sizeof s->name);
     if (tpm->measure(tpm, 0, (uint64_t)image->base + s->at, s->size, &event))
         REFUSE("the TPM does not take a measurement", "switch it off in the firmware or repair it");
 }
@@ -110,7 +111,7 @@ static const struct efi_section *take_sections(struct efi_tpm *tpm)
             continue;
         if (tpm)
             measure(tpm, s);
-        if (is_kernel(s)) {
+        if (is_called(s, (char[sizeof s->name]){UEFI_KERNEL})) {
             kernel = s;
             continue;
         }
@@ -119,7 +120,7 @@ static const struct efi_section *take_sections(struct efi_tpm *tpm)
         struct uefi_module *m = &handover.module[handover.modules++];
         m->base = (uint64_t)image->base + s->at;
         m->size = s->size;
-        copy((uint64_t)m->name, s->name, sizeof s->name);
+        stub_copy((uint64_t)m->name, s->name, sizeof s->name);
     }
     if (!kernel)
         REFUSE("this file has no kernel", "build it again");
@@ -130,7 +131,8 @@ static const struct efi_section *take_sections(struct efi_tpm *tpm)
 static uint64_t find_rsdp(void)
 {
     uint64_t old = 0;
-    for (const struct efi_table *t = system->table; t < system->table + system->tables; t++) {
+    for (const struct efi_table *t = stub_system->table;
+         t < stub_system->table + stub_system->tables; t++) {
         if (same_guid(&t->guid, &acpi_guid))
             return t->at;
         if (same_guid(&t->guid, &acpi1_guid))
@@ -145,7 +147,7 @@ static uint64_t find_rsdp(void)
 static void find_screen(void)
 {
     struct efi_graphics *g;
-    if (system->boot->locate_protocol(&graphics_guid, 0, &g) ||
+    if (stub_system->boot->locate_protocol(&graphics_guid, 0, &g) ||
         g->mode->info->format > EFI_LAST_RGB)
         return;
     handover.screen = (struct boot_screen){g->mode->base, 4, g->mode->info->width,
@@ -155,7 +157,7 @@ static void find_screen(void)
 static void allocate_map(void)
 {
     handover.map = FOUR_GIB - 1;
-    if (system->boot->allocate_pages(EFI_BELOW, UEFI_LOADER_DATA, MAP_PAGES, &handover.map))
+    if (stub_system->boot->allocate_pages(EFI_BELOW, UEFI_LOADER_DATA, MAP_PAGES, &handover.map))
         REFUSE("there is no memory left", "use a machine with more");
 }
 
@@ -165,8 +167,8 @@ static uint64_t read_map(void)
     uint64_t key;
     uint32_t version;
     handover.map_size = MAP_PAGES * 4096ull;
-    if (system->boot->memory_map(&handover.map_size, (void *)handover.map, &key, &handover.map_step,
-                                 &version))
+    if (stub_system->boot->memory_map(&handover.map_size, (void *)handover.map, &key,
+                                      &handover.map_step, &version))
         REFUSE("the firmware's memory map is too long", "use another machine");
     return key;
 }
@@ -193,9 +195,10 @@ static uint64_t place_kernel(const struct efi_section *s)
     read_map();
     uint64_t place = lowest_place(k->size), pages = (k->size + 4095) / 4096;
     if (place + k->size > UEFI_LIMIT ||
-        system->boot->allocate_pages(EFI_AT_ADDRESS, UEFI_LOADER_DATA, pages, &place))
+        stub_system->boot->allocate_pages(EFI_AT_ADDRESS, host ? UEFI_RESERVED : UEFI_LOADER_DATA,
+                                          pages, &place))
         REFUSE("below 1 GiB there is no free run of memory for the kernel", "use another machine");
-    copy(place, k->move + k->moves, k->bytes);
+    stub_copy(place, k->move + k->moves, k->bytes);
     clear(place + k->bytes, pages * 4096 - k->bytes);
     for (uint32_t i = 0; i < k->moves; i++) {
         uint64_t at = place + (k->move[i] & ~UEFI_WIDE);
@@ -204,27 +207,37 @@ static uint64_t place_kernel(const struct efi_section *s)
         else
             *(uint32_t *)at += (uint32_t)(place - k->base);
     }
+    if (host)
+        host_take_memory(host, place, pages * 4096);
     return place + k->entry;
 }
 
 /* The map may change until boot services are gone: then it is read again (UEFI 2.10, 7.4.6). */
-static void leave_firmware(efi_handle self)
+static void leave_firmware(void)
 {
-    if (system->boot->exit_boot_services(self, read_map()) &&
-        system->boot->exit_boot_services(self, read_map()))
+    if (stub_system->boot->exit_boot_services(self, read_map()) &&
+        stub_system->boot->exit_boot_services(self, read_map()))
         REFUSE("the firmware does not end its services", "update the firmware");
 }
 
-EFIAPI efi_status uefi_main(efi_handle self, const struct efi_system *firmware)
+EFIAPI efi_status uefi_main(efi_handle handle, const struct efi_system *firmware)
 {
-    system = firmware;
-    system->boot->set_watchdog(0, 0, 0, 0);
-    find_sections(self);
-    const struct efi_section *kernel = take_sections(find_tpm());
+    self = handle;
+    stub_system = firmware;
+    stub_system->boot->set_watchdog(0, 0, 0, 0);
+    find_sections();
+    const struct efi_section *kernel = take_sections(host ? 0 : find_tpm());
     handover.rsdp = find_rsdp();
-    find_screen();
+    handover.host = host != 0;
+    handover.serial = host ? host->serial : 0;
+    if (!host)
+        find_screen();
     allocate_map();
     uint64_t entry = place_kernel(kernel);
-    leave_firmware(self);
-    uefi_enter(entry, &handover);
+    if (host) {
+        host_slide(host, entry);
+        return 0;
+    }
+    leave_firmware();
+    uefi_enter(entry, &handover, UEFI_MAGIC);
 }

@@ -217,7 +217,9 @@ static bool finish(struct pe *pe)
 /* What the stub needs to know before it looks at the plan; firmware measures it with the file. */
 static bool add_host(struct pe *pe, const struct job *job)
 {
-    const struct uefi_host host = {.cores = job->kept_cores, .memory = job->kept_memory};
+    const struct uefi_host host = {.cores = job->kept_cores,
+                                   .serial = job->host_disk.path ? HOST_SERIAL : 0,
+                                   .memory = job->kept_memory};
     uint16_t *subsystem = (uint16_t *)word_at(pe, SUBSYSTEM_AT);
     *subsystem = DRIVER;
     return add_section(pe, UEFI_HOST, &(struct efi_bytes){(const uint8_t *)&host, sizeof(host)});

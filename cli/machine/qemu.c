@@ -58,12 +58,16 @@ static const char *modules(const char *at, const struct job *job)
     return all;
 }
 
-/* The host system's: its console is the first serial line, Hairline's the second; a disk, whose
-   writes are lost; and a word by which its system knows that nobody types. */
+/* The host system's: its console is the first serial line; Hairline's is one that the firmware does
+   not look for, or it would write to both; a disk, whose writes are lost; and a word by which its
+   system knows that nobody types. */
 static void add_host_system(struct line *line, const char *folder, const struct job *job)
 {
     add_pair(line, "-chardev", "socket,id=host,fd=3");
     add_pair(line, "-serial", "chardev:host");
+    add_pair(line, "-chardev", "stdio,id=hairline");
+    add_pair(line, "-device",
+             host_text("isa-serial,iobase=0x%x,irq=4,chardev=hairline", HOST_SERIAL));
     add_pair(line, "-drive",
              host_text("if=none,id=host,format=raw,snapshot=on,file=%s/host", folder));
     add_pair(line, "-device", "nvme,drive=host,serial=hairline-host,bootindex=0");
@@ -155,7 +159,8 @@ static bool all_arguments(const char *folder, const struct job *job, char *const
         add_pair(&line, "-device", iommu_devices[job->iommu]);
     if (job->kept_cores)
         add_host_system(&line, folder, job);
-    add_pair(&line, "-serial", "stdio");
+    else
+        add_pair(&line, "-serial", "stdio");
     add_boot(&line, folder, job);
     for (uint32_t i = 0; i < job->devices; i++)
         add_device(&line, folder, job, i);

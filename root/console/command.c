@@ -1,3 +1,4 @@
+#include <root/host/host.h>
 #include <root/console/command.h>
 #include <root/console/control.h>
 #include <root/console/report.h>
@@ -65,10 +66,17 @@ static void stop_all(void)
         life_stop(vm, false);
 }
 
+static void list(void)
+{
+    report_list();
+    if (host_is_there())
+        host_report();
+}
+
 static void run_line(char *line)
 {
     if (strcmp(line, "list") == 0)
-        report_list();
+        list();
     else if (strcmp(line, "help") == 0)
         help();
     else if (strcmp(line, "quit") == 0)
@@ -101,7 +109,7 @@ static void escape_key(char c)
     else if (c == '0' || c == ESCAPE_KEY)
         command_set_focus(0);
     else if (c == 's')
-        report_list();
+        list();
     else if (c == 'q')
         quit();
     else

@@ -45,6 +45,23 @@ static struct pool report_pool(void)
     return (struct pool){s->frames_free + s->table_frames, s->objects_free};
 }
 
+/* What of exits there is by cause, as words behind others. */
+static uint32_t exits_text(const uint64_t exits[CAUSE_COUNT], const char *word, char *text,
+                           uint32_t size)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < CAUSE_COUNT; i++)
+        used += format(text + used, size - used, " %s.%s=%lu", word, cause_name[i], exits[i]);
+    return used;
+}
+
+void report_host(const char *name, uint32_t cores, const uint64_t exits[CAUSE_COUNT])
+{
+    char text[CAUSE_COUNT * 40];
+    exits_text(exits, "exits", text, sizeof(text));
+    console_say("host name=%s cores=%u tsc=%lu%s", name, cores, tsc(), text);
+}
+
 void report_ready(void)
 {
     at_start = report_pool();
@@ -67,13 +84,9 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
     const struct end *e = &vm->end;
     char hash[65], exits[2 * CAUSE_COUNT * 40];
     hash_text(vm, hash);
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < CAUSE_COUNT; i++)
-        used += format(exits + used, (uint32_t)sizeof(exits) - used, " exits.%s=%lu", cause_name[i],
-                       e->exits[i]);
-    for (uint32_t i = 0; i < CAUSE_COUNT && e->left; i++)
-        used += format(exits + used, (uint32_t)sizeof(exits) - used, " engaged.%s=%lu",
-                       cause_name[i], e->engaged[i]);
+    uint32_t used = exits_text(e->exits, "exits", exits, sizeof(exits));
+    if (e->left)
+        exits_text(e->engaged, "engaged", exits + used, (uint32_t)sizeof(exits) - used);
     console_say("vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu "
                 "restarts=%u memory=%lu time=%lu "
                 "first=%lu left=%lu sha256=%s unclaimed.ports=%lu unclaimed.msrs=%lu lost.sent=%lu "
@@ -118,8 +131,7 @@ void report_counters(const struct vm *vm, char *text, uint32_t size)
                vm->plan->name, mode_name[vm->plan->mode], life_name[vm->life], vm->plan->vcpus,
                vm->plan->cores, vm->plan->memory, tsc(), now.time, vm->restarts, vm->plan->sealed,
                sent, received, report_mark(vm));
-    for (uint32_t i = 0; i < CAUSE_COUNT; i++)
-        used += format(text + used, size - used, " exits.%s=%lu", cause_name[i], now.exits[i]);
+    used += exits_text(now.exits, "exits", text + used, size - used);
     for (uint32_t i = 0; i < vm->plan->devices; i++)
         used +=
             format(text + used, size - used, i ? ",0x%x" : " devices=0x%x", config->device[i].rid);

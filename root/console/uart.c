@@ -89,7 +89,7 @@ static void open_screen(const struct boot_screen *how)
 void uart_init(const struct serial *named, const struct boot_screen *how)
 {
     here = reach(named) && answers();
-    if (!here)
+    if (!here && !named->only)
         here = reach(&com1) && answers();
     if (here)
         set_up();

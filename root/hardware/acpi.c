@@ -153,7 +153,7 @@ static void read_spcr(struct acpi *acpi)
         (!memory && (space != GAS_IO || base > 0xfff8)) || acpi_get(&table, ACCESS, 1) == 2 ||
         base % (wide ? 32 : 8))
         return;
-    acpi->serial = (struct serial){memory, base, wide ? 4 : 1, 0};
+    acpi->serial = (struct serial){.memory = memory, .base = base, .stride = wide ? 4 : 1};
     if (!memory && rate < sizeof(divisor))
         acpi->serial.divisor = divisor[rate];
 }
@@ -174,15 +174,21 @@ static void read_table(uint64_t base, struct acpi *acpi)
     static const struct {
         const char *name;
         void (*read)(struct acpi *);
-    } known[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"MCFG", read_mcfg}, {"DMAR", read_dmar},
-                 {"IVRS", read_ivrs}, {"SPCR", read_spcr}, {"TPM2", read_tpm2}};
+    } known[ACPI_TABLES] = {
+        [ACPI_MADT] = {"APIC", read_madt}, [ACPI_FADT] = {"FACP", read_fadt},
+        [ACPI_MCFG] = {"MCFG", read_mcfg}, [ACPI_DMAR] = {"DMAR", read_dmar},
+        [ACPI_IVRS] = {"IVRS", read_ivrs}, [ACPI_SPCR] = {"SPCR", read_spcr},
+        [ACPI_TPM2] = {"TPM2", read_tpm2},
+    };
     uint32_t i = 0;
     if (!load_header(base))
         return;
     while (i < sizeof(known) / sizeof(known[0]) && memcmp(buffer, known[i].name, 4) != 0)
         i++;
-    if (i < sizeof(known) / sizeof(known[0]) && load_rest(base))
-        known[i].read(acpi);
+    if (i == sizeof(known) / sizeof(known[0]) || !load_rest(base))
+        return;
+    acpi->place[i] = (struct acpi_place){base, table.length};
+    known[i].read(acpi);
 }
 
 /* Physical addresses of all tables, from the XSDT (5.2.8), or the RSDT (5.2.7) of old firmware.

@@ -15,9 +15,26 @@ struct serial {
     uint64_t base;    /* physical address, or port; 0: none */
     uint32_t stride;  /* 1; in memory 1 or 4, and then each access has 32 bits */
     uint32_t divisor; /* of a clock of 1.8432 MHz; 0: it has its rate from firmware */
+    bool only;        /* COM1 does not do in its place */
 };
 
 #define SEGMENTS 16u
+
+/* The tables that are read. */
+enum acpi_known {
+    ACPI_MADT,
+    ACPI_FADT,
+    ACPI_MCFG,
+    ACPI_DMAR,
+    ACPI_IVRS,
+    ACPI_SPCR,
+    ACPI_TPM2,
+    ACPI_TABLES
+};
+struct acpi_place {
+    uint64_t base; /* physical; 0: there is none, or it was left out */
+    uint32_t size; /* bytes */
+};
 
 struct acpi {
     uint32_t cores;  /* usable processors, 0..MAX_CORES */
@@ -26,6 +43,7 @@ struct acpi {
     uint16_t pm_timer;   /* I/O port; 0: none */
     uint16_t reset_port; /* 0: none */
     uint8_t reset_value;
+    struct acpi_place place[ACPI_TABLES];
     bool tpm;             /* there is one at TPM_PAGE that takes commands in a buffer */
     struct serial serial; /* of the firmware's console (SPCR) */
     uint64_t ecam;        /* configuration space of bus 0 of segment 0, physical; 0: none */

@@ -71,6 +71,18 @@ void iommu_start_all(const struct acpi *acpi)
         problem = iommu_start_unit(i);
 }
 
+uint64_t iommu_take_for_host(const struct acpi *acpi)
+{
+    scopes = &acpi->scopes;
+    uint64_t status = take_registers();
+    for (uint32_t i = 0; i < scopes->units && status == OK; i++) {
+        struct result r = iommu_start(SLOT_ROOT_SYS, registers[i].slot, scopes->unit[i].kind, 0);
+        iommu_number[started++] = (uint32_t)r.value;
+        status = r.status;
+    }
+    return status;
+}
+
 /* ---- who is behind which ------------------------------------------------------------- */
 /* The function at the end of the scope's path of bridges; NULL: there is none. */
 static const struct pci_function *end_of_path(const struct scope *s)

@@ -130,11 +130,12 @@ uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t, struc
 }
 
 uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd,
-                        void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t id)
+                        void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t mtd,
+                        uint64_t id)
 {
     for (uint32_t i = 0; i < handlers; i++)
         if (handler[i].domain == domain && handler[i].core == core)
-            return fault_serve_by(i, pd, entry, slot, 0, id);
+            return fault_serve_by(i, pd, entry, slot, mtd, id);
     return BAD_CORE;
 }
 

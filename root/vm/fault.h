@@ -36,7 +36,7 @@ uint64_t fault_serve(uint32_t domain, uint64_t pd,
 /* One portal of the handler on `core`, in slot `slot`; `entry` gets `id`. BAD_CORE: the domain has
  * none there. */
 uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd,
-                        void (*entry)(uint64_t id, struct utcb *utcb), uint64_t slot,
+                        void (*entry)(uint64_t id, struct utcb *utcb), uint64_t slot, uint64_t mtd,
                         uint64_t id) WARN_UNUSED;
 /* True, once: `domain` has had a fault since fault_watch, and `*fault` is its first. */
 bool fault_seen(uint32_t domain, struct fault *fault);

@@ -140,6 +140,6 @@ uint64_t seal_close(struct vm *vm)
     uint64_t status = OK;
     for (uint32_t i = 0; i < vm->plan->vcpus && status == OK; i++)
         status = fault_serve_on(vm->index, vm_core(vm, i), vm_slot(vm, VM_GUEST), start_vcpu,
-                                GUEST_EVENTS(i) + EVENT_START, (uint64_t)i << 8 | vm->index);
+                                GUEST_EVENTS(i) + EVENT_START, 0, (uint64_t)i << 8 | vm->index);
     return status == OK ? mr_seal(vm->ram.slot, vm_slot(vm, VM_GUEST)) : status;
 }

@@ -7,23 +7,26 @@
  */
 #include "small.h"
 
-#define KERNEL_CORE_H    /* of a core, the filter looks at these two: the rest is too much to be   \
+#define KERNEL_CORE_H    /* of a core, the filter looks at these three: the rest is too much to be \
                             indexed by the solver */
 struct core {
     struct ec *volatile owner;
+    struct ec *installed;
     uint32_t apic_id;
 };
 static struct core cores[MAX_CORES];
 #define KERNEL_APIC_H /* the way out of the core is looked at here */
 #define SEND_NMI      (4u << 8)
 void apic_send(uint32_t apic_id, uint32_t what);
+void core_post(struct ec *ec);
 #include <icr.c>
 
 static struct ec vcpu[MAX_CORES];
 static struct pd mine, other;
 static struct core *this_core;
-static unsigned sent[MAX_CORES];
-static bool waits[MAX_CORES]; /* an NMI is on its way */
+static unsigned sent[MAX_CORES], posted[MAX_CORES];
+static bool waits[MAX_CORES];  /* an NMI is on its way */
+static bool starts[MAX_CORES]; /* INIT is at work      */
 static uint64_t value;
 
 static unsigned core_of(uint32_t apic_id)
@@ -37,8 +40,8 @@ static unsigned core_of(uint32_t apic_id)
 
 static bool is_ours(unsigned i)
 {
-    return cores[i].owner && vcpu[i].pd == &mine && vcpu[i].core_mode >= CORE_OWNED &&
-           !vcpu[i].head.dead;
+    return (mine.ports ? cores[i].installed : cores[i].owner) && vcpu[i].pd == &mine &&
+           vcpu[i].core_mode >= CORE_OWNED && !vcpu[i].head.dead;
 }
 
 void apic_send(uint32_t apic_id, uint32_t what)
@@ -65,8 +68,9 @@ static bool is_meant(unsigned i)
     return value & 0x800 ? to / 0x10000 == cluster && to & 1u << member : to == id;
 }
 
-void filter(void)
+static uint64_t write_anything(bool installed)
 {
+    mine.ports = installed;
     for (unsigned i = 0; i < MAX_CORES; i++) {
         cores[i].apic_id = (uint32_t)any();
         assume(cores[i].apic_id < 1u << 20);
@@ -78,22 +82,27 @@ void filter(void)
         vcpu[i].head.dead = any() & 1;
         vcpu[i].state = any() & 7;
         waits[i] = any() & 1;
-        vcpu[i].hazard = waits[i] ? HAZARD_NMI : 0;
+        starts[i] = installed && any() & 1;
+        vcpu[i].hazard = (waits[i] ? HAZARD_NMI : 0) | (starts[i] ? HAZARD_INIT : 0);
         cores[i].owner = any() & 1 ? &vcpu[i] : 0;
+        cores[i].installed = any() & 1 ? &vcpu[i] : 0;
     }
     mine.cores = any() & ((1u << MAX_CORES) -
                           1); /* where it has vCPUs, and so where it owns cores (vcpu_new) */
     for (unsigned i = 0; i < MAX_CORES; i++)
-        assume(!cores[i].owner || vcpu[i].pd != &mine || mine.cores >> i & 1);
+        assume((!cores[i].owner && !cores[i].installed) || vcpu[i].pd != &mine ||
+               mine.cores >> i & 1);
     uint64_t self = any();
     assume(self < MAX_CORES && cores[self].owner && vcpu[self].pd == &mine);
     this_core = &cores[self];
     value = any();
+    return self;
+}
+
+/* Who gets an interrupt or an NMI of it: those that it means, and no others. */
+static void check_sent(void)
+{
     uint64_t mode = value >> 8 & 7;
-    bool done = icr_write(&vcpu[self], value);
-    check(done != ((mode == 5 || mode == 6) &&
-                   vcpu[self].core_mode !=
-                       CORE_DISENGAGED)); /* INIT, SIPI: the VMM's business while there is one */
     bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 32);
     unsigned all = 0, meant = 0;
     for (unsigned i = 0; i < MAX_CORES; i++) {
@@ -107,4 +116,35 @@ void filter(void)
               sent[i] == (wanted && !(mode == 4 && waits[i]))); /* who noted it sends it */
     }
     check(mode != 1 || all == (meant != 0)); /* lowest priority: one of them */
+}
+
+void filter(void)
+{
+    uint64_t self = write_anything(false), mode = value >> 8 & 7;
+    bool done = icr_write(&vcpu[self], value);
+    check(done != ((mode == 5 || mode == 6) &&
+                   vcpu[self].core_mode !=
+                       CORE_DISENGAGED)); /* INIT, SIPI: the VMM's business while there is one */
+    check_sent();
+}
+
+void core_post(struct ec *to)
+{
+    check(mine.ports && to->pd == &mine);
+    posted[to - vcpu]++;
+}
+
+/* Of the installed system, INIT and start-up IPIs, too: each to those of its own processors that it
+   means, a start-up IPI only while INIT is at work there. */
+void installed(void)
+{
+    uint64_t self = write_anything(true), mode = value >> 8 & 7;
+    check(icr_write(&vcpu[self], value));
+    check_sent();
+    for (unsigned i = 0; i < MAX_CORES; i++) {
+        bool its = cores[i].installed && vcpu[i].pd == &mine && is_meant(i),
+             takes = (mode == 5 && value & 0x4000) || (mode == 6 && starts[i]);
+        check(posted[i] == (its && takes));
+        check(!(vcpu[i].hazard & HAZARD_INIT) == !(starts[i] || posted[i]));
+    }
 }

@@ -78,9 +78,9 @@ void msr(void)
     uint32_t m = own_msrs[n];
     check(m < 0x2000 || (m >= 0xc0000000 && m < 0xc0002000));
     uint8_t before = msrpm[MAP_OWN][at] = (uint8_t)any();
-    msr_allow(MAP_OWN, m, access);
+    msr_set(MAP_OWN, m, access);
     check(msrpm[MAP_OWN][at] ==
-          (at == byte_of(m) ? before & (uint8_t)~bits_of(m, access) : before));
+          (at == byte_of(m) ? (before | bits_of(m, 3)) & (uint8_t)~bits_of(m, access) : before));
 }
 
 /* A guest with a core of its own is given its local APIC, MSRs 800h..83Fh, and nothing else; what
@@ -88,10 +88,10 @@ void msr(void)
  */
 static void apic_of(unsigned map, uint64_t at)
 {
-    uint8_t before = msrpm[map][at], icr = msrpm[map][byte_of(0x830)] & bits_of(0x830, WRITE);
+    uint8_t before = msrpm[map][at];
     allow_apic(map);
     check((at >= byte_of(0x800) && at <= byte_of(0x83f)) || msrpm[map][at] == before);
-    check((msrpm[map][byte_of(0x830)] & bits_of(0x830, WRITE)) == icr);
+    check(msrpm[map][byte_of(0x830)] & bits_of(0x830, WRITE));
 }
 
 void apic(void)

@@ -1,6 +1,6 @@
 # Unit tests of kernel/ on the host, with sanitizers: `make unit-kernel`. The kernel's C compiles unchanged; tests/host/cpu.h is the processor.
 # invariant() is looked at after each object call, as in debug builds.
-UNIT_KERNEL       = cap memory ptab pt time core vcpu step halt life vtd amdvi alone icr seal registers sealed vmx
+UNIT_KERNEL       = cap memory ptab pt time core vcpu step halt life vtd amdvi alone icr seal registers sealed vmx installed
 UNIT_KERNEL_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer --coverage \
                     -Itests/host -Itests/invariant -Ikernel -I. -Itests/unit -DPOOL_FRAMES=2048u -DOBJECTS=1024u -MMD -MP
 UNIT_KERNEL_DIR   = $(O)/tests/unit/kernel

@@ -34,8 +34,16 @@ static EFIAPI efi_status say(struct efi_text_output *output, const uint16_t *str
     return 0;
 }
 
-_Noreturn void uefi_enter(uint64_t entry, const struct uefi_handover *over)
+/* Of host mode: not here. */
+void host_take_memory(const struct uefi_host *of, uint64_t kernel, uint64_t size)
 {
+    (void)of, (void)kernel, (void)size;
+}
+void host_slide(const struct uefi_host *of, uint64_t entry) { (void)of, (void)entry; }
+
+_Noreturn void uefi_enter(uint64_t entry, const struct uefi_handover *over, uint32_t magic)
+{
+    assert_int_equal(magic, UEFI_MAGIC);
     assert_ptr_equal(over, &handover);
     entered = entry;
     longjmp(back, 1);
@@ -85,9 +93,9 @@ static EFIAPI efi_status get_map(uint64_t *size, void *map, uint64_t *key, uint6
     return 0;
 }
 
-static EFIAPI efi_status handle(efi_handle self, const struct efi_guid *guid, void *interface)
+static EFIAPI efi_status handle(efi_handle of, const struct efi_guid *guid, void *interface)
 {
-    (void)self;
+    (void)of;
     assert_true(same_guid(guid, &image_guid));
     *(struct efi_loaded_image **)interface = &file;
     return wrong.no_image;
@@ -104,9 +112,9 @@ static EFIAPI efi_status locate(const struct efi_guid *guid, void *registration,
 }
 
 /* The first try comes too late: the map has changed. */
-static EFIAPI efi_status leave(efi_handle self, uint64_t key)
+static EFIAPI efi_status leave(efi_handle of, uint64_t key)
 {
-    (void)self;
+    (void)of;
     assert_int_equal(key, 7);
     return exits++ == 0 || wrong.stays;
 }

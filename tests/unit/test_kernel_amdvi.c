@@ -51,7 +51,6 @@ static void a_unit_that_lacks_something_is_refused(void **state)
     assert_int_equal(start_unit(0, AMDVI, 2), bad(BAD_ARG, 1));
     assert_int_equal(start_unit(0, IOMMU_VTD, 2), bad(BAD_ARG, 1)); /* four frames */
     fake_reset(0, AMDVI);
-    assert_int_equal(start_unit(0, AMDVI, 0), bad(BAD_ARG, 3));
     assert_int_equal(start_unit(0, AMDVI, 257), bad(BAD_ARG, 3));
     assert_int_equal(graph(CALL_PD_CREATE, 60 | (uint64_t)SLOT_ROOT_PD << 16, PD_HOST,
                            root->frames_left - 546, 0, 0),

@@ -1,4 +1,5 @@
 /* Regions and page tables: sizes, bounds, conflicts, exact undo, and who pays. */
+#include <virt.h>
 #include "rig.h"
 
 enum { PERM_R = MR_READ, PERM_RW = MR_READ | MR_WRITE, PERM_RX = MR_READ | MR_EXEC };
@@ -269,8 +270,10 @@ static void a_domain_takes_only_what_it_says(void **state)
     uint64_t who = slot_new() | (uint64_t)LAB << 16 | (uint64_t)SLOT_ROOT_SYS << 32;
     assert_int_equal(graph(CALL_PD_CREATE, who, 2, 4, 4, 0), bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | 2 << 8, 4, 4, 0), bad(BAD_ARG, 2));
+    virt_vmx = true;
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_GUEST | PD_PORTS << 8, 4, 4, 0),
                      bad(BAD_ARG, 2));
+    virt_vmx = false;
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST | PD_TABLE(1) << 8 | 2 << 8, 4, 4, 0),
                      bad(BAD_ARG, 2));
     assert_int_equal(graph(CALL_PD_CREATE, who, PD_HOST, 1, 4, 0), bad(BAD_ARG, 3));

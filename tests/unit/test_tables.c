@@ -88,15 +88,16 @@ struct spcr {
 static void test_spcr(void **state)
 {
     static const struct spcr cases[] = {
-        {0, 1, 8, 1, 7, 0x3f8, {false, 0x3f8, 1, 1}},  /* COM1 at 115200 baud, */
-        {0, 1, 8, 0, 3, 0x2f8, {false, 0x2f8, 1, 12}}, /* COM2 at 9600, */
-        {1, 1, 8, 0, 4, 0x2f8, {false, 0x2f8, 1, 6}},
-        {1, 1, 8, 0, 6, 0x2f8, {false, 0x2f8, 1, 2}},
-        {0, 1, 8, 0, 0, 0x2f8, {false, 0x2f8, 1, 0}}, /* at what firmware set, */
-        {0, 1, 8, 0, 5, 0x2f8, {false, 0x2f8, 1, 0}}, /* and a rate that there is not */
-        {0, 0, 8, 1, 7, 0xfe030000, {true, 0xfe030000, 1, 0}},
-        {18, 0, 32, 3, 7, 0xfedc9000, {true, 0xfedc9000, 4, 0}}, /* AMD's and Intel's own UARTs */
-        {18, 0, 32, 0, 7, 0x10fedc9000, {true, 0x10fedc9000, 4, 0}},
+        {0, 1, 8, 1, 7, 0x3f8, {false, 0x3f8, 1, 1, false}},  /* COM1 at 115200 baud, */
+        {0, 1, 8, 0, 3, 0x2f8, {false, 0x2f8, 1, 12, false}}, /* COM2 at 9600, */
+        {1, 1, 8, 0, 4, 0x2f8, {false, 0x2f8, 1, 6, false}},
+        {1, 1, 8, 0, 6, 0x2f8, {false, 0x2f8, 1, 2, false}},
+        {0, 1, 8, 0, 0, 0x2f8, {false, 0x2f8, 1, 0, false}}, /* at what firmware set, */
+        {0, 1, 8, 0, 5, 0x2f8, {false, 0x2f8, 1, 0, false}}, /* and a rate that there is not */
+        {0, 0, 8, 1, 7, 0xfe030000, {true, 0xfe030000, 1, 0, false}},
+        {18, 0, 32, 3, 7, 0xfedc9000, {true, 0xfedc9000, 4, 0, false}}, /* AMD's and Intel's own
+                                                                           UARTs */
+        {18, 0, 32, 0, 7, 0x10fedc9000, {true, 0x10fedc9000, 4, 0, false}},
         {3, 0, 32, 3, 7, 0x9000000, {0}},  /* an ARM PL011 */
         {0, 0, 16, 2, 7, 0xfe030000, {0}}, /* 16-bit accesses */
         {0, 1, 8, 1, 7, 0xffff, {0}},

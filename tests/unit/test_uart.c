@@ -87,8 +87,9 @@ static void use(bool com1, bool com2, const struct serial *named)
     uart_finish();
 }
 
-static const struct serial none, com2 = {false, COM2, 1, 12}, as_it_is = {false, COM2, 1, 0},
-                                 in_memory = {true, MMIO, 4, 0};
+static const struct serial none, com2 = {false, COM2, 1, 12, false},
+                                 as_it_is = {false, COM2, 1, 0, false},
+                                 in_memory = {true, MMIO, 4, 0, false};
 
 static void test_named(void **state)
 {

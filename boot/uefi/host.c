@@ -1,0 +1,204 @@
+/*
+ * The UEFI stub's way into host mode: a boot service driver, which the firmware starts before the
+ * installed system. Hairline boots on a processor that it keeps, beside the firmware, which then
+ * goes on as a guest with all others.
+ */
+#include "stub.h"
+
+#define MEBI2        (2ull << 20)
+#define RESERVED     0 /* memory that no system takes (UEFI 2.10, 7.2.1) */
+#define TPL_CALLBACK 8
+#define APIC_BASE    0x1b
+#define X2APIC       0xc00
+#define X2APIC_ID    0x802
+#define EFER         0xc0000080
+#define XSAVE_ON     (1u << 18) /* CR4.OSXSAVE */
+
+static const struct efi_guid mp_guid = {
+    0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
+
+_Static_assert(__builtin_offsetof(struct boot_cpu, state.rip) == 128 &&
+                   __builtin_offsetof(struct boot_cpu, state.rsp) == 152,
+               "as slide.S has them");
+
+static struct boot_host *shared;
+static uint64_t kernel_entry;
+static struct uefi_line host_line[2]; /* in the firmware's form: what Hairline has */
+
+static uint64_t rdmsr(uint32_t msr)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (uint64_t)high << 32 | low;
+}
+
+static void wrmsr(uint32_t msr, uint64_t value)
+{
+    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+static uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
+
+/* Room for the processors' states: a module, so nobody else gets it. */
+static void add_shared(uint64_t at, uint64_t size)
+{
+    if (handover.modules == BOOT_MODULES)
+        REFUSE("this file has too many sections", "build it again");
+    handover.module[handover.modules++] = (struct uefi_module){at, size, BOOT_HOST_MODULE};
+    shared = (struct boot_host *)at;
+}
+
+void host_take_memory(const struct uefi_host *host, uint64_t kernel, uint64_t size)
+{
+    const uint64_t states = 65536;
+    uint64_t all = states + host->memory + 2 * MEBI2, at = FOUR_GIB - 1;
+    for (uint32_t i = 0; i < handover.modules; i++)
+        all += round_up(handover.module[i].size, 4096);
+    if (stub_system->boot->allocate_pages(EFI_BELOW, RESERVED, all / 4096, &at))
+        REFUSE("below 4 GiB there is no free run of memory for the plan's VMs",
+               "give them less, or use a machine with more");
+    host_line[0] =
+        (struct uefi_line){.type = UEFI_CONVENTIONAL, .base = kernel, .pages = size / 4096};
+    host_line[1] = (struct uefi_line){.type = UEFI_CONVENTIONAL, .base = at, .pages = all / 4096};
+    handover.map = (uint64_t)host_line;
+    handover.map_step = sizeof *host_line;
+    handover.map_size = sizeof host_line;
+    for (uint32_t i = 0; i < handover.modules; i++) {
+        struct uefi_module *m = &handover.module[i];
+        stub_copy(at, (const void *)m->base, m->size);
+        m->base = at;
+        at += round_up(m->size, 4096);
+    }
+    add_shared(at, states);
+}
+
+/* ---- a processor's state ----------------------------------------------------------------------
+ */
+struct pointer {
+    uint16_t limit;
+    uint64_t base;
+} __attribute__((packed));
+
+/* A segment register as the descriptor table has it (APM2 4.7, 4.8). */
+static struct segment segment(const struct pointer *gdt, uint16_t selector, uint64_t base)
+{
+    const uint64_t *d = (const void *)(gdt->base + (selector & ~7u));
+    struct segment s = {.selector = selector, .base = base};
+    if (selector < 8)
+        return s;
+    s.attrib = (uint16_t)((d[0] >> 40 & 0xff) | (d[0] >> 52 & 0xf) << 8);
+    s.limit = (uint32_t)((d[0] & 0xffff) | (d[0] >> 32 & 0xf0000));
+    s.limit = s.attrib & 0x800 ? s.limit << 12 | 0xfff : s.limit;
+    if (!(s.attrib & 0x10)) /* of the system's, in 64-bit mode: it has 16 bytes */
+        s.base = (d[0] >> 16 & 0xffffff) | (d[0] >> 32 & 0xff000000) | d[1] << 32;
+    return s;
+}
+
+#define SELECTOR(name)                                                                             \
+    ({                                                                                             \
+        uint16_t s;                                                                                \
+        __asm__ volatile("mov %%" name ", %0" : "=r"(s));                                          \
+        s;                                                                                         \
+    })
+#define REGISTER(name)                                                                             \
+    ({                                                                                             \
+        uint64_t r;                                                                                \
+        __asm__ volatile("mov %%" name ", %0" : "=r"(r));                                          \
+        r;                                                                                         \
+    })
+
+static void leave_segments(struct exit_state *x)
+{
+    struct pointer gdt, idt;
+    uint16_t tr, ldt;
+    __asm__ volatile("sgdt %0; sidt %1; str %2; sldt %3"
+                     : "=m"(gdt), "=m"(idt), "=r"(tr), "=r"(ldt));
+    x->seg[SEG_ES] = segment(&gdt, SELECTOR("es"), 0);
+    x->seg[SEG_CS] = segment(&gdt, SELECTOR("cs"), 0);
+    x->seg[SEG_SS] = segment(&gdt, SELECTOR("ss"), 0);
+    x->seg[SEG_DS] = segment(&gdt, SELECTOR("ds"), 0);
+    x->seg[SEG_FS] = segment(&gdt, SELECTOR("fs"), rdmsr(0xc0000100));
+    x->seg[SEG_GS] = segment(&gdt, SELECTOR("gs"), rdmsr(0xc0000101));
+    x->seg[SEG_LDTR] = segment(&gdt, ldt, 0);
+    x->seg[SEG_TR] = segment(&gdt, tr, 0);
+    x->seg[SEG_TR].attrib = tr ? x->seg[SEG_TR].attrib : 0x8b; /* there is always one, busy */
+    x->seg[SEG_GDTR] = (struct segment){.limit = gdt.limit, .base = gdt.base};
+    x->seg[SEG_IDTR] = (struct segment){.limit = idt.limit, .base = idt.base};
+}
+
+static void leave_msrs(struct exit_state *x)
+{
+    x->efer = rdmsr(EFER);
+    x->star = rdmsr(0xc0000081), x->lstar = rdmsr(0xc0000082), x->cstar = rdmsr(0xc0000083);
+    x->sfmask = rdmsr(0xc0000084), x->kernel_gs = rdmsr(0xc0000102);
+    x->sysenter_cs = rdmsr(0x174), x->sysenter_esp = rdmsr(0x175), x->sysenter_eip = rdmsr(0x176);
+    x->pat = rdmsr(0x277);
+}
+
+static void leave_state(struct exit_state *x)
+{
+    uint32_t low = 1, high;
+    x->rflags = 2;
+    x->cr0 = REGISTER("cr0"), x->cr2 = REGISTER("cr2"), x->cr3 = REGISTER("cr3");
+    x->cr4 = REGISTER("cr4"), x->dr6 = REGISTER("dr6"), x->dr7 = REGISTER("dr7");
+    if (x->cr4 & XSAVE_ON)
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    x->xcr0 = low;
+    leave_segments(x);
+    leave_msrs(x);
+}
+
+/* From uefi_slide(). Its local APIC is in x2APIC mode from here on: in the other one its registers
+   would be a page, which cannot be watched without decoding instructions. */
+void host_leave(struct boot_cpu *cpu)
+{
+    wrmsr(APIC_BASE, rdmsr(APIC_BASE) | X2APIC);
+    cpu->apic_id = (uint32_t)rdmsr(X2APIC_ID);
+    leave_state(&cpu->state);
+    __atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
+    if (cpu == &shared->cpu[shared->kept]) { /* the boot processor, the last */
+        while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) != shared->cpus)
+            __asm__ volatile("pause");
+        __atomic_store_n(&shared->called, shared->cpu[0].apic_id + 1, __ATOMIC_SEQ_CST);
+    }
+    while (__atomic_load_n(&shared->called, __ATOMIC_ACQUIRE) != cpu->apic_id + 1)
+        __asm__ volatile("pause");
+    uefi_enter(kernel_entry, &handover, cpu == shared->cpu ? UEFI_MAGIC : 0);
+}
+
+/* ---- all of them ------------------------------------------------------------------------------
+ */
+static EFIAPI void come(void *cpu) { uefi_slide(cpu); }
+
+/* The firmware runs come() on processor `number`, and does not wait for it: it ends in the guest.
+ */
+static void start(struct efi_mp *mp, uint64_t number, struct boot_cpu *cpu)
+{
+    void *event;
+    if (stub_system->boot->create_event(0, TPL_CALLBACK, 0, 0, &event) ||
+        mp->start_one(mp, come, number, event, 0, cpu, 0))
+        REFUSE("the firmware does not start a processor", "update the firmware");
+}
+
+void host_slide(const struct uefi_host *host, uint64_t entry)
+{
+    struct efi_mp *mp;
+    uint64_t cpus, enabled, self;
+    if (stub_system->boot->locate_protocol(&mp_guid, 0, &mp) || mp->count(mp, &cpus, &enabled) ||
+        mp->who_am_i(mp, &self))
+        REFUSE("the firmware does not say which processors there are", "update the firmware");
+    if (cpus <= host->cores || cpus != enabled || cpus > MAX_CORES)
+        REFUSE("the plan wants other processors than the machine has", "change its `cores`");
+    kernel_entry = entry;
+    shared->cpus = (uint32_t)cpus;
+    shared->kept = host->cores;
+    struct boot_cpu *cpu = shared->cpu;
+    for (uint64_t i = 0; i < cpus; i++) {
+        if (i == self)
+            continue;
+        start(mp, i, cpu++);
+        cpu += cpu == &shared->cpu[shared->kept];
+    }
+    uefi_slide(&shared->cpu[shared->kept]);
+}

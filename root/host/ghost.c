@@ -1,0 +1,106 @@
+/*
+ * The stand-in for a processor that Hairline keeps. The firmware knows that processor, and waits
+ * for it when the system that it started takes over the machine (UEFI's MP services move all
+ * processors to memory that stays). So it goes on as a vCPU that shares core 0, with a local APIC
+ * that has nothing but an ID: the kernel carries out INIT and start-up IPIs, and here is the rest.
+ * The system itself is not told of the processor (hide.c).
+ */
+#include <root/host/host.h>
+#include <root/vm/fault.h>
+#include <abi/image.h>
+#include <lib/hw/cpuid.h>
+#include <lib/string.h>
+
+#define MSR_EFER      0xc0000080u
+#define MSR_APIC_BASE 0x1bu
+#define MSR_APIC_ID   0x802u
+#define APIC_ON       0xfee00c00ull /* at its place, in x2APIC mode */
+#define SEEN          (MTD_ACDB | MTD_RIP | MTD_INFO)
+
+static const struct boot_cpu *state[MAX_CORES];
+
+static void read_msr(uint32_t i, struct exit_state *x)
+{
+    uint64_t value = 0;
+    if (x->info.number == MSR_APIC_BASE)
+        value = APIC_ON;
+    if (x->info.number == MSR_APIC_ID)
+        value = state[i]->apic_id;
+    x->rax = (uint32_t)value;
+    x->rdx = value >> 32;
+}
+
+static uint64_t on_msr(uint32_t i, struct exit_state *x)
+{
+    x->rip = x->next_rip;
+    if (x->info.flags & EXIT_READ) {
+        read_msr(i, x);
+        return MTD_RIP | MTD_ACDB;
+    }
+    x->efer = x->rdx << 32 | (uint32_t)x->rax;
+    return x->info.number == MSR_EFER ? MTD_RIP | MTD_EFER : MTD_RIP;
+}
+
+static uint64_t on_port(struct exit_state *x)
+{
+    x->rip = x->next_rip;
+    if (x->info.flags & EXIT_READ)
+        x->rax |= 0xffffffffu >> (32 - 8 * x->info.size);
+    return MTD_RIP | MTD_ACDB;
+}
+
+/* Any event of ghost `id` >> 8, on its time. What no firmware's waiting loop does ends it. */
+static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
+{
+    struct exit_state *x = &u->exit;
+    uint32_t i = (uint32_t)(id >> 8);
+    switch (id & 0xff) {
+    case EVENT_START:
+        memcpy(x, &state[i]->state, sizeof(*x));
+        u->mtd = MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL |
+                 MTD_EFER;
+        break;
+    case EVENT_RECALL: u->mtd = 0; break;
+    case EVENT_MSR: u->mtd = on_msr(i, x); break;
+    case EVENT_PORT: u->mtd = on_port(x); break;
+    case EVENT_HLT:
+        x->rip = x->next_rip;
+        u->mtd = MTD_RIP | MTD_HALT;
+        break;
+    default: u->mtd = MTD_KILL;
+    }
+    pt_reply(0);
+}
+
+/* The processor's own CPUID, which is core 0's. */
+static uint64_t set_cpuid(uint64_t vcpu)
+{
+    enum { LEAVES = 32, SUBLEAVES = 4 };
+    struct utcb *u = (struct utcb *)ROOT_UTCB;
+    u->rows = 0;
+    for (uint32_t leaf = 0; leaf < LEAVES; leaf++) {
+        bool many = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd;
+        for (uint32_t sub = 0; sub < (many ? SUBLEAVES : 1); sub++) {
+            struct cpuid r = cpu_cpuid(leaf, sub);
+            u->cpuid[u->rows++] = (struct cpuid_row){
+                leaf, many ? sub : CPUID_ANY, leaf == 1 ? CPUID_OSXSAVE : 0, r.eax, r.ebx, r.ecx,
+                r.edx};
+        }
+    }
+    for (uint32_t i = 0; i < LEAVES; i++) {
+        uint32_t leaf = 0x80000000u + i;
+        struct cpuid r = cpu_cpuid(leaf, 0);
+        u->cpuid[u->rows++] = (struct cpuid_row){leaf, CPUID_ANY, 0, r.eax, r.ebx, r.ecx, r.edx};
+    }
+    return vcpu_cpuid(vcpu);
+}
+
+uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t vcpu, uint64_t pd)
+{
+    uint64_t status = set_cpuid(vcpu);
+    state[i] = cpu;
+    for (uint32_t event = 0; event < EVENT_COUNT && status == OK; event++)
+        status = fault_serve_on(machine.vms, 0, pd, serve, GUEST_EVENTS(i) + event, SEEN,
+                                (uint64_t)i << 8 | event);
+    return status;
+}

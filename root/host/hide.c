@@ -1,0 +1,63 @@
+/* What the installed system is not to see: the firmware's tables are changed in place before it
+ * reads them (ACPI 6.5). */
+#include <root/host/host.h>
+#include <root/hardware/acpi_table.h>
+
+enum { CHECKSUM = 9, FIRST = 44, APIC = 0, X2APIC = 9, USABLE = 3 };
+
+/* A table of the firmware's, to be written; NULL: there is none. */
+static uint8_t *open_table(enum acpi_known which)
+{
+    static bool open[ACPI_TABLES];
+    const struct acpi_place *p = &machine.acpi.place[which];
+    uint64_t va = ROOT_TABLE_AT(which);
+    if (!p->base)
+        return 0;
+    if (!open[which] && memory_map(p->base, p->size, SLOT_ROOT_PD, MR_READ | MR_WRITE, va) != OK)
+        return 0;
+    open[which] = true;
+    return (uint8_t *)va + p->base % PAGE_SIZE;
+}
+
+/* Byte `at` of the table, with the checksum, which is that of all bytes together. */
+static void set(uint8_t *table, uint32_t at, uint8_t value)
+{
+    table[CHECKSUM] = (uint8_t)(table[CHECKSUM] + table[at] - value);
+    table[at] = value;
+}
+
+/* Where the flags of the structure at `at` are, if it is of that processor; 0: it is not (5.2.12.2,
+   5.2.12.12). */
+static uint32_t flags_of(const uint8_t *table, uint32_t at, uint32_t apic_id)
+{
+    uint32_t id;
+    memcpy(&id, table + at + 4, sizeof(id));
+    if (table[at] == APIC && table[at + 3] == apic_id)
+        return at + 4;
+    return table[at] == X2APIC && id == apic_id ? at + 8 : 0;
+}
+
+uint64_t hide_processor(uint32_t apic_id)
+{
+    uint8_t *table = open_table(ACPI_MADT);
+    uint64_t status = BAD_ARG;
+    for (uint32_t at = FIRST;
+         table && at + 12 <= machine.acpi.place[ACPI_MADT].size && table[at + 1] >= 2;
+         at += table[at + 1]) {
+        uint32_t flags = flags_of(table, at, apic_id);
+        if (!flags)
+            continue;
+        set(table, flags, table[flags] & (uint8_t)~USABLE);
+        status = OK;
+    }
+    return status;
+}
+
+uint64_t hide_table(enum acpi_known which)
+{
+    uint8_t *table = open_table(which);
+    if (!table)
+        return BAD_ARG;
+    set(table, 0, 'X');
+    return OK;
+}

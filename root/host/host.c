@@ -1,0 +1,229 @@
+#include <root/console/report.h>
+#include <root/hardware/iommu.h>
+#include <root/host/host.h>
+#include <root/plan.h>
+#include <root/vm/fault.h>
+#include <lib/hw/cpuid.h>
+#include <lib/string.h>
+
+#define HOST_FRAMES  600u /* of page tables, vCPUs and its capabilities */
+#define HOST_OBJECTS 1000u
+#define WAIT_MS      5000u
+#define LOOK_MS      2000u
+#define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
+#define ALL                                                                                        \
+    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
+
+static struct boot_host *host;
+static uint32_t counters[MAX_CORES]; /* of its vCPUs: indices in kernel_stat.vcpu */
+static struct {
+    uint32_t arrived, gone; /* vCPUs of cores of their own; 1: all go on */
+    uint64_t status;        /* of disengaging */
+} start;
+
+static uint32_t vm_index(void) { return machine.vms; }
+static uint64_t guest_slot(void) { return SLOT_VM + VM_SLOTS * vm_index() + VM_GUEST; }
+static uint64_t host_vcpu_slot(uint32_t i) { return SLOT_VCPU + MAX_VCPUS - MAX_CORES + i; }
+static uint32_t cores_of_its_own(void) { return host->cpus - host->kept; }
+
+/* Its processors' states, as they left them. memory_read() unmaps them with all of their region. */
+static uint64_t open_states(void)
+{
+    const struct boot_module *m = plan_module(machine.info, BOOT_HOST_MODULE);
+    if (!m || memory_map(m->base, m->size, SLOT_ROOT_PD, MR_READ | MR_WRITE, ROOT_HOST) != OK)
+        return BAD_ARG;
+    host = (struct boot_host *)ROOT_HOST;
+    return host->cpus <= MAX_CORES && host->kept < host->cpus ? OK : BAD_ARG;
+}
+
+/* Processor `i` comes to the kernel as the next core. */
+static uint64_t call_processor(uint32_t i, uint64_t how)
+{
+    uint32_t apic_id = host->cpu[i].apic_id;
+    const volatile struct core_stat *core = &kernel_stat()->core[i];
+    uint64_t status = core_start(SLOT_ROOT_SYS, apic_id | how);
+    if (status != OK)
+        return status;
+    __atomic_store_n(&host->called, apic_id + 1, __ATOMIC_RELEASE);
+    for (uint64_t until = tsc() + clock_ticks(WAIT_MS); !core->online && tsc() < until;)
+        clock_sleep(tsc() + clock_ticks(1));
+    return core->online ? (uint64_t)OK : AGAIN;
+}
+
+uint64_t host_start_kept(void)
+{
+    uint64_t status = open_states();
+    for (machine.cores = 1; status == OK && machine.cores < host->kept; machine.cores++)
+        status = call_processor(machine.cores, CORE_COMES);
+    if (status != OK)
+        console_say("a processor that the plan wants does not come: status %u",
+                    STATUS_CODE(status));
+    return status;
+}
+
+/* EVENT_START of vCPU `id`, on its core and time. None goes on before all have come, and none has a
+   VMM then: a processor that goes on alone would lose the interrupts that it sends others. */
+static void __attribute__((noreturn)) begin(uint64_t id, struct utcb *u)
+{
+    if (__atomic_add_fetch(&start.arrived, 1, __ATOMIC_SEQ_CST) == cores_of_its_own()) {
+        start.status = disengage(guest_slot(), AFTER_QUIET, 0, 0, 0);
+        __atomic_store_n(&start.gone, 1, __ATOMIC_RELEASE);
+    }
+    while (!__atomic_load_n(&start.gone, __ATOMIC_ACQUIRE))
+        __builtin_ia32_pause();
+    memcpy(&u->exit, &host->cpu[id].state, sizeof(u->exit));
+    u->mtd = start.status == OK ? ALL : MTD_KILL;
+    pt_reply(0);
+}
+
+static uint64_t map_memory(void)
+{
+    return memory_map_host(1ull << (cpu_cpuid(SIZES, 0).eax & 0xff), guest_slot());
+}
+
+/* vCPU `i`: of its own core, or a ghost on core 0. */
+static uint64_t host_make_vcpu(uint32_t i)
+{
+    bool own = i >= host->kept;
+    struct result made =
+        ec_create(host_vcpu_slot(i), guest_slot(), own ? i : 0, EC_VCPU, i, GUEST_EVENTS(i), 0, 0);
+    counters[i] = (uint32_t)(made.value % MAX_VCPUS);
+    if (made.status != OK)
+        return made.status;
+    if (own)
+        return fault_serve_on(vm_index(), i, guest_slot(), begin, GUEST_EVENTS(i) + EVENT_START, 0,
+                              i);
+    return ghost_start(i, &host->cpu[i], host_vcpu_slot(i), guest_slot());
+}
+
+static uint64_t host_run_vcpu(uint32_t i)
+{
+    bool own = i >= host->kept;
+    uint64_t budget = own ? SC_WHOLE_CORE : clock_ticks(PLAN_BUDGET_US / 1000),
+             status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, host_vcpu_slot(i), 1, budget, 0);
+    slot_empty(SLOT_SCRATCH_TIME);
+    return status;
+}
+
+/* ---- the steps of its start, in their order --------------------------------- */
+static uint64_t own_cores(void)
+{
+    uint64_t mask = 0;
+    for (uint32_t i = host->kept; i < host->cpus; i++)
+        mask |= 1ull << i;
+    return mask;
+}
+
+static uint64_t call_processors(void)
+{
+    uint64_t status = OK;
+    for (uint32_t i = host->kept; i < host->cpus && status == OK; i++)
+        status = call_processor(i, CORE_COMES | CORE_KEEPS_APIC);
+    return status;
+}
+
+static uint64_t take_iommus(void) { return iommu_take_for_host(&machine.acpi); }
+
+static uint64_t make_domain(void)
+{
+    uint64_t order = 0;
+    while (CAP_SLOTS << order < VM_SLOTS_OF(host->cpus))
+        order++;
+    return pd_create(guest_slot(), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST,
+                     PD_PORTS | PD_TABLE(order), HOST_FRAMES, HOST_OBJECTS, own_cores() | 1);
+}
+
+static uint64_t make_handlers(void) { return fault_prepare(vm_index(), own_cores() | 1); }
+
+static uint64_t make_vcpus(void)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < host->cpus && status == OK; i++)
+        status = host_make_vcpu(i);
+    return status;
+}
+
+/* Level L1: what the system's devices reach is what it has itself. Without an IOMMU it is L0. */
+static uint64_t open_iommus(void)
+{
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < machine.acpi.scopes.units && status == OK; i++)
+        status = dv_create(SLOT_SCRATCH, guest_slot(), SLOT_ROOT_SYS, DV_ALL, i);
+    console_say("host name=%s level=L%u iommus=%u", plan_installed.name,
+                machine.acpi.scopes.units ? 1 : 0, machine.acpi.scopes.units);
+    return status;
+}
+
+static uint64_t hide(void)
+{
+    uint64_t status = OK;
+    if (machine.acpi.scopes.units)
+        status = hide_table(iommu_kind() == IOMMU_VTD ? ACPI_DMAR : ACPI_IVRS);
+    for (uint32_t i = 0; i < host->kept && status == OK; i++)
+        status = hide_processor(host->cpu[i].apic_id);
+    return status;
+}
+
+static uint64_t give_time(void)
+{
+    uint64_t status = OK;
+    for (uint32_t i = host->cpus; i > 0 && status == OK; i--)
+        status = host_run_vcpu(i - 1);
+    return status;
+}
+
+uint64_t host_start(void)
+{
+    static const struct {
+        const char *name;
+        uint64_t (*take)(void);
+    } step[] = {{"states", open_states},     {"processors", call_processors},
+                {"IOMMUs", take_iommus},     {"domain", make_domain},
+                {"memory", map_memory},      {"handlers", make_handlers},
+                {"vCPUs", make_vcpus},       {"IOMMUs' tables", open_iommus},
+                {"firmware's tables", hide}, {"time", give_time}};
+    uint64_t status = OK;
+    for (uint32_t i = 0; i < sizeof(step) / sizeof(step[0]) && status == OK; i++) {
+        status = step[i].take();
+        if (status != OK)
+            console_say("VM %s: %s: status %u, argument %lu", plan_installed.name, step[i].name,
+                        STATUS_CODE(status), STATUS_ARG(status));
+    }
+    return status;
+}
+
+static const struct vcpu_stat *host_counters(uint32_t i)
+{
+    return &kernel_stat()->vcpu[counters[i]];
+}
+
+void host_report(void)
+{
+    uint64_t exits[CAUSE_COUNT] = {0};
+    for (uint32_t i = host->kept; i < host->cpus; i++)
+        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++)
+            exits[cause] += host_counters(i)->exits[cause];
+    report_host(plan_installed.name, cores_of_its_own(), exits);
+}
+
+/* It shut down a processor, or left a state that none can run: no reset that it asked for. */
+static void look_for_end(void)
+{
+    for (uint32_t i = host->kept; i < host->cpus; i++)
+        if (__atomic_load_n(&host_counters(i)->end_event, __ATOMIC_ACQUIRE)) {
+            host_report();
+            acpi_reset(&machine.acpi);
+        }
+}
+
+uint64_t host_turn(uint64_t now, bool tell)
+{
+    static uint64_t due;
+    look_for_end();
+    if (now >= due) {
+        due = now + clock_ticks(LOOK_MS);
+        if (tell)
+            host_report();
+    }
+    return due;
+}

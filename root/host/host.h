@@ -1,0 +1,40 @@
+/*
+ * The installed system (mode: host), which goes on as a guest on all processors but those that
+ * Hairline keeps. It has no VMM, and no life as other VMs: it begins once, and its end is the
+ * machine's.
+ */
+#ifndef ROOT_HOST_H
+#define ROOT_HOST_H
+
+#include <root/vm/vm.h>
+
+/* Are we beneath one? */
+static inline bool host_is_there(void) { return machine.info->flags & BOOT_HOST; }
+
+/* Root's own UART: the installed system has the firmware's console. */
+static inline struct serial host_serial(void)
+{
+    return (struct serial){
+        .base = machine.info->host_serial, .stride = 1, .divisor = 1, .only = true};
+}
+/* The cores that Hairline keeps beside the first come; machine.cores counts them. */
+uint64_t host_start_kept(void) WARN_UNUSED;
+/* It goes on, as a guest: after all VMs have their memory, and before any runs. */
+uint64_t host_start(void) WARN_UNUSED;
+/* Its end is the machine's. With `tell`, what it did until now is told now and then. The TSC at
+   which to look again. */
+uint64_t host_turn(uint64_t now, bool tell);
+/* Its counters: a line on the console. */
+void host_report(void);
+
+/* ghost.c: a stand-in on core 0 for processor `i` of the installed system, which Hairline keeps:
+   the vCPU in slot `vcpu` of the guest in slot `pd`. */
+uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t vcpu,
+                     uint64_t pd) WARN_UNUSED;
+
+/* hide.c: the firmware's tables no longer name the processor with that APIC ID, or such a table is
+   none that a system would know. BAD_ARG: it is not there, or cannot be written. */
+uint64_t hide_processor(uint32_t apic_id) WARN_UNUSED;
+uint64_t hide_table(enum acpi_known which) WARN_UNUSED;
+
+#endif

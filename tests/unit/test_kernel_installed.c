@@ -1,0 +1,178 @@
+/* The machine's installed system as a guest: what it keeps of the machine, what not, how its
+   processors start each other, and its devices. */
+#include "rig_iommu.h"
+#include "rig_vcpu.h"
+#include <icr.h>
+
+enum { THERE = 1, LINT0 = 0x35 };
+
+static uint64_t beneath(uint64_t slot, uint64_t payer, uint64_t rights)
+{
+    return graph(CALL_PD_CREATE, slot | payer << 16 | rights << 32, PD_GUEST | PD_PORTS << 8, 4, 4,
+                 0);
+}
+
+/* It has all ports and MSRs: who makes it has the machine. */
+static void needs_the_machines_rights(void **state)
+{
+    (void)state;
+    uint64_t weak = slot_new();
+    give(SLOT_ROOT_SYS, SLOT_ROOT_PD, weak, SYS_GUEST);
+    assert_int_equal(beneath(slot_new(), LAB, weak), bad(BAD_RIGHT, 1));
+    assert_int_equal(beneath(slot_new(), LAB, SLOT_ROOT_SYS), OK);
+}
+
+/* Its vCPU on core 1, which stands for that core, without a VMM. */
+static void start_installed_vcpu(void)
+{
+    make_vcpu(THERE, 0);
+    ((struct pd *)object_at(guest_pd))->ports = 1;
+    cores[THERE].installed = vcpu;
+    assert_int_equal(graph(CALL_SC_CREATE,
+                           slot_new() | (uint64_t)SLOT_ROOT_SYS << 16 | vcpu_slot << 32, 5,
+                           SC_WHOLE_CORE, 0, 0),
+                     OK);
+    on_core(THERE);
+    assert_event(EVENT_START);
+    answer(0);
+    on_core(0);
+    assert_int_equal(graph(CALL_DISENGAGE, guest_pd, AFTER_QUIET, 0, 0, 0), OK);
+    on_core(THERE);
+    assert_ptr_equal(current(), vcpu);
+}
+
+static void its_apic_stays_as_it_is(void **state)
+{
+    (void)state;
+    machine.cpu[THERE].apic[LINT0] = 0x700;
+    start_installed_vcpu();
+    assert_int_equal(machine.cpu[THERE].apic[LINT0], 0x700);
+}
+
+/* APM2 15.11 */
+static unsigned exits_of(uint32_t msr)
+{
+    const uint8_t *map = (const uint8_t *)vmcb->msrpm_pa;
+    uint32_t range = msr >= 0xc0010000 ? 2 : msr >= 0xc0000000;
+    return map[range * 0x800 + (msr & 0x1fff) / 4] >> 2 * (msr % 4) & 3;
+}
+
+static void has_the_machines_msrs_but_for_a_few(void **state)
+{
+    (void)state;
+    static const uint32_t range[] = {0, 0xc0000000, 0xc0010000};
+    static const struct {
+        uint32_t msr;
+        unsigned exits;
+    } kept[] = {{0x1b, 2}, {0x830, 2}, {0xc0000080, 2}, {0xc0010114, 3}, {0xc0010117, 3}};
+    start_installed_vcpu();
+    for (uint32_t r = 0; r < COUNT(range); r++)
+        for (uint32_t i = 0; i < 0x2000; i++) {
+            unsigned exits = 0;
+            for (uint32_t k = 0; k < COUNT(kept); k++)
+                exits |= kept[k].msr == range[r] + i ? kept[k].exits : 0;
+            assert_int_equal(exits_of(range[r] + i), exits);
+        }
+    assert_int_equal(vmcb->intercept1 & (I1_PORT | I1_CPUID | I1_HLT | I1_INTR | I1_RDPMC), 0);
+    assert_int_equal(vmcb->intercept1 & (I1_NMI | I1_INIT | I1_MSR | I1_SHUTDOWN),
+                     I1_NMI | I1_INIT | I1_MSR | I1_SHUTDOWN);
+}
+
+static void write_msr(uint32_t msr, uint64_t value)
+{
+    vcpu->regs.rcx = msr, vcpu->regs.rdx = value >> 32, vmcb->rax = (uint32_t)value;
+    vmcb->info1 = 1, vmcb->rip = 0x7000;
+    vm_exit(vcpu, EXIT_MSR);
+    assert_int_equal(vmcb->rip, 0x7002);
+}
+
+static void virtualization_is_not_there(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    write_msr(MSR_EFER, 0xd01);
+    assert_int_equal(vmcb->efer & ~(uint64_t)EFER_LMA, (0xd01 & ~EFER_LMA) | EFER_SVME);
+    write_msr(MSR_VM_HSAVE, 0x1000);
+    vcpu->regs.rcx = MSR_VM_CR, vmcb->info1 = 0, vmcb->rax = 0;
+    vm_exit(vcpu, EXIT_MSR);
+    assert_true(vmcb->rax & 0x10);                     /* SVMDIS */
+    for (uint64_t code = 0x80; code <= 0x86; code++) { /* VMRUN to SKINIT */
+        vmcb->inject = 0;
+        vm_exit(vcpu, code);
+        assert_int_equal(vmcb->inject, INJECT_VALID | INJECT_EXCEPTION | 6);
+    }
+    assert_ptr_equal(current(), vcpu);
+}
+
+static void processors_start_each_other(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    uint64_t to = (uint64_t)cores[THERE].apic_id << 32;
+    vmcb->cr0 = 0x80000011;
+    assert_true(icr_write(vcpu, to | 0x612)); /* a start-up IPI without INIT: nothing */
+    assert_int_equal(vcpu->hazard, 0);
+    assert_true(icr_write(vcpu, to | 0x8500)); /* the end of an INIT: nothing */
+    assert_int_equal(vcpu->hazard, 0);
+    assert_true(icr_write(vcpu, to | 0x4500));
+    assert_int_equal(vcpu->hazard, HAZARD_INIT);
+    settle();
+    assert_int_equal(vmcb->cr0, 0x80000011); /* it waits */
+    assert_true(icr_write(vcpu, to | 0x612));
+    settle();
+    assert_int_equal(vcpu->hazard, 0);
+    assert_int_equal(vmcb->cr0, 0x60000010);
+    assert_int_equal(vmcb->seg[SEG_CS].base, 0x12000);
+    assert_int_equal(vmcb->rip, 0);
+    assert_int_equal(vmcb->efer, EFER_SVME);
+}
+
+/* VT-d: translation for all requesters by its table, interrupts as they were. */
+static void its_devices_reach_what_it_has(void **state)
+{
+    (void)state;
+    static const uint32_t commands[] = {1u << 30, 1u << 26, 1u << 26 | 1u << 31};
+    uint64_t pd = slot_new(), dv = slot_new();
+    fake_regions(IOMMU_VTD);
+    fake_reset(0, IOMMU_VTD);
+    assert_int_equal(start_unit(0, IOMMU_VTD, 0), OK);
+    assert_int_equal(fake[0].globals, 0); /* as firmware left it */
+    assert_int_equal(beneath(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS), OK);
+    uint64_t how = dv | pd << 16 | (uint64_t)SLOT_ROOT_SYS << 32;
+    assert_int_equal(graph(CALL_DV_CREATE, how, DV_ALL | 1 << 16, 0, 0, 0), bad(BAD_ARG, 2));
+    uint64_t other = slot_new();
+    assert_int_equal(graph(CALL_PD_CREATE,
+                           other | (uint64_t)SLOT_ROOT_PD << 16 | (uint64_t)SLOT_ROOT_SYS << 32,
+                           PD_GUEST, 4, 4, 0),
+                     OK);
+    assert_int_equal(
+        graph(CALL_DV_CREATE, dv | other << 16 | (uint64_t)SLOT_ROOT_SYS << 32, DV_ALL, 0, 0, 0),
+        bad(BAD_ARG, 1));
+    assert_int_equal(graph(CALL_DV_CREATE, how, DV_ALL, 0, 0, 0), OK);
+    assert_int_equal(fake[0].globals, COUNT(commands));
+    for (unsigned i = 0; i < COUNT(commands); i++)
+        assert_int_equal(fake[0].global[i], commands[i]);
+    const uint64_t *roots = (const uint64_t *)*fake64(0, 0x20);
+    uint64_t table = ((struct pd *)object_at(pd))->table_pa;
+    for (uint32_t bus = 0; bus < 256; bus++) {
+        const uint64_t *contexts = (const uint64_t *)(roots[2 * bus] & ~1ull);
+        for (uint32_t i = 0; i < 256; i++) {
+            assert_int_equal(contexts[2 * i], table | 1);
+            assert_int_equal(contexts[2 * i + 1], 0x102);
+        }
+    }
+    assert_int_equal(graph(CALL_DV_CREATE, how, DV_ALL, 0, 0, 0), bad(BAD_ARG, 2)); /* once */
+}
+
+int main(void)
+{
+    const struct CMUnitTest all[] = {
+        RIG_TEST(needs_the_machines_rights),
+        RIG_TEST(its_apic_stays_as_it_is),
+        RIG_TEST(has_the_machines_msrs_but_for_a_few),
+        RIG_TEST(virtualization_is_not_there),
+        RIG_TEST(processors_start_each_other),
+        cmocka_unit_test(its_devices_reach_what_it_has),
+    };
+    return RIG_RUN(all);
+}
