@@ -68,11 +68,29 @@ uint32_t console_vm(const struct console *console, const char *name)
     return PLAN_VMS;
 }
 
+/* Take what the hypervisor says of the host system, NAME and pairs. How many cores that has is of
+ * its machine's; in the record of a VM `cores` are their numbers. */
+static void hear_of_host(struct console *console, const char *text)
+{
+    struct json_object *vms = report_group(console->report, "vms"), *vm, *cores;
+    const char *name = host_text("%.*s", (int)strcspn(text, " "), text);
+    if (!json_object_object_get_ex(vms, name, &vm))
+        return;
+    json_object_object_add(vm, "state", json_object_new_string("running"));
+    json_object_object_get_ex(vm, "cores", &cores);
+    cores = json_object_get(cores);
+    report_parse(vm, text + strlen(name));
+    json_object_object_add(vm, "vcpus", json_object_new_int64(report_number(vm, "cores")));
+    json_object_object_add(vm, "cores", cores);
+}
+
 /* Take a line of the hypervisor's: records of itself and of VMs. A VM's last record counts. */
 static void hear_hypervisor(struct console *console, const char *text)
 {
     if (strncmp(text, "ready ", 6) == 0)
         report_parse(report_group(console->report, "machine"), text + 6);
+    else if (strncmp(text, "host name=", 10) == 0)
+        hear_of_host(console, text + 10);
     else if (strncmp(text, "end ", 4) == 0)
         report_parse(report_group(console->report, "kernel"), text + 4);
     else if (strncmp(text, "vm name=", 8) == 0) {

@@ -621,8 +621,8 @@ def test_build_host(house):
     assert fields(debian, "mode", "lan") == (2, 1, 0, 0, 8, 10000, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0)
     assert fields(debian, "disengage", "console") == (0, 1, 0, 0, 0, 0) and fields(debian, "mtu", "server") == (0, 0, 0)
     assert debian.mac == bytes.fromhex("02686c000002") and not debian.cmdline.rstrip(b"\0") and alpha.cores == 3
-    cores, zero, memory = struct.unpack("<IIQ", sections[".host"][:16])
-    assert (cores, zero) == (2, 0) and memory >= 16 << 20 and memory % (2 << 20) == 0
+    cores, serial, memory = struct.unpack("<IIQ", sections[".host"][:16])
+    assert (cores, serial) == (2, 0x3E8) and memory >= 16 << 20 and memory % (2 << 20) == 0
     (pe,) = struct.unpack_from("<I", image, 60)
     assert struct.unpack_from("<H", image, pe + 24 + 68) == (11,)  # EFI boot service driver
     checksum, signatures = pe + 24 + 64, pe + 24 + 112 + 32
@@ -631,10 +631,10 @@ def test_build_host(house):
     for digest in (authenticode, hashlib.sha256(bytes(4)).digest()):
         pcr = hashlib.sha256(pcr + digest).digest()
     assert done.stdout == f"PCR 2  sha256 {pcr.hex()}\n"
-    larger = HOST.replace("16M", "64M")
+    larger = HOST.replace("16M", "64M").replace(", host: {disk: disk}", "")
     (house / "plan.yaml").write_text(larger)
     assert tool("build", "plan.yaml", "--efi", "host.efi").returncode == 0
-    assert struct.unpack("<IIQ", sections_of((house / "host.efi").read_bytes())[".host"][:16])[2] == memory + (48 << 20)
+    assert struct.unpack("<IIQ", sections_of((house / "host.efi").read_bytes())[".host"][:16]) == (2, 0, memory + (48 << 20))
 
 
 def images_of_uefi(house):
@@ -675,7 +675,11 @@ def test_no_host_there(house, case):
     assert not (house / "out").exists() and not (house / "args").exists()
 
 
-READY = "hairline| ready cores=2 vms=1\n"
+READY = """\
+hairline| ready cores=2 vms=1
+hairline| host name=debian level=L1 iommus=1
+hairline| host name=debian cores=1 tsc=77 exits.msr=3 exits.icr=30
+"""
 POWER_DOWN = "printf '\\033[1mna\\303\\244me:\\033[0m up\\r\\n[ 9.9] reboot: Power down\\r\\n' >&3"
 
 # What the machine's two serial lines say; the exit code; words on stderr.
@@ -698,13 +702,16 @@ def test_run_host(house, monkeypatch, case):
     (house / "plan.yaml").write_text(HOST)
     (house / "console").write_text(console)
     monkeypatch.setenv("FAKE_HOST", line)
-    done = tool("run", "plan.yaml", "--batch", "--logs", "logs")
+    done = tool("run", "plan.yaml", "--batch", "--logs", "logs", "--json", "json")
+    debian = json.loads((house / "json").read_text())["vms"]["debian"]
+    if console:
+        assert (debian["level"], debian["vcpus"], debian["cores"], debian["exits"]) == ("L1", 1, [], {"msr": 3, "icr": 30})
     assert done.returncode == code and words in done.stderr
     if line == POWER_DOWN:
         assert "debian| na??me: up\ndebian| [ 9.9] reboot: Power down\n" in done.stdout
         assert (house / "logs" / "debian.log").read_text() == "na??me: up\n[ 9.9] reboot: Power down\n"
     words = (house / "args").read_text()
-    assert words.index("-serial chardev:host") < words.index("-serial stdio") and "snapshot=on,file=" in words.split("id=host,format=raw,")[1]
+    assert "-serial chardev:host" in words and "isa-serial,iobase=0x3e8,irq=4,chardev=hairline" in words and "snapshot=on,file=" in words.split("id=host,format=raw,")[1]
     assert "nvme,drive=host,serial=hairline-host,bootindex=0" in words and "value=hairline.batch" in words
     assert "-device intel-iommu,intremap=on,eim=on" in words and "tcg,thread=single" in words
 
