@@ -12,7 +12,7 @@ extern uint8_t *fake_memory, *fake_stat;
 uint64_t fake_pd(uint64_t dst, uint64_t payer, uint64_t objects);
 uint64_t fake_made(uint64_t payer); /* one more object that the PD in that slot pays */
 struct result fake_ec(uint64_t dst, uint64_t pd);
-uint64_t fake_sc(uint64_t ec);
+uint64_t fake_sc(uint64_t ec, uint64_t priority);
 static inline uint64_t fake_ok(uint64_t a, uint64_t b) { return (void)a, (void)b, OK; }
 
 #define pd_create(dst, payer, sys, kind, flags, frames, objects, cores)                            \
@@ -21,7 +21,7 @@ static inline uint64_t fake_ok(uint64_t a, uint64_t b) { return (void)a, (void)b
 #define ec_create(dst, pd, core, kind, utcb, events, entry, sp)                                    \
     ((void)(core), (void)(utcb), (void)(events), (void)(entry), (void)(sp), fake_ec(dst, pd))
 #define sc_create(dst, sys, ec, priority, budget, period)                                          \
-    ((void)(priority), (void)(budget), (void)(period), fake_sc(ec))
+    ((void)(budget), (void)(period), fake_sc(ec, priority))
 #define pt_create(dst, payer, ec, entry, mtd, id)                                                  \
     ((void)(ec), (void)(entry), (void)(mtd), (void)(id), fake_made(payer))
 #define sm_create(dst, payer, count)    fake_made(payer)

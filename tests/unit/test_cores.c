@@ -97,6 +97,12 @@ static void helpers_of_a_core_are_counted_where_they_are(void **state)
     add(MODE_DEDICATED, 8, 0);
     for (uint32_t core = 0; core < 4; core++) /* LANs on 2, 1, 0, 2; workers on 1 and 0 */
         assert_int_equal(cores_helpers(&plan, core, 4), on[core]);
+    /* With core 3 to spare: as many as there can be there, and on core 0, where those of dedicated
+       VMs are that are created; and no switch is on it. */
+    plan.vm[--plan.vms] = (struct plan_vm){0};
+    plan.spare_cores = 8;
+    assert_int_equal(cores_helpers(&plan, 3, 4), CORES_SPARE_HELPERS);
+    assert_int_equal(cores_helpers(&plan, 0, 4), CORES_SPARE_HELPERS + 1);
 }
 
 static void root_takes_the_plan_and_none_with_core_0_dedicated(void **state)

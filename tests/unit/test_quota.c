@@ -45,7 +45,12 @@ struct result fake_ec(uint64_t dst, uint64_t pd)
     pd_of_ec[dst] = pd;
     return (struct result){fake_made(pd), 0};
 }
-uint64_t fake_sc(uint64_t ec) { return fake_made(pd_of_ec[ec]); }
+static uint64_t last_priority; /* that a thread or a vCPU was given */
+uint64_t fake_sc(uint64_t ec, uint64_t priority)
+{
+    last_priority = priority;
+    return fake_made(pd_of_ec[ec]);
+}
 
 /* ---- the rest of root ---- */
 void console_say(const char *text, ...) { fail_msg("%s", text); }
@@ -183,6 +188,42 @@ static void large_bars(void **state)
     assert_int_equal(spare(vm_slot(&machine.vm[0], VM_GUEST)), 2 + PLAN_DEVICES + PLAN_DEVICES);
 }
 
+/* A VM that was created has cores where no switch is: a high priority of it must not lift the
+ * switch above VMs of the plan. */
+static void a_switch_is_above_the_vms_of_the_plan(void **state)
+{
+    (void)state;
+    add_shared(0, 1, 1);
+    add_shared(1, 1, 1);
+    plan.vm[0].priority = 3;
+    plan.vm[1].priority = 5;
+    build();
+    assert_int_equal(lan_renew(1), OK);
+    assert_int_equal(last_priority, 6);
+    machine.vm[1].created = true;
+    assert_int_equal(lan_renew(1), OK);
+    assert_int_equal(last_priority, 4);
+}
+
+/* The VMM maps whole pages: behind the end of a file it must not find what another VM left. */
+static void behind_a_copy_are_zeros(void **state)
+{
+    struct vm *vm = &machine.vm[0];
+    const struct file *disk = &vm->file[FILE_DISK];
+    (void)state;
+    info.module[2].size = 1000;
+    add_shared(0, 1, 0);
+    build();
+    uint8_t *copy = fake_memory + disk->base, *from = fake_memory + disk->source;
+    assert_ptr_not_equal(copy, from);
+    memset(from, 0x55, PAGE_SIZE);
+    memset(copy, 0xaa, PAGE_SIZE);
+    while (!store_copy_files(vm))
+        machine.turn_began = tsc();
+    for (uint32_t i = 0; i < PAGE_SIZE; i++)
+        assert_int_equal(copy[i], i < 1000 ? 0x55 : 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -210,6 +251,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(quotas, setup),
         cmocka_unit_test_setup(large_bars, setup),
+        cmocka_unit_test_setup(a_switch_is_above_the_vms_of_the_plan, setup),
+        cmocka_unit_test_setup(behind_a_copy_are_zeros, setup),
     };
     fake_memory = aligned_alloc(PAGE_SIZE, RAM_END);
     memset(fake_memory + RAM, 0, RAM_END - RAM);
