@@ -11,39 +11,26 @@ uint32_t plan_next(void)
     return next;
 }
 
-/* vCPUs of all VMs; and the workers on the core of `vm`'s. */
-static uint32_t all_vcpus(void)
-{
-    uint32_t vcpus = 0;
-    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
-         other++)
-        vcpus += other->vcpus;
-    return vcpus;
-}
-
-static uint32_t workers_beside(const struct plan_vm *vm)
-{
-    uint32_t workers = 0;
-    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
-         other++)
-        workers +=
-            other->cores & plan_loaded.spare_cores && cores_worker(other) == cores_worker(vm);
-    return workers;
-}
-
 /* What only a VM of the plan that was booted may have; and what others leave. `vm` passed
  * check_vm(). */
 static const char *check_later(const struct plan_vm *vm, const struct plan_vm *by)
 {
+    uint32_t vcpus = 0, workers = 0; /* of all VMs; those on the core of its own */
+    for (const struct plan_vm *other = plan_loaded.vm; other < plan_loaded.vm + plan_loaded.vms;
+         other++) {
+        vcpus += other->vcpus;
+        workers +=
+            other->cores & plan_loaded.spare_cores && cores_worker(other) == cores_worker(vm);
+    }
     const struct rule rule[] = {
         {vm->cores & ~plan_loaded.spare_cores, "its cores are not spare ones"},
         {vm->sealed || vm->devices,
          "only a VM of the plan that was booted is sealed or has devices"},
         {vm->store || vm->control, "only a VM of the plan that was booted has volumes or control"},
         {vm->lan && vm->lan != by->lan, "its LAN is not that of the VM that creates it"},
-        {workers_beside(vm) > CORES_SPARE_HELPERS,
+        {workers > CORES_SPARE_HELPERS,
          "four workers of VMs are on its first core already, or on core 0 if it is dedicated"},
-        {all_vcpus() > MAX_VCPUS, "too many vCPUs with those of the others"},
+        {vcpus > MAX_VCPUS, "too many vCPUs with those of the others"},
         {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for one more"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));

@@ -95,7 +95,7 @@ static uint64_t start_thread(uint32_t lan)
     return status;
 }
 
-static uint64_t lan_build(uint32_t lan)
+static uint64_t lan_start(uint32_t lan)
 {
     const struct region *r = &lans[lan].region;
     struct lan_config *config = (struct lan_config *)(ROOT_PHYS + r->base);
@@ -116,12 +116,8 @@ static uint64_t lan_build(uint32_t lan)
         status = delegate(SLOT_ROOT_PD, lan_bell(lan), lan_pd(lan), LAN_SM, SM_DOWN);
     if (status == OK)
         status = fault_watch(PLAN_VMS + lan - 1, lan_pd(lan));
-    return status == OK ? start_thread(lan) : status;
-}
-
-static uint64_t lan_start(uint32_t lan)
-{
-    uint64_t status = lan_build(lan);
+    if (status == OK)
+        status = start_thread(lan);
     if (status != OK)
         console_say("LAN %u cannot be built: status %u, argument %u", lan, STATUS_CODE(status),
                     (uint32_t)STATUS_ARG(status));

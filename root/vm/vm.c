@@ -240,11 +240,6 @@ static void add_exits(struct end *sums, const struct vcpu_stat *s)
     }
 }
 
-static uint64_t since_start(const struct vm *vm, uint64_t at)
-{
-    return at > vm->started ? at - vm->started : 0;
-}
-
 void vm_count(const struct vm *vm, struct end *sums)
 {
     uint64_t first = 0, left = 0;
@@ -259,8 +254,8 @@ void vm_count(const struct vm *vm, struct end *sums)
             first = s->first;
         left = s->disengaged > left ? s->disengaged : left;
     }
-    sums->first = since_start(vm, first);
-    sums->left = since_start(vm, left);
+    sums->first = first > vm->started ? first - vm->started : 0;
+    sums->left = left > vm->started ? left - vm->started : 0;
 }
 
 /* The ports that end the VM while there is a VMM end it afterwards, too, even where `after` is
