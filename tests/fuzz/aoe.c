@@ -8,39 +8,42 @@
 #include <tests/unit/driver.h>
 #include <tests/unit/aoe_server.h>
 
-#define HEADER BUFFER(0)
-#define STATUS (BUFFER(0) + 64)
-#define DATA   BUFFER(1)
-#define ROOM   0x6000u /* bytes from DATA on */
-#define UNSET  0x77
-#define CANARY 0x5c
+/* Requests that may be under way at once, each in a place of its own. */
+#define PLACES    2u
+#define HEADER(i) (BUFFER(0) + 128 * (i))
+#define STATUS(i) (HEADER(i) + 64)
+#define DATA(i)   (BUFFER(1) + ROOM * (i))
+#define ROOM      0x3000u /* bytes of a place */
+#define UNSET     0x77
+#define CANARY    0x5c
 
 static uint8_t frame[LAN_FRAME(PLAN_MTU_MAX)];
 static uint8_t untouched[ROOM];
-static uint32_t data_size; /* bytes of the last request that the device may write */
+static uint32_t data_size[PLACES]; /* bytes of its last request that the device may write */
 
 void fuzz_begin(void) { memset(untouched, CANARY, sizeof untouched); }
 
-static void begin(uint32_t type, uint64_t sector, uint32_t size)
+static void begin(uint32_t i, uint32_t type, uint64_t sector, uint32_t size)
 {
-    memcpy(fake.ram + HEADER, &type, 4);
-    memcpy(fake.ram + HEADER + 8, &sector, 8);
-    fake.ram[STATUS] = UNSET;
-    memset(fake.ram + DATA, CANARY, ROOM);
-    data_size = type == 0 ? size : 0;
-    driver_desc(0, 0, HEADER, 16, D_NEXT, 1);
-    driver_desc(0, 1, DATA, size, D_NEXT | (type == 0 ? D_WRITE : 0), 2);
-    driver_desc(0, 2, STATUS, 1, D_WRITE, 0);
-    driver_offer(0, 0);
+    memcpy(fake.ram + HEADER(i), &type, 4);
+    memcpy(fake.ram + HEADER(i) + 8, &sector, 8);
+    fake.ram[STATUS(i)] = UNSET;
+    memset(fake.ram + DATA(i), CANARY, ROOM);
+    data_size[i] = type == 0 ? size : 0;
+    driver_desc(0, 3 * i, HEADER(i), 16, D_NEXT, 3 * i + 1);
+    driver_desc(0, 3 * i + 1, DATA(i), size, D_NEXT | (type == 0 ? D_WRITE : 0), 3 * i + 2);
+    driver_desc(0, 3 * i + 2, STATUS(i), 1, D_WRITE, 0);
+    driver_offer(0, 3 * i);
     driver_notify(DISK, 0);
 }
 
 static void any_request(struct feed *f)
 {
     static const uint32_t types[] = {0, 1, 4, 0};
-    uint32_t type = types[feed_8(f) % 4], sectors = feed_8(f) % (ROOM / 512 + 1);
-    if (fake.ram[STATUS] != UNSET)
-        begin(type, feed_8(f) % (SERVER_SECTORS + 2), type == 4 ? 0 : sectors * 512);
+    uint8_t byte = feed_8(f);
+    uint32_t type = types[byte % 4], i = byte / 4 % PLACES, sectors = feed_8(f) % (ROOM / 512 + 1);
+    if (fake.ram[STATUS(i)] != UNSET)
+        begin(i, type, feed_8(f) % (SERVER_SECTORS + 2), type == 4 ? 0 : sectors * 512);
 }
 
 /* The right answer of a frame that came, changed in some places, and perhaps of another size. */
@@ -73,18 +76,20 @@ static void poke_ring(struct feed *f)
 
 static void check_memory(void)
 {
-    uint8_t status = fake.ram[STATUS];
-    fuzz_must(status <= 1 || status == UNSET, "a status is good or an error");
-    fuzz_must(!memcmp(fake.ram + DATA + data_size, untouched, ROOM - data_size),
-              "only the request's bytes change");
+    for (uint32_t i = 0; i < PLACES; i++) {
+        uint8_t status = fake.ram[STATUS(i)];
+        fuzz_must(status <= 1 || status == UNSET, "a status is good or an error");
+        fuzz_must(!memcmp(fake.ram + DATA(i) + data_size[i], untouched, ROOM - data_size[i]),
+                  "only the request's bytes change");
+    }
 }
 
 /* The driver begins anew; its memory is zeros then. */
 static void start(void)
 {
     driver_start(DISK, 0);
-    memset(fake.ram + DATA, CANARY, ROOM);
-    data_size = 0;
+    memset(fake.ram + DATA(0), CANARY, PLACES * ROOM);
+    memset(data_size, 0, sizeof data_size);
 }
 
 static void act(struct feed *f)
@@ -107,12 +112,13 @@ static void is_well(void)
     server_out()->head = server_out()->tail;
     server_in()->tail = server_in()->head;
     start();
-    begin(0, 7, 0x5000);
-    for (uint32_t i = 0; i < 8 && fake.ram[STATUS] == UNSET; i++) {
+    begin(0, 0, 7, 0x5000);
+    for (uint32_t i = 0; i < 8 && fake.ram[STATUS(0)] == UNSET; i++) {
         server_turn();
         virtio_work(~0ull);
     }
-    fuzz_must(fake.ram[STATUS] == 0 && !memcmp(fake.ram + DATA, server_disk[0] + 7 * 512, 0x5000),
+    fuzz_must(fake.ram[STATUS(0)] == 0 &&
+                  !memcmp(fake.ram + DATA(0), server_disk[0] + 7 * 512, 0x5000),
               "then a right server serves");
 }
 

@@ -207,6 +207,51 @@ static void a_worker_that_looks_is_not_rung_for(void **state)
     assert_true(fake.bells[VMM_SM_WORK] > rung);
 }
 
+/* A read of one sector to PLACE(i), with its status behind it, in two parts. */
+#define PLACE(i) (DATA + 1024 * (i))
+static void offer_read(uint32_t i)
+{
+    uint32_t type = IN, header = HEADER + 128 * i, first = 1 + 2 * i;
+    uint64_t sector = 1 + i;
+    memcpy(fake.ram + header, &type, 4);
+    memcpy(fake.ram + header + 8, &sector, 8);
+    memset(fake.ram + PLACE(i), IO_NONE, 513);
+    driver_desc(0, first, header, 16, D_NEXT, first + 1);
+    driver_desc(0, first + 1, PLACE(i), 513, D_WRITE, 0);
+    driver_offer(0, first);
+}
+
+/* Requests that wait together are asked for together. They are done in their order, whatever the
+   answers', and fail alone. */
+static void several_are_under_way(void **state)
+{
+    static uint8_t frames[3][LAN_FRAME(PLAN_MTU_MAX)];
+    uint32_t size[3], at[] = {2, 0, 1};
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++)
+        offer_read(i);
+    driver_notify(DISK, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        size[i] = server_take(frames[i]);
+        assert_true(size[i] >= 60);
+        size[i] = server_answer(frames[i], size[i]);
+    }
+    frames[1][F_FLAGS] |= 4; /* an error */
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(server_send(frames[at[i]], size[at[i]]));
+        virtio_work(~0ull);
+        assert_int_equal(used_idx(0), i + i / 2); /* 0, 1, 3 */
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(fake.ram[PLACE(i) + 512], i == 1 ? IO_ERROR : IO_OK);
+        assert_int_equal(used_elem(0, i).id, 1 + 2 * i);
+    }
+    assert_memory_equal(fake.ram + PLACE(0), server_disk[0] + 512, 512);
+    assert_int_equal(fake.ram[PLACE(1)], IO_NONE);
+    assert_memory_equal(fake.ram + PLACE(2), server_disk[0] + 3 * 512, 512);
+    assert_false(aoe_waits());
+}
+
 /* Two volumes at once: an answer to the one waits for its turn, and is not lost. */
 static void each_volume_has_its_answers(void **state)
 {
@@ -218,11 +263,11 @@ static void each_volume_has_its_answers(void **state)
     uint32_t waiting = in->head - in->tail;
     assert_int_equal(waiting, 1);
     aoe_begin(1, AOE_FLUSH, 0, 0);
-    assert_int_equal(aoe_go(1, NULL, 0), AOE_WAIT);
+    assert_int_equal(aoe_go(1, NULL, NULL), AOE_WAIT);
     assert_int_equal(in->head - in->tail, waiting);
     assert_int_equal(status(), IO_OK);
     server_turn();
-    assert_int_equal(aoe_go(1, NULL, 0), AOE_DONE);
+    assert_int_equal(aoe_go(1, NULL, NULL), AOE_DONE);
 }
 
 /* A flood ends no thread's work, and hides no answer for good. */
@@ -295,6 +340,7 @@ int main(void)
         TEST(errors_are_the_guests),
         TEST(a_server_that_is_away_is_waited_for),
         TEST(a_worker_that_looks_is_not_rung_for),
+        TEST(several_are_under_way),
         TEST(each_volume_has_its_answers),
         TEST(a_flood_is_dropped),
         TEST(a_reset_forgets_what_was_asked),

@@ -12,12 +12,11 @@
 #define FRAME_MIN    60u   /* bytes, without the checksum (IEEE 802.3) */
 #define FIRST_WAIT   3     /* 1/2^3 of a second for an answer, then twice as long, */
 #define LONGEST_WAIT 0     /* up to a second */
-#define READY_ROUNDS                                                                               \
-    16u /* answers of a server that is ready, for it to answer for each volume, too */
-#define SAY_AFTER   8u   /* looks, about a second */
-#define READY_SHELF 255u /* 255.CLIENT: there as soon as all volumes are */
+#define READY_ROUNDS 16u   /* answers of a ready server: by then each volume has answered, too */
+#define SAY_AFTER    8u    /* looks, about a second */
+#define READY_SHELF  255u  /* 255.CLIENT: there as soon as all volumes are */
 
-enum { ETHERTYPE_AOE = 0x88a2 };
+enum { ETHERTYPE_AOE = 0xa288 }; /* 88A2h in network order */
 enum { VERSION_1 = 0x10, IS_ANSWER = 8, IS_ERROR = 4 };
 enum { COMMAND_ATA = 0 };
 enum { ATA_LBA48 = 0x40, ATA_TO_DISK = 1 };
@@ -25,36 +24,51 @@ enum { ATA_ERROR = 1, ATA_FAULT = 0x20 }; /* status */
 static const uint8_t ata_command[] = {
     [AOE_READ] = 0x24, [AOE_WRITE] = 0x34, [AOE_FLUSH] = 0xe7, [AOE_IDENTIFY] = 0xec};
 
+#define HAVE_DATA (1u << AOE_READ | 1u << AOE_IDENTIFY) /* their answers */
+
 struct aoe_header { /* all in network order, but for the LBA */
-    uint8_t to[6], from[6], type[2];
-    uint8_t flags, error, shelf[2], slot, command, tag[4];
+    uint8_t to[6], from[6];
+    uint16_t type;
+    uint8_t flags, error;
+    uint16_t shelf;
+    uint8_t slot, command;
+    uint32_t tag;                               /* comes back as it is */
     uint8_t ata_flags, ata_error, sectors, ata; /* command or status */
     uint8_t lba[6], reserved[2];
 };
 _Static_assert(sizeof(struct aoe_header) == 36, "as on the wire");
 
+/* A request of the guest's, kept here: the guest may change its chain meanwhile. */
+struct request {
+    enum aoe_command command;
+    bool failed;
+    uint64_t sector, size;
+    uint32_t pieces, next, flying; /* in all; the first that was not sent yet; on their way */
+};
+
 /* A frame on its way. */
 struct flight {
     bool busy;
-    uint32_t tag, index; /* which piece of the request it is */
-    uint64_t due, wait;  /* TSC of its next sending; ticks between that and the one after it */
+    uint32_t tag, request, index; /* whose, and which piece of it */
+    uint64_t due, wait; /* TSC of its next sending; ticks between that and the one after it */
 };
 
 static struct volume {
     uint64_t sectors;
-    uint32_t shelf, slot;
-    /* The request, kept here: the guest may change its chain meanwhile. */
-    enum aoe_command command;
-    bool failed;
-    uint64_t sector, size;
-    uint32_t pieces, next; /* in all; the first that was not sent yet */
-    uint32_t flying;       /* frames on their way */
+    uint16_t shelf; /* in network order */
+    uint8_t slot;
+    uint32_t first,
+        begun;       /* requests, free-running: the oldest, of the queue's next chain; the next */
+    uint32_t flying; /* frames on their way */
+    const struct virtqueue *queue; /* while aoe_go is at it, */
+    const struct chain *chain;     /* and its next chain     */
+    struct request request[AOE_REQUESTS];
     struct flight flight[WINDOW];
 } volumes[VOLUMES]; /* one behind the disks': whether the server is ready */
 _Static_assert(PLAN_DISKS < VOLUMES, "and places that are never used, for tags");
 
-static struct lock aoe_lock; /* of the rings and of `volumes` */
-static uint32_t last_tag;
+static struct lock aoe_lock;      /* of the rings and of `volumes` */
+static uint32_t last_tag, flying; /* frames on their way, of all volumes */
 static uint8_t identity[SECTOR];
 
 static struct lan_ring *to_server(void)
@@ -72,59 +86,69 @@ static void write_mac(uint8_t mac[6], uint32_t vm)
         mac[i] = plan_mac_byte(vm, config()->plan.store, i);
 }
 
-static uint32_t big_endian(const uint8_t *at, uint32_t size)
-{
-    uint32_t value = 0;
-    for (uint32_t i = 0; i < size; i++)
-        value = value << 8 | at[i];
-    return value;
-}
-
 /* ---- sending ------------------------------------------------------------------ */
 
-/* Bytes of data of piece `index`. */
-static uint32_t piece_size(const struct volume *v, uint32_t index)
+static struct request *request(struct volume *v, uint32_t number)
 {
-    uint64_t left = v->size - (uint64_t)PIECE * index;
+    return &v->request[number % AOE_REQUESTS];
+}
+
+/* Bytes of data of piece `index`. */
+static uint32_t piece_size(const struct request *r, uint32_t index)
+{
+    uint64_t left = r->size - (uint64_t)PIECE * index;
     return (uint32_t)(left < PIECE ? left : PIECE);
 }
 
-static void write_header(const struct volume *v, const struct flight *f, struct aoe_header *h)
+/* The chain of a frame's request as it is now, in `room` if it is not the queue's next. */
+static const struct chain *chain_of(const struct volume *v, const struct flight *f,
+                                    struct chain *room)
 {
-    uint32_t size = piece_size(v, f->index);
-    uint64_t lba = v->sector + (uint64_t)f->index * (PIECE / SECTOR);
-    *h = (struct aoe_header){.type = {ETHERTYPE_AOE >> 8, ETHERTYPE_AOE & 0xff},
+    if (f->request == v->first)
+        return v->chain;
+    ignore(virtqueue_peek(v->queue, f->request - v->first, room));
+    return room;
+}
+
+static void write_header(const struct volume *v, const struct request *r, const struct flight *f,
+                         struct aoe_header *h)
+{
+    uint32_t size = piece_size(r, f->index);
+    uint64_t lba = r->sector + (uint64_t)f->index * (PIECE / SECTOR);
+    *h = (struct aoe_header){.type = ETHERTYPE_AOE,
                              .flags = VERSION_1,
-                             .shelf = {(uint8_t)(v->shelf >> 8), (uint8_t)v->shelf},
-                             .slot = (uint8_t)v->slot,
+                             .shelf = v->shelf,
+                             .slot = v->slot,
                              .command = COMMAND_ATA,
+                             .tag = f->tag,
                              .sectors = (uint8_t)(size / SECTOR),
-                             .ata = ata_command[v->command]};
+                             .ata = ata_command[r->command]};
     write_mac(h->to, config()->plan.server - 1);
     write_mac(h->from, plan_index(&config()->plan));
-    for (uint32_t i = 0; i < 4; i++)
-        h->tag[i] = (uint8_t)(f->tag >> (24 - 8 * i));
-    if (v->command > AOE_WRITE)
+    if (r->command > AOE_WRITE)
         return;
-    h->ata_flags = (uint8_t)(ATA_LBA48 | (v->command == AOE_WRITE ? ATA_TO_DISK : 0));
+    h->ata_flags = (uint8_t)(ATA_LBA48 | (r->command == AOE_WRITE ? ATA_TO_DISK : 0));
     for (uint32_t i = 0; i < sizeof(h->lba); i++)
         h->lba[i] = (uint8_t)(lba >> 8 * i);
 }
 
 /* False: the switch has not made room yet; it rings the worker's bell when it has. */
-static bool send(const struct volume *v, struct flight *f, const struct chain *c, uint64_t offset)
+static bool send(struct volume *v, struct flight *f)
 {
+    const struct request *r = request(v, f->request);
     struct lan_frame *frame = lan_ring_free(to_server(), PLAN_MTU_MAX);
     struct aoe_header h;
     if (!frame)
         return false;
-    write_header(v, f, &h);
+    write_header(v, r, f, &h);
     memset(frame->data, 0, FRAME_MIN);
     memcpy(frame->data, &h, sizeof h);
     frame->size = FRAME_MIN;
-    if (v->command == AOE_WRITE) {
-        uint32_t size = piece_size(v, f->index);
-        virtqueue_read(c, offset + (uint64_t)PIECE * f->index, frame->data + sizeof h, size);
+    if (r->command == AOE_WRITE) {
+        uint32_t size = piece_size(r, f->index);
+        struct chain room;
+        virtqueue_read(chain_of(v, f, &room), AOE_WRITE_AT + (uint64_t)PIECE * f->index,
+                       frame->data + sizeof h, size);
         frame->size = (uint32_t)sizeof h + size;
     }
     f->due = tsc() + f->wait;
@@ -133,12 +157,12 @@ static bool send(const struct volume *v, struct flight *f, const struct chain *c
     return true;
 }
 
-static void send_again(struct volume *v, const struct chain *c, uint64_t offset)
+static void send_again(struct volume *v)
 {
     for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
         if (f->busy && tsc() >= f->due) {
             f->wait = f->wait < config()->tsc_hz >> LONGEST_WAIT ? 2 * f->wait : f->wait;
-            ignore(send(v, f, c, offset)); /* no room: at the next look */
+            ignore(send(v, f)); /* no room: at the next look */
         }
 }
 
@@ -151,21 +175,28 @@ static uint32_t new_tag(const struct volume *v, const struct flight *f)
 }
 
 /* Send what the window has room for, BURST frames at most. True: there is more to send now. */
-static bool send_new(struct volume *v, const struct chain *c, uint64_t offset)
+static bool send_new(struct volume *v)
 {
-    uint32_t sent = 0;
-    for (struct flight *f = v->flight; f < v->flight + WINDOW && v->next < v->pieces; f++) {
+    uint32_t sent = 0, n = v->first;
+    for (struct flight *f = v->flight; f < v->flight + WINDOW; f++) {
+        while (n != v->begun && request(v, n)->next == request(v, n)->pieces)
+            n++;
+        if (n == v->begun)
+            break;
         if (f->busy)
             continue;
         if (sent == BURST)
             return true;
-        *f = (struct flight){
-            .tag = new_tag(v, f), .index = v->next, .wait = config()->tsc_hz >> FIRST_WAIT};
-        if (!send(v, f, c, offset))
-            return false;
+        *f = (struct flight){.tag = new_tag(v, f),
+                             .request = n,
+                             .index = request(v, n)->next,
+                             .wait = config()->tsc_hz >> FIRST_WAIT};
+        if (!send(v, f))
+            break;
         f->busy = true;
-        v->flying++;
-        v->next++;
+        flying++;
+        request(v, n)->flying++;
+        request(v, n)->next++;
         sent++;
     }
     return false;
@@ -179,47 +210,54 @@ static struct flight *asked(const struct aoe_header *h, uint32_t size, struct vo
 {
     uint8_t mac[6];
     write_mac(mac, config()->plan.server - 1);
-    if (size < sizeof *h || memcmp(h->from, mac, sizeof mac) != 0 ||
-        big_endian(h->type, 2) != ETHERTYPE_AOE ||
+    if (size < sizeof *h || memcmp(h->from, mac, sizeof mac) != 0 || h->type != ETHERTYPE_AOE ||
         (h->flags & ~IS_ERROR) != (VERSION_1 | IS_ANSWER) || h->command != COMMAND_ATA)
         return NULL;
-    uint32_t tag = big_endian(h->tag, 4);
-    struct volume *v = &volumes[tag / WINDOW % VOLUMES];
-    struct flight *f = &v->flight[tag % WINDOW];
-    if (!f->busy || f->tag != tag || h->slot != v->slot || big_endian(h->shelf, 2) != v->shelf)
+    struct volume *v = &volumes[h->tag / WINDOW % VOLUMES];
+    struct flight *f = &v->flight[h->tag % WINDOW];
+    if (!f->busy || f->tag != h->tag || h->slot != v->slot || h->shelf != v->shelf)
         return NULL;
     *volume = v;
     return f;
 }
 
-static void drop(struct volume *v)
+/* Give up the frames of request `number`, and what was not sent of it. */
+static void drop(struct volume *v, uint32_t number)
 {
+    struct request *r = request(v, number);
     for (struct flight *f = v->flight; f < v->flight + WINDOW; f++)
-        f->busy = false;
-    v->flying = 0;
+        if (f->busy && f->request == number) {
+            f->busy = false;
+            flying--;
+            r->flying--;
+        }
+    r->next = r->pieces;
 }
 
 /* `f` is answered by `frame`, of `size` bytes with the header `h`. */
 static void answer(struct volume *v, struct flight *f, const struct aoe_header *h,
-                   const struct lan_frame *frame, uint32_t size, const struct chain *c)
+                   const struct lan_frame *frame, uint32_t size)
 {
-    bool has_data = v->command == AOE_READ || v->command == AOE_IDENTIFY;
-    uint32_t data = has_data ? piece_size(v, f->index) : 0;
+    struct request *r = request(v, f->request);
+    uint32_t data = 1u << r->command & HAVE_DATA ? piece_size(r, f->index) : 0;
     f->busy = false;
-    v->flying--;
+    flying--;
+    r->flying--;
     if (h->flags & IS_ERROR || h->ata & (ATA_ERROR | ATA_FAULT) || size - sizeof *h < data) {
-        v->failed = true;
-        drop(v);
-    } else if (v->command == AOE_READ) {
-        virtqueue_write(c, (uint64_t)PIECE * f->index, frame->data + sizeof *h, data);
-    } else if (v->command == AOE_IDENTIFY) {
+        r->failed = true;
+        drop(v, f->request);
+    } else if (r->command == AOE_READ) {
+        struct chain room;
+        virtqueue_write(chain_of(v, f, &room), (uint64_t)PIECE * f->index, frame->data + sizeof *h,
+                        data);
+    } else if (r->command == AOE_IDENTIFY) {
         memcpy(identity, frame->data + sizeof *h, sizeof identity);
     }
 }
 
 /* Take what has come for `mine`, and what is for nobody. What is the answer to another volume's
    frame is left to that one's turn, because only then its chain is known. */
-static void take(struct volume *mine, const struct chain *c)
+static void take(struct volume *mine)
 {
     for (uint32_t taken = 0; taken < LAN_SLOTS; taken++) {
         const struct lan_frame *frame = lan_ring_oldest(from_server(), PLAN_MTU_MAX);
@@ -234,7 +272,7 @@ static void take(struct volume *mine, const struct chain *c)
         if (v != mine)
             break;
         if (f)
-            answer(v, f, &h, frame, size, c);
+            answer(v, f, &h, frame, size);
         else
             from_server()->unread++;
         lan_ring_retire(from_server()); /* no bell: the switch does not wait for space */
@@ -244,34 +282,33 @@ static void take(struct volume *mine, const struct chain *c)
 
 /* ---- requests ----------------------------------------------------------------- */
 
+uint32_t aoe_begun(uint32_t disk) { return volumes[disk].begun - volumes[disk].first; }
+
 void aoe_begin(uint32_t disk, enum aoe_command command, uint64_t sector, uint64_t size)
 {
     struct volume *v = &volumes[disk];
+    uint64_t pieces = command == AOE_FLUSH ? 1 : (size + PIECE - 1) / PIECE;
     lock_take(&aoe_lock, NO_VCPU);
-    drop(v);
-    v->command = command;
-    v->failed = false;
-    v->sector = sector;
-    v->size = size;
-    v->next = 0;
-    v->pieces = command == AOE_FLUSH ? 1 : (uint32_t)((size + PIECE - 1) / PIECE);
+    *request(v, v->begun++) = (struct request){
+        .command = command, .sector = sector, .size = size, .pieces = (uint32_t)pieces};
     lock_give(&aoe_lock);
 }
 
-enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset)
+enum aoe_result aoe_go(uint32_t disk, const struct virtqueue *q, const struct chain *c)
 {
     struct volume *v = &volumes[disk];
     enum aoe_result result = AOE_WAIT;
     lock_take(&aoe_lock, NO_VCPU);
-    take(v, c);
-    if (v->failed) {
-        result = AOE_FAILED;
-    } else if (v->next == v->pieces && !v->flying) {
-        result = AOE_DONE;
-    } else {
-        send_again(v, c, offset);
-        if (send_new(v, c, offset))
-            result = AOE_MORE;
+    v->queue = q;
+    v->chain = c;
+    take(v);
+    send_again(v);
+    if (send_new(v))
+        result = AOE_MORE;
+    const struct request *r = request(v, v->first);
+    if (v->first != v->begun && r->next == r->pieces && !r->flying) {
+        result = r->failed ? AOE_FAILED : AOE_DONE;
+        v->first++;
     }
     lock_give(&aoe_lock);
     return result;
@@ -279,19 +316,14 @@ enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset)
 
 void aoe_drop(uint32_t disk)
 {
+    struct volume *v = &volumes[disk];
     lock_take(&aoe_lock, NO_VCPU);
-    drop(&volumes[disk]);
+    for (; v->first != v->begun; v->first++)
+        drop(v, v->first);
     lock_give(&aoe_lock);
 }
 
-bool aoe_waits(void)
-{
-    uint32_t flying = 0;
-    for (uint32_t i = 0; i < PLAN_DISKS; i++)
-        flying |= __atomic_load_n(&volumes[i].flying, __ATOMIC_RELAXED);
-    return flying;
-}
-
+bool aoe_waits(void) { return __atomic_load_n(&flying, __ATOMIC_RELAXED); }
 uint64_t aoe_sectors(uint32_t disk) { return volumes[disk].sectors; }
 
 /* ---- finding ------------------------------------------------------------------ */
@@ -321,7 +353,7 @@ static bool find_volume(uint32_t disk)
     identify(disk);
     identify(PLAN_DISKS);
     while (rounds < READY_ROUNDS) {
-        enum aoe_result mine = aoe_go(disk, NULL, 0);
+        enum aoe_result mine = aoe_go(disk, NULL, NULL);
         if (mine == AOE_DONE) {
             volumes[disk].sectors = identified_sectors();
             return volumes[disk].sectors > 0;
@@ -332,7 +364,7 @@ static bool find_volume(uint32_t disk)
         if (looks == SAY_AFTER)
             say_waiting(disk);
         bell_wait(VMM_SM_NAP, tsc() + (config()->tsc_hz >> FIRST_WAIT));
-        enum aoe_result ready = aoe_go(PLAN_DISKS, NULL, 0);
+        enum aoe_result ready = aoe_go(PLAN_DISKS, NULL, NULL);
         if (ready == AOE_DONE || ready == AOE_FAILED) {
             rounds += ready == AOE_DONE;
             identify(PLAN_DISKS);
@@ -348,8 +380,10 @@ const char *aoe_find(void)
         (uint32_t)tsc() &
         ~(VOLUMES * WINDOW - 1); /* what was sent in an earlier life is not answered in this one */
     for (uint32_t i = 0; i <= PLAN_DISKS; i++) {
-        volumes[i].shelf = i < PLAN_DISKS ? plan_index(plan) + 1 : READY_SHELF;
-        volumes[i].slot = i < PLAN_DISKS ? i : plan_index(plan) + 1;
+        aoe_drop(i);
+        uint32_t self = plan_index(plan) + 1, shelf = i < PLAN_DISKS ? self : READY_SHELF;
+        volumes[i].shelf = __builtin_bswap16((uint16_t)shelf);
+        volumes[i].slot = (uint8_t)(i < PLAN_DISKS ? i : self);
     }
     for (uint32_t i = 0; i < plan->disks; i++) {
         if (plan->disk[i].flags != DISK_VOLUME)

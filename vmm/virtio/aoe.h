@@ -18,7 +18,7 @@
 
 enum aoe_command { AOE_READ, AOE_WRITE, AOE_FLUSH, AOE_IDENTIFY };
 enum aoe_result {
-    AOE_DONE,   /* the request is done                                      */
+    AOE_DONE,   /* the oldest request is done                               */
     AOE_FAILED, /* and failed                                               */
     AOE_MORE,   /* go on at once                                            */
     AOE_WAIT,   /* go on when the worker's bell rings, or after some time   */
@@ -29,13 +29,19 @@ enum aoe_result {
 const char *aoe_find(void);
 /* Sectors of volume `disk`, 0..PLAN_DISKS - 1, once it was found. */
 uint64_t aoe_sectors(uint32_t disk);
-/* Begin a request: `size` bytes, whole sectors of the volume. Under the device's lock, here and
- * below. */
+#define AOE_REQUESTS 16u /* under way at once, power of two */
+#define AOE_WRITE_AT 16u /* bytes of a chain before what it writes */
+
+/* Requests under way, 0..AOE_REQUESTS: those of the queue's next chains, in their order. Under the
+ * device's lock, here and below. */
+uint32_t aoe_begun(uint32_t disk);
+/* Begin one more: `size` bytes, whole sectors of the volume. */
 void aoe_begin(uint32_t disk, enum aoe_command command, uint64_t sector, uint64_t size);
-/* Go on with it. The data is in the chain's readable bytes from `offset` on (AOE_WRITE), or in its
- * writable ones from 0 (AOE_READ). */
-enum aoe_result aoe_go(uint32_t disk, const struct chain *c, uint64_t offset);
-/* The request is given up. */
+/* Go on with all of them. What comes of it is about the oldest: done or failed, it is no longer
+ * under way. The data is in its chain in `q`, whose next one is `c`: in the readable bytes from
+ * AOE_WRITE_AT on (AOE_WRITE), or in the writable ones from 0 (AOE_READ). */
+enum aoe_result aoe_go(uint32_t disk, const struct virtqueue *q, const struct chain *c);
+/* All of them are given up. */
 void aoe_drop(uint32_t disk);
 /* Is an answer awaited? Then look again, soon. */
 bool aoe_waits(void);

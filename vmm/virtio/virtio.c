@@ -130,12 +130,7 @@ static void stall(const struct virtio_device *d, uint32_t index, bool stalls)
 
 static bool is_idle(const struct virtio_device *d, uint32_t index)
 {
-    return d->kind->idle && d->kind->idle(d, index);
-}
-
-static bool can_serve(const struct virtio_device *d, const struct virtqueue *q)
-{
-    return (d->regs.status & (DRIVER_OK | NEEDS_RESET)) == DRIVER_OK && q->regs.enable;
+    return index == 0 && d->kind->idle && d->kind->idle(d);
 }
 
 /* Serve chains of queue `index` until it is empty or the device has to wait, the TSC reaches
@@ -145,12 +140,12 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
     struct virtqueue *q = &d->queue[index];
     struct chain c;
     enum vq_result r = VQ_OK;
-    bool chains = false;
+    bool chains = false, up = (d->regs.status & (DRIVER_OK | NEEDS_RESET)) == DRIVER_OK;
     uint32_t done = 0;
     /* Lost wake-up: set before the device is looked at. What comes for it from then on rings the
        worker's bell; the worker sees this, and then the lock taken. */
     stall(d, index, true);
-    while (can_serve(d, q) && done < RUN_MAX) {
+    while (up && q->regs.enable && done < RUN_MAX && !(done && is_idle(d, index))) {
         r = virtqueue_next(q, &c);
         chains = r == VQ_OK;
         if (!chains)
@@ -163,10 +158,6 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
         }
         if (r > VQ_PART || tsc() >= limit)
             break;
-        if (is_idle(d, index)) { /* what more chains there are, they wait */
-            r = VQ_WAIT;
-            break;
-        }
     }
     if (!chains)
         stall(d, index, false);
@@ -174,7 +165,7 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
         virtio_signal(d, q->regs.vector, ISR_QUEUE);
     if (r == VQ_BROKEN)
         virtio_break(d);
-    return chains && r <= VQ_PART;
+    return chains && r <= VQ_PART && !is_idle(d, index);
 }
 
 /* Serve a queue in a vCPU's exit, on the guest's own time; the worker goes on with what is more

@@ -80,6 +80,9 @@ bool virtqueue_enable(struct virtqueue *q, bool event_idx);
 /* Copy the next chain's descriptors into `*c`, without taking it. VQ_OK; VQ_WAIT: the ring is
  * empty, and the driver notifies of the next chain; VQ_BROKEN: impossible index or descriptor. */
 enum vq_result virtqueue_next(struct virtqueue *q, struct chain *c);
+/* Likewise the chain `ahead` behind that one, of which the driver need not notify. What fails
+ * leaves a chain of fewer parts. */
+enum vq_result virtqueue_peek(const struct virtqueue *q, uint32_t ahead, struct chain *c);
 /* Return chain `head`, into which `written` bytes were written, to the driver; the next one's turn.
  */
 void virtqueue_done(struct virtqueue *q, uint16_t head, uint32_t written);
@@ -105,9 +108,9 @@ struct virtio_kind {
     /* The driver wrote `value` to byte `offset` (0..VIRTIO_CONFIG - 1) of its configuration. NULL:
      * which it only reads. */
     void (*configure)(struct virtio_device *d, uint32_t offset, uint8_t value);
-    /* Has nothing come for the chains of queue `queue`, so that the worker need not look at them?
-     * Without the lock. NULL: it looks. */
-    bool (*idle)(const struct virtio_device *d, uint32_t queue);
+    /* Has nothing come for queue 0, so that the worker need not look at its chains? Without the
+     * lock. NULL: it looks. */
+    bool (*idle)(const struct virtio_device *d);
     /* Serve one chain of queue `queue`, or a part that takes some 10 microseconds; VQ_OK: done,
      * `*written` bytes (0 before) were written to it. */
     enum vq_result (*serve)(struct virtio_device *d, uint32_t queue, const struct chain *c,
@@ -135,9 +138,9 @@ struct virtio_device {
     uint8_t config[VIRTIO_CONFIG];
     /* the kinds' own: */
     const struct vm_file *disk; /* block: its backing bytes                  */
-    uint64_t progress; /* block, console: bytes of the first chain already moved; volume: 1: begun;
-                          input: events of a press already told */
-    uint32_t link;     /* network: enum plan_link */
+    uint64_t progress;          /* block, console: bytes of the first chain already moved;
+                                   input: events of a press already told */
+    uint32_t link;              /* network: enum plan_link */
 };
 
 /* Put a device into a slot. `features` are offered beside the kind's own; the caller then fills in
@@ -146,14 +149,8 @@ struct virtio_device *virtio_add(uint32_t slot, const struct virtio_kind *kind, 
 
 /* ---- virtio_pci.c ----------------------------------------------------------- */
 /* Where the structures are: in BAR0, and in BAR1, behind the MSI-X table, the pending bit array. */
-enum {
-    BAR_COMMON = 0x00,
-    BAR_QUEUE = 0x18,
-    BAR_NOTIFY = 0x40,
-    BAR_ISR = 0x44,
-    BAR_DEVICE = 0x80,
-    BAR_PENDING = 0x800
-};
+enum { BAR_COMMON = 0, BAR_QUEUE = 0x18, BAR_NOTIFY = 0x40, BAR_ISR = 0x44, BAR_DEVICE = 0x80 };
+#define BAR_PENDING 0x800u
 /* Put a device of that kind on the bus. */
 void virtio_pci_add(uint32_t slot, const struct virtio_kind *kind);
 

@@ -26,6 +26,7 @@ struct blk_header {
     uint32_t type, reserved;
     uint64_t sector;
 };
+_Static_assert(sizeof(struct blk_header) == AOE_WRITE_AT, "what a volume writes is behind it");
 
 /* The bytes [sector, + size) of the disk; NULL where they are not whole sectors of it. */
 static uint8_t *blk_range(const struct vm_file *disk, uint64_t sector, uint64_t size)
@@ -74,31 +75,47 @@ static uint32_t disk_number(const struct virtio_device *d)
     return (uint32_t)(d->disk - config()->disk);
 }
 
-/* Begin a request of a volume. The guest may change header and chain while it is under way: what
-   it is about is what they say now. */
-static uint8_t volume_begin(struct virtio_device *d, const struct chain *c,
-                            const struct blk_header *h)
+static bool moves(const struct blk_header *h)
 {
+    return h->type == BLK_IN || h->type == BLK_OUT || h->type == BLK_FLUSH_CACHE;
+}
+
+/* Begin a request of a volume. The guest may change header and chain while it is under way: what
+   it is about is what they say now. False: it is none of the volume's. */
+static bool volume_begin(const struct virtio_device *d, const struct chain *c)
+{
+    struct blk_header h;
     uint64_t size = 0, sectors = aoe_sectors(disk_number(d));
     enum aoe_command command = AOE_FLUSH;
-    if (h->type != BLK_FLUSH_CACHE) {
-        command = h->type == BLK_IN ? AOE_READ : AOE_WRITE;
-        size = command == AOE_READ ? c->write_size - 1 : c->read_size - sizeof *h;
-        if (size % SECTOR || size / SECTOR > sectors || h->sector > sectors - size / SECTOR)
-            return BLK_IOERR;
+    if (virtqueue_read(c, 0, &h, sizeof h) != sizeof h || c->write_size == 0 || !moves(&h))
+        return false;
+    if (h.type != BLK_FLUSH_CACHE) {
+        command = h.type == BLK_IN ? AOE_READ : AOE_WRITE;
+        size = command == AOE_READ ? c->write_size - 1 : c->read_size - sizeof h;
+        if (size % SECTOR || size / SECTOR > sectors || h.sector > sectors - size / SECTOR)
+            return false;
     }
-    aoe_begin(disk_number(d), command, h->sector, size);
-    d->progress = 1;
-    return BLK_WAIT;
+    aoe_begin(disk_number(d), command, h.sector, size);
+    return true;
+}
+
+/* Begin what the driver has added behind the requests under way. */
+static void volume_begin_more(const struct virtio_device *d)
+{
+    struct chain c;
+    for (uint32_t n = aoe_begun(disk_number(d)); n < AOE_REQUESTS; n++)
+        if (virtqueue_peek(&d->queue[0], n, &c) != VQ_OK || !volume_begin(d, &c))
+            return;
 }
 
 /* Read, write and flush of a volume. */
-static uint8_t volume_serve(struct virtio_device *d, const struct chain *c,
+static uint8_t volume_serve(const struct virtio_device *d, const struct chain *c,
                             const struct blk_header *h, uint64_t *data)
 {
-    if (!d->progress && volume_begin(d, c, h) == BLK_IOERR)
+    if (!aoe_begun(disk_number(d)) && !volume_begin(d, c))
         return BLK_IOERR;
-    switch (aoe_go(disk_number(d), c, sizeof *h)) {
+    volume_begin_more(d);
+    switch (aoe_go(disk_number(d), &d->queue[0], c)) {
     case AOE_DONE: *data = h->type == BLK_IN ? c->write_size - 1 : 0; return BLK_OK;
     case AOE_FAILED: return BLK_IOERR;
     case AOE_MORE: return BLK_PART;
@@ -128,8 +145,7 @@ static uint8_t blk_get_id(const struct virtio_device *d, const struct chain *c, 
 static uint8_t request_serve(struct virtio_device *d, const struct chain *c,
                              const struct blk_header *h, uint64_t *data)
 {
-    bool moves = h->type == BLK_IN || h->type == BLK_OUT || h->type == BLK_FLUSH_CACHE;
-    if (is_volume(d) && (moves || d->progress))
+    if (is_volume(d) && (moves(h) || aoe_begun(disk_number(d))))
         return volume_serve(d, c, h, data);
     switch (h->type) {
     case BLK_IN: return blk_read(d, c, h->sector, data);

@@ -65,17 +65,8 @@ static enum vq_result control_serve(struct virtio_device *d, uint32_t queue, con
                                : port_receive(c, written, console_answer);
 }
 
-static bool console_idle(const struct virtio_device *d, uint32_t queue)
-{
-    (void)d;
-    return queue == CONSOLE_RX && !console_ready();
-}
-
-static bool control_idle(const struct virtio_device *d, uint32_t queue)
-{
-    (void)d;
-    return queue == CONSOLE_RX && !console_answered();
-}
+static bool console_idle(const struct virtio_device *d) { return (void)d, !console_ready(); }
+static bool control_idle(const struct virtio_device *d) { return (void)d, !console_answered(); }
 
 static const struct virtio_kind console_kind = {
     .id = 3, .queues = 2, .pci_class = 0x0780, .idle = console_idle, .serve = console_serve};

@@ -59,10 +59,9 @@ static enum vq_result input_serve(struct virtio_device *d, uint32_t queue, const
     return VQ_OK;
 }
 
-static bool input_idle(const struct virtio_device *d, uint32_t queue)
+static bool input_idle(const struct virtio_device *d)
 {
-    (void)d;
-    return queue == INPUT_EVENTS && pressed == control()->presses;
+    return (void)d, pressed == control()->presses;
 }
 
 static const struct virtio_kind input_kind = {.id = 18,

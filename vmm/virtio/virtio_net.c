@@ -82,10 +82,10 @@ static enum vq_result net_receive(const struct virtio_device *d, const struct ch
     return *written ? VQ_OK : VQ_WAIT;
 }
 
-static bool net_idle(const struct virtio_device *d, uint32_t queue)
+static bool net_idle(const struct virtio_device *d)
 {
     const struct port p = port(d);
-    return queue == NET_RX && !lan_ring_oldest(p.to_vm, p.mtu);
+    return !lan_ring_oldest(p.to_vm, p.mtu);
 }
 
 static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const struct chain *c,

@@ -64,18 +64,25 @@ static void virtqueue_arm(const struct virtqueue *q)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-enum vq_result virtqueue_next(struct virtqueue *q, struct chain *c)
+enum vq_result virtqueue_peek(const struct virtqueue *q, uint32_t ahead, struct chain *c)
 {
-    uint16_t ready = (uint16_t)(avail_word(q, AVAIL_IDX) - q->index);
-    if (ready == 0) {
-        virtqueue_arm(q);
-        ready = (uint16_t)(avail_word(q, AVAIL_IDX) - q->index);
-    }
-    if (ready == 0)
-        return VQ_WAIT;
+    uint32_t ready = (uint16_t)(avail_word(q, AVAIL_IDX) - q->index);
+    c->parts = c->readable = 0;
     if (ready > q->regs.size)
         return VQ_BROKEN;
-    return chain_load(q, avail_word(q, AVAIL_RING + q->index % q->regs.size), c);
+    if (ahead >= ready)
+        return VQ_WAIT;
+    return chain_load(q, avail_word(q, AVAIL_RING + (q->index + ahead) % q->regs.size), c);
+}
+
+enum vq_result virtqueue_next(struct virtqueue *q, struct chain *c)
+{
+    enum vq_result r = virtqueue_peek(q, 0, c);
+    if (r == VQ_WAIT) {
+        virtqueue_arm(q);
+        r = virtqueue_peek(q, 0, c);
+    }
+    return r;
 }
 
 void virtqueue_done(struct virtqueue *q, uint16_t head, uint32_t written)
