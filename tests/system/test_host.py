@@ -1,5 +1,5 @@
 """Beneath an installed system, `mode: host`: a Debian on a disk of its own (guest/disk), which firmware starts. Its unit
-`facts` says what it sees; here without Hairline, so that it is known what would be there."""
+`facts` says what it sees: without Hairline, so that it is known what would be there, and with it."""
 
 import collections
 import os
@@ -83,3 +83,48 @@ def test_run_without_hairline_fails(untouched):
     """Nothing spoke beneath the system: that is no success, though the machine was switched off in order."""
     assert untouched.run.code == 1 and "Hairline did not start beneath debian" in untouched.run.errors
     assert untouched.run.vms["beside"]["state"] == "unknown"
+
+
+class Beneath:
+    """The same machine with Hairline beneath the system."""
+
+    def __init__(self, folder):
+        plan = host_plan(folder)
+        self.predicted = call(rig.BUILD / "hairline-tool", "build", plan, "--batch", "--efi", folder / "host.efi")
+        self.run = rig.Batch(folder, plan)
+        self.facts = facts_of(self.run.logs["debian"])
+
+
+@pytest.fixture(scope="module", name="beneath")
+def run_beneath(tmp_path_factory):
+    ovmf()
+    return Beneath(tmp_path_factory.mktemp("beneath"))
+
+
+def test_installed_system_beneath_which_hairline_runs(beneath):
+    """It boots to its prompt with one core less, is as well as without, and its power-off ends the run."""
+    run, facts = beneath.run, beneath.facts
+    assert run.code == 0, run.errors
+    assert re.search(r"^debian login: ", run.logs["debian"], re.MULTILINE) and "reboot: Power down" in run.logs["debian"]
+    assert facts["cores"] == [str(CORES - 1)] and any("x2apic" in line for line in facts["apic"])
+    assert [facts[name] for name in ("disk", "hotplug", "nmi", "nowarning")] == [["ok"]] * 4
+
+
+def test_hairline_is_out_of_its_reach(beneath, untouched):
+    """No other hypervisor, nothing in Hairline's memory, and its core does not come when it is called."""
+    assert beneath.facts["kvm"] != ["loads"] and untouched.facts["kvm"] == ["loads"]
+    known = {fact.split()[0] for fact in untouched.facts["reserved"]}
+    ours = [fact.split() for fact in beneath.facts["reserved"] if fact.split()[0] not in known]
+    assert ours and all(content in ("zeros", "ones") for _, _, content in ours)
+    assert beneath.facts["off"] == [f"cpu{CORES - 1} 0"] and not untouched.facts["off"]
+
+
+def test_vm_beside_says_hello(beneath):
+    assert "hello from a bare guest" in beneath.run.logs["beside"] and beneath.run.vms["beside"]["reason"] == "exit_port"
+
+
+def test_measured_beneath(beneath, untouched):
+    """Hairline is in PCR 2, as told; what the system measures is as if it was not there."""
+    here, there = (dict(fact.split() for fact in run.facts["pcr"]) for run in (beneath, untouched))
+    assert beneath.predicted == f"PCR 2  sha256 {here['2']}\n"
+    assert here["4"] == there["4"] and here["7"] == there["7"]
