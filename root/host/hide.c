@@ -3,7 +3,7 @@
 #include <root/host/host.h>
 #include <root/hardware/acpi_table.h>
 
-enum { CHECKSUM = 9, FIRST = 44, APIC = 0, X2APIC = 9, USABLE = 3 };
+enum { CHECKSUM = 9, FIRST = 44, APIC = 0, X2APIC = 9, OEM = 0x80 };
 
 /* A table of the firmware's, to be written; NULL: there is none. */
 static uint8_t *open_table(enum acpi_known which)
@@ -26,30 +26,26 @@ static void set(uint8_t *table, uint32_t at, uint8_t value)
     table[at] = value;
 }
 
-/* Where the flags of the structure at `at` are, if it is of that processor; 0: it is not (5.2.12.2,
-   5.2.12.12). */
-static uint32_t flags_of(const uint8_t *table, uint32_t at, uint32_t apic_id)
+/* Is the structure at `at` of that processor (5.2.12.2, 5.2.12.12)? */
+static bool is_of(const uint8_t *table, uint32_t at, uint32_t apic_id)
 {
     uint32_t id;
     memcpy(&id, table + at + 4, sizeof(id));
-    if (table[at] == APIC && table[at + 3] == apic_id)
-        return at + 4;
-    return table[at] == X2APIC && id == apic_id ? at + 8 : 0;
+    return table[at] == APIC ? table[at + 3] == apic_id : table[at] == X2APIC && id == apic_id;
 }
 
+/* Its structures become the maker's own, which no system reads: one that is merely disabled would
+   be a processor that can be plugged in (5.2.12, table 5.21). */
 uint64_t hide_processor(uint32_t apic_id)
 {
     uint8_t *table = open_table(ACPI_MADT);
+    uint32_t size = machine.acpi.place[ACPI_MADT].size;
     uint64_t status = BAD_ARG;
-    for (uint32_t at = FIRST;
-         table && at + 12 <= machine.acpi.place[ACPI_MADT].size && table[at + 1] >= 2;
-         at += table[at + 1]) {
-        uint32_t flags = flags_of(table, at, apic_id);
-        if (!flags)
-            continue;
-        set(table, flags, table[flags] & (uint8_t)~USABLE);
-        status = OK;
-    }
+    for (uint32_t at = FIRST; table && at + 12 <= size && table[at + 1] >= 2; at += table[at + 1])
+        if (is_of(table, at, apic_id)) {
+            set(table, at, OEM);
+            status = OK;
+        }
     return status;
 }
 
