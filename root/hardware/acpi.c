@@ -75,8 +75,9 @@ static uint64_t find_rsdp(void)
 static void read_fadt(struct acpi *acpi)
 {
     enum { PM_TMR_BLK = 76, FLAGS = 112, RESET_REG = 116, RESET_VALUE = 128, X_PM_TMR_BLK = 208 };
-    enum { RESET_REG_SUP = 1 << 10 };
-    uint64_t flags = acpi_get(&table, FLAGS, 4);
+    enum { RESET_REG_SUP = 1 << 10, DSDT = 40, X_DSDT = 140 };
+    uint64_t flags = acpi_get(&table, FLAGS, 4), dsdt = acpi_get(&table, X_DSDT, 8);
+    acpi->place[ACPI_DSDT].base = dsdt ? dsdt : acpi_get(&table, DSDT, 4);
     acpi->pm_timer = (uint16_t)acpi_get(&table, PM_TMR_BLK, 4);
     if (acpi_get(&table, X_PM_TMR_BLK, 1) == GAS_IO && acpi_get(&table, X_PM_TMR_BLK + 4, 8) != 0)
         acpi->pm_timer = (uint16_t)acpi_get(&table, X_PM_TMR_BLK + 4, 8);
@@ -174,7 +175,7 @@ static void read_table(uint64_t base, struct acpi *acpi)
     static const struct {
         const char *name;
         void (*read)(struct acpi *);
-    } known[ACPI_TABLES] = {
+    } known[ACPI_DSDT] = {
         [ACPI_MADT] = {"APIC", read_madt}, [ACPI_FADT] = {"FACP", read_fadt},
         [ACPI_MCFG] = {"MCFG", read_mcfg}, [ACPI_DMAR] = {"DMAR", read_dmar},
         [ACPI_IVRS] = {"IVRS", read_ivrs}, [ACPI_SPCR] = {"SPCR", read_spcr},
@@ -215,6 +216,9 @@ void acpi_read(uint64_t rsdp, struct acpi *acpi)
     uint32_t count = read_roots(rsdp ? rsdp : find_rsdp(), entry);
     for (uint32_t i = 0; i < count; i++)
         read_table(entry[i], acpi);
+    struct acpi_place *dsdt = &acpi->place[ACPI_DSDT];
+    if (dsdt->base && load_header(dsdt->base))
+        dsdt->size = (uint32_t)acpi_get(&table, 4, 4);
     if (count == 0)
         console_say("no ACPI tables found");
 }

@@ -29,6 +29,7 @@ enum acpi_known {
     ACPI_IVRS,
     ACPI_SPCR,
     ACPI_TPM2,
+    ACPI_DSDT, /* only its place: none of those that are read */
     ACPI_TABLES
 };
 struct acpi_place {

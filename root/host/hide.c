@@ -49,6 +49,18 @@ uint64_t hide_processor(uint32_t apic_id)
     return status;
 }
 
+/* Suspend to RAM ends in the firmware, which resumes the system on bare processors. Without the
+   object _S3 none of it is offered (7.4.2.4); a name in AML is 08h and four letters (20.2.2). */
+void hide_suspend(void)
+{
+    static const uint8_t name[] = {8, '_', 'S', '3', '_'};
+    uint8_t *table = open_table(ACPI_DSDT);
+    uint32_t size = machine.acpi.place[ACPI_DSDT].size;
+    for (uint32_t at = 0; table && at + sizeof(name) <= size; at++)
+        if (memcmp(table + at, name, sizeof(name)) == 0)
+            set(table, at + 1, 'X');
+}
+
 uint64_t hide_table(enum acpi_known which)
 {
     uint8_t *table = open_table(which);

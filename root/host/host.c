@@ -157,6 +157,7 @@ static uint64_t open_iommus(void)
 static uint64_t hide(void)
 {
     uint64_t status = OK;
+    hide_suspend();
     if (machine.acpi.scopes.units)
         status = hide_table(iommu_kind() == IOMMU_VTD ? ACPI_DMAR : ACPI_IVRS);
     for (uint32_t i = 0; i < host->kept && status == OK; i++)

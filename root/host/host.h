@@ -36,5 +36,8 @@ uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t vcpu,
    none that a system would know. BAD_ARG: it is not there, or cannot be written. */
 uint64_t hide_processor(uint32_t apic_id) WARN_UNUSED;
 uint64_t hide_table(enum acpi_known which) WARN_UNUSED;
+/* An honest system does not suspend to RAM any more. A hostile one still can, by the chipset's
+   register: docs/host-mode.md. */
+void hide_suspend(void);
 
 #endif
