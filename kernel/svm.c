@@ -31,8 +31,24 @@ static const struct {
     uint32_t msr;
     uint8_t access; /* that exits */
 } kept_msrs[] = {
-    {MSR_EFER, WRITE},         {MSR_APIC_BASE, WRITE},       {MSR_X2APIC(APIC_ICR), WRITE},
-    {MSR_VM_CR, READ | WRITE}, {MSR_VM_HSAVE, READ | WRITE},
+    {MSR_EFER, WRITE},
+    {MSR_APIC_BASE, WRITE},
+    {MSR_X2APIC(APIC_ICR), WRITE},
+    {MSR_VM_CR, READ | WRITE},
+    {MSR_VM_HSAVE, READ | WRITE},
+    /* What moves memory under Hairline's (APM2 A.9): SYSCFG; IORRs; TOP_MEM and TOP_MEM2; the
+       window of PCI configuration; base, window and mask of SMM. */
+    {0xc0010010, WRITE},
+    {0xc0010016, WRITE},
+    {0xc0010017, WRITE},
+    {0xc0010018, WRITE},
+    {0xc0010019, WRITE},
+    {0xc001001a, WRITE},
+    {0xc001001d, WRITE},
+    {0xc0010058, WRITE},
+    {0xc0010111, WRITE},
+    {0xc0010112, WRITE},
+    {0xc0010113, WRITE},
 };
 
 /* Of three ranges of MSRs, two bits for each: an access that is not `allowed` exits. */

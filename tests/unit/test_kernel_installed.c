@@ -64,7 +64,10 @@ static void has_the_machines_msrs_but_for_a_few(void **state)
     static const struct {
         uint32_t msr;
         unsigned exits;
-    } kept[] = {{0x1b, 2}, {0x830, 2}, {0xc0000080, 2}, {0xc0010114, 3}, {0xc0010117, 3}};
+    } kept[] = {{0x1b, 2},       {0x830, 2},      {0xc0000080, 2}, {0xc0010114, 3},
+                {0xc0010117, 3}, {0xc0010010, 2}, {0xc0010016, 2}, {0xc0010017, 2},
+                {0xc0010018, 2}, {0xc0010019, 2}, {0xc001001a, 2}, {0xc001001d, 2},
+                {0xc0010058, 2}, {0xc0010111, 2}, {0xc0010112, 2}, {0xc0010113, 2}};
     start_installed_vcpu();
     for (uint32_t r = 0; r < COUNT(range); r++)
         for (uint32_t i = 0; i < 0x2000; i++) {
