@@ -51,16 +51,15 @@ static const struct {
     {0xc0010113, WRITE},
 };
 
-/* Of three ranges of MSRs, two bits for each: an access that is not `allowed` exits. */
+/* Two bits for each MSR, in three ranges of 800h bytes: from 0, C000_0000h and C001_0000h. An
+   access that is not `allowed` exits. */
 static void msr_set(unsigned map, uint32_t msr, unsigned allowed)
 {
-    static const uint32_t start[] = {0, 0xc0000000, 0xc0010000};
-    uint32_t range = 0, bit = 2 * (msr % 4);
-    while (start[range] != (msr & ~0x1fffu))
-        range++;
-    uint8_t *byte = &msrpm[map][range * 0x800 + (msr & 0x1fff) / 4];
+    uint32_t bit = 2 * (msr % 4), range = msr >= 0xc0000000;
+    range += msr >= 0xc0010000;
+    uint32_t at = range * 0x800 + (msr & 0x1fff) / 4;
     /* mutant: msr-bits */
-    *byte = (uint8_t)((*byte | 3u << bit) & ~(allowed << bit));
+    msrpm[map][at] = (uint8_t)((msrpm[map][at] | 3u << bit) & ~(allowed << bit));
 }
 
 static void allow_apic(unsigned map)

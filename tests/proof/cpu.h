@@ -10,6 +10,7 @@
 
 enum msr {
     MSR_APIC_BASE = 0x1b,
+    MSR_VM_CR = 0xc0010114,
     MSR_VM_HSAVE = 0xc0010117,
     MSR_EFER = 0xc0000080,
     MSR_STAR = 0xc0000081,
