@@ -24,7 +24,7 @@ static bool listens(const struct ec *to, uint32_t mode)
 {
     return to->core_mode >= CORE_OWNED && !to->head.dead &&
            (mode != NMI || (once(to->state) != STATE_HALTED && !once(to->waits) &&
-                            !once(to->nmi_kept) && !(to->hazard & HAZARD_NMI)));
+                            !once(to->nmi_kept) && !(to->hazard & (HAZARD_NMI | HAZARD_INIT))));
 }
 
 /* INIT and start-up IPI of the installed system to a processor of its own (APM2 16.5), which a

@@ -4,7 +4,6 @@
  */
 #include <apic.h>
 #include <core.h>
-#include <iommu.h>
 #include <svm.h>
 
 static uint8_t iopm[3 * PAGE_SIZE]
@@ -49,6 +48,14 @@ static const struct {
     {0xc0010111, WRITE},
     {0xc0010112, WRITE},
     {0xc0010113, WRITE},
+    /* What is below all: microcode; and which accesses to ports call SMM. */
+    {0xc0010020, WRITE},
+    {0xc0010050, WRITE},
+    {0xc0010051, WRITE},
+    {0xc0010052, WRITE},
+    {0xc0010053, WRITE},
+    {0xc0010054, WRITE},
+    {0xc0010056, WRITE},
 };
 
 /* Two bits for each MSR, in three ranges of 800h bytes: from 0, C000_0000h and C001_0000h. An
@@ -149,7 +156,7 @@ void svm_disengage(struct ec *ec)
     if (!ec->pd->ports)
         return;
     v->msrpm_pa = cpu_pa(msrpm[MAP_INSTALLED]);
-    v->intercept1 |= iommu_units ? I1_CPUID : 0; /* installed_row() */
+    v->intercept1 |= I1_CPUID; /* installed_row() */
     v->intercept1 &= ~(uint32_t)(I1_PORT | I1_RDPMC | I1_FREEZE);
     v->intercept_exception &= ~(1u << 18); /* the machine's own handler is its */
 }

@@ -234,7 +234,9 @@ static RARE void start_again(struct ec *ec)
                                                     [SEG_TR] = REAL(0x8b)}};
     uint16_t sipi = ec->sipi;
     if (sipi) {
-        __atomic_fetch_and(&ec->hazard, (uint8_t)~HAZARD_INIT, __ATOMIC_ACQ_REL);
+        __atomic_fetch_and(&ec->hazard, (uint8_t) ~(HAZARD_INIT | HAZARD_START | HAZARD_NMI),
+                           __ATOMIC_ACQ_REL);
+        ec->nmi_kept = ec->vcpu->step = 0;
         virt_load(ec, &reset,
                   MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER);
         virt_start_at(ec, (uint8_t)sipi);

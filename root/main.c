@@ -195,7 +195,7 @@ static void start_vms(void)
 {
     port_out8(POST_PORT, POST_VMS);
     report_ready();
-    if (!(machine.plan->flags & PLAN_BATCH))
+    if (!(machine.plan->flags & PLAN_BATCH) && !host_is_there())
         command_greet();
     for (uint32_t i = 0; i < machine.vms; i++)
         life_start(&machine.vm[i]);
@@ -229,7 +229,8 @@ static bool send(uint64_t began)
 /* Serve all once. The TSC at which to do it again; 0: when the bell rings. */
 static uint64_t turn(uint64_t now)
 {
-    bool batch = machine.plan->flags & PLAN_BATCH, typing = !batch && command_turn();
+    bool batch = machine.plan->flags & PLAN_BATCH;
+    bool typing = !batch && !host_is_there() && command_turn(); /* a host could type, too */
     lan_turn();
     uint64_t next = life_turn(now);
     bool more = output_turn(command_focus());

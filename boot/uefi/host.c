@@ -47,6 +47,7 @@ static void add_shared(uint64_t at, uint64_t size)
         REFUSE("this file has too many sections", "build it again");
     handover.module[handover.modules++] = (struct uefi_module){at, size, BOOT_HOST_MODULE};
     shared = (struct boot_host *)at;
+    __asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(0) : "memory");
 }
 
 void host_take_memory(const struct uefi_host *host, uint64_t kernel, uint64_t size)
@@ -181,10 +182,28 @@ static void start(struct efi_mp *mp, uint64_t number, struct boot_cpu *cpu)
         REFUSE("the firmware does not start a processor", "update the firmware");
 }
 
+static uint32_t cpuid_ecx(uint32_t leaf)
+{
+    uint32_t b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(leaf), "=b"(b), "+c"(c), "=d"(d));
+    return c;
+}
+
+/* What can be seen before a processor is taken from the firmware is refused here: it goes on. */
+static void check_processor(void)
+{
+    enum { AMD = 0x444d4163, X2APIC_THERE = 1 << 21, SVM = 1 << 2, VM_CR = 0xc0010114, OFF = 0x10 };
+    if (cpuid_ecx(0) != AMD || !(cpuid_ecx(1) & X2APIC_THERE) || !(cpuid_ecx(0x80000001) & SVM) ||
+        rdmsr(VM_CR) & OFF)
+        REFUSE("mode host needs a processor of AMD's with x2APIC, and SVM that is not locked off",
+               "use another machine, or enable it in the firmware");
+}
+
 void host_slide(const struct uefi_host *host, uint64_t entry)
 {
     struct efi_mp *mp;
     uint64_t cpus, enabled, self;
+    check_processor();
     if (stub_system->boot->locate_protocol(&mp_guid, 0, &mp) || mp->count(mp, &cpus, &enabled) ||
         mp->who_am_i(mp, &self))
         REFUSE("the firmware does not say which processors there are", "update the firmware");

@@ -71,15 +71,24 @@ void iommu_start_all(const struct acpi *acpi)
         problem = iommu_start_unit(i);
 }
 
+uint32_t iommu_units(void) { return started; }
+
+/* Where a part of the machine would be left out none is started: then the level is L0. */
 uint64_t iommu_take_for_host(const struct acpi *acpi)
 {
     scopes = &acpi->scopes;
-    uint64_t status = take_registers();
-    for (uint32_t i = 0; i < scopes->units && status == OK; i++) {
+    problem = scopes->wrong;
+    for (uint32_t i = 0; i < acpi->segments && !problem; i++)
+        if (!is_blocked(acpi->segment[i]))
+            problem = "a PCI segment of the machine has no IOMMU";
+    uint64_t status = problem ? (uint64_t)OK : take_registers();
+    for (uint32_t i = 0; i < scopes->units && status == OK && !problem; i++) {
         struct result r = iommu_start(SLOT_ROOT_SYS, registers[i].slot, scopes->unit[i].kind, 0);
         iommu_number[started++] = (uint32_t)r.value;
         status = r.status;
     }
+    if (problem)
+        console_say("level L0: %s", problem);
     return status;
 }
 

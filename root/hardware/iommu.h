@@ -11,6 +11,8 @@
 /* For the installed system: units stay as they are until dv_create() with DV_ALL. A status: why
    not. */
 uint64_t iommu_take_for_host(const struct acpi *acpi) WARN_UNUSED;
+/* How many are started. */
+uint32_t iommu_units(void);
 
 /* Find all PCI functions and start all units. From a unit's start on, DMA and interrupts of every
    function behind it are blocked, until a VM gets the function. The units' registers are taken out

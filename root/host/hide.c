@@ -41,7 +41,7 @@ uint64_t hide_processor(uint32_t apic_id)
     uint8_t *table = open_table(ACPI_MADT);
     uint32_t size = machine.acpi.place[ACPI_MADT].size;
     uint64_t status = BAD_ARG;
-    for (uint32_t at = FIRST; table && at + 12 <= size && table[at + 1] >= 2; at += table[at + 1])
+    for (uint32_t at = FIRST; table && at + 8 <= size && table[at + 1] >= 2; at += table[at + 1])
         if (is_of(table, at, apic_id)) {
             set(table, at, OEM);
             status = OK;

@@ -147,10 +147,10 @@ static uint64_t make_vcpus(void)
 static uint64_t open_iommus(void)
 {
     uint64_t status = OK;
-    for (uint32_t i = 0; i < machine.acpi.scopes.units && status == OK; i++)
+    uint32_t units = iommu_units();
+    for (uint32_t i = 0; i < units && status == OK; i++)
         status = dv_create(SLOT_SCRATCH, guest_slot(), SLOT_ROOT_SYS, DV_ALL, i);
-    console_say("host name=%s level=L%u iommus=%u", plan_installed.name,
-                machine.acpi.scopes.units ? 1 : 0, machine.acpi.scopes.units);
+    console_say("host name=%s level=L%u iommus=%u", plan_installed.name, units ? 1 : 0, units);
     return status;
 }
 
@@ -158,7 +158,7 @@ static uint64_t hide(void)
 {
     uint64_t status = OK;
     hide_suspend();
-    if (machine.acpi.scopes.units)
+    if (iommu_units())
         status = hide_table(iommu_kind() == IOMMU_VTD ? ACPI_DMAR : ACPI_IVRS);
     for (uint32_t i = 0; i < host->kept && status == OK; i++)
         status = hide_processor(host->cpu[i].apic_id);
@@ -210,6 +210,11 @@ void host_report(void)
 /* It shut down a processor, or left a state that none can run: no reset that it asked for. */
 static void look_for_end(void)
 {
+    if (__atomic_load_n(&start.gone, __ATOMIC_ACQUIRE) && start.status != OK) {
+        console_say("VM %s: cannot go on: status %u", plan_installed.name,
+                    STATUS_CODE(start.status));
+        acpi_reset(&machine.acpi);
+    }
     for (uint32_t i = host->kept; i < host->cpus; i++)
         if (__atomic_load_n(&host_counters(i)->end_event, __ATOMIC_ACQUIRE)) {
             host_report();

@@ -106,8 +106,8 @@ static void check_sent(void)
     bool valid = mode == 4 || (mode <= 1 && (value & 0xff) >= 32);
     unsigned all = 0, meant = 0;
     for (unsigned i = 0; i < MAX_CORES; i++) {
-        bool wanted =
-            valid && is_ours(i) && is_meant(i) && (mode != 4 || vcpu[i].state != STATE_HALTED);
+        bool wanted = valid && is_ours(i) && is_meant(i) &&
+                      (mode != 4 || (vcpu[i].state != STATE_HALTED && !starts[i]));
         bool noted = vcpu[i].hazard & HAZARD_NMI;
         all += sent[i];
         meant += wanted;

@@ -82,11 +82,7 @@ static enum vq_result net_receive(const struct virtio_device *d, const struct ch
     return *written ? VQ_OK : VQ_WAIT;
 }
 
-static bool net_idle(const struct virtio_device *d)
-{
-    const struct port p = port(d);
-    return !lan_ring_oldest(p.to_vm, p.mtu);
-}
+static bool net_idle(const struct virtio_device *d) { return lan_ring_is_empty(port(d).to_vm); }
 
 static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const struct chain *c,
                                 uint32_t *written)
