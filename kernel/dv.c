@@ -34,7 +34,7 @@ uint64_t dv_create(struct pd *self, uint64_t who, uint64_t function)
     if (s)
         return s;
     struct pd *pd = o;
-    if (function & DV_ALL)
+    if (function >> 32 == DV_ALL >> 32)
         return iommu_open((uint32_t)function >> 16, &objects[((struct head *)sys)->owner].pd, pd);
     /* mutant: dv-guest */
     if (pd->kind != PD_GUEST)
