@@ -46,8 +46,11 @@ void iommu_flush(bool tables)
 {
     check_that(has_graph_lock());
     iommu_stale &= !tables;
-    for (uint32_t i = 0; i < iommu_units; i++)
+    for (uint32_t i = 0; i < iommu_units; i++) {
+        if (!iommus[i].queue) /* it is for later: iommu_open */
+            continue;
         iommu_kind == IOMMU_VTD ? vtd_flush(&iommus[i], tables) : amdvi_flush(&iommus[i]);
+    }
 }
 
 /* ---- units ------------------------------------------------------------------ */
@@ -141,7 +144,7 @@ uint64_t iommu_fault(struct pd *self, uint64_t sys, uint64_t unit, uint64_t *val
     uint64_t s = cap_find(self, sys, OBJ_SYS, SYS_DEVICE, 1, &o);
     if (s)
         return s;
-    if (unit >= iommu_units)
+    if (unit >= iommu_units || !iommus[unit].queue)
         return bad(BAD_ARG, 2);
     *value = iommu_kind == IOMMU_VTD ? vtd_fault(&iommus[unit]) : amdvi_fault(&iommus[unit]);
     return *value ? (uint64_t)OK : bad(BAD_ARG, 2);

@@ -141,7 +141,6 @@ static void start_arguments(void)
     bad |=
         wrong("size", start(SLOT_ROOT_SYS, D_UNIT, IOMMU_VTD + IOMMU_AMDVI - kind, 1), BAD_ARG, 1);
     bad |= wrong("no device", start(SLOT_ROOT_SYS, D_RAM, kind, 1), BAD_ARG, 1);
-    bad |= wrong("no bus", start(SLOT_ROOT_SYS, D_UNIT, kind, 0), BAD_ARG, 3);
     bad |= wrong("buses", start(SLOT_ROOT_SYS, D_UNIT, kind, 257), BAD_ARG, 3);
     bad |= mr_map(D_UNIT, SLOT_ROOT_PD, MR_READ, EDU + 0x1000000, 0, 1) != OK;
     bad |= wrong("mapped", start(SLOT_ROOT_SYS, D_UNIT, kind, 1), BUSY, 1);
