@@ -65,7 +65,7 @@ $(O)/hairline.elf: $(O)/hairline64.elf
 
 # The UEFI stub: position independent, so its only relocations with addresses are the header's own.
 UEFI = $(call objs,boot/uefi)
-$(O)/boot/uefi/%.o: FLAGS = $(filter-out -fno-pic -fno-pie,$(USER_FLAGS)) -fpie -fno-jump-tables
+$(O)/boot/uefi/%.o: FLAGS = $(filter-out -fno-pic -fno-pie,$(USER_FLAGS)) -fpie -fno-jump-tables -Ikernel
 $(O)/uefi.elf: $(UEFI) boot/uefi/pe.ld
 	ld $(LDFLAGS_T) --emit-relocs -T boot/uefi/pe.ld -o $@ $(UEFI)
 	@! readelf -rW $@ | awk '/^Relocation/ { in_code = $$3 ~ /text|data/ } in_code' | grep -E 'R_X86_64_(64|32)'

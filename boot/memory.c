@@ -107,12 +107,13 @@ static void claim_all(void)
 {
     uint64_t image = (uint64_t)image_start - KERNEL_BASE, end = (uint64_t)kernel_end - KERNEL_BASE;
     bool host = boot_info.flags & BOOT_HOST;
-    claim(0, DEVICE_END, host ? RANGE_HOST : RANGE_DEVICE);
+    uint32_t rest = host ? RANGE_HOST : RANGE_DEVICE;
+    claim(0, DEVICE_END, rest);
     for (unsigned i = 0; i < 2 * lines; i++)
         if ((line[i % lines].type == TYPE_RAM) == (i < lines))
             claim_line(&line[i % lines]);
-    claim(0, PAGE_SIZE, host ? RANGE_HOST : RANGE_DEVICE); /* of a BIOS */
-    claim(LOW_END, HIGH_START, host ? RANGE_HOST : RANGE_DEVICE);
+    claim(0, PAGE_SIZE, rest); /* of a BIOS */
+    claim(LOW_END, HIGH_START, rest);
     if (!is_all_ram(image, end))
         boot_refuse(SENTENCE("the kernel's place is not all RAM in the memory map",
                              "boot the file of `hairline build --efi`, which chooses its place"));

@@ -2,7 +2,6 @@
 #include <vmcs.h>
 #include "boot.h"
 
-#define VM_CR                 0xc0010114u /* APM2 15.30.1 */
 #define VM_CR_SVMDIS          0x10u
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define ADVICE                "enable it in the firmware or use another machine"
@@ -90,7 +89,7 @@ static void check(const struct need *needs, unsigned count)
 static void check_amd(void)
 {
     check(amd, COUNT(amd));
-    if (cpu_rdmsr(VM_CR) & VM_CR_SVMDIS)
+    if (cpu_rdmsr(MSR_VM_CR) & VM_CR_SVMDIS)
         boot_refuse(SENTENCE("the firmware has locked AMD virtualization (SVM) off", ADVICE));
 }
 

@@ -50,6 +50,16 @@ static void say(const char *format, va_list args)
     fputc('\n', stderr);
 }
 
+void host_show(const char *bytes, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t part = write(STDOUT_FILENO, bytes + done, size - done);
+        if (part <= 0)
+            return;
+        done += (size_t)part;
+    }
+}
+
 void host_say(const char *format, ...)
 {
     va_list args;

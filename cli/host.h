@@ -17,6 +17,9 @@ const char *host_images(void);
 const char *host_image(const char *name);
 const char *host_source(const char *name);
 
+/* All of that to stdout, at once; what cannot be written is lost. */
+void host_show(const char *bytes, size_t size);
+
 /* One line on stderr, starting "hairline: ". */
 void host_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

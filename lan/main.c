@@ -3,8 +3,6 @@
 #include <lan/switch.h>
 #include <lib/pace.h>
 
-#define MOMENT_SHIFT 20 /* of a second, 1/2^20: a sleep that was none */
-
 static struct lan_switch lan;
 static struct pace pace;
 static uint64_t limit; /* TSC: the end of the step */
@@ -24,7 +22,7 @@ void switch_pause(void)
 static void sleep(void)
 {
     pace_end(&pace);
-    bell_wait_all(LAN_SM, 0, pace.tsc_hz >> MOMENT_SHIFT);
+    bell_wait_all(LAN_SM, 0, pace.tsc_hz);
     pace_rest(&pace, LAN_SM_NAP);
     limit = pace_begin(&pace);
 }

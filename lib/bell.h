@@ -16,12 +16,13 @@ static inline void bell_ring(uint64_t bell) { ignore(sm_up(bell)); }
 static inline void bell_wait(uint64_t bell, uint64_t deadline) { ignore(sm_down(bell, deadline)); }
 
 /* Sleep likewise, until the bell in `bell` rings, and take what rings have piled up there,
-   BELL_RINGS at most: all ask for the same look. There can be some only where the sleep was none,
-   shorter than `moment` ticks. */
-#define BELL_RINGS 64u
-static inline void bell_wait_all(uint64_t bell, uint64_t deadline, uint64_t moment)
+   BELL_RINGS at most: all ask for the same look. There can be some only where the sleep was none:
+   shorter than 1/2^BELL_MOMENT of a second, which has `tsc_hz` ticks. */
+#define BELL_RINGS  64u
+#define BELL_MOMENT 20
+static inline void bell_wait_all(uint64_t bell, uint64_t deadline, uint64_t tsc_hz)
 {
-    uint64_t before = tsc();
+    uint64_t before = tsc(), moment = tsc_hz >> BELL_MOMENT;
     bell_wait(bell, deadline);
     for (uint32_t i = 0; i < BELL_RINGS && tsc() - before < moment; i++)
         if (sm_down(bell, 1) != OK)

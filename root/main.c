@@ -61,10 +61,12 @@ static uint64_t open_counters(void)
     return status;
 }
 
-static void wait_for_core(const volatile struct core_stat *core, uint64_t ms)
+bool machine_core_comes(uint32_t number, uint64_t ms)
 {
+    const volatile struct core_stat *core = &kernel_stat()->core[number];
     for (uint64_t until = tsc() + clock_ticks(ms); !core->online && tsc() < until;)
         clock_sleep(tsc() + clock_ticks(1));
+    return core->online;
 }
 
 /* Start one core and wait until it is online: cores get their numbers in that order, so only one at
@@ -75,13 +77,13 @@ static void start_core(uint32_t apic_id)
        misses the first ones. */
     enum { PAUSES = 6 };
     static const uint16_t pause_ms[PAUSES] = {10, 1, 10, 20, 200, CORE_WAIT_MS};
-    const volatile struct core_stat *core = &kernel_stat()->core[machine.cores];
     uint64_t status = OK;
-    for (uint32_t i = 0; i < PAUSES && status == OK && !core->online; i++) {
+    bool online = false;
+    for (uint32_t i = 0; i < PAUSES && status == OK && !online; i++) {
         status = core_start(SLOT_ROOT_SYS, apic_id);
-        wait_for_core(core, status == BUSY ? CORE_WAIT_MS : pause_ms[i]);
+        online = machine_core_comes(machine.cores, status == BUSY ? CORE_WAIT_MS : pause_ms[i]);
     }
-    if (core->online)
+    if (online)
         machine.cores++;
     else
         console_say("core with APIC ID %u does not start (status %u) and is left out", apic_id,

@@ -7,7 +7,6 @@
 #include <vmm/vcpu/vcpu.h>
 #include <vmm/virtio/aoe.h>
 
-#define MOMENT_SHIFT 20 /* of a second, 1/2^20: a sleep that was none */
 #define LOOK_SHIFT                                                                                 \
     8 /* of a second, 1/2^8: how often to look at MSI-X tables for what was masked, or changed */
 
@@ -116,7 +115,7 @@ static void __attribute__((noreturn)) work_on(void)
         if (next != WORK_MORE)
             bell_wait_all(VMM_SM_WORK,
                           next == WORK_LATER ? tsc() + (config()->tsc_hz >> LOOK_SHIFT) : 0,
-                          config()->tsc_hz >> MOMENT_SHIFT);
+                          config()->tsc_hz);
         pace_rest(&pace, VMM_SM_NAP);
         uint64_t limit = pace_begin(&pace);
         next = vm_ended() || config()->load ? WORK_NONE : work(limit);

@@ -4,15 +4,13 @@
  * goes on as a guest with all others.
  */
 #include "stub.h"
+#include <cpu.h>
 
 #define MEBI2        (2ull << 20)
 #define RESERVED     0 /* memory that no system takes (UEFI 2.10, 7.2.1) */
 #define TPL_CALLBACK 8
-#define APIC_BASE    0x1b
 #define X2APIC       0xc00
 #define X2APIC_ID    0x802
-#define EFER         0xc0000080
-#define XSAVE_ON     (1u << 18) /* CR4.OSXSAVE */
 
 static const struct efi_guid mp_guid = {
     0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
@@ -25,34 +23,12 @@ static struct boot_host *shared;
 static uint64_t kernel_entry;
 static struct uefi_line host_line[2]; /* in the firmware's form: what Hairline has */
 
-static uint64_t rdmsr(uint32_t msr)
-{
-    uint32_t low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
-}
-
-static void wrmsr(uint32_t msr, uint64_t value)
-{
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
-}
-
 /* ---- memory --------------------------------------------------------------------------------- */
 static uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
 
-/* Room for the processors' states: a module, so nobody else gets it. */
-static void add_shared(uint64_t at, uint64_t size)
-{
-    if (handover.modules == BOOT_MODULES)
-        REFUSE("this file has too many sections", "build it again");
-    handover.module[handover.modules++] = (struct uefi_module){at, size, BOOT_HOST_MODULE};
-    shared = (struct boot_host *)at;
-    __asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(0) : "memory");
-}
-
 void host_take_memory(const struct uefi_host *host, uint64_t kernel, uint64_t size)
 {
-    const uint64_t states = 65536;
+    const uint64_t states = 65536; /* of the processors: a module, so nobody else gets it */
     uint64_t all = states + host->memory + 2 * MEBI2, at = FOUR_GIB - 1;
     for (uint32_t i = 0; i < handover.modules; i++)
         all += round_up(handover.module[i].size, 4096);
@@ -71,7 +47,9 @@ void host_take_memory(const struct uefi_host *host, uint64_t kernel, uint64_t si
         m->base = at;
         at += round_up(m->size, 4096);
     }
-    add_shared(at, states);
+    stub_add_module(at, states, (char[sizeof handover.module->name]){BOOT_HOST_MODULE});
+    stub_clear(at, states);
+    shared = (struct boot_host *)at;
 }
 
 /* ---- a processor's state ----------------------------------------------------------------------
@@ -119,8 +97,8 @@ static void leave_segments(struct exit_state *x)
     x->seg[SEG_CS] = segment(&gdt, SELECTOR("cs"), 0);
     x->seg[SEG_SS] = segment(&gdt, SELECTOR("ss"), 0);
     x->seg[SEG_DS] = segment(&gdt, SELECTOR("ds"), 0);
-    x->seg[SEG_FS] = segment(&gdt, SELECTOR("fs"), rdmsr(0xc0000100));
-    x->seg[SEG_GS] = segment(&gdt, SELECTOR("gs"), rdmsr(0xc0000101));
+    x->seg[SEG_FS] = segment(&gdt, SELECTOR("fs"), cpu_rdmsr(0xc0000100));
+    x->seg[SEG_GS] = segment(&gdt, SELECTOR("gs"), cpu_rdmsr(MSR_GS_BASE));
     x->seg[SEG_LDTR] = segment(&gdt, ldt, 0);
     x->seg[SEG_TR] = segment(&gdt, tr, 0);
     x->seg[SEG_TR].attrib = tr ? x->seg[SEG_TR].attrib : 0x8b; /* there is always one, busy */
@@ -130,22 +108,20 @@ static void leave_segments(struct exit_state *x)
 
 static void leave_msrs(struct exit_state *x)
 {
-    x->efer = rdmsr(EFER);
-    x->star = rdmsr(0xc0000081), x->lstar = rdmsr(0xc0000082), x->cstar = rdmsr(0xc0000083);
-    x->sfmask = rdmsr(0xc0000084), x->kernel_gs = rdmsr(0xc0000102);
-    x->sysenter_cs = rdmsr(0x174), x->sysenter_esp = rdmsr(0x175), x->sysenter_eip = rdmsr(0x176);
-    x->pat = rdmsr(0x277);
+    x->efer = cpu_rdmsr(MSR_EFER);
+    x->star = cpu_rdmsr(MSR_STAR), x->lstar = cpu_rdmsr(MSR_LSTAR), x->cstar = cpu_rdmsr(MSR_CSTAR);
+    x->sfmask = cpu_rdmsr(MSR_SFMASK), x->kernel_gs = cpu_rdmsr(MSR_KGS_BASE);
+    x->sysenter_cs = cpu_rdmsr(0x174), x->sysenter_esp = cpu_rdmsr(0x175),
+    x->sysenter_eip = cpu_rdmsr(0x176);
+    x->pat = cpu_rdmsr(MSR_PAT);
 }
 
 static void leave_state(struct exit_state *x)
 {
-    uint32_t low = 1, high;
     x->rflags = 2;
     x->cr0 = REGISTER("cr0"), x->cr2 = REGISTER("cr2"), x->cr3 = REGISTER("cr3");
     x->cr4 = REGISTER("cr4"), x->dr6 = REGISTER("dr6"), x->dr7 = REGISTER("dr7");
-    if (x->cr4 & XSAVE_ON)
-        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    x->xcr0 = low;
+    x->xcr0 = x->cr4 & CR4_OSXSAVE ? cpu_xgetbv() : 1;
     leave_segments(x);
     leave_msrs(x);
 }
@@ -154,17 +130,17 @@ static void leave_state(struct exit_state *x)
    would be a page, which cannot be watched without decoding instructions. */
 void host_leave(struct boot_cpu *cpu)
 {
-    wrmsr(APIC_BASE, rdmsr(APIC_BASE) | X2APIC);
-    cpu->apic_id = (uint32_t)rdmsr(X2APIC_ID);
+    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | X2APIC);
+    cpu->apic_id = (uint32_t)cpu_rdmsr(X2APIC_ID);
     leave_state(&cpu->state);
     __atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
     if (cpu == &shared->cpu[shared->kept]) { /* the boot processor, the last */
         while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) != shared->cpus)
-            __asm__ volatile("pause");
+            cpu_relax();
         __atomic_store_n(&shared->called, shared->cpu[0].apic_id + 1, __ATOMIC_SEQ_CST);
     }
     while (__atomic_load_n(&shared->called, __ATOMIC_ACQUIRE) != cpu->apic_id + 1)
-        __asm__ volatile("pause");
+        cpu_relax();
     uefi_enter(kernel_entry, &handover, cpu == shared->cpu ? UEFI_MAGIC : 0);
 }
 
@@ -182,19 +158,12 @@ static void start(struct efi_mp *mp, uint64_t number, struct boot_cpu *cpu)
         REFUSE("the firmware does not start a processor", "update the firmware");
 }
 
-static uint32_t cpuid_ecx(uint32_t leaf)
-{
-    uint32_t b, c = 0, d;
-    __asm__ volatile("cpuid" : "+a"(leaf), "=b"(b), "+c"(c), "=d"(d));
-    return c;
-}
-
 /* What can be seen before a processor is taken from the firmware is refused here: it goes on. */
 static void check_processor(void)
 {
-    enum { AMD = 0x444d4163, X2APIC_THERE = 1 << 21, SVM = 1 << 2, VM_CR = 0xc0010114, OFF = 0x10 };
-    if (cpuid_ecx(0) != AMD || !(cpuid_ecx(1) & X2APIC_THERE) || !(cpuid_ecx(0x80000001) & SVM) ||
-        rdmsr(VM_CR) & OFF)
+    enum { AMD = 0x444d4163, X2APIC_THERE = 1 << 21, SVM = 1 << 2, OFF = 0x10 };
+    if (cpu_cpuid(0, 0).ecx != AMD || !(cpu_cpuid(1, 0).ecx & X2APIC_THERE) ||
+        !(cpu_cpuid(0x80000001, 0).ecx & SVM) || cpu_rdmsr(MSR_VM_CR) & OFF)
         REFUSE("mode host needs a processor of AMD's with x2APIC, and SVM that is not locked off",
                "use another machine, or enable it in the firmware");
 }

@@ -48,7 +48,7 @@ void stub_copy(uint64_t to, const void *from, uint64_t size)
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 }
 
-static void clear(uint64_t to, uint64_t size)
+void stub_clear(uint64_t to, uint64_t size)
 {
     __asm__ volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
 }
@@ -102,6 +102,16 @@ static void measure(struct efi_tpm *tpm, const struct efi_section *s)
         REFUSE("the TPM does not take a measurement", "switch it off in the firmware or repair it");
 }
 
+void stub_add_module(uint64_t base, uint64_t size, const char name[sizeof handover.module->name])
+{
+    if (handover.modules == BOOT_MODULES)
+        REFUSE("this file has too many sections", "build it again");
+    struct uefi_module *m = &handover.module[handover.modules++];
+    m->base = base;
+    m->size = size;
+    stub_copy((uint64_t)m->name, name, sizeof m->name);
+}
+
 /* What boots: the kernel, whose section is returned, and the modules, in file order. */
 static const struct efi_section *take_sections(struct efi_tpm *tpm)
 {
@@ -115,12 +125,7 @@ static const struct efi_section *take_sections(struct efi_tpm *tpm)
             kernel = s;
             continue;
         }
-        if (handover.modules == BOOT_MODULES)
-            REFUSE("this file has too many sections", "build it again");
-        struct uefi_module *m = &handover.module[handover.modules++];
-        m->base = (uint64_t)image->base + s->at;
-        m->size = s->size;
-        stub_copy((uint64_t)m->name, s->name, sizeof s->name);
+        stub_add_module((uint64_t)image->base + s->at, s->size, s->name);
     }
     if (!kernel)
         REFUSE("this file has no kernel", "build it again");
@@ -199,7 +204,7 @@ static uint64_t place_kernel(const struct efi_section *s)
                                           pages, &place))
         REFUSE("below 1 GiB there is no free run of memory for the kernel", "use another machine");
     stub_copy(place, k->move + k->moves, k->bytes);
-    clear(place + k->bytes, pages * 4096 - k->bytes);
+    stub_clear(place + k->bytes, pages * 4096 - k->bytes);
     for (uint32_t i = 0; i < k->moves; i++) {
         uint64_t at = place + (k->move[i] & ~UEFI_WIDE);
         if (k->move[i] & UEFI_WIDE)

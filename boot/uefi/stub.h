@@ -31,5 +31,8 @@ _Noreturn void uefi_enter(uint64_t entry, const struct uefi_handover *handover, 
 _Noreturn void host_leave(struct boot_cpu *cpu);
 
 void stub_copy(uint64_t to, const void *from, uint64_t size);
+void stub_clear(uint64_t to, uint64_t size);
+/* One more, for the kernel; there may be too many. */
+void stub_add_module(uint64_t base, uint64_t size, const char name[sizeof handover.module->name]);
 
 #endif

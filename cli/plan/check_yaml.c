@@ -95,7 +95,7 @@ static const struct cyaml_schema_field lan_fields[] = {
 static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, name, 0),
     TEXT(vm_text, mode, OPTIONAL),
-    TEXT(vm_text, kernel, OPTIONAL), /* as `memory`, not for the host: check_has_kernel */
+    TEXT(vm_text, kernel, OPTIONAL), /* as `memory`, not for the host: check.c, vm_is_whole */
     TEXT(vm_text, initrd, OPTIONAL),
     TEXT(vm_text, cmdline, OPTIONAL),
     TEXT(vm_text, memory, OPTIONAL),

@@ -1,20 +1,10 @@
+#include <cli/host.h>
 #include <cli/session/host_line.h>
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define QUIET_MS 300u
-
-static void show_bytes(const char *bytes, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t part = write(STDOUT_FILENO, bytes + done, size - done);
-        if (part <= 0)
-            return;
-        done += (size_t)part;
-    }
-}
 
 void host_line_open(struct host_line *line, struct console *console)
 {
@@ -29,7 +19,7 @@ static void show(struct host_line *line, bool *in_line)
     char all[64 + sizeof(line->text)];
     int size = snprintf(all, sizeof(all), "%s%s| %.*s\n", *in_line ? "\n" : "", line->name,
                         (int)(line->used - line->shown), line->text + line->shown);
-    show_bytes(all, (size_t)size);
+    host_show(all, (size_t)size);
     line->shown = line->used;
     *in_line = false;
 }
@@ -71,7 +61,7 @@ void host_line_feed(struct host_line *line, const char *bytes, size_t size, bool
                     uint64_t ms)
 {
     if (raw)
-        show_bytes(bytes, size);
+        host_show(bytes, size);
     if (raw && size)
         *in_line = bytes[size - 1] != '\n';
     for (size_t i = 0; i < size; i++)

@@ -153,8 +153,7 @@ static bool pass_output(struct session *s)
     ssize_t size = read(s->machine.output, bytes, sizeof(bytes));
     if (size <= 0)
         return size < 0 && errno == EINTR;
-    for (ssize_t done = 0, part = 1; done < size && part > 0; done += part)
-        part = write(STDOUT_FILENO, bytes + done, (size_t)(size - done));
+    host_show(bytes, (size_t)size);
     s->in_line = bytes[size - 1] != '\n';
     console_feed(&s->console, bytes, (size_t)size, host_now_ms());
     if (stands(s) && !stood)

@@ -29,19 +29,24 @@ static uint64_t take_registers(void)
     return status;
 }
 
+static uint64_t call_unit(uint32_t unit, uint32_t buses)
+{
+    struct result r =
+        iommu_start(SLOT_ROOT_SYS, registers[unit].slot, scopes->unit[unit].kind, buses);
+    if (r.status == OK)
+        iommu_number[started++] = (uint32_t)r.value;
+    return r.status;
+}
+
 /* Of another segment no function is seen, so all buses are blocked. */
 static const char *iommu_start_unit(uint32_t unit)
 {
-    uint32_t buses = scopes->unit[unit].segment ? 256 : pci_buses();
-    struct result r =
-        iommu_start(SLOT_ROOT_SYS, registers[unit].slot, scopes->unit[unit].kind, buses);
-    if (r.status != OK) {
-        format(text, sizeof(text), "the IOMMU at 0x%lx cannot be used: status %u",
-               scopes->unit[unit].base, STATUS_CODE(r.status));
-        return text;
-    }
-    iommu_number[started++] = (uint32_t)r.value;
-    return 0;
+    uint64_t status = call_unit(unit, scopes->unit[unit].segment ? 256 : pci_buses());
+    if (status == OK)
+        return 0;
+    format(text, sizeof(text), "the IOMMU at 0x%lx cannot be used: status %u",
+           scopes->unit[unit].base, STATUS_CODE(status));
+    return text;
 }
 
 /* Is all of this segment behind units? */
@@ -54,6 +59,15 @@ static bool is_blocked(uint32_t segment)
     return false;
 }
 
+/* Why devices of some segment would be behind no unit; NULL: all are. */
+static const char *open_segment(const struct acpi *acpi)
+{
+    for (uint32_t i = 0; i < acpi->segments; i++)
+        if (!is_blocked(acpi->segment[i]))
+            return "a PCI segment of the machine has no IOMMU";
+    return 0;
+}
+
 void iommu_start_all(const struct acpi *acpi)
 {
     scopes = &acpi->scopes;
@@ -62,9 +76,8 @@ void iommu_start_all(const struct acpi *acpi)
     problem = scopes->wrong ? scopes->wrong : wrong;
     if (!problem && scopes->units == 0)
         problem = "the machine has no IOMMU";
-    for (uint32_t i = 0; i < acpi->segments; i++)
-        if (!problem && !is_blocked(acpi->segment[i]))
-            problem = "a PCI segment of the machine has no IOMMU";
+    if (!problem)
+        problem = open_segment(acpi);
     if (!problem && taken != OK)
         problem = "an IOMMU's registers are not in device memory";
     for (uint32_t i = 0; !problem && i < scopes->units; i++)
@@ -77,16 +90,10 @@ uint32_t iommu_units(void) { return started; }
 uint64_t iommu_take_for_host(const struct acpi *acpi)
 {
     scopes = &acpi->scopes;
-    problem = scopes->wrong;
-    for (uint32_t i = 0; i < acpi->segments && !problem; i++)
-        if (!is_blocked(acpi->segment[i]))
-            problem = "a PCI segment of the machine has no IOMMU";
+    problem = scopes->wrong ? scopes->wrong : open_segment(acpi);
     uint64_t status = problem ? (uint64_t)OK : take_registers();
-    for (uint32_t i = 0; i < scopes->units && status == OK && !problem; i++) {
-        struct result r = iommu_start(SLOT_ROOT_SYS, registers[i].slot, scopes->unit[i].kind, 0);
-        iommu_number[started++] = (uint32_t)r.value;
-        status = r.status;
-    }
+    for (uint32_t i = 0; i < scopes->units && status == OK && !problem; i++)
+        status = call_unit(i, 0);
     if (problem)
         console_say("level L0: %s", problem);
     return status;

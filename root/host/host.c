@@ -40,14 +40,11 @@ static uint64_t open_states(void)
 static uint64_t call_processor(uint32_t i, uint64_t how)
 {
     uint32_t apic_id = host->cpu[i].apic_id;
-    const volatile struct core_stat *core = &kernel_stat()->core[i];
     uint64_t status = core_start(SLOT_ROOT_SYS, apic_id | how);
     if (status != OK)
         return status;
     __atomic_store_n(&host->called, apic_id + 1, __ATOMIC_RELEASE);
-    for (uint64_t until = tsc() + clock_ticks(WAIT_MS); !core->online && tsc() < until;)
-        clock_sleep(tsc() + clock_ticks(1));
-    return core->online ? (uint64_t)OK : AGAIN;
+    return machine_core_comes(i, WAIT_MS) ? (uint64_t)OK : AGAIN;
 }
 
 uint64_t host_start_kept(void)
@@ -126,11 +123,9 @@ static uint64_t take_iommus(void) { return iommu_take_for_host(&machine.acpi); }
 
 static uint64_t make_domain(void)
 {
-    uint64_t order = 0;
-    while (CAP_SLOTS << order < VM_SLOTS_OF(host->cpus))
-        order++;
     return pd_create(guest_slot(), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST,
-                     PD_PORTS | PD_TABLE(order), HOST_FRAMES, HOST_OBJECTS, own_cores() | 1);
+                     PD_PORTS | PD_TABLE(vm_table_order(host->cpus)), HOST_FRAMES, HOST_OBJECTS,
+                     own_cores() | 1);
 }
 
 static uint64_t make_handlers(void) { return fault_prepare(vm_index(), own_cores() | 1); }

@@ -131,6 +131,8 @@ struct machine {
     struct vm vm[PLAN_VMS];
 };
 extern struct machine machine;
+/* Is core `number` online? Wait for that, `ms` milliseconds at most. */
+bool machine_core_comes(uint32_t number, uint64_t ms);
 
 /* A turn of root's, at a priority above all VMs', is at most half a millisecond. In each there is
    one heavy step at most: a VM is built, or ends. Work that can be cut stops after such a step, or
@@ -183,6 +185,8 @@ uint64_t vm_run(struct vm *vm) WARN_UNUSED;
 /* Destroy both domains, as far as they are there; a heavy step. When it returns, no core, TLB or
    IOMMU has a way to the VM's memory, and its devices are quiet. */
 void vm_destroy(struct vm *vm);
+/* The order of the capability tables of its domains, whose size goes by its vCPUs. */
+uint64_t vm_table_order(uint32_t vcpus);
 /* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
 uint32_t vm_core(const struct vm *vm, uint32_t i);
 /* Does the plan give it the machine's TPM? */
