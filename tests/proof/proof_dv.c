@@ -125,6 +125,7 @@ static bool dma_is_kept(void)
 }
 
 static uint64_t eye; /* the interrupt that is watched */
+static uint64_t queue[1][2]; /* of each unit that is on: one that is for later has none */
 
 static void any_state(void)
 {
@@ -143,8 +144,11 @@ static void any_state(void)
     vcpu.core_mode = any() & 3;
     iommu_units = 2;
     iommu_kind = any() & 1 ? IOMMU_VTD : IOMMU_AMDVI;
-    for (uint32_t i = 0; i < iommu_units; i++)
+    for (uint32_t i = 0; i < iommu_units; i++) {
         iommus[i].buses = (uint32_t)any(), iommus[i].wide = any() & 1;
+        if (iommus[i].buses)
+            iommus[i].queue = queue;
+    }
     eye = any();
     assume(eye < DV_IRQS);
 }
@@ -152,6 +156,7 @@ static void any_state(void)
 static void assigned(void)
 {
     any_state();
+    assume(iommus[function.unit].buses);
     iommus[function.unit].dv[function.slot] = &function;
     function.vcpu[eye] = any() & 1 ? &vcpu : 0;
     irte[eye].apic_id = (uint32_t)any(), irte[eye].vector = (uint32_t)any();
