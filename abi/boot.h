@@ -16,6 +16,7 @@ enum range_kind { RANGE_RAM, RANGE_DEVICE, RANGE_HOST };
 enum boot_flag {
     BOOT_BATCH = 1, /* the plan's PLAN_BATCH: nobody is there to read the console */
     BOOT_HOST = 2,  /* the installed system goes on as a guest: module BOOT_HOST_MODULE */
+    BOOT_LATE = 4,  /* it runs already: it has read the firmware's tables, and has the IOMMUs */
 };
 #define BOOT_HOST_MODULE "host" /* struct boot_host */
 
@@ -46,8 +47,10 @@ struct boot_module {
  * The machine's installed system (mode: host), which goes on as a guest. Each of its processors has
  * left its state here and waits, interrupts off, until `called` is its APIC ID + 1; then it comes
  * to the kernel as a core (CALL_CORE_START with CORE_COMES). The first `kept` of them are
- * Hairline's.
+ * Hairline's. Of a system that runs already (BOOT_LATE) the others come after BOOT_READY; those
+ * that still wait at BOOT_REFUSED stay its own.
  */
+enum boot_answer { BOOT_READY = 1, BOOT_REFUSED };
 struct boot_cpu {
     uint32_t apic_id, reserved;
     struct exit_state state;
@@ -56,6 +59,8 @@ struct boot_host {
     uint32_t cpus, kept;
     uint32_t ready;  /* of them have left their state      */
     uint32_t called; /* APIC ID + 1; 0: none. Root writes it */
+    uint32_t asked;  /* BOOT_LATE: enum boot_answer, root's */
+    uint32_t reserved;
     struct boot_cpu cpu[];
 };
 

@@ -46,11 +46,13 @@ static bool is_named(const struct boot_module *m, const char *name)
     return m->name[i] == name[i];
 }
 
-/* Of the plan only one flag is for the stub and the kernel; root checks all of it. */
+/* Of the plan only one flag is for the stub and the kernel; root checks all of it. A system that
+   runs is not reset for a refusal. */
 static void note_plan(const struct boot_module *m)
 {
     const struct plan *plan = boot_at(m->base);
-    if (m->size >= sizeof *plan && plan->magic == PLAN_MAGIC && plan->flags & PLAN_BATCH)
+    if (m->size >= sizeof *plan && plan->magic == PLAN_MAGIC && plan->flags & PLAN_BATCH &&
+        !(boot_info.flags & BOOT_LATE))
         boot_info.flags |= BOOT_BATCH;
 }
 

@@ -22,7 +22,7 @@ void boot_uefi(uint32_t info)
 {
     const struct uefi_handover *h = boot_at(info);
     boot_info.rsdp = h->rsdp;
-    boot_info.flags |= h->host ? BOOT_HOST : 0;
+    boot_info.flags |= (h->host ? BOOT_HOST : 0u) | (h->host == UEFI_LATE ? BOOT_LATE : 0u);
     boot_info.host_serial = h->serial;
     boot_set_screen(h->screen.base, h->screen.bytes * 8, h->screen.width, h->screen.height,
                     h->screen.pitch);

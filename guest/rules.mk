@@ -54,3 +54,15 @@ $(O)/guest/hairline-guest: guest/hairline-guest.c abi/vm.h Makefile
 $(O)/debian-disk: $(wildcard guest/disk/*)
 	@mkdir -p $(@D)
 	@guest/disk/mkdisk $@
+
+# The module for a launch beneath the packaged kernel (linux/), with that kernel's headers. Kbuild writes beside its sources, so
+# it gets a copy; and $(O) would mean something to it.
+LINUX_SOURCES = $(wildcard linux/*) $(wildcard boot/uefi/*.[ch] abi/*.h lib/hw/*.h) kernel/cpu.h kernel/config.h
+$(O)/kernels/%/headers: $(O)/kernels/%/vmlinuz guest/fetch-headers
+	@guest/fetch-headers $(@D)
+	@touch $@
+$(O)/kernels/%/hairline.ko: $(O)/kernels/%/headers $(LINUX_SOURCES)
+	@rm -rf $(@D)/module && mkdir -p $(@D)/module
+	@cp --parents $(LINUX_SOURCES) $(@D)/module
+	@env -u MAKEFLAGS make -s -C $(@D)/headers/usr/src/linux-headers-$$(cat $(@D)/version) M=$(abspath $(@D))/module/linux CONFIG_DEBUG_INFO_BTF_MODULES= modules
+	@cp $(@D)/module/linux/hairline.ko $@

@@ -45,6 +45,7 @@ static void main_refuse(void)
 {
     port_out8(POST_PORT, POST_REFUSED);
     console_say("nothing was started");
+    host_refuse();
     if (machine.info->flags & BOOT_BATCH)
         acpi_reset(&machine.acpi);
     acpi_halt();

@@ -40,13 +40,16 @@ struct uefi_module {
     char name[8];        /* zero-terminated if shorter */
 };
 
+/* As a guest: the firmware; or a system that runs already (linux/). */
+enum uefi_goes_on { UEFI_FIRMWARE = 1, UEFI_LATE };
+
 struct uefi_handover {
     uint64_t rsdp; /* physical address, 0: none                      */
     struct boot_screen screen;
     uint64_t map, map_size, map_step; /* firmware's memory map: address, bytes, a line's */
     uint32_t modules;
-    uint32_t host, serial; /* host: 1, the firmware goes on as a guest, and the map is Hairline's
-                              own; serial: as in struct uefi_host */
+    uint32_t host, serial; /* host: enum uefi_goes_on, and the map is Hairline's own; serial: as in
+                              struct uefi_host */
     struct uefi_module module[BOOT_MODULES];
 };
 

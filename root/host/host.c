@@ -10,6 +10,7 @@
 #define HOST_OBJECTS 1000u
 #define WAIT_MS      5000u
 #define LOOK_MS      2000u
+#define STOP_MS      30000u      /* all processors of a system that runs */
 #define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
 #define ALL                                                                                        \
     (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
@@ -24,6 +25,8 @@ static struct {
 static uint32_t vm_index(void) { return machine.vms; }
 static uint64_t guest_slot(void) { return SLOT_VM + VM_SLOTS * vm_index() + VM_GUEST; }
 static uint64_t host_vcpu_slot(uint32_t i) { return SLOT_VCPU + MAX_VCPUS - MAX_CORES + i; }
+/* A system that runs has no use for ghosts: it knows that these processors are off. */
+static uint32_t first_vcpu(void) { return host_is_late() ? host->kept : 0; }
 static uint32_t cores_of_its_own(void) { return host->cpus - host->kept; }
 
 /* Its processors' states, as they left them. memory_read() unmaps them with all of their region. */
@@ -103,6 +106,23 @@ static uint64_t host_run_vcpu(uint32_t i)
 }
 
 /* ---- the steps of its start, in their order --------------------------------- */
+/* Its processors come to a stop together, and only when we are ready for them. */
+static uint64_t ask(void)
+{
+    uint64_t until = tsc() + clock_ticks(STOP_MS);
+    __atomic_store_n(&host->asked, BOOT_READY, __ATOMIC_RELEASE);
+    while (host_is_late() && tsc() < until &&
+           __atomic_load_n(&host->ready, __ATOMIC_ACQUIRE) != cores_of_its_own())
+        clock_sleep(tsc() + clock_ticks(1));
+    return tsc() < until ? (uint64_t)OK : TIMEOUT;
+}
+
+void host_refuse(void)
+{
+    if (host)
+        __atomic_store_n(&host->asked, BOOT_REFUSED, __ATOMIC_RELEASE);
+}
+
 static uint64_t own_cores(void)
 {
     uint64_t mask = 0;
@@ -113,13 +133,16 @@ static uint64_t own_cores(void)
 
 static uint64_t call_processors(void)
 {
-    uint64_t status = OK;
+    uint64_t status = ask();
     for (uint32_t i = host->kept; i < host->cpus && status == OK; i++)
         status = call_processor(i, CORE_COMES | CORE_KEEPS_APIC);
     return status;
 }
 
-static uint64_t take_iommus(void) { return iommu_take_for_host(&machine.acpi); }
+static uint64_t take_iommus(void)
+{
+    return host_is_late() ? (uint64_t)OK : iommu_take_for_host(&machine.acpi);
+}
 
 static uint64_t make_domain(void)
 {
@@ -133,7 +156,7 @@ static uint64_t make_handlers(void) { return fault_prepare(vm_index(), own_cores
 static uint64_t make_vcpus(void)
 {
     uint64_t status = OK;
-    for (uint32_t i = 0; i < host->cpus && status == OK; i++)
+    for (uint32_t i = first_vcpu(); i < host->cpus && status == OK; i++)
         status = host_make_vcpu(i);
     return status;
 }
@@ -145,13 +168,16 @@ static uint64_t open_iommus(void)
     uint32_t units = iommu_units();
     for (uint32_t i = 0; i < units && status == OK; i++)
         status = dv_create(SLOT_SCRATCH, guest_slot(), SLOT_ROOT_SYS, DV_ALL, i);
-    console_say("host name=%s level=L%u iommus=%u", plan_installed.name, units ? 1 : 0, units);
+    console_say("host name=%s level=L%u iommus=%u%s", plan_installed.name, units ? 1 : 0, units,
+                host_is_late() ? " launch=unmeasured" : "");
     return status;
 }
 
 static uint64_t hide(void)
 {
     uint64_t status = OK;
+    if (host_is_late())
+        return OK;
     hide_suspend();
     if (iommu_units())
         status = hide_table(iommu_kind() == IOMMU_VTD ? ACPI_DMAR : ACPI_IVRS);
@@ -163,7 +189,7 @@ static uint64_t hide(void)
 static uint64_t give_time(void)
 {
     uint64_t status = OK;
-    for (uint32_t i = host->cpus; i > 0 && status == OK; i--)
+    for (uint32_t i = host->cpus; i > first_vcpu() && status == OK; i--)
         status = host_run_vcpu(i - 1);
     return status;
 }

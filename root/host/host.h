@@ -11,6 +11,10 @@
 /* Are we beneath one? */
 static inline bool host_is_there(void) { return machine.info->flags & BOOT_HOST; }
 
+/* Did it run before Hairline did? It has read the firmware's tables then, has the IOMMUs, and gave
+   up its other processors. */
+static inline bool host_is_late(void) { return machine.info->flags & BOOT_LATE; }
+
 /* Root's own UART: the installed system has the firmware's console. */
 static inline struct serial host_serial(void)
 {
@@ -21,6 +25,8 @@ static inline struct serial host_serial(void)
 uint64_t host_start_kept(void) WARN_UNUSED;
 /* It goes on, as a guest: after all VMs have their memory, and before any runs. */
 uint64_t host_start(void) WARN_UNUSED;
+/* Nothing was started: a system that runs already goes on without us. */
+void host_refuse(void);
 /* Its end is the machine's. With `tell`, what it did until now is told now and then. The TSC at
    which to look again. */
 uint64_t host_turn(uint64_t now, bool tell);

@@ -1,0 +1,62 @@
+/*
+ * A launch beneath a Linux that runs: what the module's files share. Those of Linux's side include
+ * its headers first, the others the compiler's and Hairline's own: the two do not go together.
+ */
+#ifndef LINUX_LAUNCH_H
+#define LINUX_LAUNCH_H
+
+#define LAUNCH_ALIGN (2ull << 20) /* bytes: both pieces of memory begin and end at a multiple */
+
+struct boot_cpu;
+struct boot_host;
+
+/* `at` is where Linux has what lies at the physical address. Sizes in bytes. */
+struct launch_piece {
+    uint64_t base, size;
+    uint8_t *at;
+};
+
+struct launch {
+    const uint8_t *file; /* hairline.efi, as `hairline build --efi` wrote it */
+    uint64_t size;
+    struct launch_piece kernel, memory; /* of Hairline's image; of all else that is Hairline's */
+    uint64_t rsdp;                      /* physical address; 0: it is to be searched */
+    uint32_t kept, cpus;                /* processors: Hairline's; all */
+    uint32_t entry, handover, called;   /* physical addresses, for low.S */
+    struct boot_host *host;
+};
+
+/* ---- image.c ---- */
+/* Read the file: which processors and how much memory it wants. What is wrong with it, or NULL. */
+const char *image_read(struct launch *l);
+/* Put all of it into its memory, and fill in the rest of `l`. */
+void image_place(struct launch *l);
+void image_set_kept(struct launch *l, uint32_t i, uint32_t apic_id);
+/* The first processor begins; the others go to `low` on the tables at `cr3`. What Hairline has said
+ * since: 0 or enum boot_answer (abi/boot.h). */
+void image_begin(struct launch *l, uint64_t cr3, uint64_t low);
+uint32_t image_answer(const struct launch *l);
+/* The i-th processor of the system's. */
+struct boot_cpu *image_cpu(struct launch *l, uint32_t i);
+/* slide.S calls it: this processor leaves its state, and itself when it is called. It returns if it
+ * was not. */
+void image_leave(struct boot_cpu *cpu);
+
+/* ---- slide.S ---- */
+/* This processor becomes a guest, or stays what it was. Interrupts are off. */
+void late_slide(struct boot_cpu *cpu);
+/* On the page tables at `cr3`, go to the code at low memory's `to`. */
+void late_switch(uint64_t cr3, uint64_t to);
+
+/* ---- memory.c ---- */
+/* Take `piece->size` bytes from Linux, below `limit`. False: there is no such run. */
+bool memory_take(struct launch_piece *piece, uint64_t limit);
+/* Cleared, they are Linux's again. Nothing happens if none were taken. */
+void memory_give(struct launch_piece *piece);
+
+/* ---- low.S ---- */
+extern const char low_start[], low_end[], low_leave[], low_values[];
+/* At its end, as many words. */
+enum low_value { LOW_ENTRY, LOW_HANDOVER, LOW_CALLED, LOW_FIRST, LOW_VALUES };
+
+#endif

@@ -1,0 +1,326 @@
+/*
+ * hairline.ko: a launch beneath the Linux that runs, and the way back (docs/host-mode.md).
+ *
+ *   echo FILE >/sys/module/hairline/parameters/launch    FILE: of `hairline build --efi`, of a plan
+ * with a VM of `mode: host`
+ *
+ * It takes processors and memory from Linux, starts Hairline there, and when that is ready, moves
+ * Linux, on all its other processors at once, into the VM. What a step took is given back when a
+ * later one fails: then nothing has changed. The reason is a line of the kernel's log.
+ */
+#include <linux/cpu.h>
+#include <linux/delay.h>
+#include <linux/efi.h>
+#include <linux/kernel_read_file.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/stop_machine.h>
+#include <linux/suspend.h>
+#include <linux/vmalloc.h>
+#include <asm/apic.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/api.h>
+#include <asm/msr.h>
+#include <asm/svm.h>
+
+#include "launch.h"
+
+#define LOW         0x8000          /* low.S */
+#define KERNEL_END  (1022ull << 20) /* boot/uefi/handover.h: UEFI_LIMIT */
+#define FOUR_GIB    (1ull << 32)
+#define WAIT_MS     60000 /* for Hairline to be ready */
+#define MAX_KEPT    64
+#define READY       1 /* abi/boot.h: enum boot_answer */
+#define X2APIC_ICR  0x830
+#define INIT        0x4500 /* level: assert (APM2 16.5) */
+#define STARTUP     0x4600
+#define LARGE_TABLE 0x63 /* present, writable, accessed, dirty */
+#define LARGE       0xe3 /* the same, of 1 GiB */
+
+static struct launch now;
+static unsigned int kept[MAX_KEPT], taken; /* Linux's numbers of Hairline's processors */
+static u64 *top, *lower;                   /* page tables */
+static u8 *low_before;                     /* what was in low memory */
+static atomic_t come;
+static bool launched;
+static int fail_at; /* for tests: the step that fails, from 1 on */
+module_param(fail_at, int, 0600);
+
+/* ---- steps: each takes something, and returns what is wrong, or NULL -------- */
+static char *path; /* of the file */
+
+static const char *read_file(void)
+{
+    void *file = NULL;
+    ssize_t size = kernel_read_file_from_path(path, 0, &file, INT_MAX, NULL, READING_FIRMWARE);
+    if (size < 0)
+        return "the file cannot be read: name that of `hairline build --efi`, by its whole path";
+    now = (struct launch){.file = file, .size = size};
+    return image_read(&now);
+}
+
+static void drop_file(void)
+{
+    vfree(now.file);
+    now.file = NULL;
+}
+
+static bool has_svm_on(void)
+{
+    unsigned int cpu;
+    u64 efer;
+    for_each_online_cpu(cpu) if (rdmsrl_on_cpu(cpu, MSR_EFER, &efer) ||
+                                 efer & EFER_SVME) return true;
+    return false;
+}
+
+static const char *check_machine(void)
+{
+    u64 vm_cr = 0;
+    if (!boot_cpu_has(X86_FEATURE_SVM) || rdmsrl_safe(MSR_VM_CR, &vm_cr))
+        return "this processor has no AMD virtualization (SVM): use another machine";
+    if (vm_cr & (1 << SVM_VM_CR_SVM_DISABLE))
+        return "the firmware has locked SVM off: enable it there";
+    if (!x2apic_enabled())
+        return "Linux runs its local APICs in xAPIC mode: switch interrupt remapping on in the "
+               "firmware";
+    if (__read_cr4() & X86_CR4_LA57)
+        return "Linux runs with 5-level page tables: boot it with no5lvl";
+    if (sme_me_mask)
+        return "Linux encrypts memory (SME): boot it with mem_encrypt=off";
+    if (has_svm_on())
+        return "KVM is loaded: end its VMs and unload kvm_amd";
+    if (num_online_cpus() <= now.kept || now.kept > MAX_KEPT)
+        return "no processor would be left for Linux: lower `cores` in the plan";
+    return NULL;
+}
+
+static const char *take_memory(void)
+{
+    if (!memory_take(&now.kernel, KERNEL_END))
+        return "below 1 GiB there is no memory in one piece for the kernel: free some, or launch "
+               "sooner after boot";
+    if (!memory_take(&now.memory, FOUR_GIB))
+        return "below 4 GiB there is no memory in one piece for the plan's VMs: free some, or give "
+               "them less";
+    return NULL;
+}
+
+static void give_memory(void)
+{
+    memory_give(&now.memory);
+    memory_give(&now.kernel);
+}
+
+static const char *place_image(void)
+{
+#ifdef CONFIG_EFI
+    now.rsdp = efi.acpi20 == EFI_INVALID_TABLE_ADDR ? 0 : efi.acpi20;
+#endif
+    now.cpus = num_online_cpus();
+    image_place(&now);
+    return NULL;
+}
+
+/* The first 4 GiB one to one, and Linux's half. */
+static const char *make_tables(void)
+{
+    unsigned int i;
+    top = (u64 *)get_zeroed_page(GFP_KERNEL);
+    lower = (u64 *)get_zeroed_page(GFP_KERNEL);
+    if (!top || !lower)
+        return "there is no memory for page tables: free some";
+    memcpy(top + 256, (u64 *)__va(read_cr3_pa()) + 256, 2048);
+    top[0] = __pa(lower) | LARGE_TABLE;
+    for (i = 0; i < 4; i++)
+        lower[i] = (u64)i << 30 | LARGE;
+    return NULL;
+}
+
+static void free_tables(void)
+{
+    free_page((unsigned long)top);
+    free_page((unsigned long)lower);
+    top = lower = NULL;
+}
+
+static const char *take_low(void)
+{
+    u32 *value = __va(LOW + (low_values - low_start));
+    low_before = kmemdup(__va(LOW), PAGE_SIZE, GFP_KERNEL);
+    if (!low_before)
+        return "there is no memory for what is in low memory: free some";
+    memcpy(__va(LOW), low_start, low_end - low_start);
+    value[LOW_ENTRY] = now.entry;
+    value[LOW_HANDOVER] = now.handover;
+    value[LOW_CALLED] = now.called;
+    return NULL;
+}
+
+static void give_low(void)
+{
+    if (low_before)
+        memcpy(__va(LOW), low_before, PAGE_SIZE);
+    kfree(low_before);
+    low_before = NULL;
+}
+
+/* The last ones: Linux has the first for itself. */
+static const char *take_processors(void)
+{
+    unsigned int cpu;
+    for (cpu = nr_cpu_ids - 1; cpu > 0 && taken < now.kept; cpu--) {
+        if (!cpu_online(cpu))
+            continue;
+        if (remove_cpu(cpu))
+            return "Linux does not give up a processor: see its log";
+        image_set_kept(&now, taken, per_cpu(x86_cpu_to_apicid, cpu));
+        kept[taken++] = cpu;
+    }
+    return taken == now.kept ? NULL : "Linux has too few processors: lower `cores` in the plan";
+}
+
+/* Whatever it does: Linux begins by an INIT. */
+static void give_processors(void)
+{
+    for (; taken; taken--)
+        if (add_cpu(kept[taken - 1]))
+            pr_err("hairline: processor %u does not come back\n", kept[taken - 1]);
+}
+
+static void send(unsigned int cpu, u32 command)
+{
+    wrmsrl(X2APIC_ICR, (u64)per_cpu(x86_cpu_to_apicid, cpu) << 32 | command);
+    udelay(200);
+}
+
+static const char *start_hairline(void)
+{
+    u32 *value = __va(LOW + (low_values - low_start)), i;
+    value[LOW_FIRST] = per_cpu(x86_cpu_to_apicid, kept[0]);
+    for (i = 0; i < taken; i++) {
+        send(kept[i], INIT);
+        send(kept[i], STARTUP | LOW >> PAGE_SHIFT);
+        send(kept[i], STARTUP | LOW >> PAGE_SHIFT);
+    }
+    image_begin(&now, __pa(top), LOW + (low_leave - low_start));
+    for (i = 0; i < WAIT_MS && !image_answer(&now); i++)
+        msleep(1);
+    if (!image_answer(&now))
+        return "Hairline does not come up: its console says why, if it has one";
+    return image_answer(&now) == READY ? NULL : "Hairline refuses: its console says why";
+}
+
+/* With interrupts off, and all others in here, too. */
+static int go_under(void *unused)
+{
+    unsigned long dr[4];
+    if (num_online_cpus() + taken != now.cpus)
+        return -EAGAIN;
+    kernel_fpu_begin();
+    get_debugreg(dr[0], 0);
+    get_debugreg(dr[1], 1);
+    get_debugreg(dr[2], 2);
+    get_debugreg(dr[3], 3);
+    late_slide(image_cpu(&now, atomic_inc_return(&come) - 1));
+    set_debugreg(dr[0], 0);
+    set_debugreg(dr[1], 1);
+    set_debugreg(dr[2], 2);
+    set_debugreg(dr[3], 3);
+    kernel_fpu_end();
+    return 0;
+}
+
+/* From then on Hairline's memory reads as ones, its answer too. */
+static const char *slide(void)
+{
+    atomic_set(&come, 0);
+    if (stop_machine(go_under, NULL, cpu_online_mask))
+        return "a processor came or went meanwhile: try again";
+    return image_answer(&now) == ~0u ? NULL
+                                     : "Hairline does not take the system: its console says why";
+}
+
+static const struct {
+    const char *(*take)(void);
+    void (*give)(void);
+} step[] = {{read_file, drop_file},
+            {check_machine, NULL},
+            {take_memory, give_memory},
+            {place_image, NULL},
+            {make_tables, free_tables},
+            {take_low, give_low},
+            {take_processors, give_processors},
+            {start_hairline, NULL},
+            {slide, NULL}};
+
+static void undo(unsigned int steps)
+{
+    for (; steps > 0; steps--)
+        if (step[steps - 1].give)
+            step[steps - 1].give();
+}
+
+/* ---- what a user does ------------------------------------------------------- */
+static int launch(void)
+{
+    const char *wrong = NULL;
+    unsigned int i;
+    for (i = 0; i < ARRAY_SIZE(step) && !wrong; i++) {
+        wrong = "fail_at says so: take it away";
+        if (fail_at != i + 1)
+            wrong = step[i].take();
+    }
+    if (!wrong)
+        return 0;
+    undo(i);
+    pr_err("hairline: no launch, nothing changed: %s\n", wrong);
+    return -EIO;
+}
+
+static int set_launch(const char *value, const struct kernel_param *unused)
+{
+    char *text;
+    int status = -ENOMEM;
+    if (launched || !try_module_get(THIS_MODULE))
+        return -EBUSY;
+    text = kstrdup(value, GFP_KERNEL);
+    if (text) {
+        path = strim(text);
+        status = launch();
+    }
+    kfree(text);
+    launched = !status;
+    if (status)
+        module_put(THIS_MODULE);
+    return status;
+}
+
+static int get_launch(char *buffer, const struct kernel_param *unused)
+{
+    return sysfs_emit(buffer, "%d\n", launched);
+}
+
+static const struct kernel_param_ops launch_ops = {.set = set_launch, .get = get_launch};
+module_param_cb(launch, &launch_ops, NULL, 0600);
+
+/* Suspended, the machine would lose Hairline and wake on bare processors. */
+static int on_power(struct notifier_block *unused, unsigned long event, void *data)
+{
+    if (!launched || (event != PM_SUSPEND_PREPARE && event != PM_HIBERNATION_PREPARE))
+        return NOTIFY_DONE;
+    pr_err("hairline: no suspend while Hairline runs beneath\n");
+    return NOTIFY_BAD;
+}
+
+static struct notifier_block power = {.notifier_call = on_power};
+
+static int __init hairline_load(void) { return register_pm_notifier(&power); }
+
+static void __exit hairline_unload(void) { unregister_pm_notifier(&power); }
+
+module_init(hairline_load);
+module_exit(hairline_unload);
+MODULE_LICENSE("Dual BSD/GPL");
+MODULE_DESCRIPTION("Hairline beneath a running Linux");

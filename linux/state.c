@@ -1,0 +1,2 @@
+/* As in the UEFI stub. */
+#include <boot/uefi/state.c>

@@ -1,0 +1,131 @@
+"""A launch beneath a Linux that runs (linux/): Debian's packaged kernel with a small userland, whose init (launch-init) loads
+the module and says what it sees."""
+
+import re
+import subprocess
+
+import pytest
+import rig
+from firmware import call, make_initrd, packaged_kernel
+from rig import guest
+
+CORES = 3
+STEPS = 9  # of a launch: linux/module.c
+QEMU = ["qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=single", "-m", "1024"]
+QEMU += ["-smp", str(CORES), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+IOMMU = ["-device", "intel-iommu,intremap=on,eim=on"]  # for Linux to take x2APIC mode
+
+
+def build(folder, name, kept=1, host=True):
+    """hairline.efi of a plan with a small VM on the core that Hairline keeps."""
+    (folder / name).mkdir()
+    (folder / "disk").write_bytes(bytes(4096))
+    vms, machine = [guest("beside", "hello", cores=[kept - 1])], {"firmware": "uefi"}
+    if host:
+        vms, machine = [*vms, {"name": "debian", "mode": "host"}], {**machine, "host": {"disk": str(folder / "disk")}}
+    plan = rig.write_plan(folder / name, vms, cores=kept + 1, **machine)
+    call(rig.BUILD / "hairline-tool", "build", plan, "--efi", folder / f"{name}.efi")
+    return folder / f"{name}.efi"
+
+
+class Linux:
+    """One run of it, from boot to power-off: what it said, and what Hairline did."""
+
+    def __init__(self, folder, files, steps, *qemu, cpu="EPYC,+svm,+npt,+x2apic", words="", modules=()):
+        module, console = rig.BUILD / "kernels/debian/hairline.ko", folder / "hairline.log"
+        rig.made(module)
+        files = {"/hairline.ko": module, "/steps": steps.encode(), **{f"/{file.name}": file for file in files}}
+        files["/init"] = rig.SOURCE / "tests/system/launch-init"
+        (folder / "linux").mkdir()
+        initrd = make_initrd(folder / "linux", [], files, modules=modules)
+        command = [*QEMU, "-cpu", cpu, *qemu, "-kernel", packaged_kernel(), "-initrd", initrd, "-serial", "stdio"]
+        command += ["-append", f"console=ttyS0 quiet panic=-1 no_timer_check {words}", "-chardev", f"file,id=hairline,path={console}"]
+        command += ["-device", "isa-serial,iobase=0x3e8,irq=4,chardev=hairline"]
+        run = rig.Machine([*map(str, command)], subprocess.DEVNULL, subprocess.DEVNULL)
+        self.code, self.log = run.finish(), run.text()
+        self.hairline = console.read_text(errors="replace") if console.exists() else ""
+        self.facts = re.findall(r"^FACT (\S+) ?(.*)", self.log, re.MULTILINE)
+
+    def said(self, name):
+        return [text for word, text in self.facts if word == name]
+
+    def states(self, name):
+        return [rig.fields(text) for text in self.said(name)]
+
+
+STEPS_OF_ONE = f"""
+for step in $(seq {STEPS}); do
+    echo $step >$module/fail_at
+    say "failed $(launch /host.efi)"
+done
+echo 0 >$module/fail_at
+say "refused $(launch /nothing.efi)"
+say "refused $(launch /short.efi)"
+say "refused $(launch /nohost.efi)"
+say "refused $(launch /many.efi)"
+say "launched $(launch /host.efi)"
+say "again $(launch /host.efi)"
+check hotplug core_off_and_on
+check nmi nmi
+insmod_all() {{ for m in /modules/*; do insmod $m 2>/dev/null; done; }}
+insmod_all
+say "kvm $(dmesg | sed -n 's/.*kvm: //p' | tail -n 1)"
+say "after $(state)"
+"""
+
+
+@pytest.fixture(scope="module", name="linux")
+def run_linux(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("launch")
+    files = [build(folder, "host"), build(folder, "nohost", host=False), build(folder, "many", kept=CORES)]
+    (folder / "short.efi").write_bytes((folder / "host.efi").read_bytes()[:-4096])
+    return Linux(folder, [*files, folder / "short.efi"], STEPS_OF_ONE, *IOMMU, modules=["kvm_amd"])
+
+
+def is_unchanged(before, now):
+    """All processors, and no less memory than a quarter of what a launch takes."""
+    return now["cores"] == before["cores"] and int(now["free"]) > int(before["free"]) - 16 * 1024
+
+
+def test_launch_that_fails_changes_nothing(linux):
+    """At each of its steps, the last one when Hairline had come up beside; and what was wrong with the files is said."""
+    (before,), failed, refused = linux.states("before"), linux.states("failed"), linux.states("refused")
+    assert before["cores"] == str(CORES) and linux.said("apic") == ["1"], linux.log
+    assert len(failed) == STEPS and all(is_unchanged(before, state) and state["launched"] == "0" for state in failed)
+    assert all("fail_at says so" in text for text in linux.said("failed"))
+    assert all(is_unchanged(before, state) and state["launched"] == "0" for state in refused)
+    reasons = ["cannot be read", "not what `hairline build --efi` wrote", "no VM of `mode: host`", "no processor would be left"]
+    assert len(refused) == len(reasons) and all(reason in text for reason, text in zip(reasons, linux.said("refused")))
+
+
+def test_linux_goes_on_as_a_guest(linux):
+    """With all its cores but Hairline's, hotplug and NMIs; another hypervisor is refused; and it switches the machine off."""
+    (launched,), (before,) = linux.states("launched"), linux.states("before")
+    assert launched["launched"] == "1" and launched["cores"] == str(CORES - 1), linux.log
+    assert int(launched["free"]) < int(before["free"]) - 64 * 1024
+    assert linux.said("hotplug") == linux.said("nmi") == ["ok"]
+    assert "disabled by bios" in linux.said("kvm")[0] or "not supported" in linux.said("kvm")[0]
+    assert linux.said("warnings") == [""] and linux.said("end") == [""] and linux.code == 0
+
+
+def test_vm_runs_beside(linux):
+    """Once for the launch and once for the one that failed last; what it is worth is said."""
+    assert "beside| hello from a bare guest" in linux.hairline
+    assert "hairline| host name=debian level=L0 iommus=0 launch=unmeasured" in linux.hairline
+
+
+REFUSED = 'say "refused $(launch /host.efi)"\n'
+
+
+@pytest.mark.parametrize(
+    "qemu, how, reason",
+    [
+        ((), {}, "xAPIC mode"),
+        (IOMMU, {"cpu": "EPYC,+svm,+npt,+x2apic,+la57"}, "5-level page tables"),
+        (IOMMU, {"cpu": "EPYC,-svm,+x2apic"}, "no AMD virtualization"),
+    ],
+)
+def test_machine_that_does_not_do(tmp_path, qemu, how, reason):
+    run = Linux(tmp_path, [build(tmp_path, "host")], REFUSED, *qemu, **how)
+    (before,), (state,) = run.states("before"), run.states("refused")
+    assert reason in run.said("refused")[0] and is_unchanged(before, state) and run.code == 0
