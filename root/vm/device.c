@@ -301,12 +301,20 @@ uint64_t device_map(const struct vm *vm)
 }
 
 /* ---- from life to life --------------------------------------------- */
-static bool all_there(const struct vm *vm)
+/* The first of its devices that is not there; as many as it has: all are. */
+static uint32_t absent(const struct vm *vm)
 {
-    for (uint32_t i = 0; i < vm->plan->devices; i++)
-        if (!pci_is_there(assigned[vm->index].function[i]))
-            return false;
-    return true;
+    uint32_t i = 0;
+    while (i < vm->plan->devices && pci_is_there(assigned[vm->index].function[i]))
+        i++;
+    return i;
+}
+
+void device_tell(const struct vm *vm)
+{
+    uint32_t i = absent(vm);
+    if (i < vm->plan->devices)
+        console_say("VM %s: waits for device %u, which another VM enables", vm->plan->name, i + 1);
 }
 
 /* Capabilities of virtual functions can be read only now that they are there. */
@@ -380,7 +388,7 @@ bool device_ready(const struct vm *vm)
         return true;
     if (now < assigned[vm->index].due)
         return false;
-    assigned[vm->index].there = all_there(vm);
+    assigned[vm->index].there = absent(vm) == vm->plan->devices;
     if (!assigned[vm->index].there)
         return false;
     if (!was_there) {

@@ -24,6 +24,8 @@ const char *device_owner(uint16_t rid);
 /* Are the VM's devices there, and as after power-on? Never waits: it looks, goes one step at most,
    and wants to be called again in 10 ms. True also for a VM without devices. */
 bool device_ready(const struct vm *vm);
+/* Say on the console which of them it waits for, if one is not there. */
+void device_tell(const struct vm *vm);
 /* Fill in what the VMM is told of them: places in the guest, capabilities, sizes. */
 void device_describe(const struct vm *vm, struct vm_config *config);
 /* Give them to the VM's domains, which were just made, before a thread of its VMM runs. The guest

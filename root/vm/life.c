@@ -23,7 +23,9 @@
 #define ALONE_MS                                                                                   \
     50u /* from one look to the next at whether a guest has left, or ended: nobody rings then */
 #define LEAVE_MS  5000u  /* for its vCPUs to come out of their VMM's handlers */
+#define LAST_MS   50u    /* for its VMM to carry over what the guest unmasked before it left */
 #define DEVICE_MS 10u    /* from one look at devices that are not ready to the next */
+#define TELL_MS   30000u /* from one word about a device that is not there to the next */
 #define START_MS  60000u /* for a VMM to load its kernel and say that it is ready */
 
 /* The VM is over: note why, take its domains away. */
@@ -100,8 +102,12 @@ static void equip(struct vm *vm, uint64_t now)
 {
     vm->due = now + clock_ticks(DEVICE_MS);
     vm->life = LIFE_EQUIPPING;
-    if (device_ready(vm))
+    if (device_ready(vm)) {
         life_build(vm);
+    } else if (now - vm->quiet_since >= clock_ticks(TELL_MS)) {
+        device_tell(vm);
+        vm->quiet_since = now;
+    }
 }
 
 void life_stop(struct vm *vm, bool again)
@@ -152,12 +158,16 @@ static void consider_leave(struct vm *vm, uint64_t now)
     if (vm_disengage(vm) != OK)
         return;
     vm->life = LIFE_LEAVING;
-    vm->quiet_since = vm->due = now;
+    vm->quiet_since = vm->left_since = vm->due = now;
 }
 
+/* The VMM looks at MSI-X tables, whose changes do not exit, some hundred times a second: after the
+ * guest's last exit it has LAST_MS to see an entry that was unmasked just before. */
 static void watch_leave(struct vm *vm, uint64_t now)
 {
-    if (vm_has_left(vm)) {
+    if (!vm_has_left(vm))
+        vm->left_since = now;
+    if (now - vm->left_since >= clock_ticks(LAST_MS)) {
         vm_drop_vmm(vm);
         vm->life = LIFE_ALONE;
         report_alone(vm);
@@ -310,7 +320,7 @@ static void work(struct vm *vm, uint64_t now)
     if (vm->life != LIFE_COPYING || !store_copy_files(vm) || !seal_turn(vm))
         return;
     vm->life = LIFE_EQUIPPING;
-    vm->due = now;
+    vm->due = vm->quiet_since = now;
 }
 
 /* Fairness: a turn's loop goes on at the VM that the last turn's did not come to. */

@@ -94,9 +94,10 @@ struct vm {
     uint32_t quick;    /* lives in a row that ended at once             */
     uint64_t started, due;
     uint64_t quiet_since,
-        quiet_exits; /* dedicated: the sum of its exits last changed then, to this */
-    uint64_t copied; /* bytes of its files */
-    uint64_t dirty;  /* bytes of its RAM that have what another VM left */
+        quiet_exits;     /* dedicated: the sum of its exits last changed then, to this */
+    uint64_t left_since; /* its last vCPU left its VMM then */
+    uint64_t copied;     /* bytes of its files */
+    uint64_t dirty;      /* bytes of its RAM that have what another VM left */
     struct region ram, store;
     uint64_t offset[PIECES], size[PIECES]; /* of the pieces, bytes in the store */
     struct file file[FILES];

@@ -124,7 +124,7 @@ static bool dma_is_kept(void)
     return !table_now || table_now == objects[function.head.owner].pd.table_pa;
 }
 
-static uint64_t eye; /* the interrupt that is watched */
+static uint64_t eye;         /* the interrupt that is watched */
 static uint64_t queue[1][2]; /* of each unit that is on: one that is for later has none */
 
 static void any_state(void)

@@ -457,6 +457,23 @@ static void nonsense_is_masked(void **state)
     assert_masked(VF, 0);
 }
 
+/* The guest set an entry before the vCPU for it had a core of its own. */
+static void refused_entry_is_tried_again(void **state)
+{
+    (void)state;
+    enable(vf);
+    handle = ~0ull;
+    write_entry(VF, 0, 0xfee06000, 0x70);
+    msix_sync();
+    assert_masked(VF, 0);
+    handle = 0x21;
+    msix_sync();
+    assert_int_equal(real_entry(VF, 0)->control, 0);
+    routings = 0;
+    msix_sync();
+    assert_int_equal(routings, 0);
+}
+
 static void several_targets_are_one(void **state)
 {
     (void)state;
@@ -604,6 +621,7 @@ int main(void)
         TEST(virtual_functions_are_empty),
         TEST(an_entry_becomes_the_units),
         TEST(nonsense_is_masked),
+        TEST(refused_entry_is_tried_again),
         TEST(several_targets_are_one),
         TEST(a_table_ends_where_it_ends),
         TEST(a_table_ends_with_its_page),

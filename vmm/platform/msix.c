@@ -60,18 +60,21 @@ static void put_message(volatile struct msix_entry *e, uint32_t handle)
     e->data = vtd ? 0 : handle;
 }
 
-static void carry_over(uint32_t i, uint32_t n, const struct msix_entry *e)
+/* The device's entry `n` is as the guest's. False: not yet, since its vCPU has no core of its own
+ * before it has begun; the entry is masked, and the next look tries again. */
+static bool carry_over(uint32_t i, uint32_t n, const struct msix_entry *e)
 {
     volatile struct msix_entry *real = table(i, VMM_TABLE(i)) + n;
     uint32_t vcpu = target(e);
     real->control = MSIX_ENTRY_MASKED;
     if (vcpu == NO_VCPU)
-        return;
+        return true;
     struct result r = dv_irq(VMM_DV + i, VMM_VCPU + vcpu, n, e->data & 0xff);
     if (r.status != OK)
-        return;
+        return false;
     put_message(real, (uint32_t)r.value);
     real->control = 0;
+    return true;
 }
 
 /* Entries of the function's table, 0..DV_IRQS; 0: it has none. */
@@ -86,8 +89,8 @@ static void sync_device(uint32_t i, const struct function *f)
         struct msix_entry once = copy(guest_table(i) + n), again = copy(guest_table(i) + n);
         if (!same(&once, &again) || same(&once, &seen[i][n]))
             continue;
-        seen[i][n] = once;
-        carry_over(i, n, &once);
+        if (carry_over(i, n, &once))
+            seen[i][n] = once;
     }
 }
 
