@@ -15,8 +15,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session", autouse=True)
 def built():
     """All that the tests need, made once; a build that fails fails every test with its own message."""
-    make = ["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}"]
-    done = subprocess.run([*make, "all", "system-guests"], capture_output=True, text=True, check=False)
+    done = rig.make("all", "system-guests")
     assert done.returncode == 0, done.stderr
 
 

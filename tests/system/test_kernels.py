@@ -29,7 +29,7 @@ def packaged(kernel):
     """Its folder, fetched if need be."""
     folder = rig.BUILD / "kernels" / kernel
     target = os.path.relpath(folder / "initrd", rig.SOURCE) if folder.is_relative_to(rig.SOURCE) else folder / "initrd"  # as the Makefile names it
-    done = subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", target], capture_output=True, text=True, check=False)
+    done = rig.make(target)
     assert done.returncode == 0, f"{kernel} cannot be fetched: {done.stderr}"
     return folder
 

@@ -9,7 +9,7 @@ import rig
 def test_package_builds_a_plan(tmp_path):
     package, tree, twice = rig.BUILD / "hairline.deb", tmp_path / "tree", []
     for _ in range(2):
-        subprocess.run(["make", "-s", "-C", rig.SOURCE, f"O={rig.BUILD}", "deb"], check=True)
+        rig.made("deb")
         twice.append(package.read_bytes())
     assert twice[0] == twice[1]
     fields = subprocess.run(["dpkg-deb", "-f", package, "Package", "Depends"], capture_output=True, text=True, check=True).stdout
