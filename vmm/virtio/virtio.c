@@ -12,7 +12,8 @@ enum { FEATURES_OK = 8, DRIVER_OK = 4, NEEDS_RESET = 0x40 }; /* 2.1 */
 
 #define QUEUES (PCI_SLOTS * VIRTIO_QUEUES)
 _Static_assert(QUEUES == 32, "bits of a word");
-#define RUN_MAX 64u /* chains served in one go */
+#define RUN_MAX  64u /* chains served in one go */
+#define RUN_STEP 16  /* 1/2^16 of a second: half a step of the worker's (lib/pace.h) */
 
 static struct virtio_device devices[PCI_SLOTS];
 static uint32_t waiting; /* bits of the slots with a pending vector; atomic */
@@ -168,11 +169,12 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
     return chains && r <= VQ_PART && !is_idle(d, index);
 }
 
-/* Serve a queue in a vCPU's exit, on the guest's own time; the worker goes on with what is more
- * than RUN_MAX. */
+/* Serve a queue in a vCPU's exit, on the guest's own time, for a short while: the exit may have
+ * waited for two of the worker's steps, and is to be over within 100 microseconds. The worker goes
+ * on with what is more. */
 static void virtio_run(struct virtio_device *d, uint32_t index)
 {
-    bool more = virtio_serve(d, index, ~0ull);
+    bool more = virtio_serve(d, index, tsc() + (config()->tsc_hz >> RUN_STEP));
     /* Lost frame: only the worker sends again, so it must not sleep without a limit. */
     if (more || (aoe_waits() && !__atomic_load_n(&watching, __ATOMIC_SEQ_CST)))
         call_worker();
