@@ -31,7 +31,7 @@
 #define APIC_WINDOW 0xffffffffbffff000ull
 #define APIC_FRAME  0xfee00ull
 
-enum vector { VECTOR_TIMER = 0xf0, VECTOR_IPI = 0xf1, VECTOR_SPURIOUS = 0xff };
+enum vector { VECTOR_SX = 30, VECTOR_TIMER = 0xf0, VECTOR_IPI = 0xf1, VECTOR_SPURIOUS = 0xff };
 enum selector {
     SEL_KERNEL_CODE = 0x08,
     SEL_KERNEL_DATA = 0x10,

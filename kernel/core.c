@@ -22,7 +22,7 @@ uint64_t core_starting = (uint64_t)(stacks + 1);
 static uint32_t tickets, served;
 static uint64_t idt[512], drain_idt[512];
 
-extern const uint8_t trap_stubs[], nmi_entry[], drain_entry[], syscall_entry[];
+extern const uint8_t trap_stubs[], nmi_entry[], init_entry[], drain_entry[], syscall_entry[];
 void core_first_resume(void) __attribute__((noreturn));
 void core_main_ap(void) __attribute__((noreturn));
 
@@ -278,6 +278,8 @@ static void init_idt(void)
     for (unsigned v = 0; v < 256; v++)
         set_gate(drain_idt, v, drain_entry, 0);
     set_gate(drain_idt, NMI, nmi_entry, IST_NMI);
+    set_gate(idt, VECTOR_SX, init_entry, IST_FATAL);
+    set_gate(drain_idt, VECTOR_SX, init_entry, IST_FATAL);
 }
 
 static void init_tables(struct core *c)

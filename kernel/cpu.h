@@ -31,6 +31,7 @@ enum msr {
     MSR_VM_HSAVE = 0xc0010117,
     MSR_DE_CFG = 0xc0011029,
 };
+enum { VM_CR_R_INIT = 2 }; /* INIT becomes #SX, which ends it (APM2 15.30.1) */
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum {
     CR0_WP = 1 << 16,

@@ -230,6 +230,15 @@ nmi_from_user:
     swapgs
     iretq
 
+/* #SX, on the stack of what is fatal: an INIT, which is over then (virt_redirects_init); or panic() has
+   sent it. Stack: error code, rip, cs, rflags, rsp, ss. */
+    .globl init_entry
+init_entry:
+    cmpl $0, panic_used(%rip)
+    jne given_up
+    add $8, %rsp
+    iretq
+
 /* Gate of drain_idt (core.c, reclaim): end an interrupt that a dead guest left pending. */
     .globl drain_entry
 drain_entry:

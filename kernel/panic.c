@@ -4,12 +4,12 @@
 extern char boot_pml4[]; /* boot/start.S: physical */
 
 static char text[256];
-static uint32_t used;
+uint32_t panic_used; /* entry.S: other cores stop at an INIT, if it becomes #SX */
 
 static void say(const char *s)
 {
-    for (; *s && used < sizeof text - 1; s++)
-        text[used++] = *s;
+    for (; *s && panic_used < sizeof text - 1; s++)
+        text[panic_used++] = *s;
 }
 
 static void say_hex(uint64_t v)
@@ -22,7 +22,7 @@ static void say_hex(uint64_t v)
 
 void panic(const char *what, uint64_t vector, uint64_t rip)
 {
-    used = 0;
+    panic_used = 0;
     say("\r\nhairline: kernel stopped: ");
     say(what);
     say_hex(vector);

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* The other cores are stopped by INIT, because no VM may go on beside a kernel that does not. Then
-   a last word, on the stub's page tables, and the machine is reset. */
+/* The other cores are stopped by INIT (or the #SX that it becomes), because no VM may go on beside
+   a kernel that does not. Then a last word, on the stub's page tables, and the machine is reset. */
 void panic(const char *what, uint64_t vector, uint64_t rip) __attribute__((noreturn));
 
 /* boot/words.c: show `text` for 10 s, under BOOT_BATCH for none, and reset the machine. On page

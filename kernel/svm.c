@@ -6,8 +6,10 @@
 #include <core.h>
 #include <svm.h>
 
-static uint8_t iopm[3 * PAGE_SIZE]
-    __attribute__((aligned(PAGE_SIZE))); /* all ones: every port exits (APM2 15.10.1) */
+/* APM2 15.10.1. All ones: every port exits. Of the installed system: those that pd.end_port names.
+ */
+static uint8_t iopm[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+static uint8_t iopm_installed[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 /* APM2 15.11. Of vCPUs that share their core; that have one; that have disengaged, too; of the
    installed system's. */
 static uint8_t msrpm[4][2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
@@ -104,6 +106,8 @@ void svm_core_init(struct core *c)
     svm_flush = cpu_cpuid(0x8000000a, 0).edx >> 6 & 1 ? 3 : 1;
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SVME);
     cpu_wrmsr(MSR_VM_HSAVE, cpu_pa(&host_save[c->number]));
+    if (virt_redirects_init)
+        cpu_wrmsr(MSR_VM_CR, cpu_rdmsr(MSR_VM_CR) | VM_CR_R_INIT);
     c->host_vmcb_pa = cpu_pa(&host_vmcb[c->number]);
     cpu_vmsave(c->host_vmcb_pa);
 }
@@ -155,9 +159,13 @@ void svm_disengage(struct ec *ec)
     v->msrpm_pa = cpu_pa(msrpm[MAP_ALONE]);
     if (!ec->pd->ports)
         return;
+    /* The byte of PM1 control with SLP_TYP and SLP_EN: each access that has it exits. */
+    uint16_t sleep = (uint16_t)(ec->pd->end_port + 1);
     v->msrpm_pa = cpu_pa(msrpm[MAP_INSTALLED]);
     v->intercept1 |= I1_CPUID; /* installed_row() */
-    v->intercept1 &= ~(uint32_t)(I1_PORT | I1_RDPMC | I1_FREEZE);
+    v->intercept1 &= ~(uint32_t)(I1_RDPMC | I1_FREEZE);
+    v->iopm_pa = cpu_pa(iopm_installed);
+    iopm_installed[sleep / 8] |= (uint8_t)(1u << sleep % 8);
     v->intercept_exception &= ~(1u << 18); /* the machine's own handler is its */
 }
 
@@ -237,6 +245,7 @@ unsigned svm_rare_event(struct ec *ec)
     case EXIT_EXCEPTION + 17:
     case EXIT_EXCEPTION + 18: return EVENT_EXCEPTION;
     case EXIT_INTR: return CAUSE_INTR;
+    case EXIT_INIT: /* it stays pending: svm_enter's STGI takes it */
     case EXIT_NMI: return CAUSE_NMI;
     case EXIT_SHUTDOWN: return EVENT_SHUTDOWN;
     case EXIT_NPF: return EVENT_MEMORY;

@@ -52,7 +52,7 @@ static void answer_cpuid(struct ec *ec, struct control *c)
     uint32_t leaf = (uint32_t)*rax, subleaf = (uint32_t)ec->regs.rcx;
     struct cpuid_row own;
     const struct cpuid_row *r;
-    if (ec->pd->ports && ec->core_mode)
+    if (ec->pd->ports)
         own = installed_row(leaf, subleaf), r = &own;
     else
         r = find_row(ec->vcpu, leaf, subleaf);
@@ -113,14 +113,19 @@ static RARE void end(struct ec *ec, unsigned event, const struct exit_info *info
 static RARE bool installed_exit(struct ec *ec, struct control *c, unsigned event,
                                 const struct exit_info *i)
 {
-    if (event == EVENT_MSR && i->number == MSR_EFER) {
-        guest_write_efer(ec, ec->regs.rdx << 32 | (uint32_t)*guest_rax(ec, c));
-        guest_skip(c);
+    enum { SLEEP = 0x3c00 }; /* SLP_TYP and SLP_EN of PM1 control (ACPI 6.5, 4.8.3.2.1) */
+    uint64_t *rax = guest_rax(ec, c);
+    if (event == EVENT_OPCODE || event == EVENT_VMCALL) {
+        guest_inject(c, INJECT_VALID | INJECT_EXCEPTION | 6); /* #UD: there is no virtualization */
         return true;
     }
-    if (event != EVENT_OPCODE && event != EVENT_VMCALL)
+    if (event == EVENT_MSR && i->number == MSR_EFER)
+        guest_write_efer(ec, ec->regs.rdx << 32 | (uint32_t)*rax);
+    else if (event == EVENT_PORT && i->flags & EXIT_READ)
+        *rax = (*rax & ~0xffffull) | cpu_inb((uint16_t)i->number);
+    else if (event != EVENT_PORT || (*rax & SLEEP) == ec->pd->end_ports) /* power-off ends it */
         return false;
-    guest_inject(c, INJECT_VALID | INJECT_EXCEPTION | 6); /* #UD: there is no virtualization */
+    guest_skip(c);
     return true;
 }
 

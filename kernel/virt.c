@@ -2,6 +2,7 @@
 #include <virt.h>
 
 bool virt_vmx;
+bool virt_redirects_init;
 
 void virt_init(void)
 {

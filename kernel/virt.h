@@ -36,6 +36,9 @@ VENDOR(vmx)
 /* Is it Intel's? Set once, by virt_init. Assembly does not read it: a vCPU's `way` names its world
    switch (enum way). */
 extern bool virt_vmx;
+/* Beneath the installed system since power-on: an INIT that reaches a core becomes #SX, and is
+ * over. */
+extern bool virt_redirects_init;
 
 /* ---- Once, and once for each core ---- */
 void virt_init(void); /* what all guests share; boot core */

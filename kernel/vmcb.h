@@ -77,6 +77,7 @@ enum exit_code {
     EXIT_EXCEPTION = 0x40,
     EXIT_INTR = 0x60,
     EXIT_NMI = 0x61,
+    EXIT_INIT = 0x63,
     EXIT_CPUID = 0x72,
     EXIT_IRET = 0x74,
     EXIT_HLT = 0x78,

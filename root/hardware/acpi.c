@@ -71,16 +71,28 @@ static uint64_t find_rsdp(void)
     return 0;
 }
 
-/* FADT (5.2.9): PM timer and reset register, where they are I/O ports. */
+/* A block of registers that the FADT names twice: the I/O port; 0: there is none, or it is in
+ * memory. */
+static uint16_t fadt_port(uint32_t port, uint32_t gas)
+{
+    uint64_t base = acpi_get(&table, gas + 4, 8);
+    if (base && acpi_get(&table, gas, 1) != GAS_IO)
+        return 0;
+    return (uint16_t)(base ? base : acpi_get(&table, port, 4));
+}
+
+/* FADT (5.2.9): PM timer, reset register and PM1 control, where they are I/O ports. */
 static void read_fadt(struct acpi *acpi)
 {
     enum { PM_TMR_BLK = 76, FLAGS = 112, RESET_REG = 116, RESET_VALUE = 128, X_PM_TMR_BLK = 208 };
     enum { RESET_REG_SUP = 1 << 10, DSDT = 40, X_DSDT = 140 };
+    enum { PM1A = 64, PM1B = 68, X_PM1A = 172, X_PM1B = 184, SLEEP_CONTROL = 244 };
     uint64_t flags = acpi_get(&table, FLAGS, 4), dsdt = acpi_get(&table, X_DSDT, 8);
     acpi->place[ACPI_DSDT].base = dsdt ? dsdt : acpi_get(&table, DSDT, 4);
-    acpi->pm_timer = (uint16_t)acpi_get(&table, PM_TMR_BLK, 4);
-    if (acpi_get(&table, X_PM_TMR_BLK, 1) == GAS_IO && acpi_get(&table, X_PM_TMR_BLK + 4, 8) != 0)
-        acpi->pm_timer = (uint16_t)acpi_get(&table, X_PM_TMR_BLK + 4, 8);
+    acpi->pm_timer = fadt_port(PM_TMR_BLK, X_PM_TMR_BLK);
+    bool more = acpi_get(&table, PM1B, 4) || acpi_get(&table, X_PM1B + 4, 8) ||
+                acpi_get(&table, SLEEP_CONTROL + 4, 8);
+    acpi->sleep_port = more ? 0 : fadt_port(PM1A, X_PM1A);
     if (flags & RESET_REG_SUP && acpi_get(&table, RESET_REG, 1) == GAS_IO) {
         acpi->reset_port = (uint16_t)acpi_get(&table, RESET_REG + 4, 8);
         acpi->reset_value = (uint8_t)acpi_get(&table, RESET_VALUE, 1);
@@ -228,6 +240,13 @@ void acpi_halt(void)
     uart_finish();
     for (;;)
         bell_wait(SLOT_SLEEP, 0);
+}
+
+void acpi_off(const struct acpi *acpi, uint16_t value)
+{
+    uart_finish();
+    port_out8((uint16_t)(acpi->sleep_port + 1), (uint8_t)(value >> 8));
+    acpi_halt();
 }
 
 void acpi_reset(const struct acpi *acpi)

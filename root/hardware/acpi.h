@@ -44,6 +44,7 @@ struct acpi {
     uint16_t pm_timer;   /* I/O port; 0: none */
     uint16_t reset_port; /* 0: none */
     uint8_t reset_value;
+    uint16_t sleep_port; /* PM1 control; 0: none, or more than one register */
     struct acpi_place place[ACPI_TABLES];
     bool tpm;             /* there is one at TPM_PAGE that takes commands in a buffer */
     struct serial serial; /* of the firmware's console (SPCR) */
@@ -61,6 +62,8 @@ void acpi_read(uint64_t rsdp, struct acpi *acpi);
 /* End of the machine: the reset register, then that of most chipsets, then the keyboard
  * controller's reset line; then a halt. */
 void acpi_reset(const struct acpi *acpi) __attribute__((noreturn));
+/* The same by PM1 control, whose upper byte has what powers the machine off (`value`). */
+void acpi_off(const struct acpi *acpi, uint16_t value) __attribute__((noreturn));
 /* All stands still, with what the console said last. */
 void acpi_halt(void) __attribute__((noreturn));
 

@@ -8,7 +8,6 @@
 #include <root/host/host.h>
 #include <root/vm/fault.h>
 #include <abi/image.h>
-#include <lib/hw/cpuid.h>
 #include <lib/string.h>
 
 #define MSR_EFER      0xc0000080u
@@ -72,32 +71,9 @@ static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
     pt_reply(0);
 }
 
-/* The processor's own CPUID, which is core 0's. */
-static uint64_t set_cpuid(uint64_t vcpu)
+uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t pd)
 {
-    enum { LEAVES = 32, SUBLEAVES = 4 };
-    struct utcb *u = (struct utcb *)ROOT_UTCB;
-    u->rows = 0;
-    for (uint32_t leaf = 0; leaf < LEAVES; leaf++) {
-        bool many = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd;
-        for (uint32_t sub = 0; sub < (many ? SUBLEAVES : 1); sub++) {
-            struct cpuid r = cpu_cpuid(leaf, sub);
-            u->cpuid[u->rows++] = (struct cpuid_row){
-                leaf, many ? sub : CPUID_ANY, leaf == 1 ? CPUID_OSXSAVE : 0, r.eax, r.ebx, r.ecx,
-                r.edx};
-        }
-    }
-    for (uint32_t i = 0; i < LEAVES; i++) {
-        uint32_t leaf = 0x80000000u + i;
-        struct cpuid r = cpu_cpuid(leaf, 0);
-        u->cpuid[u->rows++] = (struct cpuid_row){leaf, CPUID_ANY, 0, r.eax, r.ebx, r.ecx, r.edx};
-    }
-    return vcpu_cpuid(vcpu);
-}
-
-uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t vcpu, uint64_t pd)
-{
-    uint64_t status = set_cpuid(vcpu);
+    uint64_t status = OK;
     state[i] = cpu;
     for (uint32_t event = 0; event < EVENT_COUNT && status == OK; event++)
         status = fault_serve_on(machine.vms, 0, pd, serve, GUEST_EVENTS(i) + event, SEEN,

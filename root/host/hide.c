@@ -49,16 +49,35 @@ uint64_t hide_processor(uint32_t apic_id)
     return status;
 }
 
-/* Suspend to RAM ends in the firmware, which resumes the system on bare processors. Without the
-   object _S3 none of it is offered (7.4.2.4); a name in AML is 08h and four letters (20.2.2). */
-void hide_suspend(void)
+/* The name _S3 or _S5, with the package that says how to enter that state (7.4.2; in AML a name is
+   four letters, and 12h begins a package: 20.2.2, 20.2.5.4). NULL: the DSDT has none. */
+static uint8_t *find_sleep(uint8_t *table, char state)
 {
-    static const uint8_t name[] = {8, '_', 'S', '3', '_'};
-    uint8_t *table = open_table(ACPI_DSDT);
+    const uint8_t name[] = {'_', 'S', (uint8_t)state, '_', 0x12};
     uint32_t size = machine.acpi.place[ACPI_DSDT].size;
-    for (uint32_t at = 0; table && at + sizeof(name) <= size; at++)
+    for (uint32_t at = 0; table && at + 16 <= size; at++)
         if (memcmp(table + at, name, sizeof(name)) == 0)
-            set(table, at + 1, 'X');
+            return table + at;
+    return 0;
+}
+
+/* Suspend to RAM ends in the firmware, which resumes the system on bare processors. Without the
+   object _S3 none of it is offered (7.4.2.4). Of _S5, behind the name: 12h, the package's length
+   (its first byte says how many more there are), the number of elements, and the first of them, 0Ah
+   and a byte, or 0 or 1 alone (20.2.3 to 20.2.5). */
+uint64_t hide_suspend(uint16_t *power_off)
+{
+    enum { LENGTH = 5, BYTE = 0x0a, SLP_TYP = 10, SLP_EN = 1 << 13 };
+    uint8_t *table = open_table(ACPI_DSDT), *s3 = find_sleep(table, '3'),
+            *s5 = find_sleep(table, '5');
+    for (; s3 && !host_is_late(); s3 = find_sleep(table, '3'))
+        set(table, (uint32_t)(s3 - table), 'X');
+    if (!s5 || !machine.acpi.sleep_port)
+        return BAD_ARG;
+    s5 += LENGTH + (s5[LENGTH] >> 6) + 2;
+    uint32_t type = *s5 == BYTE ? s5[1] : *s5;
+    *power_off = (uint16_t)(SLP_EN | type << SLP_TYP);
+    return type < 8 ? OK : BAD_ARG;
 }
 
 uint64_t hide_table(enum acpi_known which)

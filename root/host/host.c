@@ -20,6 +20,7 @@ static uint32_t counters[MAX_CORES]; /* of its vCPUs: indices in kernel_stat.vcp
 static struct {
     uint32_t arrived, gone; /* vCPUs of cores of their own; 1: all go on */
     uint64_t status;        /* of disengaging */
+    uint16_t power_off;     /* what PM1 control is given for it */
 } start;
 
 static uint32_t vm_index(void) { return machine.vms; }
@@ -66,7 +67,8 @@ uint64_t host_start_kept(void)
 static void __attribute__((noreturn)) begin(uint64_t id, struct utcb *u)
 {
     if (__atomic_add_fetch(&start.arrived, 1, __ATOMIC_SEQ_CST) == cores_of_its_own()) {
-        start.status = disengage(guest_slot(), AFTER_QUIET, 0, 0, 0);
+        start.status =
+            disengage(guest_slot(), AFTER_QUIET, machine.acpi.sleep_port, start.power_off, 0);
         __atomic_store_n(&start.gone, 1, __ATOMIC_RELEASE);
     }
     while (!__atomic_load_n(&start.gone, __ATOMIC_ACQUIRE))
@@ -93,7 +95,7 @@ static uint64_t host_make_vcpu(uint32_t i)
     if (own)
         return fault_serve_on(vm_index(), i, guest_slot(), begin, GUEST_EVENTS(i) + EVENT_START, 0,
                               i);
-    return ghost_start(i, &host->cpu[i], host_vcpu_slot(i), guest_slot());
+    return ghost_start(i, &host->cpu[i], guest_slot());
 }
 
 static uint64_t host_run_vcpu(uint32_t i)
@@ -178,13 +180,15 @@ static uint64_t hide(void)
     uint64_t status = OK;
     if (host_is_late())
         return OK;
-    hide_suspend();
     if (iommu_units())
         status = hide_table(iommu_kind() == IOMMU_VTD ? ACPI_DMAR : ACPI_IVRS);
     for (uint32_t i = 0; i < host->kept && status == OK; i++)
         status = hide_processor(host->cpu[i].apic_id);
     return status;
 }
+
+/* A hostile system would wake up on bare processors: only what powers the machine off is let. */
+static uint64_t take_sleep(void) { return hide_suspend(&start.power_off); }
 
 static uint64_t give_time(void)
 {
@@ -203,7 +207,8 @@ uint64_t host_start(void)
                 {"IOMMUs", take_iommus},     {"domain", make_domain},
                 {"memory", map_memory},      {"handlers", make_handlers},
                 {"vCPUs", make_vcpus},       {"IOMMUs' tables", open_iommus},
-                {"firmware's tables", hide}, {"time", give_time}};
+                {"firmware's tables", hide}, {"sleep states", take_sleep},
+                {"time", give_time}};
     uint64_t status = OK;
     for (uint32_t i = 0; i < sizeof(step) / sizeof(step[0]) && status == OK; i++) {
         status = step[i].take();
@@ -228,7 +233,7 @@ void host_report(void)
     report_host(plan_installed.name, cores_of_its_own(), exits);
 }
 
-/* It shut down a processor, or left a state that none can run: no reset that it asked for. */
+/* It powered the machine off; or it shut down a processor, or left a state that none can run. */
 static void look_for_end(void)
 {
     if (__atomic_load_n(&start.gone, __ATOMIC_ACQUIRE) && start.status != OK) {
@@ -236,11 +241,15 @@ static void look_for_end(void)
                     STATUS_CODE(start.status));
         acpi_reset(&machine.acpi);
     }
-    for (uint32_t i = host->kept; i < host->cpus; i++)
-        if (__atomic_load_n(&host_counters(i)->end_event, __ATOMIC_ACQUIRE)) {
+    for (uint32_t i = host->kept; i < host->cpus; i++) {
+        uint64_t event = __atomic_load_n(&host_counters(i)->end_event, __ATOMIC_ACQUIRE);
+        if (event)
             host_report();
+        if (event == 1 + EVENT_PORT)
+            acpi_off(&machine.acpi, start.power_off);
+        if (event)
             acpi_reset(&machine.acpi);
-        }
+    }
 }
 
 uint64_t host_turn(uint64_t now, bool tell)

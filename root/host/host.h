@@ -33,17 +33,17 @@ uint64_t host_turn(uint64_t now, bool tell);
 /* Its counters: a line on the console. */
 void host_report(void);
 
-/* ghost.c: a stand-in on core 0 for processor `i` of the installed system, which Hairline keeps:
-   the vCPU in slot `vcpu` of the guest in slot `pd`. */
-uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t vcpu,
-                     uint64_t pd) WARN_UNUSED;
+/* ghost.c: a stand-in on core 0 for processor `i` of the installed system, which Hairline keeps: a
+   vCPU of the guest in slot `pd`. */
+uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t pd) WARN_UNUSED;
 
 /* hide.c: the firmware's tables no longer name the processor with that APIC ID, or such a table is
    none that a system would know. BAD_ARG: it is not there, or cannot be written. */
 uint64_t hide_processor(uint32_t apic_id) WARN_UNUSED;
 uint64_t hide_table(enum acpi_known which) WARN_UNUSED;
-/* An honest system does not suspend to RAM any more. A hostile one still can, by the chipset's
-   register: docs/host-mode.md. */
-void hide_suspend(void);
+/* An honest system is not offered suspend to RAM. What PM1 control is given to power the machine
+   off: SLP_TYP and SLP_EN. BAD_ARG: the tables do not say that, or there is more than one register
+   that the machine sleeps by. */
+uint64_t hide_suspend(uint16_t *power_off) WARN_UNUSED;
 
 #endif

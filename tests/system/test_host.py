@@ -1,18 +1,24 @@
 """Beneath an installed system, `mode: host`: a Debian on a disk of its own (guest/disk), which firmware starts. Its unit
-`facts` says what it sees: without Hairline, so that it is known what would be there, and with it."""
+`facts` says what it sees: without Hairline, so that it is known what would be there, and with it. Then its root user attacks
+(guest/disk/attack.c), in both: where Hairline is not, each way bites."""
 
 import collections
+import json
 import os
 import re
 import shutil
+import socket
 import struct
+import subprocess
 
 import pytest
 import rig
-from firmware import call, ovmf
+from firmware import call, make_initrd, ovmf, packaged_kernel
 from rig import guest
 
 CORES = 3
+TOLD = ["hairline.attack", "hairline.sleep"]  # to `facts`, by the firmware
+EDU = ["-device", "edu,dma_mask=0xffffffffff"]  # DMA wherever it is told to
 RETURN = bytes.fromhex("31c0c3")  # xor eax, eax; ret: EFI_SUCCESS
 
 
@@ -21,8 +27,22 @@ def host_plan(folder):
     disk = rig.BUILD / "debian-disk"
     rig.made(disk)
     machine = {"firmware": "uefi", "host": {"disk": os.path.realpath(disk)}}
-    vms = [guest("beside", "hello", cores=[0]), {"name": "debian", "mode": "host"}]
+    vms = [guest("hello", "hello", cores=[0]), guest("beside", "canary", cores=[0]), {"name": "debian", "mode": "host"}]
     return rig.write_plan(folder, vms, cores=CORES, memory="1536M", **machine)
+
+
+def words(told):
+    return [*(word for value in told for word in ("-smbios", f"type=11,value={value}")), *EDU]
+
+
+def seen(run, way):
+    """What each try of `way` saw, in order."""
+    return re.findall(rf"ATTACK {way} (.*)", run.logs["debian"])
+
+
+def runs_of(run, way):
+    """{base: what was seen there} of the reserved runs of memory."""
+    return {base: rig.fields(rest) for base, rest in (line.removeprefix("at ").split(" ", 1) for line in seen(run, way))}
 
 
 def facts_of(log):
@@ -48,7 +68,7 @@ class Untouched:
         (images / "uefi.efi").write_bytes(stub)
         plan, self.tool = host_plan(folder), images / "hairline-tool"
         self.predicted = call(self.tool, "build", plan, "--batch", "--efi", folder / "host.efi")
-        self.run = rig.Batch(folder, plan, tool=self.tool)
+        self.run = rig.Batch(folder, plan, tool=self.tool, qemu=words(TOLD[:1]))
         self.facts = facts_of(self.run.logs["debian"])
 
 
@@ -91,7 +111,7 @@ class Beneath:
     def __init__(self, folder):
         plan = host_plan(folder)
         self.predicted = call(rig.BUILD / "hairline-tool", "build", plan, "--batch", "--efi", folder / "host.efi")
-        self.run = rig.Batch(folder, plan)
+        self.run = rig.Batch(folder, plan, qemu=words(TOLD))
         self.facts = facts_of(self.run.logs["debian"])
 
 
@@ -120,7 +140,7 @@ def test_hairline_is_out_of_its_reach(beneath, untouched):
 
 
 def test_vm_beside_says_hello(beneath):
-    assert "hello from a bare guest" in beneath.run.logs["beside"] and beneath.run.vms["beside"]["reason"] == "exit_port"
+    assert "hello from a bare guest" in beneath.run.logs["hello"] and beneath.run.vms["hello"]["reason"] == "exit_port"
 
 
 def test_measured_beneath(beneath, untouched):
@@ -128,3 +148,99 @@ def test_measured_beneath(beneath, untouched):
     here, there = (dict(fact.split() for fact in run.facts["pcr"]) for run in (beneath, untouched))
     assert beneath.predicted == f"PCR 2  sha256 {here['2']}\n"
     assert here["4"] == there["4"] and here["7"] == there["7"]
+
+
+def test_ways_bite_without_hairline(untouched):
+    """What is written to memory is there, by a device, too; the MSRs that the emulator has change; NMIs arrive; the IOMMU's
+    registers can be written."""
+    memory, dma = runs_of(untouched.run, "memory"), runs_of(untouched.run, "dma")
+    assert memory and all(run["kept"] == run["pages"] for run in memory.values())
+    assert dma.keys() == memory.keys() and all(run["own"] == "works" and run["kept"] == run["places"] for run in dma.values())
+    changed = {line.split()[0] for line in seen(untouched.run, "msr") if " changed" in line}
+    assert changed == {"EFER.SVME", "VM_HSAVE_PA", "APIC_BASE"}
+    (interrupts,) = map(rig.fields, seen(untouched.run, "interrupts"))
+    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 0
+    assert any(line.startswith("fed90000 first=0x10 changed") for line in seen(untouched.run, "iommu"))
+
+
+def hairlines_memory(beneath, untouched):
+    """Where there is a reserved run that is not the firmware's."""
+    return [base for base in runs_of(beneath.run, "memory") if base not in runs_of(untouched.run, "memory")]
+
+
+def test_memory_is_out_of_reach(beneath, untouched):
+    """One page is wherever Hairline's memory is, for the processor and for devices. It is no page of Hairline's: that lives."""
+    memory, dma = runs_of(beneath.run, "memory"), runs_of(beneath.run, "dma")
+    ours = hairlines_memory(beneath, untouched)
+    assert len(ours) == 2 and sum(int(memory[base]["pages"]) for base in ours) > 0x4000
+    for base in ours:
+        assert memory[base]["kept"] == "1" and (dma[base]["own"], dma[base]["seen"], dma[base]["kept"]) == ("works", "0", "1")
+    assert all(dma[base]["kept"] == dma[base]["places"] for base in dma if base not in ours)
+
+
+def test_registers_are_out_of_reach(beneath):
+    """No MSR changes, also none of those that the emulator does not have: each write exits. The IOMMU's page reads ones."""
+    tries = seen(beneath.run, "msr")
+    assert len(tries) > 15 and all(" kept " in line for line in tries)
+    assert last_counts(beneath)["msr"] >= len(tries)
+    assert any(line.startswith("fed90000 first=0xffffffff") for line in seen(beneath.run, "iommu"))
+
+
+def test_interrupts_do_not_arrive(beneath):
+    """An NMI to itself does; of all that it sends elsewhere the VM beside sees none, and core 0 goes on."""
+    (interrupts,) = map(rig.fields, seen(beneath.run, "interrupts"))
+    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000
+    assert last_counts(beneath)["icr"] >= int(interrupts["sent"])
+
+
+def last_counts(beneath):
+    """Exits of the installed system, as root told them last."""
+    told = [rig.fields(line) for line in beneath.run.output.splitlines() if line.startswith("hairline| host name=debian cores=")]
+    return {key.removeprefix("exits."): int(value) for key, value in told[-1].items() if key.startswith("exits.")}
+
+
+def test_it_cannot_suspend(beneath):
+    """Each write vanishes, and is counted. Power-off goes on working: it ended the run."""
+    (sleep,) = map(rig.fields, seen(beneath.run, "sleep"))
+    assert int(sleep["tried"]) == 7 * 6 and last_counts(beneath)["port"] >= 7 * 6
+    assert "HAIRLINE-CHECKS: ok" in beneath.run.logs["debian"] and beneath.run.code == 0
+
+
+def test_vm_beside_lives_to_the_end(beneath):
+    """Its memory and registers are as they were, it saw no interrupt, and it looks on behind the last attack."""
+    assert "canary: wrong" not in beneath.run.output
+    lines = beneath.run.output.splitlines()
+    (last,) = [i for i, line in enumerate(lines) if "ATTACK end of sleep" in line]
+    assert any(line.startswith("beside| canary: round") for line in lines[last:])
+
+
+class Sleeper(rig.Machine):
+    """A bare machine with a small Linux, whose root user does the same; QEMU says on `events` what becomes of the machine."""
+
+    def __init__(self, folder):
+        init = b"#!/bin/busybox sh\nbusybox mount -t sysfs sys /sys\nbusybox mount -t devtmpfs dev /dev\n/attack sleep\n"
+        call("cc", "-O2", "-static", "-o", folder / "attack", *(rig.SOURCE / "guest/disk").glob("*.c"))
+        initrd = make_initrd(folder, [], {"/init": init, "/attack": folder / "attack"})
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(folder / "events"))
+        self.socket.listen(1)
+        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none"]
+        command += ["-serial", "stdio", "-kernel", packaged_kernel(), "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1"]
+        command += ["-no-reboot", "-qmp", f"unix:{folder}/events"]
+        super().__init__([*map(str, command)], subprocess.DEVNULL, subprocess.DEVNULL)
+
+
+def test_bare_machine_suspends(tmp_path):
+    """By the first of these writes: the machine says so, and the program does not come to its end."""
+    machine = Sleeper(tmp_path)
+    events, _ = machine.socket.accept()
+    with events, events.makefile("rw") as wire:
+        wire.write('{"execute": "qmp_capabilities"}\n')
+        wire.flush()
+        told = []
+        while line := wire.readline():
+            told.append(json.loads(line).get("event"))
+            if told[-1] == "SUSPEND":
+                machine.process.terminate()
+    machine.finish()
+    assert "SUSPEND" in told and "ATTACK sleep" not in machine.text(), machine.text()

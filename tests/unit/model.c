@@ -90,7 +90,7 @@ static const struct row {
     {"SFMASK", 0xc0000084, 1, RW, 0xffffffff, PLAIN},
     {"FS, GS, kernel GS", 0xc0000100, 3, RW, ALL_BITS, CANONICAL},
     {"TSC_AUX", 0xc0000103, 1, RW, 0xffffffff, PLAIN},
-    {"VM_CR", 0xc0010114, 1, READ, 0, PLAIN},
+    {"VM_CR", MSR_VM_CR, 1, RW, 0x1f, PLAIN},           /* APM2 15.30.1 */
     {"VM_HSAVE_PA", 0xc0010117, 1, RW, PHYSICAL, PAGE}, /* APM2 15.30.4 */
     {"DE_CFG", 0xc0011029, 1, RW, ALL_BITS, PLAIN},
 };

@@ -19,9 +19,10 @@ __asm__(".globl image_start, kernel_text, kernel_text_end, kernel_rodata, kernel
         ".set kernel_rodata, image + 4096; .set kernel_rodata_end, image + 8192\n"
         ".set kernel_data, image + 8192; .set kernel_data_end, image + 12288; .set kernel_end, "
         "image + 16384");
-extern const uint8_t trap_stubs[256 * 16], nmi_entry[16], drain_entry[16], syscall_entry[16],
-    vmx_back[16];
-const uint8_t trap_stubs[256 * 16], nmi_entry[16], drain_entry[16], syscall_entry[16], vmx_back[16];
+extern const uint8_t trap_stubs[256 * 16], nmi_entry[16], init_entry[16], drain_entry[16],
+    syscall_entry[16], vmx_back[16];
+const uint8_t trap_stubs[256 * 16], nmi_entry[16], init_entry[16], drain_entry[16],
+    syscall_entry[16], vmx_back[16];
 
 uint8_t core_ap_page = 8; /* the boot stub's */
 

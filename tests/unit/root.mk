@@ -15,7 +15,8 @@ UNIT_ROOT_quota   = root/vm/vm.c root/vm/store.c root/vm/lan.c root/vm/seal.c ro
 UNIT_ROOT_tables  = root/hardware/acpi.c root/hardware/scope.c
 UNIT_ROOT_uart    = root/console/uart.c
 UNIT_ROOT_iommu   = root/hardware/iommu.c lib/format.c
-UNIT_ROOT         = scope pci rate console control assign bars cores plan quota tables uart iommu
+UNIT_ROOT_hide    = root/host/hide.c
+UNIT_ROOT         = scope pci rate console control assign bars cores plan quota tables uart iommu hide
 
 $(O)/tests/unit/test_scope: $(UNIT_ROOT_scope)
 $(O)/tests/unit/test_pci: $(UNIT_ROOT_pci)
@@ -28,6 +29,7 @@ $(O)/tests/unit/test_control: $(UNIT_ROOT_control)
 $(O)/tests/unit/test_cores: $(UNIT_ROOT_cores)
 $(O)/tests/unit/test_plan: $(UNIT_ROOT_plan)
 $(O)/tests/unit/test_quota: $(UNIT_ROOT_quota)
+$(O)/tests/unit/test_hide: $(UNIT_ROOT_hide)
 $(O)/tests/unit/test_tables: $(UNIT_ROOT_tables)
 $(O)/tests/unit/test_uart: $(UNIT_ROOT_uart)
 $(O)/tests/unit/test_iommu: $(UNIT_ROOT_iommu)

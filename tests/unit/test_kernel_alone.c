@@ -321,7 +321,6 @@ static void most_exits_end_it(void **state)
 {
     (void)state;
     static const struct ending ends[] = {
-        {0x63, EVENT_OPCODE, {0}},
         {0x6f, EVENT_OPCODE, {0}},
         {0x73, EVENT_OPCODE, {0}},
         {0x76, EVENT_OPCODE, {0}},

@@ -3,8 +3,11 @@
 #include "rig_iommu.h"
 #include "rig_vcpu.h"
 #include <icr.h>
+#include <svm.h>
 
 enum { THERE = 1, LINT0 = 0x35 };
+#define PM1 0x604ull  /* control register */
+#define OFF 0x3400ull /* what is written there for power-off: SLP_EN, SLP_TYP 5 */
 
 static uint64_t beneath(uint64_t slot, uint64_t payer, uint64_t rights)
 {
@@ -36,7 +39,8 @@ static void start_installed_vcpu(void)
     assert_event(EVENT_START);
     answer(0);
     on_core(0);
-    assert_int_equal(graph(CALL_DISENGAGE, guest_pd, AFTER_QUIET, 0, 0, 0), OK);
+    assert_int_equal(graph(CALL_DISENGAGE, guest_pd, AFTER_QUIET | PM1 << 16 | OFF << 32, 0, 0, 0),
+                     OK);
     on_core(THERE);
     assert_ptr_equal(current(), vcpu);
 }
@@ -77,9 +81,84 @@ static void has_the_machines_msrs_but_for_a_few(void **state)
                 exits |= kept[k].msr == range[r] + i ? kept[k].exits : 0;
             assert_int_equal(exits_of(range[r] + i), exits);
         }
-    assert_int_equal(vmcb->intercept1 & (I1_PORT | I1_HLT | I1_INTR | I1_RDPMC), 0);
-    assert_int_equal(vmcb->intercept1 & (I1_NMI | I1_INIT | I1_MSR | I1_CPUID | I1_SHUTDOWN),
-                     I1_NMI | I1_INIT | I1_MSR | I1_CPUID | I1_SHUTDOWN);
+    assert_int_equal(vmcb->intercept1 & (I1_HLT | I1_INTR | I1_RDPMC), 0);
+    assert_int_equal(vmcb->intercept1 &
+                         (I1_NMI | I1_INIT | I1_PORT | I1_MSR | I1_CPUID | I1_SHUTDOWN),
+                     I1_NMI | I1_INIT | I1_PORT | I1_MSR | I1_CPUID | I1_SHUTDOWN);
+}
+
+/* All ports are its own, but for the byte of PM1 control that has SLP_TYP and SLP_EN. */
+static void has_the_machines_ports_but_for_one(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    const uint8_t *map = (const uint8_t *)vmcb->iopm_pa;
+    for (uint64_t port = 0; port < 0x10000; port++)
+        assert_int_equal(map[port / 8] >> port % 8 & 1, port == PM1 + 1);
+    for (unsigned i = 0x2000; i < 3 * PAGE_SIZE; i++) /* an access at the last port looks there */
+        assert_int_equal(map[i], 0);
+}
+
+enum { IN = 1, STRING = 4, BYTE = 0x10, WORD = 0x20, LONG = 0x40 }; /* APM2 15.10.2 */
+
+/* Does it live on? */
+static bool touch(uint64_t port, uint64_t how, uint64_t rax)
+{
+    vmcb->info1 = port << 16 | how, vmcb->rax = rax, vmcb->rip = 0x7000, vmcb->info2 = 0x7001;
+    vm_exit(vcpu, EXIT_PORT);
+    return vcpu->vcpu->counters->end_event == 0 && vmcb->rip == 0x7001;
+}
+
+static void it_cannot_sleep(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    assert_true(touch(PM1, IN | WORD, 0x1111222233334444));
+    assert_int_equal(vmcb->rax, 0x1111222233330020); /* what is there */
+    assert_true(touch(PM1, IN | LONG, 0x44445555));
+    assert_true(touch(PM1 + 1, IN | BYTE, 0));
+    for (uint64_t type = 0; type < 8; type++) {
+        uint64_t value = 0x2001 | type << 10;
+        if (type == 5)
+            continue;
+        assert_true(touch(PM1, WORD, value));
+        assert_true(touch(PM1, LONG, value));
+        assert_true(touch(PM1, WORD | STRING, value));
+        assert_true(touch(PM1 + 1, BYTE, value >> 8));
+        assert_true(touch(PM1 - 2, LONG, value << 16));
+    }
+    assert_true(touch(PM1 - 2, LONG, OFF)); /* that is not where it is looked for */
+    assert_true(touch(PM1, WORD, 0x1401));  /* without SLP_EN */
+    assert_int_equal(vcpu->vcpu->counters->exits[EVENT_PORT], 3 + 7 * 5 + 2);
+}
+
+/* Root powers the machine off then. */
+static void power_off_ends_it(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    assert_false(touch(PM1, WORD, OFF | 1));
+    assert_int_equal(vcpu->vcpu->counters->end_event, EVENT_PORT + 1);
+    assert_int_equal(vcpu->vcpu->counters->end_info.number, PM1);
+}
+
+/* An INIT that no vCPU sent ends the guest's run and is pending then: it becomes #SX. */
+static void init_from_outside_is_over(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    assert_int_equal(machine_rdmsr(MSR_VM_CR), 0);
+    virt_redirects_init = true; /* beneath it since power-on */
+    svm_core_init(&cores[THERE]);
+    virt_redirects_init = false;
+    assert_int_equal(machine_rdmsr(MSR_VM_CR), 2); /* R_INIT */
+    assert_int_equal(vmcb->intercept1 & I1_INIT, I1_INIT);
+    vmcb->inject = 0, vmcb->rip = 0x7000;
+    vm_exit(vcpu, EXIT_INIT);
+    assert_int_equal(vmcb->inject, 0);
+    assert_int_equal(vmcb->rip, 0x7000);
+    assert_int_equal(vcpu->vcpu->counters->exits[CAUSE_NMI], 1);
+    assert_ptr_equal(current(), vcpu);
 }
 
 static void write_msr(uint32_t msr, uint64_t value)
@@ -174,6 +253,10 @@ int main(void)
         RIG_TEST(needs_the_machines_rights),
         RIG_TEST(its_apic_stays_as_it_is),
         RIG_TEST(has_the_machines_msrs_but_for_a_few),
+        RIG_TEST(has_the_machines_ports_but_for_one),
+        RIG_TEST(it_cannot_sleep),
+        RIG_TEST(power_off_ends_it),
+        RIG_TEST(init_from_outside_is_over),
         RIG_TEST(virtualization_is_not_there),
         RIG_TEST(processors_start_each_other),
         cmocka_unit_test(its_devices_reach_what_it_has),

@@ -63,7 +63,7 @@ static const struct access refused[] = {
     {MSR_VM_HSAVE, 1ull << 52},
     {0x277, 2},
     {0x277, 0x0800000000000000},
-    {0xc0010114, 0},
+    {0xc0010114, 0x20},
 };
 
 static void what_the_manuals_refuse(void **state)

@@ -183,6 +183,40 @@ static void test_long_list(void **state)
     assert_int_equal(unreadable, 0);
 }
 
+/* FADT: the one register that a machine sleeps by; a second one, or one in memory, is too much. */
+static void test_sleep_port(void **state)
+{
+    enum { PM1A = 64, PM1B = 68, X_PM1A = 172, X_PM1B = 184, SLEEP_CONTROL = 244, ADDRESS = 4 };
+    static const struct {
+        uint32_t size, pm1a, pm1b, x_space, x_pm1a, x_pm1b, control;
+        uint16_t port;
+    } cases[] = {
+        {116, 0x604, 0, 0, 0, 0, 0, 0x604},     /* of ACPI 1.0 */
+        {268, 0x604, 0, 1, 0x604, 0, 0, 0x604}, /* QEMU's */
+        {268, 0x604, 0, 1, 0x804, 0, 0, 0x804}, /* the later field counts */
+        {268, 0x604, 0, 0, 0xfed80804, 0, 0, 0},
+        {268, 0x604, 0x704, 1, 0x604, 0, 0, 0},
+        {268, 0x604, 0, 1, 0x604, 0x704, 0, 0},
+        {268, 0, 0, 1, 0, 0, 0x3a, 0}, /* reduced hardware */
+        {268, 0x604, 0, 1, 0x604, 0, 0x3a, 0},
+        {268, 0, 0, 0, 0, 0, 0, 0},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        begin(state);
+        uint32_t at = add("FACP", cases[i].size);
+        put(at + PM1A, cases[i].pm1a, 4);
+        put(at + PM1B, cases[i].pm1b, 4);
+        if (cases[i].size > SLEEP_CONTROL) {
+            put(at + X_PM1A, cases[i].x_space, 1);
+            put(at + X_PM1A + ADDRESS, cases[i].x_pm1a, 8);
+            put(at + X_PM1B + ADDRESS, cases[i].x_pm1b, 8);
+            put(at + SLEEP_CONTROL + ADDRESS, cases[i].control, 8);
+        }
+        read_all();
+        assert_int_equal(acpi.sleep_port, cases[i].port);
+    }
+}
+
 static void test_damaged_table_is_left_out(void **state)
 {
     (void)state;
@@ -202,6 +236,7 @@ int main(void)
         cmocka_unit_test_setup(test_mcfg, begin),
         cmocka_unit_test_setup(test_too_many_segments, begin),
         cmocka_unit_test_setup(test_long_list, begin),
+        cmocka_unit_test_setup(test_sleep_port, begin),
         cmocka_unit_test_setup(test_damaged_table_is_left_out, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

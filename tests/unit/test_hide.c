@@ -1,0 +1,99 @@
+/* What root takes out of the firmware's tables before the installed system reads them, and what it
+   learns there of sleep states. */
+#include "test.h"
+#include <root/host/host.h>
+#include <sys/mman.h>
+
+#define HEADER 36u /* bytes of every table (ACPI 6.5, 5.2.6) */
+
+static struct boot_info info = {.flags = BOOT_HOST};
+struct machine machine = {.info = &info};
+
+uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, uint64_t va)
+{
+    (void)base, (void)pd, (void)perm;
+    void *at = mmap((void *)va, size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    return at == (void *)va ? OK : BAD_ARG;
+}
+
+static uint8_t *dsdt(void) { return (uint8_t *)ROOT_TABLE_AT(ACPI_DSDT); }
+
+static uint8_t sum(void)
+{
+    uint8_t all = 0;
+    for (uint32_t i = 0; i < machine.acpi.place[ACPI_DSDT].size; i++)
+        all = (uint8_t)(all + dsdt()[i]);
+    return all;
+}
+
+/* A DSDT of these bytes behind its header; PM1 control is at `port`. What hide_suspend() says. */
+static uint64_t hide(const void *aml, uint32_t size, uint16_t port, uint16_t *power_off)
+{
+    static uint16_t ignored;
+    machine.acpi.sleep_port = port;
+    machine.acpi.place[ACPI_DSDT] = (struct acpi_place){PAGE_SIZE, HEADER + 200};
+    ignore(hide_suspend(&ignored)); /* it is mapped */
+    memset(dsdt(), 0, PAGE_SIZE);
+    memcpy(dsdt() + HEADER, aml, size);
+    dsdt()[9] = (uint8_t)-sum();
+    *power_off = 0;
+    return hide_suspend(power_off);
+}
+
+/* Packages of ACPI 6.5, 20.2.5.4: 12h, length, number of elements, elements. */
+static void power_off_is_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *aml;
+        uint32_t size;
+        uint16_t power_off; /* 0: unknown */
+    } cases[] = {
+#define AML(text) text, sizeof(text) - 1
+        {AML("\x08_S5_\x12\x06\x04\0\0\0\0"), 0x2000},   /* QEMU's */
+        {AML("\x08\\_S5_\x12\x06\x04\1\1\0\0"), 0x2400}, /* with the root's prefix */
+        {AML("\x08_S5_\x12\x0a\x04\x0a\5\x0a\5\x0a\0\x0a\0"), 0x3400},
+        {AML("\x08_S5_\x12\x47\x00\x04\x0a\7\x0a\0\0\0"), 0x3c00}, /* a length of two bytes */
+        {AML("\x08_S5_\x12\x06\x04\x0b\5\0\0\0"), 0},              /* a word */
+        {AML("\x08_S5_\x12\x06\x04\x0a\x08\0\0"), 0},              /* no SLP_TYP */
+        {AML("\x08_S4_\x12\x06\x04\x0a\5\0\0"), 0},
+        {AML("\x14_S5_\0"), 0}, /* a method */
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint16_t value;
+        uint64_t status = hide(cases[i].aml, cases[i].size, 0x604, &value);
+        assert_int_equal(status, cases[i].power_off ? OK : BAD_ARG);
+        assert_true(!cases[i].power_off || value == cases[i].power_off);
+        assert_int_equal(sum(), 0);
+        assert_int_equal(hide(cases[i].aml, cases[i].size, 0, &value), BAD_ARG);
+    }
+}
+
+/* Each of that name, wherever it is; a launch changes nothing: that system has read its tables. */
+static void suspend_is_not_offered(void **state)
+{
+    (void)state;
+    static const char aml[] = "\x08_S3_\x12\x06\x04\1\1\0\0"
+                              "\x08_S5_\x12\x06\x04\0\0\0\0"
+                              "\x08\\_S3_\x12\x06\x04\5\5\0\0";
+    uint16_t value;
+    assert_int_equal(hide(aml, sizeof(aml), 0x604, &value), OK);
+    assert_memory_equal(dsdt() + HEADER + 1, "XS3_", 4);
+    assert_memory_equal(dsdt() + HEADER + 25, "\\XS3_", 5);
+    assert_int_equal(sum(), 0);
+    info.flags |= BOOT_LATE;
+    assert_int_equal(hide(aml, sizeof(aml), 0x604, &value), OK);
+    assert_memory_equal(dsdt() + HEADER, aml, sizeof(aml));
+    assert_int_equal(value, 0x2000);
+    info.flags = BOOT_HOST;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(power_off_is_found),
+        cmocka_unit_test(suspend_is_not_offered),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
