@@ -27,9 +27,18 @@ static bool listens(const struct ec *to, uint32_t mode)
                             !once(to->nmi_kept) && !(to->hazard & (HAZARD_NMI | HAZARD_INIT))));
 }
 
-/* INIT and start-up IPI of the installed system to a processor of its own (APM2 16.5), which a
-   vCPU stands for. It takes the latter only while INIT is at work. */
-static RARE void start_installed(struct ec *to, uint32_t mode, uint32_t vector)
+/* The cores that a shorthand may mean, a bit each; without one: those that `to` may name. */
+static uint64_t candidates(const struct ec *ec, uint32_t shorthand)
+{
+    uint64_t all = once(ec->pd->cores);
+    if (shorthand == TO_SELF)
+        return all & 1ull << ec->core;
+    return shorthand == TO_OTHERS ? all & ~(1ull << ec->core) : all;
+}
+
+/* INIT and start-up IPI of the installed system to processors of its own (APM2 16.5), for each of
+   which a vCPU stands. It takes the latter only while INIT is at work. */
+static void start_one(struct ec *to, uint32_t mode, uint32_t vector)
 {
     /* mutant: icr-start */
     if (mode == STARTUP && !(to->hazard & HAZARD_INIT))
@@ -41,58 +50,53 @@ static RARE void start_installed(struct ec *to, uint32_t mode, uint32_t vector)
     core_post(to);
 }
 
-/* INIT, SIPI and what is no mode at all. While there is a VMM it starts vCPUs. */
-static RARE bool start_up(const struct ec *ec, uint32_t mode, uint32_t vector)
+static RARE bool start_installed(const struct ec *ec, uint64_t icr, uint32_t mode)
 {
+    uint32_t shorthand = icr >> 18 & 3, to = shorthand ? EVERYBODY : (uint32_t)(icr >> 32);
+    if (mode == INIT && !(icr & ASSERT)) /* the end of an INIT of old */
+        return true;
+    for (uint64_t left = candidates(ec, shorthand); left; left &= left - 1) {
+        const struct core *c = &cores[__builtin_ctzll(left)];
+        if ((to == EVERYBODY || names(to, icr & LOGICAL, c->apic_id)) && c->installed &&
+            c->installed->pd == ec->pd)
+            start_one(c->installed, mode, icr & 0xff);
+    }
+    return true;
+}
+
+/* INIT, SIPI and what is no mode at all. While there is a VMM it starts vCPUs. */
+static RARE bool start_up(const struct ec *ec, uint64_t icr, uint32_t mode)
+{
+    if (ec->pd->ports && mode <= STARTUP)
+        return start_installed(ec, icr, mode);
     if (mode == STARTUP)
-        ec->pd->sipi = (uint16_t)(0x100 | vector);
+        ec->pd->sipi = (uint16_t)(0x100 | (icr & 0xff));
     /* mutant: icr-init */
     if (mode == INIT || mode == STARTUP)
         return ec->core_mode == CORE_DISENGAGED;
     return true;
 }
 
-/* The cores that a shorthand may mean, a bit each; without one: those that `to` may name. */
-static uint64_t candidates(const struct ec *ec, uint32_t shorthand)
-{
-    uint64_t all = once(ec->pd->cores);
-    if (shorthand == TO_SELF)
-        return all & 1ull << ec->core;
-    return shorthand == TO_OTHERS ? all & ~(1ull << ec->core) : all;
-}
-
-/* To the vCPU `to` of core `c`. */
-static void send(struct ec *to, const struct core *c, uint32_t mode, uint32_t vector)
-{
-    if (mode > NMI) {
-        start_installed(to, mode, vector);
-        return;
-    }
-    if (mode == NMI)
-        __atomic_fetch_or(&to->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
-    apic_send(c->apic_id, mode == NMI ? SEND_NMI : vector);
-}
-
 bool icr_write(struct ec *ec, uint64_t icr)
 {
     uint32_t mode = icr >> 8 & 7, vector = icr & 0xff, shorthand = icr >> 18 & 3;
-    bool installed = ec->pd->ports;
-    if (mode == INIT && installed && !(icr & ASSERT)) /* the end of an INIT of old */
-        return true;
-    if (mode > NMI && (!installed || mode > STARTUP))
-        return start_up(ec, mode, vector);
+    if (mode > NMI)
+        return start_up(ec, icr, mode);
     /* mutant: icr-vector */
-    if (mode < NMI && (mode > LOWEST || vector < FIRST_VECTOR))
+    if (mode != NMI && (mode > LOWEST || vector < FIRST_VECTOR))
         return true;
     uint32_t to = shorthand ? EVERYBODY : (uint32_t)(icr >> 32);
     for (uint64_t left = candidates(ec, shorthand); left; left &= left - 1) {
         const struct core *c = &cores[__builtin_ctzll(left)];
-        struct ec *target = installed ? c->installed : c->owner;
+        uint32_t id = c->apic_id;
+        struct ec *target = c->owner;
         /* mutant: icr-target */
-        if ((to != EVERYBODY && !names(to, icr & LOGICAL, c->apic_id)) || !target ||
-            target->pd != ec->pd || (mode <= NMI && !listens(target, mode)))
+        if ((to != EVERYBODY && !names(to, icr & LOGICAL, id)) || !target || target->pd != ec->pd ||
+            !listens(target, mode))
             continue;
-        send(target, c, mode, vector);
+        if (mode == NMI)
+            __atomic_fetch_or(&target->hazard, HAZARD_NMI, __ATOMIC_ACQ_REL);
+        apic_send(id, mode == NMI ? SEND_NMI : vector);
         if (mode == LOWEST || (to != EVERYBODY && !(icr & LOGICAL))) /* no other has that ID */
             break;
     }

@@ -40,8 +40,8 @@ static unsigned core_of(uint32_t apic_id)
 
 static bool is_ours(unsigned i)
 {
-    return (mine.ports ? cores[i].installed : cores[i].owner) && vcpu[i].pd == &mine &&
-           vcpu[i].core_mode >= CORE_OWNED && !vcpu[i].head.dead;
+    return cores[i].owner && vcpu[i].pd == &mine && vcpu[i].core_mode >= CORE_OWNED &&
+           !vcpu[i].head.dead;
 }
 
 void apic_send(uint32_t apic_id, uint32_t what)
