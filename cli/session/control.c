@@ -295,6 +295,7 @@ static int64_t ends(const struct run_way *run, const char *name)
 static enum stop_state look(void *way, const char *name)
 {
     const struct run_way *run = way;
+    usleep(STOP_LOOK_MS * 1000);
     int64_t now = ends(run, name);
     if (now < 0)
         return STOP_LOST;

@@ -23,12 +23,6 @@ static void interrupt(int signal)
     logs_stop();
 }
 
-static void sleep_ms(long ms)
-{
-    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
-
 /* ---- the table ---------------------------------------------------------------- */
 
 static void show_table(struct json_object *look, struct json_object *before)
@@ -116,8 +110,7 @@ static int inside_top(struct line *line, const struct options *options)
          good && look && !interrupted && (!options->timeout || i < options->timeout); i++) {
         json_object_put(before);
         before = look;
-        sleep_ms(1000);
-        look = line_look(line);
+        look = line_rest(line, 1000) ? line_look(line) : NULL;
         if (!look)
             break;
         good = show_look(options, look, before, screen);
@@ -179,7 +172,7 @@ static bool inside_tell(void *line, const char *verb, const char *name)
 /* Not yet: its last words are on their way. It stays off once it was asked. */
 static enum stop_state look_at(void *line, const char *name)
 {
-    const char *state = line_state(line, name);
+    const char *state = line_rest(line, STOP_LOOK_MS) ? line_state(line, name) : NULL;
     if (!state)
         return STOP_LOST;
     return strcmp(state, "off") == 0 ? STOP_OFF : STOP_RUNS;

@@ -17,8 +17,10 @@
 /* hvc0 is the console: Linux numbers them in the order of their slots. */
 #define LINE_DEVICE "/dev/hvc1"
 #define ANSWER_MS   10000
+#define TAKE_MS     5000u  /* for another user of the line to end or to rest */
 #define END_MS      10000u /* for a VM that was stopped to have ended */
-#define EVENTS      256u   /* that wait while an answer is awaited; older ones are dropped */
+#define LOOK_US     20000
+#define EVENTS      256u /* that wait while an answer is awaited; older ones are dropped */
 
 struct line {
     int fd;
@@ -130,6 +132,40 @@ static bool make_raw(const struct line *line)
     return tcsetattr(line->fd, TCSAFLUSH, &raw) == 0;
 }
 
+/* The line for ourselves: whoever has it is waited for. */
+static bool line_take(struct line *line)
+{
+    uint64_t until = host_now_ms() + TAKE_MS;
+    while (flock(line->fd, LOCK_EX | LOCK_NB) != 0) {
+        if (host_now_ms() >= until)
+            return host_fail("another hairline has %s: wait until it ends", LINE_DEVICE);
+        usleep(LOOK_US);
+    }
+    return true;
+}
+
+/* A line that is ours, and whose next answer is to our next request. */
+static bool line_begin(struct line *line)
+{
+    if (!line_take(line))
+        return false;
+    if (!make_raw(line))
+        return host_fail("%s: %s", LINE_DEVICE, strerror(errno));
+    if (sync_up(line))
+        return true;
+    return host_fail("no answer on %s; has this VM a control line (`control: own` or `all` in its "
+                     "plan)?",
+                     LINE_DEVICE);
+}
+
+bool line_rest(struct line *line, unsigned ms)
+{
+    flock(line->fd, LOCK_UN);
+    usleep(ms * 1000);
+    line->used = 0;
+    return line_begin(line);
+}
+
 struct line *line_open(void)
 {
     struct line *line = calloc(1, sizeof(*line));
@@ -137,15 +173,7 @@ struct line *line_open(void)
     if (line->fd < 0)
         host_fail("%s: %s; has this VM a control line (`control: own` or `all` in its plan)?",
                   LINE_DEVICE, strerror(errno));
-    else if (flock(line->fd, LOCK_EX | LOCK_NB) != 0)
-        host_fail("another hairline has %s: wait until it ends", LINE_DEVICE);
-    else if (!make_raw(line))
-        host_fail("%s: %s", LINE_DEVICE, strerror(errno));
-    else if (!sync_up(line))
-        host_fail("no answer on %s; has this VM a control line (`control: own` or `all` in its "
-                  "plan)?",
-                  LINE_DEVICE);
-    else
+    else if (line_begin(line))
         return line;
     line_close(line);
     return NULL;
@@ -172,7 +200,7 @@ const char *line_state(struct line *line, const char *name)
 
 bool line_leaves(struct line *line, const char *name, const char *state, unsigned ms)
 {
-    for (uint64_t until = host_now_ms() + ms; host_now_ms() < until; usleep(20000)) {
+    for (uint64_t until = host_now_ms() + ms; host_now_ms() < until; usleep(LOOK_US)) {
         const char *now = line_state(line, name);
         if (!now || strcmp(now, state) != 0)
             return now;

@@ -15,9 +15,13 @@ bool line_is_inside(void);
 struct line; /* to root */
 
 /* Open it and drop what an earlier user left there; NULL after one line on stderr: there is none,
- * or somebody else has it. */
+ * or somebody else has had it for 5 s. */
 struct line *line_open(void);
 void line_close(struct line *line);
+
+/* Leave the line to others for `ms` milliseconds, then take it back; false after one line on
+ * stderr. Events that come meanwhile are lost. */
+bool line_rest(struct line *line, unsigned ms);
 
 /* Ask; what follows `ok `. NULL after one line on stderr: refused, or no answer in 10 s. */
 const char *line_ask(struct line *line, const char *request);

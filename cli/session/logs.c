@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FOLLOW_US 200000 /* from one look at what is new to the next */
+#define FOLLOW_MS 200 /* from one look at what is new to the next */
 
 static volatile sig_atomic_t stopped;
 void logs_stop(void) { stopped = 1; }
@@ -54,11 +54,12 @@ int logs_show(struct line *line, const struct options *options)
 int logs_follow(struct line *line, const struct options *options)
 {
     uint64_t at = 0;
-    for (time_t begun = time(NULL); !stopped; usleep(FOLLOW_US)) {
+    for (time_t begun = time(NULL);;) {
         if (!show_from(line, options->plan, &at))
             return EXIT_DIED;
-        if (options->timeout && time(NULL) - begun >= (time_t)options->timeout)
-            break;
+        if (stopped || (options->timeout && time(NULL) - begun >= (time_t)options->timeout))
+            return 0;
+        if (!line_rest(line, FOLLOW_MS))
+            return EXIT_DIED;
     }
-    return 0;
 }

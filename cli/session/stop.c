@@ -2,15 +2,12 @@
 #include <cli/session/stop.h>
 
 #include <inttypes.h>
-#include <time.h>
 
 #define STOP_SECONDS 60u    /* for a guest to end, unless the user says otherwise */
 #define AGAIN_MS     10000u /* after which it is asked again: it may just have been starting */
-#define LOOK_MS      100u
 
 int stop_vm(const struct stop_way *by, const char *name, uint64_t seconds)
 {
-    static const struct timespec pause = {0, LOOK_MS * 1000000};
     uint64_t begun = host_now_ms(), asked = begun;
     seconds = seconds ? seconds : STOP_SECONDS;
     if (!by->tell(by->way, "ask", name))
@@ -23,7 +20,6 @@ int stop_vm(const struct stop_way *by, const char *name, uint64_t seconds)
             asked = now;
             by->tell(by->way, "ask", name); /* refused: it is ending, and the next look says so */
         }
-        nanosleep(&pause, NULL);
     }
     host_say("%s has not ended in %" PRIu64 " s: it is killed", name, seconds);
     return by->tell(by->way, "stop", name) ? 0 : EXIT_DIED;

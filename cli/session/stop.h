@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define STOP_LOOK_MS 100
+
 enum stop_state {
     STOP_RUNS,
     STOP_OFF,
@@ -20,6 +22,7 @@ struct stop_way {
     void *way; /* what the functions know it by */
     /* Have root carry out `verb` for the VM `name`. False after one line on stderr. */
     bool (*tell)(void *way, const char *verb, const char *name);
+    /* After STOP_LOOK_MS, in which others may use the way to root. */
     enum stop_state (*look)(void *way, const char *name);
 };
 
