@@ -15,6 +15,7 @@ def test_package_builds_a_plan(tmp_path):
     fields = subprocess.run(["dpkg-deb", "-f", package, "Package", "Depends"], capture_output=True, text=True, check=True).stdout
     assert "Package: hairline" in fields and {"libc6", "libcyaml1", "libyaml-0-2"} <= set(fields.replace(",", " ").split())
     subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
+    assert (tree / "usr/lib/ocf/resource.d/hairline/vm").read_bytes() == (rig.SOURCE / "guest/ocf-hairline").read_bytes()
     plan = rig.write_plan(tmp_path, [rig.guest("one", "hello")])
     words = [tree / "usr/bin/hairline", "build", plan, "--batch", "--efi", tmp_path / "one.efi"]
     alone = {name: value for name, value in os.environ.items() if name != "HAIRLINE_HOME"}
