@@ -51,6 +51,12 @@ struct boot_module {
  * that still wait at BOOT_REFUSED stay its own.
  */
 enum boot_answer { BOOT_READY = 1, BOOT_REFUSED };
+/* By a page of its own, `leave`, it asks to be let go, and root lets it (AFTER_LEAVE) when no VM is
+   left. Then each VMMCALL of its kernel's ends at BOOT_LEAVE_AT, physical, on that core: 64-bit
+   mode, the first 4 GiB one to one, no interrupts, rdi as it was, rsi = the VMCB's physical
+   address.
+ */
+enum boot_leave { LEAVE_NOT, LEAVE_WANTED, LEAVE_GRANTED };
 struct boot_cpu {
     uint32_t apic_id, reserved;
     struct exit_state state;
@@ -61,6 +67,8 @@ struct boot_host {
     uint32_t called; /* APIC ID + 1; 0: none. Root writes it */
     uint32_t asked;  /* BOOT_LATE: enum boot_answer, root's */
     uint32_t reserved;
+    uint64_t
+        leave; /* BOOT_LATE: physical address of a page, whose first 32 bits are enum boot_leave */
     struct boot_cpu cpu[];
 };
 

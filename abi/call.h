@@ -138,8 +138,14 @@ enum ec_kind {
    the guest's own. Needs SYS_CORE beside SYS_TIME. */
 #define SC_WHOLE_CORE (~0ull)
 
-/* What a disengaged guest's port, MSR and memory accesses outside its own do. */
-enum after { AFTER_STRICT /* end it */, AFTER_QUIET /* read as all ones, vanish when written */ };
+/* What a disengaged guest's port, MSR and memory accesses outside its own do. AFTER_LEAVE: of the
+   installed system, which may take its cores back (BOOT_LEAVE_AT). */
+enum after {
+    AFTER_STRICT, /* end it */
+    AFTER_QUIET,  /* read as all ones, vanish when written */
+    AFTER_LEAVE
+};
+#define BOOT_LEAVE_AT 0x8800
 
 enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
 #define MAX_IOMMUS 8

@@ -178,6 +178,7 @@ bool core_busy(uint8_t number);
 void core_give(struct ec *ec);
 /* Load the kernel's own space, and drop the TLB's entries of every other. Own core. */
 void core_leave_space(struct core *c);
+extern char boot_pml4[]; /* boot/start.S: physical */
 /* Does this core's local APIC belong to a guest, or did it until reclaim() is done? Then reach the
  * core by NMI. Any core. */
 static inline bool core_owned(const struct core *c) { return c->owner || c->reclaim || c->adopted; }

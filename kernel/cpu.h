@@ -249,6 +249,11 @@ static inline void __attribute__((noreturn)) cpu_reset(void)
     for (;;)
         __asm__ volatile("lidt %0; int3" : : "m"(no_table));
 }
+/* For good to physical `to`, on tables that have it there and the stack where it is. */
+static inline void cpu_go(uint64_t cr3, uint64_t to, uint64_t rdi, uint64_t rsi)
+{
+    __asm__ volatile("mov %0, %%cr3; push %1; ret" : : "r"(cr3), "r"(to), "D"(rdi), "S"(rsi));
+}
 /* Past the caches (MOVNTI, APM3): a guest that maps its memory uncached, and a device that does not
    look into caches, find the zeros and not what was in memory before. */
 static inline void cpu_zero_page(void *page)

@@ -1,8 +1,6 @@
 #include <apic.h>
 #include <panic.h>
 
-extern char boot_pml4[]; /* boot/start.S: physical */
-
 static char text[256];
 uint32_t panic_used; /* entry.S: other cores stop at an INIT, if it becomes #SX */
 

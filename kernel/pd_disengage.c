@@ -29,6 +29,10 @@ uint64_t pd_disengage(struct pd *self, uint64_t slot, uint64_t how)
     if (s)
         return s;
     struct pd *pd = o;
+    if (policy == AFTER_LEAVE && pd->ports && pd->disengaged) {
+        __atomic_store_n(&pd->disengaged, 1 + AFTER_LEAVE, __ATOMIC_RELEASE);
+        return OK;
+    }
     if (pd->disengaged)
         return bad(BUSY, 1);
     if (!is_dedicated(pd))

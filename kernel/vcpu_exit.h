@@ -116,6 +116,8 @@ static RARE bool installed_exit(struct ec *ec, struct control *c, unsigned event
     enum { SLEEP = 0x3c00 }; /* SLP_TYP and SLP_EN of PM1 control (ACPI 6.5, 4.8.3.2.1) */
     uint64_t *rax = guest_rax(ec, c);
     if (event == EVENT_OPCODE || event == EVENT_VMCALL) {
+        if (event == EVENT_VMCALL && ec->pd->disengaged == 1 + AFTER_LEAVE)
+            guest_let_go(ec);
         guest_inject(c, INJECT_VALID | INJECT_EXCEPTION | 6); /* #UD: there is no virtualization */
         return true;
     }
@@ -142,7 +144,7 @@ static RARE void disengaged_exit(struct ec *ec, struct control *c, unsigned even
         guest_skip(c);
     } else if (event == EVENT_EXCEPTION && info.number != 18) { /* #DB, #AC: the guest gets it */
         guest_inject(c, exit_exception(&info));
-    } else if (ec->pd->disengaged != 1 + AFTER_QUIET ||
+    } else if (ec->pd->disengaged == 1 + AFTER_STRICT ||
                (event != EVENT_PORT && event != EVENT_MSR) || !answer_ones(ec, c, event, &info)) {
         end(ec, event, &info);
         return;

@@ -169,6 +169,7 @@ void image_place(struct launch *l)
     host = l->host = (void *)l->memory.at;
     host->cpus = l->cpus;
     host->kept = l->kept;
+    host->leave = l->leave;
     line[0] = (struct uefi_line){
         .type = UEFI_CONVENTIONAL, .base = l->kernel.base, .pages = l->kernel.size / 4096};
     line[1] = (struct uefi_line){

@@ -21,6 +21,7 @@ struct launch {
     uint64_t size;
     struct launch_piece kernel, memory; /* of Hairline's image; of all else that is Hairline's */
     uint64_t rsdp;                      /* physical address; 0: it is to be searched */
+    uint64_t leave;                     /* of the page by which Linux asks for the way back */
     uint32_t kept, cpus;                /* processors: Hairline's; all */
     uint32_t entry, handover, called;   /* physical addresses, for low.S */
     struct boot_host *host;
@@ -48,6 +49,11 @@ void late_slide(struct boot_cpu *cpu);
 /* On the page tables at `cr3`, go to the code at low memory's `to`. */
 void late_switch(uint64_t cr3, uint64_t to);
 
+/* This processor, a guest, asks to be none. Interrupts are off. Not 0: nobody lets it go. */
+int late_ask(void);
+/* Where it comes out of low memory. */
+void late_back(void);
+
 /* ---- memory.c ---- */
 /* Take `piece->size` bytes from Linux, below `limit`. False: there is no such run. */
 bool memory_take(struct launch_piece *piece, uint64_t limit);
@@ -57,6 +63,6 @@ void memory_give(struct launch_piece *piece);
 /* ---- low.S ---- */
 extern const char low_start[], low_end[], low_leave[], low_values[];
 /* At its end, as many words. */
-enum low_value { LOW_ENTRY, LOW_HANDOVER, LOW_CALLED, LOW_FIRST, LOW_VALUES };
+enum low_value { LOW_ENTRY, LOW_HANDOVER, LOW_CALLED, LOW_FIRST, LOW_TABLES, LOW_BACK = 6 };
 
 #endif

@@ -11,6 +11,8 @@
 #define NO_CACHE 0x60000000 /* CR0: CD and NW, which INIT sets */
 #define EFER 0xc0000080
 #define LME 0x100
+#define PAE 0x20
+#define LEAVE 0x800
 #define MAGIC 0x21494655 /* UEFI_MAGIC: boot/uefi/handover.h */
 
     .section .rodata
@@ -86,6 +88,22 @@ low_far:
     .balign 8
 low_values: /* enum low_value: linux/launch.h */
     .long 0, 0, 0, 0
+low_tables:
+    .quad 0
+low_back:
+    .quad 0
+
+/* At BOOT_LEAVE_AT (abi/boot.h): back to Linux's half, late_back(). No NMI while there is neither's table of interrupts; and
+   PGE off: what the processor knows of Hairline's addresses goes. */
+    .skip LEAVE - (. - low_start)
+    .code64
+    clgi
+    mov $PAE, %eax
+    mov %rax, %cr4
+    mov AT(low_tables), %rax
+    mov %rax, %cr3
+    mov AT(low_back), %rax
+    jmp *%rax
 low_end:
 
     .section .note.GNU-stack, "", @progbits

@@ -4,6 +4,8 @@
  *   echo FILE >/sys/module/hairline/parameters/launch    FILE: of `hairline build --efi`, of a plan
  * with a VM of `mode: host`
  *
+ *   echo 1 >/sys/module/hairline/parameters/leave
+ *
  * It takes processors and memory from Linux, starts Hairline there, and when that is ready, moves
  * Linux, on all its other processors at once, into the VM. What a step took is given back when a
  * later one fails: then nothing has changed. The reason is a line of the kernel's log.
@@ -32,6 +34,8 @@
 #define WAIT_MS     60000 /* for Hairline to be ready */
 #define MAX_KEPT    64
 #define READY       1 /* abi/boot.h: enum boot_answer */
+#define WANTED      1 /* abi/boot.h: enum boot_leave */
+#define GRANTED     2
 #define X2APIC_ICR  0x830
 #define INIT        0x4500 /* level: assert (APM2 16.5) */
 #define STARTUP     0x4600
@@ -41,6 +45,7 @@
 static struct launch now;
 static unsigned int kept[MAX_KEPT], taken; /* Linux's numbers of Hairline's processors */
 static u64 *top, *lower;                   /* page tables */
+static u32 *wish;                          /* a page: enum boot_leave */
 static u8 *low_before;                     /* what was in low memory */
 static atomic_t come;
 static bool launched;
@@ -118,9 +123,19 @@ static const char *place_image(void)
 #ifdef CONFIG_EFI
     now.rsdp = efi.acpi20 == EFI_INVALID_TABLE_ADDR ? 0 : efi.acpi20;
 #endif
+    wish = (u32 *)get_zeroed_page(GFP_KERNEL);
+    if (!wish)
+        return "there is no memory for a page: free some";
+    now.leave = __pa(wish);
     now.cpus = num_online_cpus();
     image_place(&now);
     return NULL;
+}
+
+static void drop_wish(void)
+{
+    free_page((unsigned long)wish);
+    wish = NULL;
 }
 
 /* The first 4 GiB one to one, and Linux's half. */
@@ -155,6 +170,8 @@ static const char *take_low(void)
     value[LOW_ENTRY] = now.entry;
     value[LOW_HANDOVER] = now.handover;
     value[LOW_CALLED] = now.called;
+    *(u64 *)(value + LOW_TABLES) = __pa(top);
+    *(u64 *)(value + LOW_BACK) = (u64)late_back;
     return NULL;
 }
 
@@ -216,9 +233,11 @@ static const char *start_hairline(void)
 static int go_under(void *unused)
 {
     unsigned long dr[4];
+    u64 number; /* of this processor, which user space reads by RDTSCP */
     if (num_online_cpus() + taken != now.cpus)
         return -EAGAIN;
     kernel_fpu_begin();
+    rdmsrl(MSR_TSC_AUX, number);
     get_debugreg(dr[0], 0);
     get_debugreg(dr[1], 1);
     get_debugreg(dr[2], 2);
@@ -228,6 +247,7 @@ static int go_under(void *unused)
     set_debugreg(dr[1], 1);
     set_debugreg(dr[2], 2);
     set_debugreg(dr[3], 3);
+    wrmsrl(MSR_TSC_AUX, number);
     kernel_fpu_end();
     return 0;
 }
@@ -248,7 +268,7 @@ static const struct {
 } step[] = {{read_file, drop_file},
             {check_machine, NULL},
             {take_memory, give_memory},
-            {place_image, NULL},
+            {place_image, drop_wish},
             {make_tables, free_tables},
             {take_low, give_low},
             {take_processors, give_processors},
@@ -296,6 +316,52 @@ static int set_launch(const char *value, const struct kernel_param *unused)
         module_put(THIS_MODULE);
     return status;
 }
+
+/* The same for the way back. */
+static int come_up(void *unused)
+{
+    int status;
+    if (num_online_cpus() + taken != now.cpus)
+        return -EAGAIN;
+    kernel_fpu_begin();
+    status = late_ask();
+    kernel_fpu_end();
+    return status ? -EIO : 0;
+}
+
+static const char *leave(void)
+{
+    unsigned int i;
+    if (num_online_cpus() + taken != now.cpus)
+        return "a processor is off: switch it on first";
+    cmpxchg(wish, 0, WANTED);
+    for (i = 0; i < WAIT_MS && READ_ONCE(*wish) != GRANTED; i += 10)
+        msleep(10);
+    if (cmpxchg(wish, WANTED, 0) != GRANTED)
+        return "Hairline does not end its VMs: its console says why";
+    if (stop_machine(come_up, NULL, cpu_online_mask))
+        return "a processor came or went meanwhile: try again";
+    undo(ARRAY_SIZE(step));
+    return NULL;
+}
+
+static int set_leave(const char *value, const struct kernel_param *unused)
+{
+    const char *wrong;
+    if (!launched)
+        return -ENOENT;
+    wrong = leave();
+    if (wrong) {
+        pr_err("hairline: Linux stays beneath: %s\n", wrong);
+        return -EBUSY;
+    }
+    launched = false;
+    module_put(THIS_MODULE);
+    return 0;
+}
+
+static const struct kernel_param_ops leave_ops = {.set = set_leave};
+module_param_cb(leave, &leave_ops, NULL, 0200);
 
 static int get_launch(char *buffer, const struct kernel_param *unused)
 {

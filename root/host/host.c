@@ -10,6 +10,7 @@
 #define HOST_OBJECTS 1000u
 #define WAIT_MS      5000u
 #define LOOK_MS      2000u
+#define LEAVE_MS     100u        /* from one look at whether it wants to leave to the next */
 #define STOP_MS      30000u      /* all processors of a system that runs */
 #define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
 #define ALL                                                                                        \
@@ -135,7 +136,9 @@ static uint64_t own_cores(void)
 
 static uint64_t call_processors(void)
 {
-    uint64_t status = ask();
+    uint64_t status = host_is_late() ? leave_open(host->leave) : (uint64_t)OK;
+    if (status == OK)
+        status = ask();
     for (uint32_t i = host->kept; i < host->cpus && status == OK; i++)
         status = call_processor(i, CORE_COMES | CORE_KEEPS_APIC);
     return status;
@@ -203,12 +206,11 @@ uint64_t host_start(void)
     static const struct {
         const char *name;
         uint64_t (*take)(void);
-    } step[] = {{"states", open_states},     {"processors", call_processors},
-                {"IOMMUs", take_iommus},     {"domain", make_domain},
-                {"memory", map_memory},      {"handlers", make_handlers},
-                {"vCPUs", make_vcpus},       {"IOMMUs' tables", open_iommus},
-                {"firmware's tables", hide}, {"sleep states", take_sleep},
-                {"time", give_time}};
+    } step[] = {
+        {"states", open_states},         {"IOMMUs", take_iommus}, {"sleep states", take_sleep},
+        {"processors", call_processors}, {"domain", make_domain}, {"memory", map_memory},
+        {"handlers", make_handlers},     {"vCPUs", make_vcpus},   {"IOMMUs' tables", open_iommus},
+        {"firmware's tables", hide},     {"time", give_time}};
     uint64_t status = OK;
     for (uint32_t i = 0; i < sizeof(step) / sizeof(step[0]) && status == OK; i++) {
         status = step[i].take();
@@ -256,8 +258,9 @@ uint64_t host_turn(uint64_t now, bool tell)
 {
     static uint64_t due;
     look_for_end();
+    leave_turn(guest_slot());
     if (now >= due) {
-        due = now + clock_ticks(LOOK_MS);
+        due = now + clock_ticks(host_is_late() ? LEAVE_MS : LOOK_MS);
         if (tell)
             host_report();
     }

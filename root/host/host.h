@@ -33,6 +33,12 @@ uint64_t host_turn(uint64_t now, bool tell);
 /* Its counters: a line on the console. */
 void host_report(void);
 
+/* leave.c: the system that runs already asks there whether it may have its machine back. */
+uint64_t leave_open(uint64_t page) WARN_UNUSED;
+/* Does it, and is it to be let go? Then all VMs end, and what they had in memory; and when they
+   have, this does not return: `pd` has its processors. */
+void leave_turn(uint64_t pd);
+
 /* ghost.c: a stand-in on core 0 for processor `i` of the installed system, which Hairline keeps: a
    vCPU of the guest in slot `pd`. */
 uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t pd) WARN_UNUSED;

@@ -49,8 +49,10 @@ struct machine {
     void (*window)(void);        /* interrupts are let in for a moment                   */
     uint64_t (*read)(uint64_t va, unsigned bytes); /* registers of devices  */
     void (*write)(uint64_t va, unsigned bytes, uint64_t v);
-    void (*halted)(void); /* told when the kernel has stopped; need not return  */
-    char serial[128];     /* what the kernel said at the end                    */
+    void (*left)(uint64_t rdi,
+                 uint64_t vmcb); /* told of a core that is given back; does not return */
+    void (*halted)(void);        /* told when the kernel has stopped; need not return  */
+    char serial[128];            /* what the kernel said at the end                    */
 };
 extern struct machine machine;
 
@@ -74,6 +76,7 @@ void machine_xsave(void *area);
 void machine_xrstor(const void *area);
 void machine_say(uint8_t c);
 void machine_zero(void *page);
+void machine_go(uint64_t to, uint64_t rdi, uint64_t rsi);
 void machine_copy(uint64_t *to, const uint64_t *from, uint64_t words);
 void machine_copy_dr(uint64_t *to, const uint64_t *from);
 void machine_idle(void) __attribute__((noreturn));
@@ -127,6 +130,7 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_irq_window()                (machine.window ? machine.window() : (void)0)
 #define cpu_idle(interrupts)            ((void)(interrupts), machine_idle())
 #define cpu_reset()                     machine_halt()
+#define cpu_go(cr3, to, rdi, rsi)       ((void)(cr3), machine_go(to, rdi, rsi))
 #define cpu_zero_page(page)             machine_zero(page)
 #define cpu_copy_words(to, from, words) machine_copy(to, from, words)
 

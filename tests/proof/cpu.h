@@ -59,6 +59,10 @@ static inline void cpu_wrmsr(uint32_t msr, uint64_t v) { (void)msr, (void)v; }
 static inline void cpu_write32(uint64_t va, uint32_t v) { (void)va, (void)v; }
 static inline void cpu_vmsave(uint64_t pa) { (void)pa; }
 static inline void cpu_set_cr3(uint64_t v) { (void)v; }
+static inline void cpu_go(uint64_t cr3, uint64_t to, uint64_t rdi, uint64_t rsi)
+{
+    (void)cr3, (void)to, (void)rdi, (void)rsi;
+}
 static inline void cpu_set_cr0(uint64_t v) { (void)v; }
 static inline uint64_t cpu_cr0(void) { return 0; }
 static inline void cpu_get_dr(uint64_t dr[4]) { (void)dr; }

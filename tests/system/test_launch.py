@@ -1,6 +1,7 @@
 """A launch beneath a Linux that runs (linux/): Debian's packaged kernel with a small userland, whose init (launch-init) loads
 the module and says what it sees."""
 
+import hashlib
 import re
 import subprocess
 
@@ -67,7 +68,6 @@ say "launched $(launch /host.efi)"
 say "again $(launch /host.efi)"
 check hotplug core_off_and_on
 check nmi nmi
-insmod_all() {{ for m in /modules/*; do insmod $m 2>/dev/null; done; }}
 insmod_all
 say "kvm $(dmesg | sed -n 's/.*kvm: //p' | tail -n 1)"
 say "after $(state)"
@@ -112,6 +112,65 @@ def test_vm_runs_beside(linux):
     """Once for the launch and once for the one that failed last; what it is worth is said."""
     assert "beside| hello from a bare guest" in linux.hairline
     assert "hairline| host name=debian level=L0 iommus=0 launch=unmeasured" in linux.hairline
+
+
+CYCLES = 50 if rig.ALL else 3
+STEPS_OF_MANY = f"""
+insmod_all
+compute & read_disk &
+say "notbeneath $(leave)"
+for cycle in $(seq {CYCLES}); do
+    say "launched $(launch /host.efi)"
+    rmmod hairline 2>/dev/null && say "gone"
+    say "left $(leave)"
+done
+say "launched $(launch /host.efi)"
+echo 0 >/sys/devices/system/cpu/cpu1/online
+say "oneoff $(leave)"
+echo 1 >/sys/devices/system/cpu/cpu1/online
+say "left $(leave)"
+check hotplug core_off_and_on
+check nmi nmi
+check rmmod rmmod hairline
+kill %1 %2
+sums /tmp/computed | while read -r line; do say "computed $line"; done
+sums /tmp/read | while read -r line; do say "read $line"; done
+say "kvm $(grep -c '^kvm_amd ' /proc/modules)"
+"""
+
+
+@pytest.fixture(scope="module", name="cycles")
+def run_cycles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cycles")
+    (folder / "nvme").write_bytes(bytes(range(256)) * 16384)
+    disk = ["-drive", f"if=none,id=disk,format=raw,file={folder}/nvme", "-device", "nvme,drive=disk,serial=1"]
+    return Linux(folder, [build(folder, "host")], STEPS_OF_MANY, *IOMMU, *disk, modules=["nvme"])
+
+
+def test_leave_gives_all_back(cycles):
+    """Again and again, under load: processors and memory are Linux's again, and the module can be removed."""
+    (before,), launched, left = cycles.states("before"), cycles.states("launched"), cycles.states("left")
+    assert len(launched) == len(left) == CYCLES + 1, cycles.log
+    assert all(state["launched"] == "1" and state["cores"] == str(CORES - 1) for state in launched)
+    assert all(is_unchanged(before, state) and state["launched"] == "0" for state in left)
+    assert cycles.hairline.count("leaves: status 0") == cycles.hairline.count("vm name=beside state=off") == CYCLES + 1
+    assert not cycles.said("gone") and cycles.said("rmmod") == ["ok"]
+    assert cycles.said("hotplug") == cycles.said("nmi") == ["ok"]
+    assert cycles.said("warnings") == [""] and cycles.said("end") == [""] and cycles.code == 0
+
+
+def test_load_does_not_notice(cycles):
+    """What was computed and read meanwhile is right."""
+    (computed,), (read,) = cycles.said("computed"), cycles.said("read")
+    text = "".join(f"{i}\n" for i in range(1, 3001)).encode()
+    assert computed.split()[1] == hashlib.md5(text).hexdigest() and int(computed.split()[0]) > CYCLES
+    assert read.split()[1] == hashlib.md5(bytes(range(256)) * 16384).hexdigest() and int(read.split()[0]) > 0
+
+
+def test_leave_that_cannot_be(cycles):
+    """Before a launch; and while one of its processors would stay beneath."""
+    (before,), (off,) = cycles.states("notbeneath"), cycles.states("oneoff")
+    assert before["launched"] == "0" and off["launched"] == "1" and "switch it on first" in cycles.said("oneoff")[0]
 
 
 REFUSED = 'say "refused $(launch /host.efi)"\n'

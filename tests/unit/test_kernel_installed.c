@@ -187,6 +187,75 @@ static void virtualization_is_not_there(void **state)
     assert_ptr_equal(current(), vcpu);
 }
 
+static uint64_t left[2];
+static jmp_buf gone;
+static void note_left(uint64_t rdi, uint64_t vmcb_pa)
+{
+    left[0] = rdi, left[1] = vmcb_pa;
+    longjmp(gone, 1);
+}
+
+/* VMMCALL at privilege level `cpl`: is the core the system's, or is it told that there is no such
+ * instruction? */
+static bool asks(uint8_t cpl)
+{
+    machine.left = note_left;
+    vmcb->cpl = cpl, vmcb->inject = 0, vcpu->regs.rdi = 0x5000;
+    if (setjmp(gone)) {
+        cores[THERE].outside = 1; /* for the rig's own end: nobody waits for it */
+        return true;
+    }
+    vm_exit(vcpu, EXIT_VMMCALL);
+    assert_int_equal(vmcb->inject, INJECT_VALID | INJECT_EXCEPTION | 6);
+    return false;
+}
+
+static uint64_t let_go(uint64_t pd)
+{
+    on_core(0);
+    uint64_t status = graph(CALL_DISENGAGE, pd, AFTER_LEAVE, 0, 0, 0);
+    on_core(THERE);
+    return status;
+}
+
+/* Only when root lets it, and only its kernel. */
+static void gets_its_core_back(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    assert_false(asks(0));
+    assert_int_equal(let_go(guest_pd), OK);
+    assert_false(asks(3));
+    assert_true(asks(0));
+    assert_int_equal(left[0], 0x5000);
+    assert_int_equal(left[1], vcpu->vmcb_pa);
+}
+
+/* Nobody else does, nor it before its VMM has left. */
+static void nobody_else_gets_a_core(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    struct pd *pd = object_at(guest_pd);
+    pd->ports = 0;
+    assert_int_equal(let_go(guest_pd), bad(BUSY, 1));
+    pd->ports = 1, pd->disengaged = 0;
+    assert_int_not_equal(let_go(guest_pd), OK);
+    assert_int_equal(pd->disengaged, 0);
+    pd->disengaged = 1 + AFTER_QUIET;
+    assert_false(asks(0));
+}
+
+/* It goes on beneath until all its cores have left: what it has not reads as ones. */
+static void stays_quiet_meanwhile(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    assert_int_equal(let_go(guest_pd), OK);
+    write_msr(MSR_VM_HSAVE, 0x1000);
+    assert_ptr_equal(current(), vcpu);
+}
+
 static void processors_start_each_other(void **state)
 {
     (void)state;
@@ -258,6 +327,9 @@ int main(void)
         RIG_TEST(power_off_ends_it),
         RIG_TEST(init_from_outside_is_over),
         RIG_TEST(virtualization_is_not_there),
+        RIG_TEST(gets_its_core_back),
+        RIG_TEST(nobody_else_gets_a_core),
+        RIG_TEST(stays_quiet_meanwhile),
         RIG_TEST(processors_start_each_other),
         cmocka_unit_test(its_devices_reach_what_it_has),
     };
