@@ -169,12 +169,6 @@ void svm_disengage(struct ec *ec)
     v->intercept_exception &= ~(1u << 18); /* the machine's own handler is its */
 }
 
-void svm_let_go(const struct ec *ec)
-{
-    if (ec->vcpu->vmcb->cpl == 0)
-        cpu_go((uint64_t)boot_pml4, BOOT_LEAVE_AT, ec->regs.rdi, ec->vmcb_pa);
-}
-
 /* Instructions that exit; what is not here is svm_rare_event()'s. */
 const struct svm_exit svm_exits[SVM_EXITS] = {
     [EXIT_CPUID - EXIT_FIRST] = {CAUSE_CPUID, 2},    [EXIT_HLT - EXIT_FIRST] = {EVENT_HLT, 1},

@@ -17,8 +17,6 @@ void svm_see_to_rare(const struct ec *ec) RARE;
 void svm_info(const struct ec *ec, unsigned event, struct exit_info *info);
 void svm_record(const struct ec *ec, struct vcpu_stat *s);
 uint64_t svm_efer(const struct ec *ec);
-/* If it is the guest's kernel that asks: never returns. */
-void svm_let_go(const struct ec *ec) RARE;
 void svm_write_efer(struct ec *ec, uint64_t value);
 void svm_store(const struct ec *ec, struct exit_state *x, uint64_t mtd);
 uint64_t svm_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
@@ -36,7 +34,7 @@ uint64_t svm_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 #define guest_efer       svm_efer
 #define guest_write_efer svm_write_efer
 #define guest_start_at   svm_start_at
-#define guest_let_go     svm_let_go
+#define guest_is_kernel  svm_is_kernel
 #define guest_store      svm_store
 #define guest_load       svm_load
 
@@ -100,6 +98,8 @@ static inline uint64_t *svm_rax(struct ec *ec, struct control *c)
     (void)ec;
     return &svm_vmcb(c)->rax;
 }
+
+static inline bool svm_is_kernel(struct control *c) { return svm_vmcb(c)->cpl == 0; }
 
 static inline bool svm_osxsave(struct control *c) { return (svm_vmcb(c)->cr4 & CR4_OSXSAVE) != 0; }
 

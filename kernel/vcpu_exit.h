@@ -116,8 +116,8 @@ static RARE bool installed_exit(struct ec *ec, struct control *c, unsigned event
     enum { SLEEP = 0x3c00 }; /* SLP_TYP and SLP_EN of PM1 control (ACPI 6.5, 4.8.3.2.1) */
     uint64_t *rax = guest_rax(ec, c);
     if (event == EVENT_OPCODE || event == EVENT_VMCALL) {
-        if (event == EVENT_VMCALL && ec->pd->disengaged == 1 + AFTER_LEAVE)
-            guest_let_go(ec);
+        if (event == EVENT_VMCALL && ec->pd->disengaged == 1 + AFTER_LEAVE && guest_is_kernel(c))
+            cpu_go((uint64_t)boot_pml4, BOOT_LEAVE_AT, ec->regs.rdi, ec->vmcb_pa);
         guest_inject(c, INJECT_VALID | INJECT_EXCEPTION | 6); /* #UD: there is no virtualization */
         return true;
     }

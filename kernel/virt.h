@@ -118,7 +118,7 @@ static inline uint64_t virt_load(struct ec *ec, const struct exit_state *from, u
  *   guest_efer         as the guest has it
  *   guest_write_efer   keeps LMA, which is the processor's
  *   guest_start_at     CS:IP is page << 8 : 0, as a start-up IPI has it
- *   guest_let_go       the core is the installed system's again; returns where it is not to be
+ *   guest_is_kernel    the installed system's privilege level is 0
  *   guest_inject       at the next entry, `event` as exit_state.inject
  *   guest_store        the groups of `mtd`, to its VMM
  *   guest_load         and from it; returns mtd
