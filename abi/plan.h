@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC          0x6e616c706c68ull /* "hlplan" */
-#define PLAN_VERSION        9
+#define PLAN_VERSION        10
 #define PLAN_VMS            64
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          64
@@ -119,6 +119,7 @@ struct plan {
        for all of them, a multiple of 2 MiB; bytes of the one disk for uploads, a multiple of
        PLAN_UPLOAD_STEP. */
     uint64_t spare_cores, spare_memory, upload;
+    uint64_t held; /* VMs that start at a command only, not with the machine, a bit each */
     struct plan_vm vm[PLAN_VMS];
 };
 

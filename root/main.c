@@ -201,7 +201,8 @@ static void start_vms(void)
     if (!(machine.plan->flags & PLAN_BATCH) && !host_is_there())
         command_greet();
     for (uint32_t i = 0; i < machine.vms; i++)
-        life_start(&machine.vm[i]);
+        if (!(machine.plan->held >> i & 1))
+            life_start(&machine.vm[i]);
 }
 
 /* Sleep until the bell rings or the TSC is `until` (0: no limit), but TURN_US after `last` at

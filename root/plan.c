@@ -345,6 +345,10 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
         wrong = "nobody can use what is spare";
         console_say("plan: %s", wrong);
     }
+    if (!wrong && plan_loaded.vms < PLAN_VMS && plan_loaded.held >> plan_loaded.vms) {
+        wrong = "a VM that is not there starts at a command";
+        console_say("plan: %s", wrong);
+    }
     plan_booted = plan_loaded.vms;
     return wrong ? 0 : &plan_loaded;
 }

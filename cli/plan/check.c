@@ -33,6 +33,7 @@ static const struct choice controls[] = {
     {"none", CONTROL_NONE}, {"own", CONTROL_OWN}, {"all", CONTROL_ALL}, {0}};
 static const struct choice consoles[] = {
     {"private", CONSOLE_PRIVATE}, {"shown", CONSOLE_SHOWN}, {0}};
+static const struct choice starts[] = {{"boot", 0}, {"command", 1}, {0}};
 static const struct choice afters[] = {{"strict", AFTER_STRICT}, {"quiet", AFTER_QUIET}, {0}};
 const struct choice check_bools[] = {{"false", 0}, {"true", 1}, {0}};
 
@@ -265,6 +266,7 @@ static void compile_vm(struct check *check)
     vm->exit_port = vm_exit_port(check, text->exit_port);
     vm->control = vm_choice(check, "control", text->control, controls);
     vm->console = vm_choice(check, "console", text->console, consoles);
+    check->job->plan.held |= (uint64_t)vm_choice(check, "start", text->start, starts) << check->vm;
     vm->lan = vm_lan(check);
     vm->mtu = vm_mtu(check, vm->lan);
     vm->disengage = vm_choice(check, "disengage", text->disengage, disengages);

@@ -63,7 +63,7 @@ struct lan_text {
 
 struct vm_text {
     char *name, *mode, *kernel, *initrd, *cmdline, *memory, *vcpus;
-    char *priority, *budget, *period, *on_exit, *exit_port, *control, *console;
+    char *priority, *budget, *period, *on_exit, *exit_port, *control, *console, *start;
     char *disengage, *after, *sealed, *tpm; /* `cores` is a number or a list, `lan` a word or a
                                          struct lan_text: see the marks */
     char **devices;

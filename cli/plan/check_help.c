@@ -109,6 +109,8 @@ const char check_help[] =
     "    console: shown    VMs that command this one can read its console, by `hairline logs` and "
     "console;\n"
     "                      or private (default)\n"
+    "    start: command    it starts at `hairline start` only; or boot: with the machine "
+    "(default)\n"
     "    exit_port: 0xf4   a write to this port powers the VM off; the value is in the JSON\n"
     "\n"
     "What a VM is promised of a core: from the highest priority down, what those above leave even "

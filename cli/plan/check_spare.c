@@ -87,7 +87,8 @@ void check_upload(struct check *check, const char *text, uint32_t disk)
 
 static void refuse_keys(struct check *check)
 {
-    static const char *const keys[] = {"devices", "sealed", "tpm", "control", "volumes", "gateway"};
+    static const char *const keys[] = {"devices", "sealed",  "tpm",  "control",
+                                       "volumes", "gateway", "start"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (source_find(&check->source, host_text("vms[%u].%s", check->vm, keys[i])))
             check_error(check, keys[i], "`%s` is for VMs of the plan that is booted: take it out",

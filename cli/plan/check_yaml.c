@@ -122,6 +122,7 @@ static const struct cyaml_schema_field vm_fields[] = {
     TEXT(vm_text, exit_port, OPTIONAL),
     TEXT(vm_text, control, OPTIONAL),
     TEXT(vm_text, console, OPTIONAL),
+    TEXT(vm_text, start, OPTIONAL),
     CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value vm_schema = {

@@ -245,8 +245,10 @@ int console_verdict(struct console *console, bool batch)
         host_fail("the machine stopped before it was done");
     if (host < plan->vms && !console->up)
         failed = !host_fail("Hairline did not start beneath %s", plan->vm[host].name);
-    for (uint32_t i = 0; i < plan->vms; i++)
-        failed |= vm_failed(console, i, batch && (host == plan->vms || i == host));
+    for (uint32_t i = 0; i < plan->vms; i++) {
+        bool held = plan->held >> i & 1;
+        failed |= vm_failed(console, i, batch && (host == plan->vms ? !held : i == host));
+    }
     return failed ? EXIT_DIED : 0;
 }
 

@@ -77,8 +77,8 @@ static const struct field heads[] = {
     {                                                                                              \
         offsetof(struct plan, name), sizeof(((struct plan *)0)->name)                              \
     }
-    HEAD(magic), HEAD(version), HEAD(flags),       HEAD(vms),          HEAD(lans),
-    HEAD(files), HEAD(tpm),     HEAD(spare_cores), HEAD(spare_memory), HEAD(upload),
+    HEAD(magic), HEAD(version),     HEAD(flags),        HEAD(vms),    HEAD(lans), HEAD(files),
+    HEAD(tpm),   HEAD(spare_cores), HEAD(spare_memory), HEAD(upload), HEAD(held),
 };
 
 void fuzz_begin(void)
@@ -225,6 +225,7 @@ static char *write_plan(const struct plan *p, const struct job *job, uint32_t co
     for (uint32_t i = 0; i < p->vms; i++) {
         write_vm(out, job, &p->vm[i]);
         fputs(p->tpm == i + 1 ? "    tpm: true\n" : "", out);
+        fputs(p->held >> i & 1 ? "    start: command\n" : "", out);
     }
     fclose(out);
     return text;
@@ -306,9 +307,10 @@ static void check_taken(const struct plan *taken, const struct job *job, uint32_
         fuzz_must(same_vm(&taken->vm[i], job, &again.plan.vm[i], &again),
                   "and it means the same to both");
     fuzz_must(!good || taken->tpm == again.plan.tpm, "and the same VM has the TPM");
-    fuzz_must(!good || (taken->spare_cores == again.plan.spare_cores &&
-                        taken->spare_memory == again.plan.spare_memory &&
-                        taken->upload == again.plan.upload),
+    fuzz_must(!good ||
+                  (taken->held == again.plan.held && taken->spare_cores == again.plan.spare_cores &&
+                   taken->spare_memory == again.plan.spare_memory &&
+                   taken->upload == again.plan.upload),
               "and as much is spare");
     fuzz_must(!good || same_lans(taken, &again.plan), "and the same VMs are on a LAN");
     free(text);

@@ -37,7 +37,7 @@ def userland(tmp_path_factory):
 def inside(live, userland):
     """A machine with `service`, which may create VMs on core 3, a deaf VM `alpha`, and `beta`, which root starts again."""
     service = linux("service", initrd=str(userland), cores=[1], memory="384M", control="all", disks=[{"upload": "4M"}])
-    shell = Inside(live(service, guest("alpha", "attack", **DEAF), guest("beta", "attack", on_exit="restart", **DEAF), cores=4,
+    shell = Inside(live(service, guest("alpha", "attack", start="command", **DEAF), guest("beta", "attack", on_exit="restart", **DEAF), cores=4,
                         spare={"cores": [3], "memory": "16M"}))
     shell.call(f"mkdir -p /usr/lib/ocf {DTD.parent}; ln -s /bin/{DTD.name} {DTD}")
     return shell
@@ -54,6 +54,7 @@ def words_for(vm, **more):
 
 def test_debians_test_of_agents_passes(inside):
     """Of a VM of the plan and of one that is created; while others look, for one program at a time has the control line."""
+    assert look(inside)["vms"]["alpha"]["state"] == "off"  # it waits for a command
     inside.call("hairline top --json - >/run/top & true")
     for words in ("-o vm=alpha", "-o vm=gamma -o plan=/bin/gamma.yaml"):
         told, status = inside.call(f"ocf-tester -n one {words} -o timeout=1 /bin/ocf-hairline")
@@ -86,7 +87,8 @@ def test_what_the_agent_says(inside):
     assert agent(inside, "monitor", words_for("gamma")) == ([], SUCCESS)
     inside.call("hairline kill gamma")
     assert agent(inside, "monitor", words_for("gamma")) == ([], NOT_RUNNING)
-    assert agent(inside, "start", words_for("gamma", plan="/bin/gamma.yaml")) == ([], SUCCESS)
+    for words in (words_for("gamma", plan="/bin/gamma.yaml"), words_for("alpha")):
+        assert agent(inside, "start", words) == ([], SUCCESS)
 
     # A guest that takes long to end holds up nobody: others are seen to, and it may be killed.
     slow = words_for("beta", timeout=3600) + " OCF_RESKEY_CRM_meta_timeout=4000000"
@@ -103,6 +105,13 @@ def test_what_the_agent_says(inside):
     assert inside.call("grep -c state=running /run/events") == (["2"], 0)
     inside.leave()
     assert inside.run.quit() == 0
+
+
+def test_a_machine_ends_without_what_was_never_started(batch):
+    run = batch(guest("alpha", "hello"), guest("beta", "hello", start="command"))
+    assert run.code == 0, run.output + run.errors
+    assert run.vms["alpha"]["reason"] == "exit_port" and run.vms["beta"]["reason"] is None
+    assert not any(line.startswith("beta| ") for line in run.output.splitlines())
 
 
 def stubbed(folder, script, action, **words):

@@ -24,7 +24,7 @@ BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
 PATIENCE = 3600  # seconds, for a command to end
 
 # struct plan and struct plan_vm, abi/plan.h
-PLAN = struct.Struct("<QII IIII3Q")
+PLAN = struct.Struct("<QII IIII4Q")
 FIELDS = {
     "name": "32s", "mode": "I", "vcpus": "I", "memory": "Q", "cores": "Q", "priority": "I", "budget_us": "I", "period_us": "I",
     "on_exit": "I", "exit_port": "I", "kernel_type": "I", "kernel": "I", "initrd": "I", "disks": "I", "lan": "I", "disk": "160s",
@@ -261,6 +261,7 @@ BAD = {
     "too many cores": (changed("  cores: 2", "  cores: 65"), 2, "a number from 1 to 64"),
     "mode": (changed("    vcpus: 2", "    mode: hosted"), 10, "cannot be `hosted`: write shared, dedicated or host"),
     "on_exit": (changed("on_exit: restart", "on_exit: again"), 20, "write off or restart"),
+    "start": (GOOD + "    start: never\n", 26, "write boot or command"),
     "priority": (changed("priority: 9", "priority: 25"), 12, "1 (low) to 24 (high)"),
     "budget": (changed("budget: 5ms", "budget: 5"), 13, "like 10ms"),
     "budget above period": (changed("budget: 5ms", "budget: 30ms"), 13, "longer than the period"),
@@ -504,7 +505,7 @@ host = functools.partial(altered, HOST)
 NOT_THE_HOSTS = {
     "kernel": "pvh", "initrd": "disk", "cmdline": "quiet", "memory": "2M", "vcpus": "1", "cores": "[1]", "devices": "[nvme/0]", "disengage": "auto",
     "after": "quiet", "sealed": "false", "tpm": "false", "priority": "8", "budget": "1ms", "period": "1s", "disks": "[{file: disk}]",
-    "volumes": "[{name: a, size: 1M}]", "gateway": "{}", "lan": "a", "on_exit": "restart", "exit_port": "0xf4", "control": "all",
+    "volumes": "[{name: a, size: 1M}]", "gateway": "{}", "lan": "a", "on_exit": "restart", "exit_port": "0xf4", "control": "all", "start": "boot",
 }
 
 
@@ -589,12 +590,12 @@ def fields(vm, first, last):
 
 
 def test_build(house):
-    (house / "plan.yaml").write_text(GOOD)
+    (house / "plan.yaml").write_text(GOOD + "    start: command\n")
     assert tool("check", "plan.yaml").returncode == 0
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
-    (magic, version, flags, vms, lans, files, *_), (alpha, beta) = vms_of(house / "out" / "plan.bin")
-    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 9, 0, 2, 1, 5)
+    (magic, version, flags, vms, lans, files, *_, held), (alpha, beta) = vms_of(house / "out" / "plan.bin")
+    assert (magic.to_bytes(8, "little"), version, flags, vms, lans, files) == (b"hlplan\0\0", 10, 0, 2, 1, 5) and held == 2
     assert alpha.name.rstrip(b"\0") == b"alpha" and fields(alpha, "mode", "lan") == (0, 2, 32 << 20, 2, 9, 5000, 20000, 1, 0xF4, 0, 0, 1, 2, 1)
     assert struct.unpack("<2I32s2I32s80x", alpha.disk) == (2, 2, bytes(32), 3, 1, bytes(32))
     assert alpha.mac == bytes.fromhex("02686c000101") and beta.mac == bytes.fromhex("02686c000102")
@@ -746,7 +747,7 @@ def test_build_spare(house):
     done = tool("build", "plan.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     head, (service,) = vms_of(house / "out" / "plan.bin")
-    assert head[7:] == (8, 32 << 20, 8 << 20) and service.cores == 6
+    assert head[7:] == (8, 32 << 20, 8 << 20, 0) and service.cores == 6
     assert struct.unpack("<2I32s", service.disk[:40]) == (0xFFFFFFFF, 8, bytes(32))
 
 

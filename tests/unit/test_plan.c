@@ -294,6 +294,8 @@ static void what_is_spare(void **state)
     BROKEN_SPARE(plan.upload = PLAN_UPLOAD_MAX + PLAN_UPLOAD_STEP,
                  "too much to spare, or to upload");
     BROKEN_SPARE(plan.spare_memory = PLAN_SPARE_MAX + (2 << 20), "too much to spare, or to upload");
+    BROKEN_SPARE(plan.held = 1ull << plan.vms, "a VM that is not there starts at a command");
+    GOOD(begin_with_spare(); plan.held = (1ull << plan.vms) - 1);
     BROKEN_SPARE(vm[0].disks = 2, "nobody can use what is spare");
     BROKEN_SPARE(vm[0].disks = 4; vm[0].disk[3] = vm[0].disk[2], "VM 1: bad disk");
     BROKEN_SPARE(vm[1].cores = 10, "VM 2: a core of it is a spare one");
