@@ -21,6 +21,8 @@ static const char help_all[] =
     "                             command a run that another terminal has, or from within a VM\n"
     "  hairline create PLAN, destroy VM\n"
     "                             in a VM: start more VMs, out of what the plan has to spare\n"
+    "  hairline launch PLAN, leave\n"
+    "                             on a Linux that runs: put Hairline beneath it, and away again\n"
     "  hairline map --svg FILE    a picture of the machine: who has which cores, memory, devices\n"
     "  hairline test              run every test; --quick, one stage, --all: --help tells\n"
     "  hairline bench             measure, in instructions; --vendor intel\n"
@@ -134,6 +136,8 @@ static const struct command commands[] = {
     {"map", "gh", map_help, map},
     {"create", "h", create_help, control},
     {"destroy", "h", create_help, control},
+    {"launch", "h", launch_help, launch},
+    {"leave", "h", launch_help, launch_leave},
 };
 
 static const struct option long_options[] = {
@@ -247,7 +251,7 @@ static int own_arguments(int argc, char *argv[], char *const **rest)
 static int start(const struct command *command, int argc, char *argv[])
 {
     struct options options = {.verb = command->name};
-    static const char *const nameless = "list top events";
+    static const char *const nameless = "list top events leave";
     bool lists = strstr(nameless, command->name) != NULL;
     argc = own_arguments(argc, argv, &options.args);
     if (!parse(&options, command, argc, argv))

@@ -30,8 +30,11 @@ int check(const struct options *options);
 int map(const struct options *options); /* `output`: the picture's file */
 int probe(const struct options *options);
 int here_probe(const struct options *options); /* probe --here */
-int control(const struct options *options);    /* stop, kill, start, ..., list: `plan` is the VM */
+int launch(const struct options *options);
+int launch_leave(const struct options *options);
+int control(const struct options *options); /* stop, kill, start, ..., list: `plan` is the VM */
 
-extern const char check_help[], update_help[], map_help[], control_help[], create_help[];
+extern const char launch_help[], check_help[], update_help[], map_help[], control_help[],
+    create_help[];
 
 #endif

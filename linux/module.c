@@ -1,14 +1,9 @@
 /*
- * hairline.ko: a launch beneath the Linux that runs, and the way back (docs/host-mode.md).
+ * hairline.ko: a launch beneath the Linux that runs, and the way back (docs/host-mode.md). FILE is
+ * of `hairline build --efi`; what a step took is given back when a later one fails:
  *
- *   echo FILE >/sys/module/hairline/parameters/launch    FILE: of `hairline build --efi`, of a plan
- * with a VM of `mode: host`
- *
+ *   echo FILE >/sys/module/hairline/parameters/launch
  *   echo 1 >/sys/module/hairline/parameters/leave
- *
- * It takes processors and memory from Linux, starts Hairline there, and when that is ready, moves
- * Linux, on all its other processors at once, into the VM. What a step took is given back when a
- * later one fails: then nothing has changed. The reason is a line of the kernel's log.
  */
 #include <linux/cpu.h>
 #include <linux/delay.h>
@@ -49,7 +44,8 @@ static u32 *wish;                          /* a page: enum boot_leave */
 static u8 *low_before;                     /* what was in low memory */
 static atomic_t come;
 static bool launched;
-static int fail_at; /* for tests: the step that fails, from 1 on */
+static const char *why = ""; /* the last launch or leave was not */
+static int fail_at;          /* for tests: the step that fails, from 1 on */
 module_param(fail_at, int, 0600);
 
 /* ---- steps: each takes something, and returns what is wrong, or NULL -------- */
@@ -295,6 +291,7 @@ static int launch(void)
     if (!wrong)
         return 0;
     undo(i);
+    why = wrong;
     pr_err("hairline: no launch, nothing changed: %s\n", wrong);
     return -EIO;
 }
@@ -352,6 +349,7 @@ static int set_leave(const char *value, const struct kernel_param *unused)
         return -ENOENT;
     wrong = leave();
     if (wrong) {
+        why = wrong;
         pr_err("hairline: Linux stays beneath: %s\n", wrong);
         return -EBUSY;
     }
@@ -370,6 +368,14 @@ static int get_launch(char *buffer, const struct kernel_param *unused)
 
 static const struct kernel_param_ops launch_ops = {.set = set_launch, .get = get_launch};
 module_param_cb(launch, &launch_ops, NULL, 0600);
+
+static int get_why(char *buffer, const struct kernel_param *unused)
+{
+    return sysfs_emit(buffer, "%s\n", why);
+}
+
+static const struct kernel_param_ops why_ops = {.get = get_why};
+module_param_cb(why, &why_ops, NULL, 0400);
 
 /* Suspended, the machine would lose Hairline and wake on bare processors. */
 static int on_power(struct notifier_block *unused, unsigned long event, void *data)

@@ -37,6 +37,6 @@ $(O)/tests/hostile_switch.img: $(O)/tests/hostile_switch.elf
 	objcopy -O binary $< $@
 
 # A program in the place of a service VM's server, static: any Linux can carry it.
-$(O)/tests/hostile_blade: tests/system/hostile_blade.c
+$(O)/tests/hostile_blade $(O)/tests/kvm_holder: $(O)/tests/%: tests/system/%.c
 	@mkdir -p $(@D)
 	$(HOSTCC) $(WARN) -D_GNU_SOURCE -O2 -static -o $@ $<

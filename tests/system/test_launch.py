@@ -32,15 +32,15 @@ def build(folder, name, kept=1, host=True):
 class Linux:
     """One run of it, from boot to power-off: what it said, and what Hairline did."""
 
-    def __init__(self, folder, files, steps, *qemu, cpu="EPYC,+svm,+npt,+x2apic", words="", modules=()):
+    def __init__(self, folder, files, steps, *qemu, cpu="EPYC,+svm,+npt,+x2apic", programs=(), more=(), modules=()):
         module, console = rig.BUILD / "kernels/debian/hairline.ko", folder / "hairline.log"
         rig.made(module)
         files = {"/hairline.ko": module, "/steps": steps.encode(), **{f"/{file.name}": file for file in files}}
         files["/init"] = rig.SOURCE / "tests/system/launch-init"
         (folder / "linux").mkdir()
-        initrd = make_initrd(folder / "linux", [], files, modules=modules)
+        initrd = make_initrd(folder / "linux", programs, files | dict(more), modules=modules)
         command = [*QEMU, "-cpu", cpu, *qemu, "-kernel", packaged_kernel(), "-initrd", initrd, "-serial", "stdio"]
-        command += ["-append", f"console=ttyS0 quiet panic=-1 no_timer_check {words}", "-chardev", f"file,id=hairline,path={console}"]
+        command += ["-append", "console=ttyS0 quiet panic=-1 no_timer_check", "-chardev", f"file,id=hairline,path={console}"]
         command += ["-device", "isa-serial,iobase=0x3e8,irq=4,chardev=hairline"]
         run = rig.Machine([*map(str, command)], subprocess.DEVNULL, subprocess.DEVNULL)
         self.code, self.log = run.finish(), run.text()
@@ -171,6 +171,58 @@ def test_leave_that_cannot_be(cycles):
     """Before a launch; and while one of its processors would stay beneath."""
     (before,), (off,) = cycles.states("notbeneath"), cycles.states("oneoff")
     assert before["launched"] == "0" and off["launched"] == "1" and "switch it on first" in cycles.said("oneoff")[0]
+
+
+STEPS_OF_A_USER = """
+tool() { hairline-tool "$@" 2>&1 && say "done $1 $(state)" || say "not $1 $(state)"; }
+tool leave 2>&1 | while read -r line; do say "leave $line"; done
+tool launch /many.yaml | while read -r line; do say "many $line"; done
+tool launch /plan.yaml
+tool launch /plan.yaml | while read -r line; do say "twice $line"; done
+tool leave
+"""
+
+
+def test_tool_launches_and_leaves(tmp_path):
+    """`hairline launch` and `hairline leave` in the system itself, which has the tool and its images."""
+    images = ["hairline.elf", "hairline64.elf", "uefi.efi", "root.img", "vmm.img", "lan.img"]
+    files = {f"/bin/{name}": rig.BUILD / name for name in images}
+    files["/hello.elf"], files["/disk"] = rig.BUILD / "guest/bare/hello.elf", bytes(4096)
+    for name, kept in (("plan", 1), ("many", CORES)):
+        (tmp_path / name).mkdir()
+        beside = {**guest("beside", "hello", cores=[kept - 1]), "kernel": "/hello.elf"}
+        machine = {"firmware": "uefi", "host": {"disk": "/disk"}}
+        plan = rig.write_plan(tmp_path / name, [beside, {"name": "debian", "mode": "host"}], cores=kept + 1, **machine)
+        files[f"/{name}.yaml"] = plan
+    run = Linux(tmp_path, [], STEPS_OF_A_USER, *IOMMU, programs=[rig.BUILD / "hairline-tool"], more=files)
+    (before,), done = run.states("before"), run.said("done")
+    assert [text.split()[0] for text in done] == ["launch", "leave"], run.log
+    assert "cores=2" in done[0] and "cores=3" in done[1] and is_unchanged(before, rig.fields(done[1]))
+    assert "Hairline is beneath this system: level L0" in run.log and "hello from a bare guest" in run.hairline
+    assert any("not beneath this system" in text for text in run.said("leave"))
+    assert any("no processor would be left" in text for text in run.said("many"))
+    assert any("`hairline leave` first" in text for text in run.said("twice"))
+
+
+STEPS_BESIDE_KVM = """
+insmod_all
+say "loads $(launch /host.efi)"
+leave >/dev/null
+/kvm_holder & sleep 1
+say "refused $(launch /host.efi)"
+kill %1; sleep 1
+say "again $(launch /host.efi)"
+"""
+
+
+def test_kvm_with_a_vm_is_in_the_way(tmp_path):
+    """Its module alone is not, in Linux 6.1."""
+    holder = rig.BUILD / "tests/kvm_holder"
+    rig.made(holder)
+    run = Linux(tmp_path, [build(tmp_path, "host"), holder], STEPS_BESIDE_KVM, *IOMMU, modules=["kvm_amd"])
+    (before,), (refused,) = run.states("before"), run.states("refused")
+    assert "KVM is loaded" in run.said("refused")[0] and is_unchanged(before, refused), run.log
+    assert [state["launched"] for state in run.states("loads") + run.states("again")] == ["1", "1"] and run.code == 0
 
 
 REFUSED = 'say "refused $(launch /host.efi)"\n'

@@ -1,0 +1,100 @@
+/* Beneath the Linux that the tool runs on, by its module (linux/): in, and out again. */
+#include <cli/host.h>
+#include <cli/image/efi.h>
+#include <cli/job.h>
+#include <cli/machine/machine.h>
+#include <cli/options.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODULE "/sys/module/hairline/parameters/"
+
+const char launch_help[] =
+    "hairline launch PLAN\n"
+    "hairline leave\n"
+    "\n"
+    "launch puts Hairline beneath the Linux on which it runs: the VM of `mode: host` is that\n"
+    "system, and the plan's other VMs start beside it. Linux gives up its last processors, as\n"
+    "many as those VMs need, and memory. A launch that fails changes nothing. It takes root, and\n"
+    "the module `hairline`, which modprobe finds or insmod has loaded.\n"
+    "leave ends the VMs, and the system is as it was.\n"
+    "\n"
+    "The system's kernel is trusted for DMA and interrupts (level L0), and nothing is measured:\n"
+    "docs/host-mode.md.\n"
+    "\n"
+    "Exit codes: 0 done, 2 not done.\n";
+
+static bool launch_load(void)
+{
+    const char *modprobe[] = {"modprobe", "-q", "hairline", NULL};
+    if (access(MODULE "launch", F_OK) == 0 || host_run(modprobe) == 0)
+        return true;
+    return host_fail(
+        "the module `hairline` is not there: build it for this kernel (linux/dkms.conf), "
+        "and load it as root");
+}
+
+/* What the module said last. */
+static const char *launch_why(void)
+{
+    static char why[300];
+    int fd = open(MODULE "why", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, why, sizeof(why) - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    why[size > 0 ? size - 1 : 0] = 0; /* without the line's end */
+    return *why ? why : "the module does not say why";
+}
+
+static bool launch_tell(const char *parameter, const char *value)
+{
+    int fd = open(parameter, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return host_fail("cannot write %s: %s; run as root", parameter, strerror(errno));
+    ssize_t written = write(fd, value, strlen(value));
+    int error = errno;
+    close(fd);
+    if (written >= 0)
+        return true;
+    if (error == EBUSY && strcmp(parameter, MODULE "launch") == 0)
+        return host_fail("Hairline is beneath this system already: `hairline leave` first");
+    if (error == ENOENT)
+        return host_fail("Hairline is not beneath this system");
+    return host_fail("nothing changed: %s", launch_why());
+}
+
+static bool launch_file(const struct job *job, const char *folder)
+{
+    struct efi_expected expected; /* by firmware: there is none here */
+    const char *file = host_text("%s/hairline.efi", folder);
+    return build_stage(job, folder, false) && efi_write(job, folder, file, NULL, NULL, &expected) &&
+           launch_load() && launch_tell(MODULE "launch", file);
+}
+
+int launch(const struct options *options)
+{
+    static struct job job;
+    struct machine machine = {0}; /* only its folder */
+    if (!check_plan(&job, options->plan, false))
+        return EXIT_USAGE;
+    if (!job.kept_cores) {
+        host_fail("launch: the plan has no VM of `mode: host`: add one, which is this system");
+        return EXIT_USAGE;
+    }
+    bool ok = machine_folder(&machine) && launch_file(&job, machine.folder);
+    machine_remove(&machine);
+    if (!ok)
+        return EXIT_USAGE;
+    host_say("Hairline is beneath this system: level L0 (its kernel is trusted for DMA and "
+             "interrupts), unmeasured");
+    return 0;
+}
+
+int launch_leave(const struct options *options)
+{
+    (void)options;
+    return launch_load() && launch_tell(MODULE "leave", "1") ? 0 : EXIT_USAGE;
+}
