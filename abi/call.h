@@ -154,7 +154,7 @@ enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
 #define MAX_CORES          64
 #define PRIORITIES         32               /* 0 (lowest) .. 31                          */
 #define ROOT_PRIORITY      (PRIORITIES - 2) /* of the thread that the kernel starts root with */
-#define MAX_FRAMES_PER_MAP (1u << 21)       /* 8 GiB                               */
+#define MAX_FRAMES_PER_MAP (1u << 29)       /* 2 TiB                               */
 #define MAX_LEAVES_PER_MAP 4096u            /* page-table entries one MR_MAP may write  */
 
 /* What root finds in its table when it starts. RAM and MMIO regions follow

@@ -40,8 +40,10 @@ uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, ui
     uint64_t first = base & ~(uint64_t)(PAGE_SIZE - 1), frames = pages(base - first + size);
     const struct extent *e = memory_find(first, frames << PAGE_SHIFT);
     uint64_t at = e ? (first - e->base) >> PAGE_SHIFT : 0, status = e ? OK : BAD_ARG;
+    /* The installed system's is where it is: most of its leaves have 1 GiB. */
+    uint64_t most = e && e->kind == RANGE_HOST ? MAX_FRAMES_PER_MAP : MEMORY_MAPPING;
     for (uint64_t done = 0, part; done < frames && status == OK; done += part) {
-        part = frames - done < MAX_FRAMES_PER_MAP ? frames - done : MAX_FRAMES_PER_MAP;
+        part = frames - done < most ? frames - done : most;
         status = mr_map(e->slot, pd, perm, va + (done << PAGE_SHIFT), at + done, part);
     }
     return status;

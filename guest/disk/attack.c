@@ -2,7 +2,8 @@
  * What the root user of an installed system can do to the machine beneath it: every way of `ways`
  * is tried, and one line says what was seen. With words, only those ways. Where nobody keeps them
  * from it they bite, and then put back what they changed, so that they run on a bare machine, too.
- * `sleep` is only tried when it is named: such a machine sleeps then.
+ * `sleep` is only tried when it is named: such a machine sleeps then. So is `peek`, which harms
+ * nobody.
  */
 #include "attack.h"
 #include <stdarg.h>
@@ -63,6 +64,7 @@ static const struct {
     {"dma", attack_dma, false},
     {"msr", attack_msrs, false},
     {"interrupts", attack_interrupts, false},
+    {"peek", attack_peek, true},
     {"sleep", attack_sleep, true},
 };
 

@@ -23,6 +23,7 @@ volatile void *physical(uint64_t base, uint64_t size);
 /* The ways; each says what it saw. */
 void attack_memory(const char *name);
 void attack_dma(const char *name);
+void attack_peek(const char *name);
 void attack_iommu(const char *name);
 void attack_msrs(const char *name);
 void attack_interrupts(const char *name);

@@ -181,6 +181,21 @@ void attack_dma(const char *name)
         write_run_by_dma(name, run[i].base, run[i].size);
 }
 
+/* What a device reads there, and nothing that could harm who has that memory. */
+void attack_peek(const char *name)
+{
+    find_memory();
+    for (unsigned i = 0; i < runs && open_edu() && open_own(); i++) {
+        uint64_t seen = 0;
+        for (unsigned place = 0; place < PLACES; place++) {
+            uint64_t there =
+                dma_read(run[i].base + run[i].size / PLACES * place / PAGE * PAGE, tag(99));
+            seen += there != tag(99) && there != ~0ul;
+        }
+        say(name, "at %lx seen=%lu", run[i].base, seen);
+    }
+}
+
 /* ---- the IOMMU's registers -------------------------------------------------------- */
 
 /* VT-d's version and the address of its fault message (VT-d 11.4); AMD-Vi's have none that could be

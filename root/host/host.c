@@ -144,9 +144,18 @@ static uint64_t call_processors(void)
     return status;
 }
 
+/* Before its processors stop for us: a sealed VM needs level L1. */
 static uint64_t take_iommus(void)
 {
-    return host_is_late() ? (uint64_t)OK : iommu_take_for_host(&machine.acpi);
+    uint64_t status = host_is_late() ? (uint64_t)OK : iommu_take_for_host(&machine.acpi);
+    for (uint32_t i = 0; i < machine.vms && status == OK; i++)
+        if (machine.vm[i].plan->sealed && !iommu_units()) {
+            console_say("VM %s: sealed, but devices of %s reach all memory here (level L0): use an "
+                        "IOMMU, or take `sealed` out",
+                        machine.vm[i].plan->name, plan_installed.name);
+            status = BAD_ARG;
+        }
+    return status;
 }
 
 static uint64_t make_domain(void)

@@ -22,13 +22,13 @@ EDU = ["-device", "edu,dma_mask=0xffffffffff"]  # DMA wherever it is told to
 RETURN = bytes.fromhex("31c0c3")  # xor eax, eax; ret: EFI_SUCCESS
 
 
-def host_plan(folder):
-    """An installed Debian, and a small VM on the core that Hairline keeps."""
+def host_plan(folder, *beside, **more):
+    """An installed Debian, and small VMs on the core that Hairline keeps."""
     disk = rig.BUILD / "debian-disk"
     rig.made(disk)
-    machine = {"firmware": "uefi", "host": {"disk": os.path.realpath(disk)}}
-    vms = [guest("hello", "hello", cores=[0]), guest("beside", "canary", cores=[0]), {"name": "debian", "mode": "host"}]
-    return rig.write_plan(folder, vms, cores=CORES, memory="1536M", **machine)
+    machine = {"firmware": "uefi", "host": {"disk": os.path.realpath(disk)}, **more}
+    vms = [guest("hello", "hello", cores=[0]), guest("beside", "canary", cores=[0]), *beside, {"name": "debian", "mode": "host"}]
+    return rig.write_plan(folder, vms, cores=CORES + len(beside), memory="1536M", **machine)
 
 
 def words(told):
@@ -212,6 +212,46 @@ def test_vm_beside_lives_to_the_end(beneath):
     lines = beneath.run.output.splitlines()
     (last,) = [i for i, line in enumerate(lines) if "ATTACK end of sleep" in line]
     assert any(line.startswith("beside| canary: round") for line in lines[last:])
+
+
+SEALED = guest("vault", "canary", cores=[1], mode="dedicated", sealed=True)
+
+
+def test_amds_unit_keeps_devices_out(tmp_path, untouched):
+    """Level L1 on AMD's IOMMU, too, with all attacks; a sealed VM on a core of its own lives to the end, as the other one does."""
+    ovmf()
+    run = rig.Batch(tmp_path, host_plan(tmp_path, SEALED, iommu="amd"), qemu=words(TOLD))
+    assert run.code == 0 and "host name=debian level=L1 iommus=1" in run.output, run.errors
+    memory, dma = runs_of(run, "memory"), runs_of(run, "dma")
+    ours = [base for base in memory if base not in runs_of(untouched.run, "memory")]
+    assert ours and all((dma[base]["own"], dma[base]["seen"], dma[base]["kept"]) == ("works", "0", "1") for base in ours)
+    assert any(line.startswith("fed80000 first=0xffffffff") for line in seen(run, "iommu"))
+    after = run.output.partition("ATTACK end of sleep")[2]
+    assert "canary: wrong" not in run.output and "beside| canary: round" in after and "vault| canary: round" in after
+
+
+def test_level_0_is_no_more_than_it_says(tmp_path, untouched):
+    """Without an IOMMU a device reads Hairline's memory."""
+    ovmf()
+    run = rig.Batch(tmp_path, host_plan(tmp_path, iommu="none"), qemu=words(["hairline.peek"]))
+    assert run.code == 0 and "host name=debian level=L0 iommus=0" in run.output, run.errors
+    ours = {base: found for base, found in runs_of(run, "peek").items() if base not in runs_of(untouched.run, "memory")}
+    assert ours and all(found["seen"] != "0" for found in ours.values())
+
+
+def test_sealed_needs_level_1(tmp_path):
+    """Root, which sees the machine, refuses it in one sentence."""
+    ovmf()
+    run = rig.Batch(tmp_path, host_plan(tmp_path, SEALED, iommu="none"))
+    assert run.code != 0 and "VM vault: sealed, but devices of debian reach all memory here (level L0)" in run.output
+
+
+def test_vault_signs(tmp_path):
+    """The example: one VM beside asks another for signatures, and all is good."""
+    ovmf()
+    run = rig.Batch(tmp_path, rig.SOURCE / "examples/vault.yaml")
+    assert run.code == 0, run.errors
+    assert "CHECK sign-vault ok" in run.logs["front"] and run.vms["vault"]["checks"] == run.vms["front"]["checks"] == "ok"
 
 
 class Sleeper(rig.Machine):

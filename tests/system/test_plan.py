@@ -515,7 +515,6 @@ BAD |= {
 } | {
     "two hosts": (HOST + "  - {name: other, mode: host}\n", 9, "`debian` is the host already: a machine has one"),
     "host before another": (HOST + "  - {name: beta, kernel: pvh, memory: 16M, cores: [0]}\n", 8, "`debian` is the host: move it behind the other VMs"),
-    "sealed beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    sealed: true"), 8, "no `sealed` beside `debian`: the host's kernel can read all memory by DMA"),
     "devices beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    devices: [nvme/0]"), 8, "no `devices` beside `debian`: the machine's devices are the host's"),
     "tpm beside a host": (host("[0, 1]", "[1]\n    tpm: true"), 7, "no `tpm` beside `debian`: the machine's TPM is the host's"),
     "spare beside a host": (host("vms:", "spare: {cores: [2], memory: 2M}\nvms:").replace("[0, 1]", "[0, 1]\n    control: all\n    disks: [{upload: 1M}]"), 2, "nothing is spare beside a VM of `mode: host`"),

@@ -34,6 +34,21 @@ static struct {
 static uint64_t pd_of_ec[ROOT_SLOTS];
 
 uint64_t fake_made(uint64_t payer) { return domain[payer].used++, OK; }
+
+/* CALL_MR_MAP: how many frames, and the most leaves of one call, as kernel/ptab.c counts them. */
+static uint64_t mapped_frames, most_leaves;
+uint64_t fake_map(uint64_t pd, uint64_t va, uint64_t frames)
+{
+    uint64_t leaves = 0;
+    mapped_frames += frames;
+    for (uint64_t at = va / PAGE_SIZE, end = at + frames, size; at < end; at += size, leaves++) {
+        size = 1 << 18;
+        while (at % size || size > end - at)
+            size >>= 9;
+    }
+    most_leaves = leaves > most_leaves ? leaves : most_leaves;
+    return fake_made(pd);
+}
 uint64_t fake_pd(uint64_t dst, uint64_t payer, uint64_t objects)
 {
     domain[dst].quota = (uint32_t)objects;
@@ -179,13 +194,31 @@ static void quotas(void **state)
 static void large_bars(void **state)
 {
     (void)state;
-    const uint64_t map = (uint64_t)MAX_FRAMES_PER_MAP * PAGE_SIZE;
+    const uint64_t map = (uint64_t)MEMORY_MAPPING * PAGE_SIZE;
     for (uint32_t i = 0; i < PLAN_DEVICES; i++)
         function[i].bar[0] = (struct pci_bar){FAR + 4 * map * i, 4 * map, 4};
     add_dedicated(0, 1, 0, PLAN_DEVICES);
     build();
     assert_int_equal(device_mappings(&machine.vm[0]), 4 * PLAN_DEVICES);
     assert_int_equal(spare(vm_slot(&machine.vm[0], VM_GUEST)), 2 + PLAN_DEVICES + PLAN_DEVICES);
+}
+
+/* All that a processor with 48 bits of physical address could reach, from one address on to the end
+   of what boot/memory.c describes (46 bits), around a hole: no call needs more leaves than there
+   may be, and all fit the quota of root/host/host.c. */
+static void a_host_of_many_bits(void **state)
+{
+    (void)state;
+    const uint64_t end = 1ull << 46, low = 0x57ff3000;
+    info.ranges = 2;
+    info.range[0] = (struct boot_range){0, low, RANGE_HOST, 0};
+    info.range[1] = (struct boot_range){low + 0x4201000, end - low - 0x4201000, RANGE_HOST, 0};
+    memory_init(&info);
+    mapped_frames = most_leaves = 0;
+    assert_int_equal(memory_map_host(1ull << 48, SLOT_VM), OK);
+    assert_int_equal(mapped_frames, (end - 0x4201000) / PAGE_SIZE);
+    assert_in_range(most_leaves, 1, MAX_LEAVES_PER_MAP);
+    assert_in_range(domain[SLOT_VM].used, 1, 40);
 }
 
 /* A VM that was created has cores where no switch is: a high priority of it must not lift the
@@ -251,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(quotas, setup),
         cmocka_unit_test_setup(large_bars, setup),
+        cmocka_unit_test_setup(a_host_of_many_bits, setup),
         cmocka_unit_test_setup(a_switch_is_above_the_vms_of_the_plan, setup),
         cmocka_unit_test_setup(behind_a_copy_are_zeros, setup),
     };
