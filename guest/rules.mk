@@ -41,7 +41,7 @@ $(O)/kernels/%/root.ext4: $(O)/kernels/%/vmlinuz guest/init-net $(USERLAND) $(NE
 	@guest/mkinitrd root $(@D) $@ $(NET_PROGRAMS)
 
 .PHONY: guest
-.PRECIOUS: $(O)/kernels/%/vmlinuz
+.PRECIOUS: $(O)/kernels/%/vmlinuz $(O)/kernels/%/headers
 
 include guest/bare/rules.mk
 

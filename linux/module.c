@@ -19,7 +19,6 @@
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/msr.h>
-#include <asm/svm.h>
 
 #include "launch.h"
 
@@ -32,6 +31,7 @@
 #define WANTED      1 /* abi/boot.h: enum boot_leave */
 #define GRANTED     2
 #define X2APIC_ICR  0x830
+#define SVM_OFF     0x10   /* in VM_CR: SVMDIS */
 #define INIT        0x4500 /* level: assert (APM2 16.5) */
 #define STARTUP     0x4600
 #define LARGE_TABLE 0x63 /* present, writable, accessed, dirty */
@@ -81,7 +81,7 @@ static const char *check_machine(void)
     u64 vm_cr = 0;
     if (!boot_cpu_has(X86_FEATURE_SVM) || rdmsrl_safe(MSR_VM_CR, &vm_cr))
         return "this processor has no AMD virtualization (SVM): use another machine";
-    if (vm_cr & (1 << SVM_VM_CR_SVM_DISABLE))
+    if (vm_cr & SVM_OFF)
         return "the firmware has locked SVM off: enable it there";
     if (!x2apic_enabled())
         return "Linux runs its local APICs in xAPIC mode: switch interrupt remapping on in the "

@@ -5,7 +5,9 @@
  * late_switch(rdi = CR3, rsi = address): leave Linux's page tables, and what CR4 has of it.
  */
 #include <linux/linkage.h>
+#include <linux/objtool.h>
 #include <asm/asm.h>
+#include <asm/nospec-branch.h>
 
 #define STATE_RIP 128 /* in struct boot_cpu: image.c */
 #define STATE_RSP 152
@@ -33,6 +35,7 @@ SYM_FUNC_START(late_switch)
     mov %rdi, %cr3
     mov $PAE, %eax
     mov %rax, %cr4
+    ANNOTATE_RETPOLINE_SAFE
     jmp *%rsi
 SYM_FUNC_END(late_switch)
 
@@ -131,5 +134,6 @@ SYM_FUNC_START(late_back)
     xor %eax, %eax
     jmp asked
 SYM_FUNC_END(late_back)
+STACK_FRAME_NON_STANDARD late_back
 
     .section .note.GNU-stack, "", @progbits

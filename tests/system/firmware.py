@@ -96,18 +96,18 @@ def libraries(program):
     return re.findall(r"(/\S+) \(", done.stdout) if done.returncode == 0 else []  # a static one has none
 
 
-def packaged_kernel():
+def packaged_kernel(kernel=KERNEL):
     """Debian's, with its modules."""
-    rig.made(KERNEL / "vmlinuz")
-    return KERNEL / "vmlinuz"
+    rig.made(kernel / "vmlinuz")
+    return kernel / "vmlinuz"
 
 
-def add_modules(root, modules):
+def add_modules(root, modules, kernel):
     """/modules/NN-NAME.ko, in the order in which insmod takes them."""
-    packaged_kernel()
+    packaged_kernel(kernel)
     (root / "modules").mkdir()
-    (version,) = (path.name for path in (KERNEL / "lib/modules").iterdir())
-    lines = "".join(call("/usr/sbin/modprobe", "-d", KERNEL, "-S", version, "--show-depends", name) for name in modules).splitlines()
+    (version,) = (path.name for path in (kernel / "lib/modules").iterdir())
+    lines = "".join(call("/usr/sbin/modprobe", "-d", kernel, "-S", version, "--show-depends", name) for name in modules).splitlines()
     paths = [line.split()[1] for line in dict.fromkeys(lines) if line.startswith("insmod")]
     for number, path in enumerate(paths):
         plain = root / f"modules/{number:02}-{re.sub(r'[.](xz|zst|gz)$', '', path.rsplit('/', 1)[1])}"
@@ -115,7 +115,7 @@ def add_modules(root, modules):
         plain.write_bytes(subprocess.run([*reader, path], check=True, capture_output=True).stdout)
 
 
-def make_initrd(folder, programs, files=(), links=(), modules=()):
+def make_initrd(folder, programs, files=(), links=(), modules=(), kernel=KERNEL):
     """busybox; programs of the host's go to /bin, with their libraries; files: {path there: path here, or bytes}."""
     root, out = folder / "root", folder / "initrd"
     for name in ("bin", "lib", "lib64", "dev", "proc", "sys", "tmp", "mnt"):
@@ -130,7 +130,7 @@ def make_initrd(folder, programs, files=(), links=(), modules=()):
             shutil.copy(library, root / ("lib64" if "ld-linux" in library else "lib"))
     for there, to in dict(links).items():
         (root / there[1:]).symlink_to(to)
-    add_modules(root, modules) if modules else None
+    add_modules(root, modules, kernel) if modules else None
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     with open(out, "wb") as archive:
         subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=names.encode(), stdout=archive, check=True)

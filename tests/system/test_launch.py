@@ -2,18 +2,21 @@
 the module and says what it sees."""
 
 import hashlib
+import pathlib
 import re
 import subprocess
 
 import pytest
 import rig
-from firmware import call, make_initrd, packaged_kernel
+from firmware import KERNEL, call, make_initrd, packaged_kernel
 from rig import guest
 
 CORES = 3
 STEPS = 9  # of a launch: linux/module.c
 QEMU = ["qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=single", "-m", "1024"]
 QEMU += ["-smp", str(CORES), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+BOOKWORM = "VERSION_CODENAME=bookworm" in pathlib.Path("/etc/os-release").read_text()
+KERNELS = ["debian", "debian-backports"] if BOOKWORM else ["debian"]  # 6.1 and 6.12; Debian 13's own is 6.12
 IOMMU = ["-device", "intel-iommu,intremap=on,eim=on"]  # for Linux to take x2APIC mode
 
 
@@ -32,14 +35,14 @@ def build(folder, name, kept=1, host=True):
 class Linux:
     """One run of it, from boot to power-off: what it said, and what Hairline did."""
 
-    def __init__(self, folder, files, steps, *qemu, cpu="EPYC,+svm,+npt,+x2apic", programs=(), more=(), modules=()):
-        module, console = rig.BUILD / "kernels/debian/hairline.ko", folder / "hairline.log"
+    def __init__(self, folder, files, steps, *qemu, cpu="EPYC,+svm,+npt,+x2apic", programs=(), more=(), modules=(), kernel=KERNEL):
+        module, console = kernel / "hairline.ko", folder / "hairline.log"
         rig.made(module)
         files = {"/hairline.ko": module, "/steps": steps.encode(), **{f"/{file.name}": file for file in files}}
         files["/init"] = rig.SOURCE / "tests/system/launch-init"
         (folder / "linux").mkdir()
-        initrd = make_initrd(folder / "linux", programs, files | dict(more), modules=modules)
-        command = [*QEMU, "-cpu", cpu, *qemu, "-kernel", packaged_kernel(), "-initrd", initrd, "-serial", "stdio"]
+        initrd = make_initrd(folder / "linux", programs, files | dict(more), modules=modules, kernel=kernel)
+        command = [*QEMU, "-cpu", cpu, *qemu, "-kernel", packaged_kernel(kernel), "-initrd", initrd, "-serial", "stdio"]
         command += ["-append", "console=ttyS0 quiet panic=-1 no_timer_check", "-chardev", f"file,id=hairline,path={console}"]
         command += ["-device", "isa-serial,iobase=0x3e8,irq=4,chardev=hairline"]
         run = rig.Machine([*map(str, command)], subprocess.DEVNULL, subprocess.DEVNULL)
@@ -139,12 +142,12 @@ say "kvm $(grep -c '^kvm_amd ' /proc/modules)"
 """
 
 
-@pytest.fixture(scope="module", name="cycles")
-def run_cycles(tmp_path_factory):
+@pytest.fixture(scope="module", name="cycles", params=KERNELS)
+def run_cycles(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("cycles")
     (folder / "nvme").write_bytes(bytes(range(256)) * 16384)
     disk = ["-drive", f"if=none,id=disk,format=raw,file={folder}/nvme", "-device", "nvme,drive=disk,serial=1"]
-    return Linux(folder, [build(folder, "host")], STEPS_OF_MANY, *IOMMU, *disk, modules=["nvme"])
+    return Linux(folder, [build(folder, "host")], STEPS_OF_MANY, *IOMMU, *disk, modules=["nvme"], kernel=rig.BUILD / "kernels" / request.param)
 
 
 def test_leave_gives_all_back(cycles):
