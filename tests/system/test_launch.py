@@ -20,11 +20,11 @@ KERNELS = ["debian", "debian-backports"] if BOOKWORM else ["debian"]  # 6.1 and 
 IOMMU = ["-device", "intel-iommu,intremap=on,eim=on"]  # for Linux to take x2APIC mode
 
 
-def build(folder, name, kept=1, host=True):
+def build(folder, name, kept=1, host=True, **keys):
     """hairline.efi of a plan with a small VM on the core that Hairline keeps."""
     (folder / name).mkdir()
     (folder / "disk").write_bytes(bytes(4096))
-    vms, machine = [guest("beside", "hello", cores=[kept - 1])], {"firmware": "uefi"}
+    vms, machine = [guest("beside", "hello", cores=[kept - 1], **keys)], {"firmware": "uefi"}
     if host:
         vms, machine = [*vms, {"name": "debian", "mode": "host"}], {**machine, "host": {"disk": str(folder / "disk")}}
     plan = rig.write_plan(folder / name, vms, cores=kept + 1, **machine)
@@ -67,6 +67,7 @@ say "refused $(launch /nothing.efi)"
 say "refused $(launch /short.efi)"
 say "refused $(launch /nohost.efi)"
 say "refused $(launch /many.efi)"
+say "refused $(launch /sealed.efi)"
 say "launched $(launch /host.efi)"
 say "again $(launch /host.efi)"
 check hotplug core_off_and_on
@@ -81,6 +82,7 @@ say "after $(state)"
 def run_linux(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     files = [build(folder, "host"), build(folder, "nohost", host=False), build(folder, "many", kept=CORES)]
+    files.append(build(folder, "sealed", kept=2, mode="dedicated", sealed=True))
     (folder / "short.efi").write_bytes((folder / "host.efi").read_bytes()[:-4096])
     return Linux(folder, [*files, folder / "short.efi"], STEPS_OF_ONE, *IOMMU, modules=["kvm_amd"])
 
@@ -98,6 +100,7 @@ def test_launch_that_fails_changes_nothing(linux):
     assert all("fail_at says so" in text for text in linux.said("failed"))
     assert all(is_unchanged(before, state) and state["launched"] == "0" for state in refused)
     reasons = ["cannot be read", "not what `hairline build --efi` wrote", "no VM of `mode: host`", "no processor would be left"]
+    reasons += ["Hairline refuses"]
     assert len(refused) == len(reasons) and all(reason in text for reason, text in zip(reasons, linux.said("refused")))
 
 
@@ -114,6 +117,7 @@ def test_linux_goes_on_as_a_guest(linux):
 def test_vm_runs_beside(linux):
     """Once for the launch and once for the one that failed last; what it is worth is said."""
     assert "beside| hello from a bare guest" in linux.hairline
+    assert "hairline| VM beside: sealed, but devices of debian reach all memory here (level L0)" in linux.hairline
     assert "hairline| host name=debian level=L0 iommus=0 launch=unmeasured" in linux.hairline
 
 
