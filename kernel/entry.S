@@ -231,9 +231,12 @@ nmi_from_user:
     iretq
 
 /* #SX, on the stack of what is fatal: an INIT, which is over then (virt_redirects_init); or panic() has
-   sent it. Stack: error code, rip, cs, rflags, rsp, ss. */
+   sent it. Stack: error code, rip, cs, rflags, rsp, ss. An interrupt of this vector that a dead guest
+   left has no error code: there the kernel's rip is, which is negative. */
     .globl init_entry
 init_entry:
+    cmpq $0, (%rsp)
+    jl drain_entry
     cmpl $0, panic_used(%rip)
     jne given_up
     add $8, %rsp
