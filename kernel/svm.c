@@ -38,7 +38,8 @@ static const struct {
     {MSR_VM_CR, READ | WRITE},
     {MSR_VM_HSAVE, READ | WRITE},
     /* What moves memory under Hairline's (APM2 A.9): SYSCFG; IORRs; TOP_MEM and TOP_MEM2; the
-       window of PCI configuration; base, window and mask of SMM. */
+       window of PCI configuration; base, window, mask
+       and control of SMM. */
     {0xc0010010, WRITE},
     {0xc0010016, WRITE},
     {0xc0010017, WRITE},
@@ -50,6 +51,7 @@ static const struct {
     {0xc0010111, WRITE},
     {0xc0010112, WRITE},
     {0xc0010113, WRITE},
+    {0xc0010116, WRITE},
     /* What is below all: microcode; and which accesses to ports call SMM. */
     {0xc0010020, WRITE},
     {0xc0010050, WRITE},
@@ -57,6 +59,7 @@ static const struct {
     {0xc0010052, WRITE},
     {0xc0010053, WRITE},
     {0xc0010054, WRITE},
+    {0xc0010055, WRITE},
     {0xc0010056, WRITE},
 };
 

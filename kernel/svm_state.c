@@ -28,10 +28,8 @@ static RARE void store_rare(const struct ec *ec, const struct vmcb *v, struct ex
         x->cpl = v->cpl;
     }
     if (mtd & MTD_SYSCALL) {
-        x->star = v->star, x->lstar = v->lstar, x->cstar = v->cstar, x->sfmask = v->sfmask,
-        x->kernel_gs = v->kernel_gs;
-        x->sysenter_cs = v->sysenter_cs, x->sysenter_esp = v->sysenter_esp,
-        x->sysenter_eip = v->sysenter_eip, x->pat = v->pat;
+        cpu_copy_words(&x->star, &v->star, 8);
+        x->pat = v->pat;
     }
 }
 
@@ -171,10 +169,8 @@ static RARE void load_rare(struct ec *ec, struct vmcb *v, const struct exit_stat
         v->cpl = x->cpl & 3;
     }
     if (mtd & MTD_SYSCALL) {
-        v->star = x->star, v->lstar = x->lstar, v->cstar = x->cstar, v->sfmask = x->sfmask,
-        v->kernel_gs = x->kernel_gs;
-        v->sysenter_cs = x->sysenter_cs, v->sysenter_esp = x->sysenter_esp,
-        v->sysenter_eip = x->sysenter_eip, v->pat = x->pat;
+        cpu_copy_words(&v->star, &x->star, 8);
+        v->pat = x->pat;
     }
 }
 

@@ -95,6 +95,9 @@ static bool answer_ones(struct ec *ec, struct control *c, unsigned event, const 
         *rax = ones == 0xffffffff ? ones : *rax | ones;
     if (i->flags & EXIT_READ && event == EVENT_MSR)
         ec->regs.rdx = 0xffffffff;
+    /* Banks of machine checks, which are beyond the map: there is no error (APM2 9.3). */
+    if (i->flags & EXIT_READ && event == EVENT_MSR && i->number >> 12 == 0xc0002)
+        *rax = ec->regs.rdx = 0;
     guest_skip(c);
     return true;
 }
@@ -124,7 +127,7 @@ static RARE bool installed_exit(struct ec *ec, struct control *c, unsigned event
     if (event == EVENT_MSR && i->number == MSR_EFER)
         guest_write_efer(ec, ec->regs.rdx << 32 | (uint32_t)*rax);
     else if (event == EVENT_PORT && i->flags & EXIT_READ)
-        *rax = (*rax & ~0xffffull) | cpu_inb((uint16_t)i->number);
+        *rax = (*rax & (i->size == 1 ? ~0xffull : ~0xffffull)) | cpu_inb((uint16_t)i->number);
     else if (event != EVENT_PORT || (*rax & SLEEP) == ec->pd->end_ports) /* power-off ends it */
         return false;
     guest_skip(c);

@@ -5,6 +5,7 @@
 #ifndef LINUX_LAUNCH_H
 #define LINUX_LAUNCH_H
 
+#define LAUNCH_KEPT  64u          /* processors, at most */
 #define LAUNCH_ALIGN (2ull << 20) /* bytes: both pieces of memory begin and end at a multiple */
 
 struct boot_cpu;
@@ -59,6 +60,17 @@ void late_back(void);
 bool memory_take(struct launch_piece *piece, uint64_t limit);
 /* Cleared, they are Linux's again. Nothing happens if none were taken. */
 void memory_give(struct launch_piece *piece);
+
+/* ---- processors.c ---- */
+/* Take as many as the file wants from Linux. What is wrong, or NULL. */
+const char *processors_take(struct launch *l);
+/* They are Linux's again, which begins them anew. Nothing happens if none were taken. */
+void processors_give(void);
+/* They begin at `address`, which is a page of low memory. From here on Linux switches no processor
+   on or off: a kept one is not to start as one of its own. The APIC ID of the first. */
+uint32_t processors_wake(uint32_t address);
+/* It may again. Nothing happens if it could. */
+void processors_free_hotplug(void);
 
 /* ---- low.S ---- */
 extern const char low_start[], low_end[], low_leave[], low_values[];

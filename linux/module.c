@@ -18,30 +18,27 @@
 #include <asm/apic.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
+#include <asm/fpu/xcr.h>
 #include <asm/msr.h>
 
 #include "launch.h"
 
-#define LOW         0x8000          /* low.S */
-#define KERNEL_END  (1022ull << 20) /* boot/uefi/handover.h: UEFI_LIMIT */
-#define FOUR_GIB    (1ull << 32)
-#define WAIT_MS     60000 /* for Hairline to be ready */
-#define MAX_KEPT    64
-#define READY       1 /* abi/boot.h: enum boot_answer */
-#define WANTED      1 /* abi/boot.h: enum boot_leave */
-#define GRANTED     2
-#define X2APIC_ICR  0x830
-#define SVM_OFF     0x10   /* in VM_CR: SVMDIS */
-#define INIT        0x4500 /* level: assert (APM2 16.5) */
-#define STARTUP     0x4600
-#define LARGE_TABLE 0x63 /* present, writable, accessed, dirty */
-#define LARGE       0xe3 /* the same, of 1 GiB */
+#define LOW          0x8000          /* low.S */
+#define KERNEL_END   (1022ull << 20) /* boot/uefi/handover.h: UEFI_LIMIT */
+#define FOUR_GIB     (1ull << 32)
+#define WAIT_MS      60000 /* for Hairline to be ready */
+#define READY        1     /* abi/boot.h: enum boot_answer */
+#define WANTED       1     /* abi/boot.h: enum boot_leave */
+#define GRANTED      2
+#define X2APIC_LVTPC 0x834
+#define SVM_OFF      0x10 /* in VM_CR: SVMDIS */
+#define LARGE_TABLE  0x63 /* present, writable, accessed, dirty */
+#define LARGE        0xe3 /* the same, of 1 GiB */
 
 static struct launch now;
-static unsigned int kept[MAX_KEPT], taken; /* Linux's numbers of Hairline's processors */
-static u64 *top, *lower;                   /* page tables */
-static u32 *wish;                          /* a page: enum boot_leave */
-static u8 *low_before;                     /* what was in low memory */
+static u64 *top, *lower; /* page tables */
+static u32 *wish;        /* a page: enum boot_leave */
+static u8 *low_before;   /* what was in low memory */
 static atomic_t come;
 static bool launched;
 static const char *why = ""; /* the last launch or leave was not */
@@ -92,7 +89,7 @@ static const char *check_machine(void)
         return "Linux encrypts memory (SME): boot it with mem_encrypt=off";
     if (has_svm_on())
         return "KVM is loaded: end its VMs and unload kvm_amd";
-    if (num_online_cpus() <= now.kept || now.kept > MAX_KEPT)
+    if (num_online_cpus() <= now.kept || now.kept > LAUNCH_KEPT)
         return "no processor would be left for Linux: lower `cores` in the plan";
     return NULL;
 }
@@ -179,44 +176,12 @@ static void give_low(void)
     low_before = NULL;
 }
 
-/* The last ones: Linux has the first for itself. */
-static const char *take_processors(void)
-{
-    unsigned int cpu;
-    for (cpu = nr_cpu_ids - 1; cpu > 0 && taken < now.kept; cpu--) {
-        if (!cpu_online(cpu))
-            continue;
-        if (remove_cpu(cpu))
-            return "Linux does not give up a processor: see its log";
-        image_set_kept(&now, taken, per_cpu(x86_cpu_to_apicid, cpu));
-        kept[taken++] = cpu;
-    }
-    return taken == now.kept ? NULL : "Linux has too few processors: lower `cores` in the plan";
-}
-
-/* Whatever it does: Linux begins by an INIT. */
-static void give_processors(void)
-{
-    for (; taken; taken--)
-        if (add_cpu(kept[taken - 1]))
-            pr_err("hairline: processor %u does not come back\n", kept[taken - 1]);
-}
-
-static void send(unsigned int cpu, u32 command)
-{
-    wrmsrl(X2APIC_ICR, (u64)per_cpu(x86_cpu_to_apicid, cpu) << 32 | command);
-    udelay(200);
-}
+static const char *take_processors(void) { return processors_take(&now); }
 
 static const char *start_hairline(void)
 {
     u32 *value = __va(LOW + (low_values - low_start)), i;
-    value[LOW_FIRST] = per_cpu(x86_cpu_to_apicid, kept[0]);
-    for (i = 0; i < taken; i++) {
-        send(kept[i], INIT);
-        send(kept[i], STARTUP | LOW >> PAGE_SHIFT);
-        send(kept[i], STARTUP | LOW >> PAGE_SHIFT);
-    }
+    value[LOW_FIRST] = processors_wake(LOW);
     image_begin(&now, __pa(top), LOW + (low_leave - low_start));
     for (i = 0; i < WAIT_MS && !image_answer(&now); i++)
         msleep(1);
@@ -230,9 +195,13 @@ static int go_under(void *unused)
 {
     unsigned long dr[4];
     u64 number; /* of this processor, which user space reads by RDTSCP */
-    if (num_online_cpus() + taken != now.cpus)
+    u64 counters, xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ? xgetbv(0) : 0;
+    if (num_online_cpus() + now.kept != now.cpus)
         return -EAGAIN;
     kernel_fpu_begin();
+    /* An NMI that comes while there is no table of Linux's would reset the machine. */
+    rdmsrl(X2APIC_LVTPC, counters);
+    wrmsrl(X2APIC_LVTPC, counters | APIC_LVT_MASKED);
     rdmsrl(MSR_TSC_AUX, number);
     get_debugreg(dr[0], 0);
     get_debugreg(dr[1], 1);
@@ -244,6 +213,9 @@ static int go_under(void *unused)
     set_debugreg(dr[2], 2);
     set_debugreg(dr[3], 3);
     wrmsrl(MSR_TSC_AUX, number);
+    if (xcr0)
+        xsetbv(0, xcr0); /* a vCPU begins with the states that a VMM may ask for: x87, SSE, AVX */
+    wrmsrl(X2APIC_LVTPC, counters);
     kernel_fpu_end();
     return 0;
 }
@@ -252,6 +224,8 @@ static int go_under(void *unused)
 static const char *slide(void)
 {
     atomic_set(&come, 0);
+    if (has_svm_on())
+        return "a VM of KVM's was started meanwhile: end it";
     if (stop_machine(go_under, NULL, cpu_online_mask))
         return "a processor came or went meanwhile: try again";
     return image_answer(&now) == ~0u ? NULL
@@ -267,8 +241,8 @@ static const struct {
             {place_image, drop_wish},
             {make_tables, free_tables},
             {take_low, give_low},
-            {take_processors, give_processors},
-            {start_hairline, NULL},
+            {take_processors, processors_give},
+            {start_hairline, processors_free_hotplug},
             {slide, NULL}};
 
 static void undo(unsigned int steps)
@@ -288,8 +262,11 @@ static int launch(void)
         if (fail_at != i + 1)
             wrong = step[i].take();
     }
-    if (!wrong)
+    if (!wrong) {
+        processors_free_hotplug();
+        drop_file();
         return 0;
+    }
     undo(i);
     why = wrong;
     pr_err("hairline: no launch, nothing changed: %s\n", wrong);
@@ -318,7 +295,7 @@ static int set_launch(const char *value, const struct kernel_param *unused)
 static int come_up(void *unused)
 {
     int status;
-    if (num_online_cpus() + taken != now.cpus)
+    if (num_online_cpus() + now.kept != now.cpus)
         return -EAGAIN;
     kernel_fpu_begin();
     status = late_ask();
@@ -329,7 +306,7 @@ static int come_up(void *unused)
 static const char *leave(void)
 {
     unsigned int i;
-    if (num_online_cpus() + taken != now.cpus)
+    if (num_online_cpus() + now.kept != now.cpus)
         return "a processor is off: switch it on first";
     cmpxchg(wish, 0, WANTED);
     for (i = 0; i < WAIT_MS && READ_ONCE(*wish) != GRANTED; i += 10)

@@ -71,14 +71,15 @@ static uint64_t find_rsdp(void)
     return 0;
 }
 
-/* A block of registers that the FADT names twice: the I/O port; 0: there is none, or it is in
- * memory. */
+/* A block of registers that the FADT names twice: the I/O port; 0: there is none, it is in memory,
+   or the names differ. */
 static uint16_t fadt_port(uint32_t port, uint32_t gas)
 {
-    uint64_t base = acpi_get(&table, gas + 4, 8);
-    if (base && acpi_get(&table, gas, 1) != GAS_IO)
+    uint64_t base = acpi_get(&table, gas + 4, 8), old = acpi_get(&table, port, 4);
+    bool other = base > 0xffff || (old && old != base) || acpi_get(&table, gas, 1) != GAS_IO;
+    if (base && other)
         return 0;
-    return (uint16_t)(base ? base : acpi_get(&table, port, 4));
+    return (uint16_t)(base ? base : old);
 }
 
 /* FADT (5.2.9): PM timer, reset register and PM1 control, where they are I/O ports. */

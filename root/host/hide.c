@@ -49,7 +49,7 @@ uint64_t hide_processor(uint32_t apic_id)
     return status;
 }
 
-/* The name _S3 or _S5, with the package that says how to enter that state (7.4.2; in AML a name is
+/* The name _S1 to _S5, with the package that says how to enter that state (7.4.2; in AML a name is
    four letters, and 12h begins a package: 20.2.2, 20.2.5.4). NULL: the DSDT has none. */
 static uint8_t *find_sleep(uint8_t *table, char state)
 {
@@ -62,16 +62,21 @@ static uint8_t *find_sleep(uint8_t *table, char state)
 }
 
 /* Suspend to RAM ends in the firmware, which resumes the system on bare processors. Without the
-   object _S3 none of it is offered (7.4.2.4). Of _S5, behind the name: 12h, the package's length
+   object _S3 none of it is offered (7.4.2.4), nor the other states, whose writes would vanish, too:
+   a system that hibernates powers off instead. Of _S5, behind the name: 12h, the package's length
    (its first byte says how many more there are), the number of elements, and the first of them, 0Ah
    and a byte, or 0 or 1 alone (20.2.3 to 20.2.5). */
 uint64_t hide_suspend(uint16_t *power_off)
 {
     enum { LENGTH = 5, BYTE = 0x0a, SLP_TYP = 10, SLP_EN = 1 << 13 };
-    uint8_t *table = open_table(ACPI_DSDT), *s3 = find_sleep(table, '3'),
-            *s5 = find_sleep(table, '5');
-    for (; s3 && !host_is_late(); s3 = find_sleep(table, '3'))
-        set(table, (uint32_t)(s3 - table), 'X');
+    uint8_t *table = open_table(ACPI_DSDT), *s5 = find_sleep(table, '5');
+    for (char state = '1'; state < '5' && !host_is_late();) {
+        uint8_t *at = find_sleep(table, state);
+        if (at)
+            set(table, (uint32_t)(at - table), 'X');
+        else
+            state++;
+    }
     if (!s5 || !machine.acpi.sleep_port)
         return BAD_ARG;
     s5 += LENGTH + (s5[LENGTH] >> 6) + 2;

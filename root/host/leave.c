@@ -1,4 +1,5 @@
 /* The way back of a system that runs already (abi/boot.h, enum boot_leave). */
+#include <root/console/uart.h>
 #include <root/host/host.h>
 #include <root/plan.h>
 #include <root/vm/life.h>
@@ -13,7 +14,7 @@ uint64_t leave_open(uint64_t page)
     return memory_map(page, PAGE_SIZE, SLOT_ROOT_PD, MR_READ | MR_WRITE, ROOT_LEAVE);
 }
 
-/* What VMs had in memory is in none of it when the system has it again. */
+/* What VMs had in their memory is in none of it when the system has it again. */
 static uint64_t clean(void)
 {
     uint64_t status = OK;
@@ -43,6 +44,8 @@ void leave_turn(uint64_t pd)
     if (status == OK)
         status = disengage(pd, AFTER_LEAVE, 0, 0, 0);
     console_say("host name=%s leaves: status %u", plan_installed.name, STATUS_CODE(status));
+    uart_finish(); /* the system soon stops this core */
     __atomic_store_n(wish, status == OK ? LEAVE_GRANTED : LEAVE_NOT, __ATOMIC_RELEASE);
-    acpi_halt();
+    wish = status == OK ? 0 : wish; /* from here on only its power-off is waited for */
+    leaving = false;
 }

@@ -171,7 +171,7 @@ static void watch_leave(struct vm *vm, uint64_t now)
         vm_drop_vmm(vm);
         vm->life = LIFE_ALONE;
         report_alone(vm);
-    } else if (now - vm->quiet_since >= clock_ticks(LEAVE_MS)) {
+    } else if (vm->left_since == now && now - vm->quiet_since >= clock_ticks(LEAVE_MS)) {
         format(vm->end.message, sizeof(vm->end.message), "its VMM would not let it go");
         end(vm, REASON_VMM, 0);
     }

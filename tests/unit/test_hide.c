@@ -76,11 +76,15 @@ static void suspend_is_not_offered(void **state)
     (void)state;
     static const char aml[] = "\x08_S3_\x12\x06\x04\1\1\0\0"
                               "\x08_S5_\x12\x06\x04\0\0\0\0"
-                              "\x08\\_S3_\x12\x06\x04\5\5\0\0";
+                              "\x08\\_S3_\x12\x06\x04\5\5\0\0"
+                              "\x08_S1_\x12\x06\x04\1\1\0\0"
+                              "\x08_S4_\x12\x06\x04\6\6\0\0";
     uint16_t value;
     assert_int_equal(hide(aml, sizeof(aml), 0x604, &value), OK);
     assert_memory_equal(dsdt() + HEADER + 1, "XS3_", 4);
     assert_memory_equal(dsdt() + HEADER + 25, "\\XS3_", 5);
+    assert_memory_equal(dsdt() + HEADER + 38, "XS1_", 4);
+    assert_memory_equal(dsdt() + HEADER + 50, "XS4_", 4);
     assert_int_equal(sum(), 0);
     info.flags |= BOOT_LATE;
     assert_int_equal(hide(aml, sizeof(aml), 0x604, &value), OK);
