@@ -279,6 +279,7 @@ static void init_idt(void)
         set_gate(drain_idt, v, drain_entry, 0);
     set_gate(drain_idt, NMI, nmi_entry, IST_NMI);
     set_gate(idt, VECTOR_SX, init_entry, IST_FATAL);
+    set_gate(drain_idt, VECTOR_SX, init_entry, IST_FATAL);
 }
 
 static void init_tables(struct core *c)

@@ -155,17 +155,12 @@ static uint64_t find_tpm(void)
  * split. */
 static uint64_t share_memory(void)
 {
+    uint64_t (*const step[])(void) = {lan_take, create_take, memory_open_modules, create_open};
     uint64_t status = OK;
     for (uint32_t i = 0; i < machine.vms && status == OK; i++)
         status = store_take(&machine.vm[i]);
-    if (status == OK)
-        status = lan_take();
-    if (status == OK)
-        status = create_take();
-    if (status == OK)
-        status = memory_open_modules();
-    if (status == OK)
-        status = create_open();
+    for (uint32_t i = 0; i < sizeof(step) / sizeof(step[0]) && status == OK; i++)
+        status = step[i]();
     for (uint32_t i = 0; i < machine.vms && status == OK; i++) {
         status = store_open(&machine.vm[i]);
         if (status == OK)

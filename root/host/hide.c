@@ -70,13 +70,9 @@ uint64_t hide_suspend(uint16_t *power_off)
 {
     enum { LENGTH = 5, BYTE = 0x0a, SLP_TYP = 10, SLP_EN = 1 << 13 };
     uint8_t *table = open_table(ACPI_DSDT), *s5 = find_sleep(table, '5');
-    for (char state = '1'; state < '5' && !host_is_late();) {
-        uint8_t *at = find_sleep(table, state);
-        if (at)
+    for (char state = '1'; state < '5' && !host_is_late(); state++)
+        for (uint8_t *at = find_sleep(table, state); at; at = find_sleep(table, state))
             set(table, (uint32_t)(at - table), 'X');
-        else
-            state++;
-    }
     if (!s5 || !machine.acpi.sleep_port)
         return BAD_ARG;
     s5 += LENGTH + (s5[LENGTH] >> 6) + 2;
