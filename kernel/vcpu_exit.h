@@ -34,10 +34,12 @@ static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uin
    is nothing (Linux, arch/x86/kernel/apic/apic.c: try_to_enable_x2apic). */
 static RARE struct cpuid_row installed_row(uint32_t leaf, uint32_t subleaf)
 {
-    enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31 };
+    enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31, INVLPGB = 1 << 3 };
     struct cpuid r = cpu_cpuid(leaf, subleaf);
     if (leaf == 1)
         r.ecx = (r.ecx & ~(uint32_t)OSXSAVE) | HYPERVISOR;
+    if (leaf == 0x80000008)
+        r.ebx &= ~(uint32_t)INVLPGB; /* #UD in a guest (APM2 B, VMCB 090h) */
     if (leaf == 0x40000000)
         r = (struct cpuid){0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d}; /* KVMKVMKVM */
     if (leaf == 0x40000001)

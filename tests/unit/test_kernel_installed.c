@@ -185,6 +185,9 @@ static void virtualization_is_not_there(void **state)
         vm_exit(vcpu, code);
         assert_int_equal(vmcb->inject, INJECT_VALID | INJECT_EXCEPTION | 6);
     }
+    vmcb->rax = 0x80000008, vcpu->regs.rcx = 0;
+    vm_exit(vcpu, EXIT_CPUID);
+    assert_int_equal(vcpu->regs.rbx, ~8u); /* nor is INVLPGB, which a guest has not */
     assert_ptr_equal(current(), vcpu);
 }
 
