@@ -28,40 +28,14 @@ static const uint32_t own_msrs[] = {
 /* MSRs that the installed system does not have, of those that the machine has. What it writes there
    vanishes, but for EFER and the ICR (vcpu_exit.h); it reads ones, and in VM_CR that there is no
    SVM (APM2 15.30.1). */
-static const struct {
-    uint32_t msr;
-    uint8_t access; /* that exits */
-} kept_msrs[] = {
-    {MSR_EFER, WRITE},
-    {MSR_APIC_BASE, WRITE},
-    {MSR_X2APIC(APIC_ICR), WRITE},
-    {MSR_VM_CR, READ | WRITE},
-    {MSR_VM_HSAVE, READ | WRITE},
+static const uint32_t kept_msrs[] = {
+    MSR_EFER, MSR_APIC_BASE, MSR_X2APIC(APIC_ICR), MSR_VM_CR, MSR_VM_HSAVE,
     /* What moves memory under Hairline's (APM2 A.9): SYSCFG; IORRs; TOP_MEM and TOP_MEM2; the
-       window of PCI configuration; base, window, mask
-       and control of SMM. */
-    {0xc0010010, WRITE},
-    {0xc0010016, WRITE},
-    {0xc0010017, WRITE},
-    {0xc0010018, WRITE},
-    {0xc0010019, WRITE},
-    {0xc001001a, WRITE},
-    {0xc001001d, WRITE},
-    {0xc0010058, WRITE},
-    {0xc0010111, WRITE},
-    {0xc0010112, WRITE},
-    {0xc0010113, WRITE},
-    {0xc0010116, WRITE},
+       window of PCI configuration; base, window, mask and control of SMM. */
+    0xc0010010, 0xc0010016, 0xc0010017, 0xc0010018, 0xc0010019, 0xc001001a, 0xc001001d, 0xc0010058,
+    0xc0010111, 0xc0010112, 0xc0010113, 0xc0010116,
     /* What is below all: microcode; and which accesses to ports call SMM. */
-    {0xc0010020, WRITE},
-    {0xc0010050, WRITE},
-    {0xc0010051, WRITE},
-    {0xc0010052, WRITE},
-    {0xc0010053, WRITE},
-    {0xc0010054, WRITE},
-    {0xc0010055, WRITE},
-    {0xc0010056, WRITE},
-};
+    0xc0010020, 0xc0010050, 0xc0010051, 0xc0010052, 0xc0010053, 0xc0010054, 0xc0010055, 0xc0010056};
 
 /* Two bits for each MSR, in three ranges of 800h bytes: from 0, C000_0000h and C001_0000h. An
    access that is not `allowed` exits. */
@@ -95,7 +69,9 @@ void svm_init(void)
     }
     msr_set(MAP_ALONE, MSR_EFER, READ);
     for (uint32_t i = 0; i < sizeof kept_msrs / sizeof kept_msrs[0]; i++)
-        msr_set(MAP_INSTALLED, kept_msrs[i].msr, ~kept_msrs[i].access & (READ | WRITE));
+        msr_set(MAP_INSTALLED, kept_msrs[i], READ);
+    msr_set(MAP_INSTALLED, MSR_VM_CR, 0);
+    msr_set(MAP_INSTALLED, MSR_VM_HSAVE, 0);
 }
 
 /* 8000_000Ah EDX[3]: the processor saves the next instruction's address (APM2 15.7.1). */

@@ -29,15 +29,32 @@ static const struct cpuid_row *find_row(const struct vcpu *v, uint32_t leaf, uin
     return &nothing;
 }
 
+/* The APIC ID of the processor for which a vCPU of the installed system stands. Firmware's start of
+   a processor finds its stack by it. */
+static uint32_t installed_id(const struct ec *ec)
+{
+    uint32_t i = 0;
+    while (i < MAX_CORES - 1 && cores[i].installed != ec)
+        i++;
+    return cores[i].apic_id;
+}
+
 /* The installed system's is the processor's. Where it has no IOMMU, because that is the kernel's,
    Linux stays in x2APIC mode only beneath a hypervisor that it knows; of what that could do there
    is nothing (Linux, arch/x86/kernel/apic/apic.c: try_to_enable_x2apic). */
-static RARE struct cpuid_row installed_row(uint32_t leaf, uint32_t subleaf)
+static RARE struct cpuid_row installed_row(const struct ec *ec, uint32_t leaf, uint32_t subleaf)
 {
     enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31, INVLPGB = 1 << 3 };
     struct cpuid r = cpu_cpuid(leaf, subleaf);
     if (leaf == 1)
         r.ecx = (r.ecx & ~(uint32_t)OSXSAVE) | HYPERVISOR;
+    uint32_t id = installed_id(ec);
+    if (leaf == 1)
+        r.ebx = (r.ebx & 0xffffff) | id << 24;
+    if (leaf == 0xb)
+        r.edx = id;
+    if (leaf == 0x8000001e)
+        r.eax = id;
     if (leaf == 0x80000008)
         r.ebx &= ~(uint32_t)INVLPGB; /* #UD in a guest (APM2 B, VMCB 090h) */
     if (leaf == 0x40000000)
@@ -55,7 +72,7 @@ static void answer_cpuid(struct ec *ec, struct control *c)
     struct cpuid_row own;
     const struct cpuid_row *r;
     if (ec->pd->ports)
-        own = installed_row(leaf, subleaf), r = &own;
+        own = installed_row(ec, leaf, subleaf), r = &own;
     else
         r = find_row(ec->vcpu, leaf, subleaf);
     *rax = r->eax;

@@ -191,6 +191,23 @@ static void virtualization_is_not_there(void **state)
     assert_ptr_equal(current(), vcpu);
 }
 
+/* Also where another core runs it: a stand-in (root/host/ghost.c). */
+static void it_says_for_which_processor_it_stands(void **state)
+{
+    (void)state;
+    static const uint32_t leaves[] = {1, 0xb, 0x8000001e};
+    start_installed_vcpu();
+    for (uint32_t i = 0; i < MAX_CORES; i++)
+        cores[i].installed = i == 3 ? vcpu : 0;
+    cores[3].apic_id = 0x56;
+    for (uint32_t i = 0; i < COUNT(leaves); i++) {
+        vmcb->rax = leaves[i], vcpu->regs.rcx = 0;
+        vm_exit(vcpu, EXIT_CPUID);
+        uint64_t says[] = {vcpu->regs.rbx >> 24, vcpu->regs.rdx, vmcb->rax};
+        assert_int_equal(says[i], 0x56);
+    }
+}
+
 static uint64_t left[2];
 static jmp_buf gone;
 static void note_left(uint64_t rdi, uint64_t vmcb_pa)
@@ -331,6 +348,7 @@ int main(void)
         RIG_TEST(power_off_ends_it),
         RIG_TEST(init_from_outside_is_over),
         RIG_TEST(virtualization_is_not_there),
+        RIG_TEST(it_says_for_which_processor_it_stands),
         RIG_TEST(gets_its_core_back),
         RIG_TEST(nobody_else_gets_a_core),
         RIG_TEST(stays_quiet_meanwhile),
