@@ -43,6 +43,14 @@ struct boot_module {
     char name[48];       /* last word of the loader's string, zero-terminated */
 };
 
+/* Root's, beneath a system that runs already. */
+enum boot_answer { BOOT_READY = 1, BOOT_REFUSED };
+/* By a page of its own, `leave`, it asks to be let go, and root lets it (AFTER_LEAVE) when no VM is
+   left. Then each VMMCALL of its kernel's ends at BOOT_LEAVE_AT, physical, on that core: 64-bit
+   mode, the first 4 GiB one to one, no interrupts, rdi as it was, rsi = the VMCB's physical
+   address. */
+enum boot_leave { LEAVE_NOT, LEAVE_WANTED, LEAVE_GRANTED };
+
 /*
  * The machine's installed system (mode: host), which goes on as a guest. Each of its processors has
  * left its state here and waits, interrupts off, until `called` is its APIC ID + 1; then it comes
@@ -50,13 +58,6 @@ struct boot_module {
  * Hairline's. Of a system that runs already (BOOT_LATE) the others come after BOOT_READY; those
  * that still wait at BOOT_REFUSED stay its own.
  */
-enum boot_answer { BOOT_READY = 1, BOOT_REFUSED };
-/* By a page of its own, `leave`, it asks to be let go, and root lets it (AFTER_LEAVE) when no VM is
-   left. Then each VMMCALL of its kernel's ends at BOOT_LEAVE_AT, physical, on that core: 64-bit
-   mode, the first 4 GiB one to one, no interrupts, rdi as it was, rsi = the VMCB's physical
-   address.
- */
-enum boot_leave { LEAVE_NOT, LEAVE_WANTED, LEAVE_GRANTED };
 struct boot_cpu {
     uint32_t apic_id, reserved;
     struct exit_state state;

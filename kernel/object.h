@@ -53,8 +53,9 @@ struct pd {
         sipi; /* 100h | the page at which it last asked a vCPU to start; 0: it did not yet */
     uint8_t disengaged; /* a guest without a VMM: 1 + enum after; else 0 */
     uint16_t end_port,
-        end_ports;    /* ports that end it, although it left quietly: the first, how many */
-    uint16_t end_too; /* and one more. The installed system: PM1 control, and what ends it there */
+        end_ports;    /* ports that end it, although it left quietly: the first, how many. The
+                         installed system: PM1 control, and the value that ends it there */
+    uint16_t end_too; /* and one more */
     uint16_t owned;   /* the first of the objects that it paid; 0: none */
     uint64_t cores;   /* a guest: where it has vCPUs, a bit each */
     uint64_t allowed; /* the cores that its ECs may be on, a bit each */

@@ -46,15 +46,14 @@ static RARE struct cpuid_row installed_row(const struct ec *ec, uint32_t leaf, u
 {
     enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31, INVLPGB = 1 << 3 };
     struct cpuid r = cpu_cpuid(leaf, subleaf);
-    if (leaf == 1)
+    if (leaf == 1) {
         r.ecx = (r.ecx & ~(uint32_t)OSXSAVE) | HYPERVISOR;
-    uint32_t id = installed_id(ec);
-    if (leaf == 1)
-        r.ebx = (r.ebx & 0xffffff) | id << 24;
+        r.ebx = (r.ebx & 0xffffff) | installed_id(ec) << 24;
+    }
     if (leaf == 0xb)
-        r.edx = id;
+        r.edx = installed_id(ec);
     if (leaf == 0x8000001e)
-        r.eax = id;
+        r.eax = installed_id(ec);
     if (leaf == 0x80000008)
         r.ebx &= ~(uint32_t)INVLPGB; /* #UD in a guest (APM2 B, VMCB 090h) */
     if (leaf == 0x40000000)

@@ -32,13 +32,6 @@ static struct segment segment(const struct pointer *gdt, uint16_t selector, uint
         __asm__ volatile("mov %%" name ", %0" : "=r"(s));                                          \
         s;                                                                                         \
     })
-#define REGISTER(name)                                                                             \
-    ({                                                                                             \
-        uint64_t r;                                                                                \
-        __asm__ volatile("mov %%" name ", %0" : "=r"(r));                                          \
-        r;                                                                                         \
-    })
-
 static void leave_segments(struct exit_state *x)
 {
     struct pointer gdt, idt;
@@ -71,8 +64,8 @@ static void leave_msrs(struct exit_state *x)
 void state_leave(struct exit_state *x)
 {
     x->rflags = 2;
-    x->cr0 = REGISTER("cr0"), x->cr2 = REGISTER("cr2"), x->cr3 = REGISTER("cr3");
-    x->cr4 = REGISTER("cr4"), x->dr6 = REGISTER("dr6"), x->dr7 = REGISTER("dr7");
+    x->cr0 = CPU_READ("cr0"), x->cr2 = CPU_READ("cr2"), x->cr3 = CPU_READ("cr3");
+    x->cr4 = CPU_READ("cr4"), x->dr6 = CPU_READ("dr6"), x->dr7 = CPU_READ("dr7");
     x->xcr0 = x->cr4 & CR4_OSXSAVE ? cpu_xgetbv() : 1;
     leave_segments(x);
     leave_msrs(x);

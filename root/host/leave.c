@@ -46,6 +46,7 @@ void leave_turn(uint64_t pd)
     console_say("host name=%s leaves: status %u", plan_installed.name, STATUS_CODE(status));
     uart_finish(); /* the system soon stops this core */
     __atomic_store_n(wish, status == OK ? LEAVE_GRANTED : LEAVE_NOT, __ATOMIC_RELEASE);
-    wish = status == OK ? 0 : wish; /* from here on only its power-off is waited for */
     leaving = false;
+    if (status == OK)
+        wish = 0; /* from here on only its power-off is waited for */
 }

@@ -165,13 +165,14 @@ static void consider_leave(struct vm *vm, uint64_t now)
  * guest's last exit it has LAST_MS to see an entry that was unmasked just before. */
 static void watch_leave(struct vm *vm, uint64_t now)
 {
-    if (!vm_has_left(vm))
+    bool left = vm_has_left(vm);
+    if (!left)
         vm->left_since = now;
     if (now - vm->left_since >= clock_ticks(LAST_MS)) {
         vm_drop_vmm(vm);
         vm->life = LIFE_ALONE;
         report_alone(vm);
-    } else if (vm->left_since == now && now - vm->quiet_since >= clock_ticks(LEAVE_MS)) {
+    } else if (!left && now - vm->quiet_since >= clock_ticks(LEAVE_MS)) {
         format(vm->end.message, sizeof(vm->end.message), "its VMM would not let it go");
         end(vm, REASON_VMM, 0);
     }
