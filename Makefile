@@ -35,6 +35,7 @@ all: target cli
 target: $(IMAGES)
 deb: all
 	@scripts/mkdeb $(O) $(O)/hairline.deb
+	@scripts/mkdkms $(O)/hairline-dkms.deb $(LINUX_SOURCES)
 .PHONY: deb
 
 $(O)/boot/%.o $(O)/kernel/%.o $(O)/tests/invariant/%.o: FLAGS = $(KERNEL_FLAGS)

@@ -55,8 +55,10 @@ struct job {
     uint32_t kept_cores;
     uint64_t kept_memory;
     struct job_file host_disk;
-    struct job_file iscsi; /* the disk of the target beside the machine; path NULL: none */
-    uint16_t iscsi_port;   /* on the host; set by the caller, 0: the usual one           */
+    bool host_late; /* the installed system puts Hairline beneath itself, not firmware */
+    struct job_file host_module; /* for that, hairline.ko for its kernel; path NULL: none */
+    struct job_file iscsi;       /* the disk of the target beside the machine; path NULL: none */
+    uint16_t iscsi_port;         /* on the host; set by the caller, 0: the usual one           */
 };
 
 /* Check the plan in file `name` and compile it (cli/plan/check.c); false after one line on stderr
@@ -72,8 +74,8 @@ bool check_plan_later(struct job *job, const char *name, const struct later *lat
 bool check_plans_machine(struct job *job, const char *name);
 
 /* Make the disk of the emulated machine's installed system, if it is a packaged one that is not
-   there (cli/plan/check_files.c); false after one line on stderr. It takes minutes, so only `run`
-   does. */
+   there, and the module for it (cli/plan/check_files.c); false after one line on stderr. It takes
+   minutes, so only `run` does. */
 bool check_make_disk(const struct job *job);
 
 /* The disks of the machine's devices (cli/image/build.c): d0, d1, ..., and a private copy of the

@@ -55,9 +55,12 @@ $(O)/debian-disk: $(wildcard guest/disk/*)
 	@mkdir -p $(@D)
 	@guest/disk/mkdisk $@
 
+# And what modules for its kernel are built with.
+$(O)/kernels/debian-disk/headers: $(O)/debian-disk ;
+
 # The module for a launch beneath the packaged kernel (linux/), with that kernel's headers. Kbuild writes beside its sources, so
 # it gets a copy; and $(O) would mean something to it.
-LINUX_SOURCES = $(wildcard linux/*) $(wildcard boot/uefi/*.[ch] abi/*.h lib/hw/*.h) kernel/cpu.h kernel/config.h
+LINUX_SOURCES = $(wildcard linux/*) $(wildcard boot/uefi/*.[ch] boot/uefi/*.inc abi/*.h lib/hw/*.h) kernel/cpu.h kernel/config.h
 $(O)/kernels/%/headers: $(O)/kernels/%/vmlinuz guest/fetch-headers
 	@guest/fetch-headers $(@D)
 	@touch $@

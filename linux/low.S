@@ -1,16 +1,14 @@
 /*
  * What is copied to the page LOW of memory, below 1 MiB: where a processor that Linux gave up wakes in real mode (APM2
- * 15.27.8), and where the others leave 64-bit mode (APM2 14.7). Both ways lead to the kernel's entry for multiboot loaders:
+ * 15.27.8), and where the others leave 64-bit mode. Both ways lead to the kernel's entry for multiboot loaders:
  * 32-bit protected mode, flat, no paging, eax = magic, ebx = information; the magic is 0 on all but the first.
  */
+#include <boot/uefi/long_mode.inc>
+
 #define LOW 0x8000
 #define AT(label) (LOW + (label - low_start))
 #define CODE32 0x08
-#define DATA32 0x10
-#define PG 0x80000000
 #define NO_CACHE 0x60000000 /* CR0: CD and NW, which INIT sets */
-#define EFER 0xc0000080
-#define LME 0x100
 #define PAE 0x20
 #define LEAVE 0x800
 #define MAGIC 0x21494655 /* UEFI_MAGIC: boot/uefi/handover.h */
@@ -61,19 +59,8 @@ low_leave:
     ljmp *AT(low_far)
     .code32
 low_left:
-    mov $DATA32, %eax
-    mov %eax, %ds
-    mov %eax, %es
-    mov %eax, %ss
-    mov %cr0, %eax
-    and $~PG, %eax
-    mov %eax, %cr0
-    mov $EFER, %ecx
-    rdmsr
-    and $~LME, %eax
-    wrmsr
+    leave_long_mode
     xor %eax, %eax
-    mov %eax, %cr4
     jmp low_go
 
     .balign 8

@@ -12,6 +12,7 @@
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/reboot.h>
 #include <linux/stop_machine.h>
 #include <linux/suspend.h>
 #include <linux/vmalloc.h>
@@ -319,12 +320,9 @@ static const char *leave(void)
     return NULL;
 }
 
-static int set_leave(const char *value, const struct kernel_param *unused)
+static int come_out(void)
 {
-    const char *wrong;
-    if (!launched)
-        return -ENOENT;
-    wrong = leave();
+    const char *wrong = leave();
     if (wrong) {
         why = wrong;
         pr_err("hairline: Linux stays beneath: %s\n", wrong);
@@ -333,6 +331,11 @@ static int set_leave(const char *value, const struct kernel_param *unused)
     launched = false;
     module_put(THIS_MODULE);
     return 0;
+}
+
+static int set_leave(const char *value, const struct kernel_param *unused)
+{
+    return launched ? come_out() : -ENOENT;
 }
 
 static const struct kernel_param_ops leave_ops = {.set = set_leave};
@@ -365,9 +368,29 @@ static int on_power(struct notifier_block *unused, unsigned long event, void *da
 
 static struct notifier_block power = {.notifier_call = on_power};
 
-static int __init hairline_load(void) { return register_pm_notifier(&power); }
+/* A kernel that is started by kexec would take Hairline's memory for its own. */
+static int on_reboot(struct notifier_block *unused, unsigned long event, void *command)
+{
+    kernel_param_lock(THIS_MODULE);
+    if (launched)
+        come_out();
+    kernel_param_unlock(THIS_MODULE);
+    return NOTIFY_DONE;
+}
 
-static void __exit hairline_unload(void) { unregister_pm_notifier(&power); }
+static struct notifier_block reboot = {.notifier_call = on_reboot};
+
+static int __init hairline_load(void)
+{
+    int status = register_pm_notifier(&power);
+    return status ? status : register_reboot_notifier(&reboot);
+}
+
+static void __exit hairline_unload(void)
+{
+    unregister_reboot_notifier(&reboot);
+    unregister_pm_notifier(&power);
+}
 
 module_init(hairline_load);
 module_exit(hairline_unload);

@@ -1,14 +1,12 @@
 /*
- * uefi_enter(rdi = entry, rsi = handover, edx = magic): leave 64-bit mode (APM2 14.7) and jump to the kernel's
+ * uefi_enter(rdi = entry, rsi = handover, edx = magic): leave 64-bit mode and jump to the kernel's
  * entry for multiboot loaders: 32-bit protected mode, flat, no paging, eax = magic, ebx =
  * information. All of this lies below 4 GiB (main.c). The kernel sets up its own 64-bit mode,
  * whatever firmware's was (5-level paging, for example).
  */
+#include <boot/uefi/long_mode.inc>
+
 #define CODE32 0x08
-#define DATA32 0x10
-#define PG 0x80000000
-#define EFER 0xc0000080
-#define LME 0x100
 
     .text
     .globl uefi_enter
@@ -29,19 +27,7 @@ uefi_enter:
 
     .code32
 protected:
-    mov $DATA32, %eax
-    mov %eax, %ds
-    mov %eax, %es
-    mov %eax, %ss
-    mov %cr0, %eax
-    and $~PG, %eax
-    mov %eax, %cr0
-    mov $EFER, %ecx
-    rdmsr
-    and $~LME, %eax
-    wrmsr
-    xor %eax, %eax
-    mov %eax, %cr4
+    leave_long_mode
     mov %esi, %eax
     jmp *%ebp
 

@@ -18,24 +18,33 @@
  */
 #define DRIVERS_DISK "virtio-blk-pci,drive=esp,addr=0x1e"
 
-/* The build without SMM: Debian's has Secure Boot. */
-static const char *firmware_code(void)
+/* A file of the build without SMM: Debian's has Secure Boot. */
+static const char *ovmf_file(const char *name)
 {
     const char *given = getenv("HAIRLINE_OVMF");
-    return host_text("%s/OVMF_CODE_4M.fd", given ? given : "/usr/share/OVMF");
+    return host_text("%s/%s", given ? given : "/usr/share/OVMF", name);
 }
 
-/* Beneath a host: the image is a driver, and Secure Boot is off, as the host's disk is signed for
- * no machine of ours. */
+static const char *firmware_code(void) { return ovmf_file("OVMF_CODE_4M.fd"); }
+
+/* Beneath a host: the image is a driver, or, for a late launch, a file that firmware knows nothing
+ * of, with the module that reads it beside. Secure Boot is off, as the host's disk is signed for no
+ * machine of ours. */
 static bool make_driver(const struct job *job, const char *folder)
 {
     struct efi_expected expected;
     const char *file = host_text("%s/hairline.efi", folder);
-    const char *variables[] = {host_source("scripts/host-driver"), folder, NULL};
-    const char *volume[] = {host_source("scripts/efi-volume"), file, host_text("%s/esp", folder),
-                            "HAIRLINE/HAIRLINE.EFI", NULL};
-    return host_run(variables) == 0 && efi_write(job, folder, file, NULL, NULL, &expected) &&
-           host_run(volume) == 0;
+    const char *driver[] = {host_source("scripts/host-driver"), folder, NULL};
+    const char *none[] = {"cp", ovmf_file("OVMF_VARS_4M.fd"), host_text("%s/vars.fd", folder),
+                          NULL};
+    const char *volume[] = {host_source("scripts/efi-volume"),
+                            file,
+                            host_text("%s/esp", folder),
+                            "HAIRLINE/HAIRLINE.EFI",
+                            job->host_module.path,
+                            NULL};
+    return host_run(job->host_late ? none : driver) == 0 &&
+           efi_write(job, folder, file, NULL, NULL, &expected) && host_run(volume) == 0;
 }
 
 static bool make_volume(const struct job *job, const char *folder)

@@ -59,8 +59,8 @@ static const char *modules(const char *at, const struct job *job)
 }
 
 /* The host system's: its console is the first serial line; Hairline's is one that the firmware does
-   not look for, or it would write to both; a disk, whose writes are lost; and a word by which its
-   system knows that nobody types. */
+   not look for, or it would write to both; a disk, whose writes are lost; and words by which its
+   system knows that nobody types, and that it is to put Hairline beneath itself. */
 static void add_host_system(struct line *line, const char *folder, const struct job *job)
 {
     add_pair(line, "-chardev", "socket,id=host,fd=3");
@@ -73,6 +73,8 @@ static void add_host_system(struct line *line, const char *folder, const struct 
     add_pair(line, "-device", "nvme,drive=host,serial=hairline-host,bootindex=0");
     if (job->plan.flags & PLAN_BATCH)
         add_pair(line, "-smbios", "type=11,value=hairline.batch");
+    if (job->host_late)
+        add_pair(line, "-smbios", "type=11,value=hairline.late");
 }
 
 static void add_machine(struct line *line, const struct job *job)

@@ -25,7 +25,7 @@ struct device_text { /* one of the two is not NULL */
 };
 
 struct host_text {
-    char *disk;
+    char *disk, *launch;
 };
 
 struct machine_text {

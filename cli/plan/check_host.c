@@ -5,8 +5,10 @@
 
 #include <string.h>
 
-/* The disk of the emulated machine's installed system. Its IOMMU is Intel's, if the plan does not
-   say: Linux takes x2APIC then. */
+static const struct choice launches[] = {{"power-on", 0}, {"late", 1}, {0}};
+
+/* The emulated machine's installed system: its disk, and who puts Hairline beneath it, firmware or
+   itself. The machine's IOMMU is Intel's, if the plan does not say: Linux takes x2APIC then. */
 void check_host_machine(struct check *check)
 {
     const struct machine_text *text = &check->text->machine;
@@ -21,6 +23,11 @@ void check_host_machine(struct check *check)
             (struct job_file){.kind = FILE_PACKAGED, .path = host_image("debian-disk")};
     else
         check_image(check, "machine.host.disk", text->host->disk, "host", &check->job->host_disk);
+    check->job->host_late =
+        check_choice(check, "machine.host.launch", text->host->launch, launches);
+    if (check->job->host_late && check->job->host_disk.kind == FILE_PACKAGED)
+        check->job->host_module = (struct job_file){
+            .kind = FILE_PACKAGED, .path = host_image("kernels/debian-disk/hairline.ko")};
     if (!text->iommu)
         check->job->iommu = IOMMU_VTD;
 }

@@ -31,6 +31,7 @@ static const struct cyaml_schema_value device_schema = {
 
 static const struct cyaml_schema_field host_fields[] = {
     TEXT(host_text, disk, 0),
+    TEXT(host_text, launch, OPTIONAL),
     CYAML_FIELD_END,
 };
 

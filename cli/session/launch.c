@@ -20,7 +20,8 @@ const char launch_help[] =
     "system, and the plan's other VMs start beside it. Linux gives up its last processors, as\n"
     "many as those VMs need, and memory. A launch that fails changes nothing. It takes root, and\n"
     "the module `hairline`, which modprobe finds or insmod has loaded.\n"
-    "leave ends the VMs, and the system is as it was.\n"
+    "KVM's module, with no VM of its own, is unloaded. leave ends the VMs, loads KVM again, and\n"
+    "the system is as it was.\n"
     "\n"
     "The system's kernel is trusted for DMA and interrupts (level L0), and nothing is measured:\n"
     "docs/host-mode.md.\n"
@@ -49,6 +50,36 @@ static const char *launch_why(void)
     return *why ? why : "the module does not say why";
 }
 
+/* ---- KVM, which Debian loads on every machine, and which holds SVM ------------------------- */
+
+#define KVM      "kvm_amd"
+#define KVM_MARK "/run/hairline-kvm" /* it was loaded before the launch */
+
+/* False: it was not loaded, or has a VM; the module says what becomes of the launch then. */
+static bool launch_unload_kvm(void)
+{
+    const char *unload[] = {"modprobe", "-q", "-r", KVM, NULL};
+    if (access("/sys/module/" KVM, F_OK) != 0)
+        return false;
+    int mark = open(KVM_MARK, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (mark < 0)
+        return host_fail("cannot write " KVM_MARK ": %s; run as root", strerror(errno));
+    close(mark);
+    if (host_run(unload) != 0) {
+        unlink(KVM_MARK);
+        return false;
+    }
+    host_say(KVM " is unloaded: `hairline leave` loads it again");
+    return true;
+}
+
+static void launch_load_kvm(void)
+{
+    const char *load[] = {"modprobe", KVM, NULL};
+    if (unlink(KVM_MARK) == 0 && host_run(load) != 0)
+        host_fail(KVM " is not loaded again: modprobe says why");
+}
+
 static bool launch_tell(const char *parameter, const char *value)
 {
     int fd = open(parameter, O_WRONLY | O_CLOEXEC);
@@ -70,8 +101,13 @@ static bool launch_file(const struct job *job, const char *folder)
 {
     struct efi_expected expected; /* by firmware: there is none here */
     const char *file = host_text("%s/hairline.efi", folder);
-    return build_stage(job, folder, false) && efi_write(job, folder, file, NULL, NULL, &expected) &&
-           launch_load() && launch_tell(MODULE "launch", file);
+    if (!build_stage(job, folder, false) || !efi_write(job, folder, file, NULL, NULL, &expected) ||
+        !launch_load())
+        return false;
+    bool unloaded = launch_unload_kvm(), launched = launch_tell(MODULE "launch", file);
+    if (unloaded && !launched)
+        launch_load_kvm();
+    return launched;
 }
 
 int launch(const struct options *options)
@@ -96,5 +132,8 @@ int launch(const struct options *options)
 int launch_leave(const struct options *options)
 {
     (void)options;
-    return launch_load() && launch_tell(MODULE "leave", "1") ? 0 : EXIT_USAGE;
+    if (!launch_load() || !launch_tell(MODULE "leave", "1"))
+        return EXIT_USAGE;
+    launch_load_kvm();
+    return 0;
 }

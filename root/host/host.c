@@ -265,13 +265,12 @@ static void look_for_end(void)
 
 uint64_t host_turn(uint64_t now, bool tell)
 {
-    static uint64_t due;
+    static uint64_t told;
     look_for_end();
     leave_turn(guest_slot());
-    if (now >= due) {
-        due = now + clock_ticks(host_is_late() ? LEAVE_MS : LOOK_MS);
-        if (tell)
-            host_report();
+    if (tell && now >= told + clock_ticks(LOOK_MS)) {
+        told = now;
+        host_report();
     }
-    return due;
+    return now + clock_ticks(host_is_late() ? LEAVE_MS : LOOK_MS);
 }

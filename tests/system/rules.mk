@@ -37,6 +37,13 @@ $(O)/tests/hostile_switch.img: $(O)/tests/hostile_switch.elf
 	objcopy -O binary $< $@
 
 # A program in the place of a service VM's server, static: any Linux can carry it.
-$(O)/tests/hostile_blade $(O)/tests/kvm_holder: $(O)/tests/%: tests/system/%.c
+$(O)/tests/hostile_blade $(O)/tests/kexec $(O)/tests/kvm_holder: $(O)/tests/%: tests/system/%.c
 	@mkdir -p $(@D)
 	$(HOSTCC) $(WARN) -D_GNU_SOURCE -O2 -static -o $@ $<
+
+# A module of a hostile Linux, for a packaged kernel.
+$(O)/kernels/%/reach.ko: $(O)/kernels/%/headers tests/system/reach.c
+	@rm -rf $(@D)/reach && mkdir -p $(@D)/reach
+	@cp tests/system/reach.c $(@D)/reach && echo 'obj-m := reach.o' >$(@D)/reach/Kbuild
+	@env -u MAKEFLAGS make -s -C $(@D)/headers/usr/src/linux-headers-$$(cat $(@D)/version) M=$(abspath $(@D))/reach CONFIG_DEBUG_INFO_BTF_MODULES= modules
+	@cp $(@D)/reach/reach.ko $@

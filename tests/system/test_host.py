@@ -26,9 +26,9 @@ def host_plan(folder, *beside, **more):
     """An installed Debian, and small VMs on the core that Hairline keeps."""
     disk = rig.BUILD / "debian-disk"
     rig.made(disk)
-    machine = {"firmware": "uefi", "host": {"disk": os.path.realpath(disk)}, **more}
+    machine = {"firmware": "uefi", "host": {"disk": os.path.realpath(disk)}, "memory": "1536M", **more}
     vms = [guest("hello", "hello", cores=[0]), guest("beside", "canary", cores=[0]), *beside, {"name": "debian", "mode": "host"}]
-    return rig.write_plan(folder, vms, cores=CORES + len(beside), memory="1536M", **machine)
+    return rig.write_plan(folder, vms, cores=CORES + len(beside), **machine)
 
 
 def words(told):
@@ -182,7 +182,7 @@ def test_registers_are_out_of_reach(beneath):
     """No MSR changes, also none of those that the emulator does not have: each write exits. The IOMMU's page reads ones."""
     tries = seen(beneath.run, "msr")
     assert len(tries) > 15 and all(" kept " in line for line in tries)
-    assert last_counts(beneath)["msr"] >= len(tries)
+    assert last_counts(beneath.run)["msr"] >= len(tries)
     assert any(line.startswith("fed90000 first=0xffffffff") for line in seen(beneath.run, "iommu"))
 
 
@@ -190,19 +190,19 @@ def test_interrupts_do_not_arrive(beneath):
     """An NMI to itself does; of all that it sends elsewhere the VM beside sees none, and core 0 goes on."""
     (interrupts,) = map(rig.fields, seen(beneath.run, "interrupts"))
     assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000
-    assert last_counts(beneath)["icr"] >= int(interrupts["sent"])
+    assert last_counts(beneath.run)["icr"] >= int(interrupts["sent"])
 
 
-def last_counts(beneath):
+def last_counts(run):
     """Exits of the installed system, as root told them last."""
-    told = [rig.fields(line) for line in beneath.run.output.splitlines() if line.startswith("hairline| host name=debian cores=")]
+    told = [rig.fields(line) for line in run.output.splitlines() if line.startswith("hairline| host name=debian cores=")]
     return {key.removeprefix("exits."): int(value) for key, value in told[-1].items() if key.startswith("exits.")}
 
 
 def test_it_cannot_suspend(beneath):
     """Each write vanishes, and is counted. Power-off goes on working: it ended the run."""
     (sleep,) = map(rig.fields, seen(beneath.run, "sleep"))
-    assert int(sleep["tried"]) == 7 * 6 and last_counts(beneath)["port"] >= 7 * 6
+    assert int(sleep["tried"]) == 7 * 6 and last_counts(beneath.run)["port"] >= 7 * 6
     assert "HAIRLINE-CHECKS: ok" in beneath.run.logs["debian"] and beneath.run.code == 0
 
 

@@ -4,6 +4,7 @@ the module and says what it sees."""
 import hashlib
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -20,11 +21,11 @@ KERNELS = ["debian", "debian-backports"] if BOOKWORM else ["debian"]  # 6.1 and 
 IOMMU = ["-device", "intel-iommu,intremap=on,eim=on"]  # for Linux to take x2APIC mode
 
 
-def build(folder, name, kept=1, host=True, **keys):
+def build(folder, name, kept=1, host=True, beside="hello", **keys):
     """hairline.efi of a plan with a small VM on the core that Hairline keeps."""
     (folder / name).mkdir()
     (folder / "disk").write_bytes(bytes(4096))
-    vms, machine = [guest("beside", "hello", cores=[kept - 1], **keys)], {"firmware": "uefi"}
+    vms, machine = [guest("beside", beside, cores=[kept - 1], **keys)], {"firmware": "uefi"}
     if host:
         vms, machine = [*vms, {"name": "debian", "mode": "host"}], {**machine, "host": {"disk": str(folder / "disk")}}
     plan = rig.write_plan(folder / name, vms, cores=kept + 1, **machine)
@@ -181,7 +182,13 @@ def test_leave_that_cannot_be(cycles):
 
 
 STEPS_OF_A_USER = """
-tool() { hairline-tool "$@" 2>&1 && say "done $1 $(state)" || say "not $1 $(state)"; }
+places=/lib/modules/$(uname -r)
+mkdir -p $places
+for file in /modules/*; do cp $file $places/${file#/modules/??-}; done
+depmod
+modprobe kvm_amd
+kvm() { grep -c '^kvm_amd ' /proc/modules; }
+tool() { hairline-tool "$@" 2>&1 && say "done $1 $(state) kvm=$(kvm)" || say "not $1 $(state) kvm=$(kvm)"; }
 tool leave 2>&1 | while read -r line; do say "leave $line"; done
 tool launch /many.yaml | while read -r line; do say "many $line"; done
 tool launch /plan.yaml
@@ -190,8 +197,10 @@ tool leave
 """
 
 
-def test_tool_launches_and_leaves(tmp_path):
-    """`hairline launch` and `hairline leave` in the system itself, which has the tool and its images."""
+@pytest.mark.parametrize("kernel", [rig.BUILD / "kernels" / name for name in KERNELS], ids=KERNELS)
+def test_tool_launches_and_leaves(tmp_path, kernel):
+    """`hairline launch` and `hairline leave` in the system itself, which has the tool and its images. KVM's module, which holds
+    SVM from Linux 6.12 on, is away meanwhile; after a launch that was refused it is there, too."""
     images = ["hairline.elf", "hairline64.elf", "uefi.efi", "root.img", "vmm.img", "lan.img"]
     files = {f"/bin/{name}": rig.BUILD / name for name in images}
     files["/hello.elf"], files["/disk"] = rig.BUILD / "guest/bare/hello.elf", bytes(4096)
@@ -201,14 +210,63 @@ def test_tool_launches_and_leaves(tmp_path):
         machine = {"firmware": "uefi", "host": {"disk": "/disk"}}
         plan = rig.write_plan(tmp_path / name, [beside, {"name": "debian", "mode": "host"}], cores=kept + 1, **machine)
         files[f"/{name}.yaml"] = plan
-    run = Linux(tmp_path, [], STEPS_OF_A_USER, *IOMMU, programs=[rig.BUILD / "hairline-tool"], more=files)
+    run = Linux(tmp_path, [], STEPS_OF_A_USER, *IOMMU, programs=[rig.BUILD / "hairline-tool"], more=files, modules=["kvm_amd"], kernel=kernel)
     (before,), done = run.states("before"), run.said("done")
     assert [text.split()[0] for text in done] == ["launch", "leave"], run.log
     assert "cores=2" in done[0] and "cores=3" in done[1] and is_unchanged(before, rig.fields(done[1]))
+    refused = [text for text in run.said("leave") + run.said("many") if text.startswith("FACT not")]
+    assert "kvm=0" in done[0] and "kvm=1" in done[1] and len(refused) == 2 and all("kvm=1" in text for text in refused)
     assert "Hairline is beneath this system: level L0" in run.log and "hello from a bare guest" in run.hairline
     assert any("not beneath this system" in text for text in run.said("leave"))
     assert any("no processor would be left" in text for text in run.said("many"))
     assert any("`hairline leave` first" in text for text in run.said("twice"))
+
+
+STEPS_OF_A_HOSTILE_ONE = """
+say "launched $(launch /host.efi)"
+insmod /reach.ko
+say "reach $(dmesg | sed -n 's/.*reach: //p')"
+say "left $(leave)"
+insmod /reach.ko
+say "reach $(dmesg | sed -n 's/.*reach: //p' | tail -n 1)"
+"""
+
+
+def test_its_kernel_reaches_no_memory(tmp_path):
+    """A module that writes to all that Linux gave away: one page is wherever Hairline is, and the VM beside goes on."""
+    module, kernel = KERNEL / "reach.ko", KERNEL
+    rig.made(module)
+    run = Linux(tmp_path, [build(tmp_path, "host", beside="canary"), module], STEPS_OF_A_HOSTILE_ONE, *IOMMU, kernel=kernel)
+    beneath, after = map(rig.fields, run.said("reach"))
+    assert int(beneath["pages"]) > 0x4000 and int(beneath["kept"]) == int(beneath["own"]) + 1, run.log
+    assert after["pages"] == after["kept"] == after["own"] == "16"
+    assert "canary: wrong" not in run.hairline and "beside| canary: round" in run.hairline and "leaves: status 0" in run.hairline
+
+
+STEPS_OF_A_KEXEC = """
+say "launched $(launch /host.efi)"
+/kexec /vmlinuz /next "console=ttyS0 quiet panic=-1 no_timer_check"
+say "no kexec"
+"""
+NEXT = b"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+echo "FACT next cores=$(nproc)"
+poweroff -f
+"""
+
+
+def test_kexec_leaves_first(tmp_path):
+    """Another Linux takes over a machine that is whole."""
+    program = rig.BUILD / "tests/kexec"
+    rig.made(program)
+    (tmp_path / "next").mkdir()
+    shutil.copy(make_initrd(tmp_path / "next", [], {"/init": NEXT}), tmp_path / "initrd")
+    more = {"/next": tmp_path / "initrd", "/vmlinuz": packaged_kernel()}
+    run = Linux(tmp_path, [build(tmp_path, "host"), program], STEPS_OF_A_KEXEC, *IOMMU, more=more)
+    (launched,) = run.states("launched")
+    assert launched["launched"] == "1" and not run.said("no") and run.said("next") == [f"cores={CORES}"], run.log
+    assert "leaves: status 0" in run.hairline and run.code == 0
 
 
 STEPS_BESIDE_KVM = """

@@ -525,6 +525,7 @@ BAD |= {
     "host's disk is missing": (host("disk: disk", "disk: gone"), 1, "`gone` is missing"),
     "host's disk is odd": (host("disk: disk", "disk: odd"), 1, "multiple of 512"),
     "host's disk is blank": (host("disk: disk", "disk: 'ext4:16M'"), 1, "`ext4:16M` has no system on it"),
+    "host's launch": (host("disk: disk", "disk: disk, launch: soon"), 1, "`machine.host.launch` cannot be `soon`: write power-on or late"),
     "host without a disk": (host("{disk: disk}", "{}"), 1, "key `disk` is missing"),
     "no memory for the host": (host("memory: 1G", "memory: 512M"), 1, "raise machine.memory"),
 }
@@ -712,8 +713,17 @@ def test_run_host(house, monkeypatch, case):
         assert (house / "logs" / "debian.log").read_text() == "na??me: up\n[ 9.9] reboot: Power down\n"
     words = (house / "args").read_text()
     assert "-serial chardev:host" in words and "isa-serial,iobase=0x3e8,irq=4,chardev=hairline" in words and "snapshot=on,file=" in words.split("id=host,format=raw,")[1]
-    assert "nvme,drive=host,serial=hairline-host,bootindex=0" in words and "value=hairline.batch" in words
-    assert "-device intel-iommu,intremap=on,eim=on" in words and "tcg,thread=single" in words
+    assert "nvme,drive=host,serial=hairline-host,bootindex=0" in words and "value=hairline.batch" in words and "hairline.late" not in words
+
+
+def test_run_late(house, monkeypatch):
+    """The system is told that it is to launch Hairline beneath itself."""
+    images_of_uefi(house)
+    (house / "plan.yaml").write_text(host("disk: disk", "disk: disk, launch: late"))
+    (house / "console").write_text(READY)
+    monkeypatch.setenv("FAKE_HOST", POWER_DOWN)
+    assert tool("run", "plan.yaml", "--batch").returncode == 0
+    assert "value=hairline.late" in (house / "args").read_text()
 
 
 def test_keys_to_the_host(house, monkeypatch):
