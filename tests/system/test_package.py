@@ -52,12 +52,12 @@ if rig.ALL:  # minutes, and some 600 MB
         rig.made("deb")
         keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
         mirror = subprocess.run([rig.SOURCE / "scripts/cache", "mirror", suite], capture_output=True, text=True, check=True).stdout.strip()
-        here = 'for module in "$1"/lib/modules/*/updates/dkms/hairline.ko*; do [ ! -e "$module" ] || echo "MODULE $1 $module"; done'
+        here = 'for module in "$1"/lib/modules/*/updates/dkms/hairline.ko*; do [ ! -e "$module" ] || echo "MODULE $module"; done'
         hooks = [f"upload {rig.BUILD / 'hairline-dkms.deb'} /hairline-dkms.deb", 'chroot "$1" dpkg -i /hairline-dkms.deb', "echo BUILT", here]
         hooks += ['chroot "$1" dpkg -r hairline-dkms', "echo REMOVED", here]
         words = ["mmdebstrap", "--quiet", "--mode=auto", "--variant=minbase", "--include=dkms,linux-image-amd64,linux-headers-amd64"]
         words += [f"--customize-hook={hook}" for hook in hooks]
         words += [suite, tmp_path / "root.tar", f"deb [signed-by={keys}] {mirror} {suite} main"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         built, _, removed = done.stdout.partition("BUILT")[2].partition("REMOVED")
-        assert done.returncode == 0 and built.count("MODULE ") == 1 and "MODULE" not in removed, done.stdout + done.stderr
+        assert done.returncode == 0 and built.count("MODULE ") == 1 and "MODULE" not in removed, done.stdout
