@@ -43,7 +43,9 @@ static u8 *low_before;   /* what was in low memory */
 static atomic_t come;
 static bool launched;
 static const char *why = ""; /* the last launch or leave was not */
-static int fail_at;          /* for tests: the step that fails, from 1 on */
+static u64 stopped;          /* so many ticks of the TSC did Linux stand for the last one */
+module_param(stopped, ullong, 0400);
+static int fail_at; /* for tests: the step that fails, from 1 on */
 module_param(fail_at, int, 0600);
 
 /* ---- steps: each takes something, and returns what is wrong, or NULL -------- */
@@ -221,13 +223,21 @@ static int go_under(void *unused)
     return 0;
 }
 
+static bool stop_and(int (*act)(void *))
+{
+    u64 begin = rdtsc_ordered();
+    int status = stop_machine(act, NULL, cpu_online_mask);
+    stopped = rdtsc_ordered() - begin;
+    return !status;
+}
+
 /* From then on Hairline's memory reads as ones, its answer too. */
 static const char *slide(void)
 {
     atomic_set(&come, 0);
     if (has_svm_on())
         return "a VM of KVM's was started meanwhile: end it";
-    if (stop_machine(go_under, NULL, cpu_online_mask))
+    if (!stop_and(go_under))
         return "a processor came or went meanwhile: try again";
     return image_answer(&now) == ~0u ? NULL
                                      : "Hairline does not take the system: its console says why";
@@ -314,7 +324,7 @@ static const char *leave(void)
         msleep(10);
     if (cmpxchg(wish, WANTED, 0) != GRANTED)
         return "Hairline does not end its VMs: its console says why";
-    if (stop_machine(come_up, NULL, cpu_online_mask))
+    if (!stop_and(come_up))
         return "a processor came or went meanwhile: try again";
     undo(ARRAY_SIZE(step));
     return NULL;
