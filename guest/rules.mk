@@ -56,7 +56,10 @@ $(O)/debian-disk: $(wildcard guest/disk/*)
 	@guest/disk/mkdisk $@
 
 # And what modules for its kernel are built with.
-$(O)/kernels/debian-disk/headers: $(O)/debian-disk ;
+$(O)/kernels/debian-disk/headers: $(O)/debian-disk
+	@[ -d $@/usr ] || guest/disk/mkdisk $<
+$(O)/kernels/debian-disk/hairline.ko: $(O)/kernels/debian-disk/version
+$(O)/kernels/debian-disk/version: $(O)/kernels/debian-disk/headers ;
 
 # The module for a launch beneath the packaged kernel (linux/), with that kernel's headers. Kbuild writes beside its sources, so
 # it gets a copy; and $(O) would mean something to it.

@@ -28,6 +28,11 @@ struct launch {
     struct boot_host *host;
 };
 
+/* ---- steps.c, with the parameters' lock held ---- */
+/* Launch the file of that path, and leave again. What is wrong, with nothing changed, or NULL. */
+const char *steps_launch(char *file);
+const char *steps_leave(void);
+
 /* ---- image.c ---- */
 /* Read the file: which processors and how much memory it wants. What is wrong with it, or NULL. */
 const char *image_read(struct launch *l);

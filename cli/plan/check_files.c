@@ -223,8 +223,9 @@ bool check_make_disk(const struct job *job)
     const struct job_file *const file[] = {&job->host_disk, &job->host_module};
     if (make_packages(file, 2))
         return true;
-    return host_fail("the installed Debian could not be made: name another disk's image in "
-                     "`machine.host.disk`");
+    return host_fail("the installed Debian%s could not be made: name another disk's image in "
+                     "`machine.host.disk`",
+                     job->host_late ? " or its module" : "");
 }
 
 /* All of a plan's, and the iSCSI disk. */

@@ -38,17 +38,19 @@ static bool launch_load(void)
         "and load it as root");
 }
 
-/* What the module said last. */
-static const char *launch_why(void)
+/* A parameter's value, without its line's end. */
+static const char *launch_read(const char *parameter)
 {
-    static char why[300];
-    int fd = open(MODULE "why", O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd >= 0 ? read(fd, why, sizeof(why) - 1) : 0;
+    static char value[300];
+    int fd = open(parameter, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, value, sizeof(value) - 1) : 0;
     if (fd >= 0)
         close(fd);
-    why[size > 0 ? size - 1 : 0] = 0; /* without the line's end */
-    return *why ? why : "the module does not say why";
+    value[size > 0 ? size - 1 : 0] = 0;
+    return value;
 }
+
+static bool launch_is_beneath(void) { return strcmp(launch_read(MODULE "launch"), "1") == 0; }
 
 /* ---- KVM, which Debian loads on every machine, and which holds SVM ------------------------- */
 
@@ -62,8 +64,10 @@ static bool launch_unload_kvm(void)
     if (access("/sys/module/" KVM, F_OK) != 0)
         return false;
     int mark = open(KVM_MARK, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (mark < 0)
-        return host_fail("cannot write " KVM_MARK ": %s; run as root", strerror(errno));
+    if (mark < 0) {
+        host_say(KVM " stays loaded: cannot write " KVM_MARK);
+        return false;
+    }
     close(mark);
     if (host_run(unload) != 0) {
         unlink(KVM_MARK);
@@ -90,11 +94,8 @@ static bool launch_tell(const char *parameter, const char *value)
     close(fd);
     if (written >= 0)
         return true;
-    if (error == EBUSY && strcmp(parameter, MODULE "launch") == 0)
-        return host_fail("Hairline is beneath this system already: `hairline leave` first");
-    if (error == ENOENT)
-        return host_fail("Hairline is not beneath this system");
-    return host_fail("nothing changed: %s", launch_why());
+    bool said = error == EIO || error == EBUSY; /* the module refused, and says why */
+    return host_fail("nothing changed: %s", said ? launch_read(MODULE "why") : strerror(error));
 }
 
 static bool launch_file(const struct job *job, const char *folder)
@@ -104,6 +105,8 @@ static bool launch_file(const struct job *job, const char *folder)
     if (!build_stage(job, folder, false) || !efi_write(job, folder, file, NULL, NULL, &expected) ||
         !launch_load())
         return false;
+    if (launch_is_beneath())
+        return host_fail("Hairline is beneath this system already: `hairline leave` first");
     bool unloaded = launch_unload_kvm(), launched = launch_tell(MODULE "launch", file);
     if (unloaded && !launched)
         launch_load_kvm();
@@ -132,8 +135,13 @@ int launch(const struct options *options)
 int launch_leave(const struct options *options)
 {
     (void)options;
-    if (!launch_load() || !launch_tell(MODULE "leave", "1"))
+    if (!launch_load())
         return EXIT_USAGE;
-    launch_load_kvm();
-    return 0;
+    bool beneath = launch_is_beneath();
+    if (beneath && !launch_tell(MODULE "leave", "1"))
+        return EXIT_USAGE;
+    launch_load_kvm(); /* also behind a launch that was cut short */
+    if (!beneath)
+        host_fail("Hairline is not beneath this system");
+    return beneath ? 0 : EXIT_USAGE;
 }

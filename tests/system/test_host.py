@@ -2,7 +2,9 @@
 `facts` says what it sees: without Hairline, so that it is known what would be there, and with it. Then its root user attacks
 (guest/disk/attack.c), in both: where Hairline is not, each way bites."""
 
+import base64
 import collections
+import hashlib
 import json
 import os
 import re
@@ -148,6 +150,43 @@ def test_measured_beneath(beneath, untouched):
     here, there = (dict(fact.split() for fact in run.facts["pcr"]) for run in (beneath, untouched))
     assert beneath.predicted == f"PCR 2  sha256 {here['2']}\n"
     assert here["4"] == there["4"] and here["7"] == there["7"]
+
+
+def events_of(facts):
+    """The event log (TCG PC Client Platform Firmware Profile 1.05, 10.2): [(PCR, event type, SHA-256 digest, event)]."""
+    log, found = base64.b64decode("".join(facts["log"])), []
+    (size,) = struct.unpack_from("<I", log, 28)  # the first event, of the old form, tells of the algorithms
+    at, sizes = 32 + size, {0x4: 20, 0xB: 32, 0xC: 48, 0xD: 64}
+    while at < len(log):
+        pcr, kind, count = struct.unpack_from("<III", log, at)
+        at, digests = at + 12, {}
+        for _ in range(count):
+            (algorithm,) = struct.unpack_from("<H", log, at)
+            digests[algorithm], at = log[at + 2 : at + 2 + sizes[algorithm]], at + 2 + sizes[algorithm]
+        (size,) = struct.unpack_from("<I", log, at)
+        found.append((pcr, kind, digests[0xB], log[at + 4 : at + 4 + size]))
+        at += 4 + size
+    return found
+
+
+NO_ACTION, DRIVER = 3, 0x80000004  # EV_NO_ACTION is in no PCR; EV_EFI_BOOT_SERVICES_DRIVER
+
+
+def replayed(events, pcr):
+    value = bytes(32)
+    for number, kind, digest, _ in events:
+        if number == pcr and kind != NO_ACTION:
+            value = hashlib.sha256(value + digest).digest()
+    return value.hex()
+
+
+def test_event_log_is_true(beneath, untouched):
+    """With Hairline beneath and without: it accounts for each PCR, and names the driver's file."""
+    for run in (beneath, untouched):
+        events, pcrs = events_of(run.facts), dict(fact.split() for fact in run.facts["pcr"])
+        assert pcrs == {number: replayed(events, int(number)) for number in pcrs}
+        ((pcr, name),) = [(pcr, event) for pcr, kind, _, event in events if kind == DRIVER]
+        assert pcr == 2 and "HAIRLINE.EFI".encode("utf-16-le") in name
 
 
 def test_ways_bite_without_hairline(untouched):

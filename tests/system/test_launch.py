@@ -13,7 +13,7 @@ from firmware import KERNEL, call, make_initrd, packaged_kernel
 from rig import guest
 
 CORES = 3
-STEPS = 9  # of a launch: linux/module.c
+STEPS = 9  # of a launch: linux/steps.c
 QEMU = ["qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=single", "-m", "1024"]
 QEMU += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
 BOOKWORM = "VERSION_CODENAME=bookworm" in pathlib.Path("/etc/os-release").read_text()
@@ -113,6 +113,7 @@ def test_linux_goes_on_as_a_guest(linux):
     assert linux.said("hotplug") == linux.said("nmi") == ["ok"]
     assert "disabled by bios" in linux.said("kvm")[0] or "not supported" in linux.said("kvm")[0]
     assert linux.said("warnings") == [""] and linux.said("end") == [""] and linux.code == 0
+    assert "leaves: status 0" in linux.hairline  # it leaves first
 
 
 def test_vm_runs_beside(linux):
@@ -191,7 +192,11 @@ def test_load_does_not_notice(cycles):
 def test_leave_that_cannot_be(cycles):
     """Before a launch; and while one of its processors would stay beneath: the only one cannot be off."""
     (before,), (off,) = cycles.states("notbeneath"), cycles.states("oneoff")
-    assert before["launched"] == "0" and (cycles.left == 1 or off["launched"] == "1" and "switch it on first" in cycles.said("oneoff")[0])
+    assert before["launched"] == "0"
+    if cycles.left > 1:
+        assert off["launched"] == "1" and "switch it on first" in cycles.said("oneoff")[0]
+    else:
+        assert off["launched"] == "0"
 
 
 STEPS_OF_A_USER = """
@@ -271,6 +276,16 @@ def test_linux_stands_for_a_moment(tmp_path, left):
     (launch,), (leave,) = run.said("launched"), run.said("left")
     launch, leave = (int(text.split()[-1]) // (left + 1) for text in (launch, leave))
     assert 0 < launch <= 1000000 + left * 500000 and 0 < leave <= left * 100000, run.log
+
+
+def test_processor_off_at_the_end(tmp_path):
+    """So no leave can be. A power-off is root's to carry out; a reboot is one."""
+    for name, end in (("off", ""), ("again", "reboot -f\n")):
+        (tmp_path / name).mkdir()
+        steps = f'say "launched $(launch /host.efi)"\necho 0 >$last/online\n{end}'
+        run = Linux(tmp_path / name, [build(tmp_path / name, "host")], steps, *IOMMU)
+        assert run.states("launched")[0]["launched"] == "1" and "a processor is off: switch it on first" in run.log
+        assert "leaves" not in run.hairline and run.code == 0 and bool(run.said("end")) == (name == "off"), run.log
 
 
 STEPS_OF_A_KEXEC = """
