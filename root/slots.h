@@ -40,6 +40,16 @@ _Static_assert(SLOT_VCPU + MAX_VCPUS <= ROOT_SLOTS, "the table holds them");
 /* Empty one of the SLOT_SCRATCH slots. It fails only where the slot is empty, and then the call
  * that was to fill it has failed before, and its status is known. */
 static inline void slot_empty(uint64_t slot) { ignore(revoke(SLOT_ROOT_PD, slot)); }
+/* What was just made in SLOT_SCRATCH, with that status, becomes capability `to` of the PD in slot
+ * `pd`, with `rights` and no others, and root drops its own. */
+static inline WARN_UNUSED uint64_t slot_hand_over(uint64_t status, uint64_t pd, uint64_t to,
+                                                  uint64_t rights)
+{
+    if (status == OK)
+        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, to, rights);
+    slot_empty(SLOT_SCRATCH);
+    return status;
+}
 
 #define MEBI2 0x200000ull
 #define GIBI  0x40000000ull

@@ -18,26 +18,19 @@
 
 static const struct boot_cpu *state[MAX_CORES];
 
-static void read_msr(uint32_t i, struct exit_state *x)
+static uint64_t on_msr(uint32_t i, struct exit_state *x)
 {
-    uint64_t value = 0;
-    if (x->info.number == MSR_APIC_BASE)
-        value = APIC_ON;
+    uint64_t value = x->info.number == MSR_APIC_BASE ? APIC_ON : 0;
+    x->rip = x->next_rip;
+    if (!(x->info.flags & EXIT_READ)) {
+        x->efer = x->rdx << 32 | (uint32_t)x->rax;
+        return x->info.number == MSR_EFER ? MTD_RIP | MTD_EFER : MTD_RIP;
+    }
     if (x->info.number == MSR_APIC_ID)
         value = state[i]->apic_id;
     x->rax = (uint32_t)value;
     x->rdx = value >> 32;
-}
-
-static uint64_t on_msr(uint32_t i, struct exit_state *x)
-{
-    x->rip = x->next_rip;
-    if (x->info.flags & EXIT_READ) {
-        read_msr(i, x);
-        return MTD_RIP | MTD_ACDB;
-    }
-    x->efer = x->rdx << 32 | (uint32_t)x->rax;
-    return x->info.number == MSR_EFER ? MTD_RIP | MTD_EFER : MTD_RIP;
+    return MTD_RIP | MTD_ACDB;
 }
 
 static uint64_t on_port(struct exit_state *x)

@@ -99,15 +99,6 @@ static uint64_t host_make_vcpu(uint32_t i)
     return ghost_start(i, &host->cpu[i], guest_slot());
 }
 
-static uint64_t host_run_vcpu(uint32_t i)
-{
-    bool own = i >= host->kept;
-    uint64_t budget = own ? SC_WHOLE_CORE : clock_ticks(PLAN_BUDGET_US / 1000),
-             status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, host_vcpu_slot(i), 1, budget, 0);
-    slot_empty(SLOT_SCRATCH_TIME);
-    return status;
-}
-
 /* ---- the steps of its start, in their order --------------------------------- */
 /* Its processors come to a stop together, and only when we are ready for them. */
 static uint64_t ask(void)
@@ -205,8 +196,11 @@ static uint64_t take_sleep(void) { return hide_suspend(&start.power_off); }
 static uint64_t give_time(void)
 {
     uint64_t status = OK;
-    for (uint32_t i = host->cpus; i > first_vcpu() && status == OK; i--)
-        status = host_run_vcpu(i - 1);
+    for (uint32_t i = host->cpus; i > first_vcpu() && status == OK; i--) {
+        uint64_t budget = i > host->kept ? SC_WHOLE_CORE : clock_ticks(PLAN_BUDGET_US / 1000);
+        status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, host_vcpu_slot(i - 1), 1, budget, 0);
+        slot_empty(SLOT_SCRATCH_TIME);
+    }
     return status;
 }
 

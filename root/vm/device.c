@@ -258,11 +258,8 @@ static uint64_t make_dv(const struct vm *vm, uint32_t i)
     const struct pci_function *f = assigned[vm->index].function[i];
     uint32_t unit = 0;
     iommu_of(f, &unit); /* claim() has asked whether it may be assigned */
-    uint64_t status = dv_create(SLOT_SCRATCH, vm_slot(vm, VM_GUEST), SLOT_ROOT_SYS, f->rid, unit);
-    if (status == OK)
-        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, vm_slot(vm, VM_VMM), VMM_DV + i, DV_IRQ);
-    slot_empty(SLOT_SCRATCH);
-    return status;
+    uint64_t made = dv_create(SLOT_SCRATCH, vm_slot(vm, VM_GUEST), SLOT_ROOT_SYS, f->rid, unit);
+    return slot_hand_over(made, vm_slot(vm, VM_VMM), VMM_DV + i, DV_IRQ);
 }
 
 static uint64_t map_device(const struct vm *vm, uint32_t i)

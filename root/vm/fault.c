@@ -112,11 +112,8 @@ uint64_t fault_prepare(uint32_t domain, uint64_t cores)
 static uint64_t fault_serve_by(uint32_t i, uint64_t pd, void (*entry)(uint64_t, struct utcb *),
                                uint64_t slot, uint64_t mtd, uint64_t id)
 {
-    uint64_t status = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, id);
-    if (status == OK)
-        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, pd, slot, PT_CALL);
-    slot_empty(SLOT_SCRATCH);
-    return status;
+    uint64_t made = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, id);
+    return slot_hand_over(made, pd, slot, PT_CALL);
 }
 
 uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t, struct utcb *),

@@ -66,16 +66,6 @@ static uint64_t map_own(uint32_t lan, const struct region *r)
     return status;
 }
 
-/* A semaphore that nobody ups: the switch sleeps on it until a time. */
-static uint64_t give_sleep(uint32_t lan)
-{
-    uint64_t status = sm_create(SLOT_SCRATCH, lan_pd(lan), 0);
-    if (status == OK)
-        status = delegate(SLOT_ROOT_PD, SLOT_SCRATCH, lan_pd(lan), LAN_SM_NAP, SM_DOWN);
-    slot_empty(SLOT_SCRATCH);
-    return status;
-}
-
 /* Start the switch's thread. Priority inversion: a VM waits for the switch, so it runs above all
  * VMs of its LAN; otherwise a third could keep it from running. But for those that are created:
  * they have cores where no switch is. */
@@ -110,8 +100,9 @@ static uint64_t lan_start(uint32_t lan)
         status = map_own(lan, r);
     if (status == OK)
         status = add_ports(lan, config);
-    if (status == OK)
-        status = give_sleep(lan);
+    if (status == OK) /* nobody ups it: the switch sleeps on it until a time */
+        status = slot_hand_over(sm_create(SLOT_SCRATCH, lan_pd(lan), 0), lan_pd(lan), LAN_SM_NAP,
+                                SM_DOWN);
     if (status == OK)
         status = delegate(SLOT_ROOT_PD, lan_bell(lan), lan_pd(lan), LAN_SM, SM_DOWN);
     if (status == OK)

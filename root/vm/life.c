@@ -283,13 +283,9 @@ static void finish(struct vm *vm, uint64_t now)
     vm->quick = again || now - vm->started >= clock_ticks(QUICK_MS) ? 0 : vm->quick + 1;
     bool restart = again || (planned && vm->quick <= QUICK_MAX);
     uint64_t pause = restart && planned ? (uint64_t)FIRST_PAUSE << vm->quick : 0;
-    const char *what_now = "off";
-    if (restart)
-        what_now = "restart";
-    else if (planned)
-        what_now = "given-up";
+    const char *off = planned ? "given-up" : "off";
     console_flush(vm->plan->name, &vm->line);
-    report_vm(vm, what_now, pause);
+    report_vm(vm, restart ? "restart" : off, pause);
     vm->restarts += restart;
     vm->due = now + clock_ticks(pause);
     vm->life = restart ? LIFE_WAITING : LIFE_OFF;

@@ -54,13 +54,6 @@ static void give(struct vm *vm, const char *step, uint64_t slot, uint64_t vmm_sl
     vm_fail(vm, step, delegate(SLOT_ROOT_PD, slot, vm_slot(vm, VM_VMM), vmm_slot, rights));
 }
 
-/* Delegate what was just made in the scratch slot, and drop root's own capability to it. */
-static void hand_over(struct vm *vm, const char *step, uint64_t vmm_slot, uint64_t rights)
-{
-    give(vm, step, SLOT_SCRATCH, vmm_slot, rights);
-    slot_empty(SLOT_SCRATCH);
-}
-
 /* RAM as the guest has it, with its guest-physical 0 at `va` of the domain in slot `pd`. */
 static uint64_t map_ram(const struct vm *vm, uint64_t pd, uint64_t perm, uint64_t va)
 {
@@ -127,12 +120,12 @@ static void make_guest(struct vm *vm)
 
 static void give_own_capabilities(struct vm *vm)
 {
-    give(vm, "PD", vm_slot(vm, VM_VMM), VMM_PD, PD_CREATE | PD_TAKE);
+    uint64_t pd = vm_slot(vm, VM_VMM);
+    give(vm, "PD", pd, VMM_PD, PD_CREATE | PD_TAKE);
     give(vm, "root's bell", SLOT_BELL, VMM_SM_ROOT, SM_UP);
     give(vm, "worker's bell", vm_slot(vm, VM_BELL), VMM_SM_WORK, SM_UP | SM_DOWN);
-    vm_fail(vm, "sleep", sm_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), 0));
-    hand_over(vm, "sleep", VMM_SM_NAP, SM_DOWN);
-    vm_fail(vm, "fault portals", fault_watch(vm->index, vm_slot(vm, VM_VMM)));
+    vm_fail(vm, "sleep", slot_hand_over(sm_create(SLOT_SCRATCH, pd, 0), pd, VMM_SM_NAP, SM_DOWN));
+    vm_fail(vm, "fault portals", fault_watch(vm->index, pd));
 }
 
 static void give_capabilities(struct vm *vm)
@@ -152,14 +145,11 @@ static uint64_t vcpu_slot(const struct vm *vm, uint32_t i)
 static void make_vcpu(struct vm *vm, uint32_t i)
 {
     uint32_t core = vm_core(vm, i);
-    uint64_t vcpu = vcpu_slot(vm, i);
-    vm_fail(vm, "handler",
-            ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_HANDLER, VMM_HUTCB(i),
-                      VMM_FAULT + core, 0, VMM_STACK_TOP(1 + i))
-                .status);
-    hand_over(vm, "handler", VMM_HANDLER + i, EC_BIND);
-    struct result made =
-        ec_create(vcpu, vm_slot(vm, VM_GUEST), core, EC_VCPU, 0, GUEST_EVENTS(i), 0, 0);
+    uint64_t vcpu = vcpu_slot(vm, i), pd = vm_slot(vm, VM_VMM);
+    struct result made = ec_create(SLOT_SCRATCH, pd, core, EC_HANDLER, VMM_HUTCB(i),
+                                   VMM_FAULT + core, 0, VMM_STACK_TOP(1 + i));
+    vm_fail(vm, "handler", slot_hand_over(made.status, pd, VMM_HANDLER + i, EC_BIND));
+    made = ec_create(vcpu, vm_slot(vm, VM_GUEST), core, EC_VCPU, 0, GUEST_EVENTS(i), 0, 0);
     vm_fail(vm, "vCPU", made.status);
     vm->counters[i] = (uint32_t)(made.value % MAX_VCPUS);
     give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);

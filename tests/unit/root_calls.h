@@ -29,14 +29,15 @@ static inline uint64_t fake_ok(uint64_t a, uint64_t b) { return (void)a, (void)b
 #define mr_split(dst, payer, mr, frame) ((void)(mr), (void)(frame), fake_made(payer))
 #define mr_map(mr, pd, perm, va, first, frames)                                                    \
     ((void)(mr), (void)(perm), (void)(first), fake_map(pd, va, frames))
-#define dv_create(dst, pd, sys, rid, unit)         ((void)(rid), (void)(unit), fake_made(pd))
-#define delegate(src_pd, src, dst_pd, dst, rights) ((void)(rights), fake_ok(src, dst))
-#define revoke                                     fake_ok
-#define mr_unmap                                   fake_ok
-#define mr_seal                                    fake_ok
-#define destroy(slot)                              fake_ok(slot, 0)
-#define sm_up(slot)                                fake_ok(slot, 0)
-#define sm_down                                    fake_ok
+#define dv_create(dst, pd, sys, rid, unit) ((void)(rid), (void)(unit), fake_made(pd))
+#define delegate(src_pd, src, dst_pd, dst, rights)                                                 \
+    ((void)(dst_pd), (void)(rights), fake_ok(src, dst))
+#define revoke        fake_ok
+#define mr_unmap      fake_ok
+#define mr_seal       fake_ok
+#define destroy(slot) fake_ok(slot, 0)
+#define sm_up(slot)   fake_ok(slot, 0)
+#define sm_down       fake_ok
 
 #include <root/slots.h> /* its functions call the fakes, too */
 #undef ROOT_PHYS
