@@ -55,7 +55,7 @@ struct pd {
     uint16_t end_port,
         end_ports;    /* ports that end it, although it left quietly: the first, how many. The
                          installed system: PM1 control, and the value that ends it there */
-    uint16_t end_too; /* and one more */
+    uint16_t end_too; /* and one more. The installed system: whose writes vanish, too */
     uint16_t owned;   /* the first of the objects that it paid; 0: none */
     uint64_t cores;   /* a guest: where it has vCPUs, a bit each */
     uint64_t allowed; /* the cores that its ECs may be on, a bit each */

@@ -6,8 +6,8 @@
 #include <core.h>
 #include <svm.h>
 
-/* APM2 15.10.1. All ones: every port exits. Of the installed system: those that pd.end_port names.
- */
+/* APM2 15.10.1. All ones: every port exits. Of the installed system: those that pd.end_port and
+   pd.end_too name. */
 static uint8_t iopm[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 static uint8_t iopm_installed[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 /* APM2 15.11. Of vCPUs that share their core; that have one; that have disengaged, too; of the
@@ -133,18 +133,17 @@ void svm_no_instruction(struct ec *ec) { ec->vcpu->vmcb->next_rip = 0; }
 void svm_disengage(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
-    v->intercept1 &= ~(uint32_t)I1_CPUID;
     v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT);
-    v->msrpm_pa = cpu_pa(msrpm[MAP_ALONE]);
+    v->intercept1 &= ~(uint32_t)(ec->pd->ports ? I1_RDPMC | I1_FREEZE : I1_CPUID);
+    v->msrpm_pa = cpu_pa(msrpm[ec->pd->ports ? MAP_INSTALLED : MAP_ALONE]);
     if (!ec->pd->ports)
         return;
-    /* The byte of PM1 control with SLP_TYP and SLP_EN: each access that has it exits. */
-    uint16_t sleep = (uint16_t)(ec->pd->end_port + 1);
-    v->msrpm_pa = cpu_pa(msrpm[MAP_INSTALLED]);
-    v->intercept1 |= I1_CPUID; /* installed_row() */
-    v->intercept1 &= ~(uint32_t)(I1_RDPMC | I1_FREEZE);
+    /* The byte of PM1 control with SLP_TYP and SLP_EN, and one more: each access that has one of
+       them exits. */
+    uint16_t sleep = (uint16_t)(ec->pd->end_port + 1), too = ec->pd->end_too;
     v->iopm_pa = cpu_pa(iopm_installed);
     iopm_installed[sleep / 8] |= (uint8_t)(1u << sleep % 8);
+    iopm_installed[too / 8] |= (uint8_t)(1u << too % 8);
     v->intercept_exception &= ~(1u << 18); /* the machine's own handler is its */
 }
 

@@ -146,7 +146,8 @@ static RARE bool installed_exit(struct ec *ec, struct control *c, unsigned event
         guest_write_efer(ec, ec->regs.rdx << 32 | (uint32_t)*rax);
     else if (event == EVENT_PORT && i->flags & EXIT_READ)
         *rax = (*rax & (i->size == 1 ? ~0xffull : ~0xffffull)) | cpu_inb((uint16_t)i->number);
-    else if (event != EVENT_PORT || (*rax & SLEEP) == ec->pd->end_ports) /* power-off ends it */
+    else if (event != EVENT_PORT || /* power-off ends it */
+             (i->number == ec->pd->end_port && (*rax & SLEEP) == ec->pd->end_ports))
         return false;
     guest_skip(c);
     return true;

@@ -148,7 +148,7 @@ static inline WARN_UNUSED uint64_t mr_scrub(uint64_t mr)
     return call5(CALL_MR_SCRUB, mr, 0, 0, 0, 0).status;
 }
 /* `after`: enum after. A guest that is quiet afterwards still ends by an access to a port in [port,
- * port + ports) or to port `too`. */
+ * port + ports) or to port `too`. Of the installed system docs/abi.md 4a says what they are. */
 static inline WARN_UNUSED uint64_t disengage(uint64_t pd, uint64_t after, uint64_t port,
                                              uint64_t ports, uint64_t too)
 {

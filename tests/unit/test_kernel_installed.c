@@ -8,6 +8,7 @@
 enum { THERE = 1, LINT0 = 0x35 };
 #define PM1 0x604ull  /* control register */
 #define OFF 0x3400ull /* what is written there for power-off: SLP_EN, SLP_TYP 5 */
+#define TOO 0xcd7ull  /* one more port that it reads only */
 
 static uint64_t beneath(uint64_t slot, uint64_t payer, uint64_t rights)
 {
@@ -39,8 +40,9 @@ static void start_installed_vcpu(void)
     assert_event(EVENT_START);
     answer(0);
     on_core(0);
-    assert_int_equal(graph(CALL_DISENGAGE, guest_pd, AFTER_QUIET | PM1 << 16 | OFF << 32, 0, 0, 0),
-                     OK);
+    assert_int_equal(
+        graph(CALL_DISENGAGE, guest_pd, AFTER_QUIET | PM1 << 16 | OFF << 32 | TOO << 48, 0, 0, 0),
+        OK);
     on_core(THERE);
     assert_ptr_equal(current(), vcpu);
 }
@@ -88,14 +90,14 @@ static void has_the_machines_msrs_but_for_a_few(void **state)
                      I1_NMI | I1_INIT | I1_PORT | I1_MSR | I1_CPUID | I1_SHUTDOWN);
 }
 
-/* All ports are its own, but for the byte of PM1 control that has SLP_TYP and SLP_EN. */
-static void has_the_machines_ports_but_for_one(void **state)
+/* All ports are its own, but for the byte of PM1 control that has SLP_TYP and SLP_EN, and one. */
+static void has_the_machines_ports_but_for_two(void **state)
 {
     (void)state;
     start_installed_vcpu();
     const uint8_t *map = (const uint8_t *)vmcb->iopm_pa;
     for (uint64_t port = 0; port < 0x10000; port++)
-        assert_int_equal(map[port / 8] >> port % 8 & 1, port == PM1 + 1);
+        assert_int_equal(map[port / 8] >> port % 8 & 1, port == PM1 + 1 || port == TOO);
     for (unsigned i = 0x2000; i < 3 * PAGE_SIZE; i++) /* an access at the last port looks there */
         assert_int_equal(map[i], 0);
 }
@@ -131,6 +133,21 @@ static void it_cannot_sleep(void **state)
     assert_true(touch(PM1 - 2, LONG, OFF)); /* that is not where it is looked for */
     assert_true(touch(PM1, WORD, 0x1401));  /* without SLP_EN */
     assert_int_equal(vcpu->vcpu->counters->exits[EVENT_PORT], 3 + 7 * 5 + 2);
+}
+
+/* What is written to the other port vanishes, also what would power off elsewhere; what is read is
+   there. */
+static void it_only_reads_the_other_port(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    assert_true(touch(TOO, IN | BYTE, 0x1111222233334444));
+    assert_int_equal(vmcb->rax, 0x1111222233334420);
+    assert_true(touch(TOO, BYTE, OFF));
+    assert_true(touch(TOO - 1, WORD, OFF));
+    assert_true(touch(TOO, BYTE | STRING, OFF));
+    assert_true(touch(PM1 + 1, BYTE, OFF));
+    assert_int_equal(vcpu->vcpu->counters->exits[EVENT_PORT], 5);
 }
 
 /* Root powers the machine off then. */
@@ -343,8 +360,9 @@ int main(void)
         RIG_TEST(needs_the_machines_rights),
         RIG_TEST(its_apic_stays_as_it_is),
         RIG_TEST(has_the_machines_msrs_but_for_a_few),
-        RIG_TEST(has_the_machines_ports_but_for_one),
+        RIG_TEST(has_the_machines_ports_but_for_two),
         RIG_TEST(it_cannot_sleep),
+        RIG_TEST(it_only_reads_the_other_port),
         RIG_TEST(power_off_ends_it),
         RIG_TEST(init_from_outside_is_over),
         RIG_TEST(virtualization_is_not_there),
