@@ -155,7 +155,8 @@ static uint64_t find_tpm(void)
  * split. */
 static uint64_t share_memory(void)
 {
-    uint64_t (*const step[])(void) = {lan_take, create_take, memory_open_modules, create_open};
+    uint64_t (*const step[])(void) = {lan_take, create_take, hide_take, memory_open_modules,
+                                      create_open};
     uint64_t status = OK;
     for (uint32_t i = 0; i < machine.vms && status == OK; i++)
         status = store_take(&machine.vm[i]);

@@ -64,6 +64,7 @@ static const struct {
     {"dma", attack_dma, false},
     {"msr", attack_msrs, false},
     {"interrupts", attack_interrupts, false},
+    {"chipset", attack_chipset, false},
     {"peek", attack_peek, true},
     {"sleep", attack_sleep, true},
 };

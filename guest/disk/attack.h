@@ -27,6 +27,7 @@ void attack_peek(const char *name);
 void attack_iommu(const char *name);
 void attack_msrs(const char *name);
 void attack_interrupts(const char *name);
+void attack_chipset(const char *name);
 void attack_sleep(const char *name);
 
 #endif

@@ -143,6 +143,35 @@ void attack_interrupts(const char *name)
     say(name, "sent=%u own=%s arrived=%lu", sent, own_nmi ? "sent" : "refused", arrived);
 }
 
+/* ---- another way to PM1 control ------------------------------------------------------ */
+
+/* AMD's power management says where PM1 control is (index 62h), and has it in memory, in a page
+   that begins with the IDs of the SMBus controller, which cannot be written. The place is written
+   by bytes and by words, with each value of the upper one. */
+void attack_chipset(const char *name)
+{
+    enum { INDEX = 0xcd6, DATA = 0xcd7, PM1_CONTROL = 0x62, TRIES = 256 };
+    volatile uint32_t *page = physical(0xfed80000, PAGE);
+    if (!page || iopl(3) != 0) {
+        say(name, "refused");
+        return;
+    }
+    uint32_t ids = page[0], power = page[0x300 / 4];
+    page[0] = ~ids;
+    bool changed = page[0] != ids;
+    page[0] = ids;
+    outb(PM1_CONTROL, INDEX);
+    uint8_t was = inb(DATA), is = was;
+    for (unsigned i = 0; i < TRIES; i++) {
+        outb((uint8_t)i, DATA);
+        is = inb(DATA) != was ? inb(DATA) : is;
+        outw((uint16_t)(i << 8 | PM1_CONTROL), INDEX);
+    }
+    outb(was, DATA);
+    say(name, "ids=0x%x page=%s power=0x%x was=0x%x is=0x%x tried=%u", ids,
+        changed ? "changed" : "kept", power, was, is, 2 * TRIES);
+}
+
 /* ---- suspend to RAM ----------------------------------------------------------------- */
 
 static uint32_t table_get(const char *name, uint8_t bytes[BYTES])

@@ -1,7 +1,11 @@
 /* What the installed system is not to see: the firmware's tables are changed in place before it
- * reads them (ACPI 6.5). */
+ * reads them (ACPI 6.5); and registers of the chipset. */
 #include <root/host/host.h>
 #include <root/hardware/acpi_table.h>
+
+/* AMD's chipsets show registers in this page, whatever the ports: at 300h power management's, at
+   800h ACPI's, PM1 control among them. */
+#define CHIPSET 0xfed80000ull
 
 enum { CHECKSUM = 9, FIRST = 44, APIC = 0, X2APIC = 9, OEM = 0x80 };
 
@@ -88,4 +92,30 @@ uint64_t hide_table(enum acpi_known which)
         return BAD_ARG;
     set(table, 0, 'X');
     return OK;
+}
+
+/* ---- the chipset ------------------------------------------------------------------ */
+static struct region shown; /* RAM that the system has in the chipset's place */
+
+uint64_t hide_take(void)
+{
+    return host_is_there() ? memory_take(PAGE_SIZE, PAGE_SIZE, &shown) : (uint64_t)OK;
+}
+
+/* Firmware, its methods (AML) and drivers read there what they did, as it is now: power management
+   with its neighbours, and from C00h on the HPET, pins and clocks. All else is ones: buses, of
+   which a read may have effects, and the watchdog, which must not seem to be there. */
+uint64_t hide_chipset(uint64_t pd)
+{
+    struct region taken;
+    if (!memory_is_device(CHIPSET, PAGE_SIZE)) /* an IOMMU's are there, which it has not */
+        return OK;
+    uint64_t status = memory_take_device(CHIPSET, PAGE_SIZE, &taken);
+    uint32_t *to = memory_open(shown.base, PAGE_SIZE, MR_READ | MR_WRITE);
+    const volatile uint32_t *from = memory_open(CHIPSET, PAGE_SIZE, MR_READ);
+    if (status != OK || !to || !from)
+        return BAD_ARG;
+    for (uint32_t at = 0; at < PAGE_SIZE; at += 4)
+        to[at / 4] = at - 0x200 < 0x500 || at >= 0xc00 ? from[at / 4] : ~0u;
+    return memory_map(shown.base, PAGE_SIZE, pd, MR_READ | MR_WRITE, CHIPSET);
 }

@@ -12,6 +12,7 @@
 #define LOOK_MS      2000u
 #define LEAVE_MS     100u        /* from one look at whether it wants to leave to the next */
 #define STOP_MS      30000u      /* all processors of a system that runs */
+#define CHIPSET_DATA 0xcd7u      /* of AMD's, at index CD6h: it moves PM1 control, too */
 #define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
 #define ALL                                                                                        \
     (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
@@ -68,8 +69,8 @@ uint64_t host_start_kept(void)
 static void __attribute__((noreturn)) begin(uint64_t id, struct utcb *u)
 {
     if (__atomic_add_fetch(&start.arrived, 1, __ATOMIC_SEQ_CST) == cores_of_its_own()) {
-        start.status =
-            disengage(guest_slot(), AFTER_QUIET, machine.acpi.sleep_port, start.power_off, 0);
+        start.status = disengage(guest_slot(), AFTER_QUIET, machine.acpi.sleep_port,
+                                 start.power_off, CHIPSET_DATA);
         __atomic_store_n(&start.gone, 1, __ATOMIC_RELEASE);
     }
     while (!__atomic_load_n(&start.gone, __ATOMIC_ACQUIRE))
@@ -191,6 +192,7 @@ static uint64_t hide(void)
 }
 
 /* A hostile system would wake up on bare processors: only what powers the machine off is let. */
+static uint64_t take_chipset(void) { return hide_chipset(guest_slot()); }
 static uint64_t take_sleep(void) { return hide_suspend(&start.power_off); }
 
 static uint64_t give_time(void)
@@ -209,11 +211,12 @@ uint64_t host_start(void)
     static const struct {
         const char *name;
         uint64_t (*take)(void);
-    } step[] = {
-        {"states", open_states},         {"IOMMUs", take_iommus}, {"sleep states", take_sleep},
-        {"processors", call_processors}, {"domain", make_domain}, {"memory", map_memory},
-        {"handlers", make_handlers},     {"vCPUs", make_vcpus},   {"IOMMUs' tables", open_iommus},
-        {"firmware's tables", hide},     {"time", give_time}};
+    } step[] = {{"states", open_states},      {"IOMMUs", take_iommus},
+                {"domain", make_domain},      {"chipset", take_chipset},
+                {"sleep states", take_sleep}, {"processors", call_processors},
+                {"memory", map_memory},       {"handlers", make_handlers},
+                {"vCPUs", make_vcpus},        {"IOMMUs' tables", open_iommus},
+                {"firmware's tables", hide},  {"time", give_time}};
     uint64_t status = OK;
     for (uint32_t i = 0; i < sizeof(step) / sizeof(step[0]) && status == OK; i++) {
         status = step[i].take();

@@ -51,5 +51,10 @@ uint64_t hide_table(enum acpi_known which) WARN_UNUSED;
    off: SLP_TYP and SLP_EN. BAD_ARG: the tables do not say that, or there is more than one register
    that the machine sleeps by. */
 uint64_t hide_suspend(uint16_t *power_off) WARN_UNUSED;
+/* A page of RAM in the place of AMD's registers that lead to PM1 control, too: with the VMs' memory
+   it is taken; then, before other device memory is mapped, it is the one of the guest in slot `pd`.
+ */
+uint64_t hide_take(void) WARN_UNUSED;
+uint64_t hide_chipset(uint64_t pd) WARN_UNUSED;
 
 #endif

@@ -241,8 +241,23 @@ def last_counts(run):
 def test_it_cannot_suspend(beneath):
     """Each write vanishes, and is counted. Power-off goes on working: it ended the run."""
     (sleep,) = map(rig.fields, seen(beneath.run, "sleep"))
-    assert int(sleep["tried"]) == 7 * 6 and last_counts(beneath.run)["port"] >= 7 * 6
+    assert int(sleep["tried"]) == 7 * 6 and last_counts(beneath.run)["port"] >= 7 * 6 + chipset(beneath)["tried"]
     assert "HAIRLINE-CHECKS: ok" in beneath.run.logs["debian"] and beneath.run.code == 0
+
+
+def chipset(run):
+    """What it saw of AMD's chipset; `tried`: writes of CD7h."""
+    (found,) = map(rig.fields, seen(run.run, "chipset"))
+    return {**found, "tried": int(found["tried"])}
+
+
+def test_chipset_is_a_copy(beneath, untouched):
+    """Where AMD's registers would be it has memory: what was there, and ones. Writes of the port that moves PM1 control vanish,
+    with that of a word which, at PM1 control, would power off."""
+    here, there = chipset(beneath), chipset(untouched)
+    assert there["page"] == "kept" and there["ids"] != "0xffffffff"
+    assert (here["page"], here["ids"], here["power"]) == ("changed", "0xffffffff", there["power"])
+    assert here["tried"] == 512 and here["is"] == here["was"] and last_counts(beneath.run)["port"] >= here["tried"]
 
 
 def test_vm_beside_lives_to_the_end(beneath):

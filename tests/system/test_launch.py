@@ -128,16 +128,19 @@ STEPS_OF_MANY = f"""
 insmod_all
 compute & read_disk & fetch &
 say "notbeneath $(leave)"
+say "chipset $(devmem 0xfed80000 32)"
 for cycle in $(seq {CYCLES}); do
     say "launched $(launch /host.efi)"
     rmmod hairline 2>/dev/null && say "gone"
     say "left $(leave)"
 done
 say "launched $(launch /host.efi)"
+say "chipset $(devmem 0xfed80000 32)"
 echo 0 2>/dev/null >$last/online
 say "oneoff $(leave)"
 echo 1 2>/dev/null >$last/online
 say "left $(leave)"
+say "chipset $(devmem 0xfed80000 32)"
 check hotplug core_off_and_on
 check nmi nmi
 check rmmod rmmod hairline
@@ -178,6 +181,12 @@ def test_leave_gives_all_back(cycles):
     assert not cycles.said("gone") and cycles.said("rmmod") == ["ok"]
     assert cycles.said("hotplug") == cycles.said("nmi") == ["ok"]
     assert cycles.said("warnings") == [""] and cycles.said("end") == [""] and cycles.code == 0
+
+
+def test_chipset_is_hidden_and_comes_back(cycles):
+    """What is at AMD's registers: beneath a copy, of whose first ones are shown."""
+    before, beneath, after = cycles.said("chipset")
+    assert before == after != "0xFFFFFFFF" == beneath
 
 
 def test_load_does_not_notice(cycles):

@@ -1,5 +1,5 @@
 /* What root takes out of the firmware's tables before the installed system reads them, and what it
-   learns there of sleep states. */
+   learns there of sleep states; and what is in the place of the chipset's registers. */
 #include "test.h"
 #include <root/host/host.h>
 #include <sys/mman.h>
@@ -9,9 +9,53 @@
 static struct boot_info info = {.flags = BOOT_HOST};
 struct machine machine = {.info = &info};
 
+#define GUEST   77u /* the slot of its PD */
+#define RAM     0x7000000u
+#define CHIPSET 0xfed80000u
+
+static uint32_t chip[PAGE_SIZE / 4], ram[PAGE_SIZE / 4];
+static bool iommu_there, no_slot; /* its registers are an IOMMU's; root cannot cut them out */
+static uint32_t taken, mapped;    /* how often */
+
+uint64_t memory_take(uint64_t size, uint64_t align, struct region *region)
+{
+    assert_true(size == PAGE_SIZE && align == PAGE_SIZE);
+    *region = (struct region){5, RAM, size};
+    return OK;
+}
+
+bool memory_is_device(uint64_t base, uint64_t size)
+{
+    assert_true(base == CHIPSET && size == PAGE_SIZE);
+    return !iommu_there;
+}
+
+uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
+{
+    *region = (struct region){6, base, size};
+    taken++;
+    return no_slot ? NO_MEMORY : OK;
+}
+
+/* Its pages can be had for writing, the chipset's not; before those are cut out they must not be
+   mapped. */
+void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
+{
+    assert_int_equal(size, PAGE_SIZE);
+    if (base == RAM)
+        return ram;
+    assert_true(base == CHIPSET && perm == MR_READ && taken);
+    return chip;
+}
+
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, uint64_t va)
 {
-    (void)base, (void)pd, (void)perm;
+    if (pd == GUEST) {
+        assert_true(base == RAM && size == PAGE_SIZE && perm == (MR_READ | MR_WRITE));
+        assert_int_equal(va, CHIPSET);
+        mapped++;
+        return OK;
+    }
     void *at = mmap((void *)va, size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     return at == (void *)va ? OK : BAD_ARG;
@@ -93,11 +137,53 @@ static void suspend_is_not_offered(void **state)
     info.flags = BOOT_HOST;
 }
 
+/* Is the register at that byte shown as it was? */
+static bool is_shown(uint32_t at)
+{
+    chip[at / 4] = 0x5a5a0000 | at;
+    taken = mapped = 0;
+    assert_int_equal(hide_chipset(GUEST), OK);
+    assert_true(taken == 1 && mapped == 1);
+    assert_true(ram[at / 4] == chip[at / 4] || ram[at / 4] == ~0u);
+    return ram[at / 4] != ~0u;
+}
+
+/* RAM is in their place; of power management (300h: the address of PM1 control is at 360h, the SMI
+   command's at 36Ah) it has what was there, of buses and the watchdog ones. */
+static void chipset_is_a_copy(void **state)
+{
+    (void)state;
+    static const uint16_t ones[] = {0, 0x1fc, 0x700, 0x804, 0xa00, 0xb00, 0xbfc},
+                          kept[] = {0x200, 0x300, 0x360, 0x368, 0x3fc, 0x500, 0x6fc, 0xc00, 0xffc};
+    assert_int_equal(hide_take(), OK);
+    for (unsigned i = 0; i < sizeof(ones) / sizeof(ones[0]); i++)
+        assert_false(is_shown(ones[i]));
+    for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        assert_true(is_shown(kept[i]));
+}
+
+/* An IOMMU is hidden already; and a system that would see them does not start. */
+static void chipset_that_cannot_be_hidden(void **state)
+{
+    (void)state;
+    assert_int_equal(hide_take(), OK);
+    taken = mapped = 0;
+    iommu_there = true;
+    assert_int_equal(hide_chipset(GUEST), OK);
+    assert_true(!taken && !mapped);
+    iommu_there = false, no_slot = true;
+    assert_int_equal(hide_chipset(GUEST), BAD_ARG);
+    assert_false(mapped);
+    no_slot = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(power_off_is_found),
         cmocka_unit_test(suspend_is_not_offered),
+        cmocka_unit_test(chipset_is_a_copy),
+        cmocka_unit_test(chipset_that_cannot_be_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
