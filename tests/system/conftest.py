@@ -6,6 +6,15 @@ import rig
 from firmware import Booted, call, ovmf, which_ovmf
 
 
+# Files of many or long machines, the longest first: two processes take a file each, and the last one is to be short.
+LONG = ["host", "launch", "volumes", "house", "uefi", "disk", "nohype", "create", "control", "devices", "late", "power", "operator", "kernels", "wild"]
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}.py": at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
 def pytest_terminal_summary(terminalreporter):
     """For build/test/system.log: the firmware on which all of that ran."""
     if which_ovmf():

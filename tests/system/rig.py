@@ -12,8 +12,8 @@ import time
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
 ALL = bool(os.environ.get("HAIRLINE_ALL"))
-SILENCE = int(os.environ.get("HAIRLINE_SILENCE", "600"))  # seconds of the emulated machine's, for its next line to come
-TURNS = 10  # so many times that, for one thing to happen among many lines
+SILENCE = int(os.environ.get("HAIRLINE_SILENCE", "300"))  # seconds of the emulated machine's, for its next line to come
+TURNS = 4  # so many times that, for one thing to happen among many lines
 PATIENCE = 3600  # seconds of the host's, for what no emulated machine delays
 COUNTED = ("-icount", "shift=3,sleep=off")  # each instruction takes 8 ns, whatever the host does meanwhile
 ONE_GIPS = ("-icount", "shift=0,sleep=off")  # each takes 1 ns, a tick of the TSC
