@@ -78,9 +78,10 @@ def family(pid):
 
 
 class Patience:
-    """Says when to give a machine up, by the time that the machine had, not by the host's: where its threads waited for a
-    processor (/proc/PID/task/TID/schedstat), a second counts by the part of it that they got. A line on the console begins
-    SILENCE anew, but not TURNS. A host ten times slower, or ten times as busy, decides nothing."""
+    """Says when to give a machine up, by the time that the machine had, not by the host's: what its threads waited for a
+    processor (/proc/PID/task/TID/schedstat) is taken off a second, of several busy ones each its part. One that hangs idle has
+    all of its seconds, however busy the host is. A line on the console begins SILENCE anew, but not TURNS. A host ten times
+    slower, or ten times as busy, decides nothing."""
 
     def __init__(self, pid):
         self.pid, self.pids, self.silent, self.had = pid, family(pid), 0.0, 0.0
@@ -104,7 +105,8 @@ class Patience:
             self.pids = family(self.pid)
             got = self._got()
             ran, waited = (max(new - old, 0) for new, old in zip(got, self.got))
-            part = (now - self.last) * (ran / (ran + waited) if ran + waited else 1)
+            passed = now - self.last
+            part = passed * (1 - waited / max(ran + waited, passed * 1e9))
             self.last, self.got, self.silent, self.had = now, got, self.silent + part, self.had + part
         if news:
             self.silent = 0.0

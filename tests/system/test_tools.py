@@ -42,12 +42,13 @@ def test_help_names_every_stage():
 
 @pytest.fixture(name="patience")
 def make_patience(monkeypatch):
-    """patience(part)(seconds): the host's time passes, of which the machine gets a part; is it over?"""
+    """patience(ran, waited)(seconds): the host's time passes, in each second of which the machine's threads run and wait for
+    so long; is it over?"""
     now = [0.0]
     monkeypatch.setattr(rig.time, "monotonic", lambda: now[0])
 
-    def make(part):
-        monkeypatch.setattr(rig.Patience, "_got", lambda self: (now[0] * part, now[0] * (1 - part)))
+    def make(ran, waited):
+        monkeypatch.setattr(rig.Patience, "_got", lambda self: (now[0] * ran * 1e9, now[0] * waited * 1e9))
         patience = rig.Patience(1)
 
         def go(seconds, news=False):
@@ -59,10 +60,11 @@ def make_patience(monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("part, tenth", [(1, False), (0.05, True)])
-def test_patience_counts_what_the_machine_had(patience, part, tenth):
-    """Twenty times slower: twenty times as long."""
-    go = patience(part)
+@pytest.mark.parametrize("ran, waited, tenth", [(1, 0, False), (0.05, 0.95, True), (0.2, 3.8, True), (0.001, 0.02, False)])
+def test_patience_counts_what_the_machine_had(patience, ran, waited, tenth):
+    """Twenty times slower: twenty times as long, with one busy thread or four. One that is idle has all of the time, though it
+    waits twenty times as long as it runs."""
+    go = patience(ran, waited)
     assert not go(rig.SILENCE * 0.9)
     assert go(rig.SILENCE * 0.2) != tenth
     if tenth:
@@ -71,7 +73,7 @@ def test_patience_counts_what_the_machine_had(patience, part, tenth):
 
 
 def test_patience_with_who_talks(patience):
-    go = patience(1)
+    go = patience(1, 0)
     for _ in range(rig.TURNS - 1):
         assert not go(rig.SILENCE * 0.9)
         assert not go(rig.SILENCE * 0.05, news=True)
