@@ -116,6 +116,6 @@ uint64_t hide_chipset(uint64_t pd)
     if (status != OK || !to || !from)
         return BAD_ARG;
     for (uint32_t at = 0; at < PAGE_SIZE; at += 4)
-        to[at / 4] = at - 0x200 < 0x500 || at >= 0xc00 ? from[at / 4] : ~0u;
+        to[at / 4] = at - 0x200 < 0x400 || at >= 0xc00 ? from[at / 4] : ~0u;
     return memory_map(shown.base, PAGE_SIZE, pd, MR_READ | MR_WRITE, CHIPSET);
 }

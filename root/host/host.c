@@ -10,8 +10,10 @@
 #define HOST_OBJECTS 1000u
 #define WAIT_MS      5000u
 #define LOOK_MS      2000u
-#define LEAVE_MS     100u        /* from one look at whether it wants to leave to the next */
-#define STOP_MS      30000u      /* all processors of a system that runs */
+#define LEAVE_MS     100u   /* from one look at whether it wants to leave to the next */
+#define STOP_MS      30000u /* all processors of a system that runs */
+#define GHOST_MS     1u     /* a stand-in's time in each GHOST_OF_MS */
+#define GHOST_OF_MS  20u
 #define CHIPSET_DATA 0xcd7u      /* of AMD's, at index CD6h: it moves PM1 control, too */
 #define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
 #define ALL                                                                                        \
@@ -195,12 +197,16 @@ static uint64_t hide(void)
 static uint64_t take_chipset(void) { return hide_chipset(guest_slot()); }
 static uint64_t take_sleep(void) { return hide_suspend(&start.power_off); }
 
+/* Firmware waits for the stand-ins: no VM on their core, however busy, keeps all time from them,
+   and they, whatever runs in them, keep little from it. */
 static uint64_t give_time(void)
 {
     uint64_t status = OK;
     for (uint32_t i = host->cpus; i > first_vcpu() && status == OK; i--) {
-        uint64_t budget = i > host->kept ? SC_WHOLE_CORE : clock_ticks(PLAN_BUDGET_US / 1000);
-        status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, host_vcpu_slot(i - 1), 1, budget, 0);
+        bool ghost = i <= host->kept;
+        status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, host_vcpu_slot(i - 1),
+                           PLAN_PRIORITY_MAX, ghost ? clock_ticks(GHOST_MS) : SC_WHOLE_CORE,
+                           ghost ? clock_ticks(GHOST_OF_MS) : 0);
         slot_empty(SLOT_SCRATCH_TIME);
     }
     return status;

@@ -268,6 +268,17 @@ def test_vm_beside_lives_to_the_end(beneath):
     assert any(line.startswith("beside| canary: round") for line in lines[last:])
 
 
+def test_busy_vm_does_not_hold_it_up(tmp_path):
+    """Firmware waits for the stand-in of the processor that Hairline keeps, where a VM of more than usual priority never rests."""
+    ovmf()
+    run = rig.Live(host_plan(tmp_path, guest("busy", "attack", cmdline="test=spin", cores=[0], priority=20)))
+    try:
+        run.expect(r"^busy\| attack spin")
+        run.expect(r"^debian\| \[ *[0-9.]+\] ")  # Linux, which firmware has let go
+    finally:
+        run.stop()
+
+
 SEALED = guest("vault", "canary", cores=[1], mode="dedicated", sealed=True)
 
 
