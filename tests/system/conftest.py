@@ -1,5 +1,7 @@
 import shutil
+import signal
 import subprocess
+import threading
 
 import pytest
 import rig
@@ -13,6 +15,20 @@ LONG = ["host", "launch", "volumes", "house", "uefi", "disk", "nohype", "create"
 def pytest_collection_modifyitems(items):
     rank = {f"test_{name}.py": at for at, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """What hangs where no machine's own time is looked at costs one test, and not the whole run, whose minutes are counted."""
+
+    def give_up(*_):
+        raise AssertionError(f"{item.nodeid}: no end after {rig.LAST_RESORT} s")
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(rig.LAST_RESORT)
+    yield
+    signal.alarm(0)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,6 +15,7 @@ ALL = bool(os.environ.get("HAIRLINE_ALL"))
 SILENCE = int(os.environ.get("HAIRLINE_SILENCE", "300"))  # seconds of the emulated machine's, for its next line to come
 TURNS = 4  # so many times that, for one thing to happen among many lines
 PATIENCE = 3600  # seconds of the host's, for what no emulated machine delays
+LAST_RESORT = 0 if ALL else 1500  # the same, for one test; 0: as long as it likes. No test needs a quarter of it on a busy host
 COUNTED = ("-icount", "shift=3,sleep=off")  # each instruction takes 8 ns, whatever the host does meanwhile
 ONE_GIPS = ("-icount", "shift=0,sleep=off")  # each takes 1 ns, a tick of the TSC
 ENOUGH = 0.4 * 0.5  # of a core that two VMs share fairly
