@@ -268,6 +268,67 @@ def test_vm_beside_lives_to_the_end(beneath):
     assert any(line.startswith("beside| canary: round") for line in lines[last:])
 
 
+OWNER = "8be0e274-3970-4b44-80c5-1ab9502f3bfc"  # of lists of keys: any GUID does
+SCRIPT = """#!/bin/sh
+set -e
+{before}
+{source}/scripts/{name} "$@"
+{after}
+"""
+
+
+class Secured:
+    """The machine with Secure Boot on, by keys of our own, with which the installed system's loader and kernel are signed,
+    and, if it is to be, Hairline."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        request = ["openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=Test"]
+        call(*request, "-keyout", folder / "key", "-out", folder / "cert")
+        disk = rig.BUILD / "debian-disk"
+        rig.made(disk)
+        call("cp", "--sparse=always", os.path.realpath(disk), folder / "disk")
+        for name in ("EFI/BOOT/BOOTX64.EFI", "debian/vmlinuz"):
+            call("mcopy", "-n", "-i", f"{folder}/disk@@1M", f"::{name}", folder / "unsigned")
+            call("mcopy", "-o", "-i", f"{folder}/disk@@1M", self.signed(folder / "unsigned"), f"::{name}")
+
+    def signed(self, file):
+        out = self.folder / "signed"
+        call("sbsign", "--key", self.folder / "key", "--cert", self.folder / "cert", "--output", out, file)
+        return out
+
+    def run(self, sign):
+        """A run of it: the tool's scripts, one with more variables, one that signs."""
+        folder = self.folder / f"run-{sign}"
+        (folder / "home/scripts").mkdir(parents=True)
+        for path in rig.SOURCE.iterdir():
+            (folder / "home" / path.name).symlink_to(path) if path.name != "scripts" else None
+        keys = " ".join(f"{word} {OWNER} {self.folder}/cert" for word in ("--set-pk", "--add-kek", "--add-db"))
+        sbsign = f'sbsign --key {self.folder}/key --cert {self.folder}/cert --output "$1" "$1" 2>/dev/null >&2' if sign else ""
+        after = f'virt-fw-vars -i "$1/vars.fd" -o "$1/vars.new" {keys} --sb 2>/dev/null >&2; mv "$1/vars.new" "$1/vars.fd"'
+        for name, what in (("host-driver", {"before": "", "after": after}), ("efi-volume", {"before": sbsign, "after": ""})):
+            (folder / "home/scripts" / name).write_text(SCRIPT.format(source=rig.SOURCE, name=name, **what))
+            (folder / "home/scripts" / name).chmod(0o755)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HAIRLINE_HOME", str(folder / "home"))
+            return rig.Batch(folder, host_plan(folder, host={"disk": str(self.folder / "disk")}))
+
+
+def is_secure(facts):
+    """What firmware measured of its variable SecureBoot (EV_EFI_VARIABLE_DRIVER_CONFIG: its value is the last byte)."""
+    (value,) = [event[-1] for pcr, _, _, event in events_of(facts) if pcr == 7 and "SecureBoot".encode("utf-16-le") in event[:60]]
+    return value == 1
+
+
+def test_secure_boot(tmp_path, untouched):
+    """A driver that is signed comes beneath a system that is signed, and one that is not is left out: the system boots alone."""
+    machine = Secured(tmp_path)
+    good, bad = machine.run(True), machine.run(False)
+    assert not is_secure(untouched.facts) and all(is_secure(facts_of(run.logs["debian"])) for run in (good, bad))
+    assert good.code == 0 and facts_of(good.logs["debian"])["cores"] == [str(CORES - 1)], good.errors
+    assert "Hairline did not start beneath debian" in bad.errors and facts_of(bad.logs["debian"])["cores"] == [str(CORES)]
+
+
 def test_busy_vm_does_not_hold_it_up(tmp_path):
     """Firmware waits for the stand-in of the processor that Hairline keeps, where a VM of more than usual priority never rests."""
     ovmf()
