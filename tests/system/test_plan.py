@@ -714,6 +714,7 @@ def test_run_host(house, monkeypatch, case):
     words = (house / "args").read_text()
     assert "-serial chardev:host" in words and "isa-serial,iobase=0x3e8,irq=4,chardev=hairline" in words and "snapshot=on,file=" in words.split("id=host,format=raw,")[1]
     assert "nvme,drive=host,serial=hairline-host,bootindex=0" in words and "value=hairline.batch" in words and "hairline.late" not in words
+    assert "-device intel-iommu,intremap=on,eim=on" in words and "tcg,thread=single" in words
 
 
 def test_run_late(house, monkeypatch):
