@@ -65,6 +65,12 @@ bool kit_core(uint32_t number)
     return kit_stat->core[number].online;
 }
 
+void kit_await_core(uint32_t number)
+{
+    while (!kit_core(number)) {
+    }
+}
+
 uint32_t kit_cores(void)
 {
     uint32_t online = 1;

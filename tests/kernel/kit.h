@@ -47,6 +47,8 @@ const struct boot_range *kit_range(uint64_t address, uint64_t *slot);
 bool kit_cut(uint64_t address, uint64_t frames, uint64_t to, uint64_t rest);
 /* Start the core that is to be `number`, which is its APIC ID. Is it online? */
 bool kit_core(uint32_t number);
+/* The same for a core that is there: on a busy host an emulated one may take its time. */
+void kit_await_core(uint32_t number);
 /* Start all cores of the machine that root would: APIC IDs 1, 2, ... until one does not come;
  * returns the number online. */
 uint32_t kit_cores(void);

@@ -44,12 +44,10 @@ static void read_option(const char *name)
 }
 
 /* ---- the machine ------------------------------------------------------------ */
-/* They are there; on a busy host an emulated one may take its time. */
 static void start_cores(void)
 {
     for (uint32_t i = 1; i < storm.cores; i++)
-        while (!kit_core(i)) {
-        }
+        kit_await_core(i);
 }
 
 /* The region of each domain, and page tables for root's view of one. */

@@ -107,14 +107,21 @@ def test_run_without_hairline_fails(untouched):
     assert untouched.run.vms["beside"]["state"] == "unknown"
 
 
-class Beneath:
+class Installed:
+    """A run with an attack, and what the system saw."""
+
+    def __init__(self, folder, plan):
+        self.run = rig.Batch(folder, plan, qemu=words(TOLD))
+        self.facts = facts_of(self.run.logs["debian"])
+
+
+class Beneath(Installed):
     """The same machine with Hairline beneath the system."""
 
     def __init__(self, folder):
         plan = host_plan(folder)
         self.predicted = call(rig.BUILD / "hairline-tool", "build", plan, "--batch", "--efi", folder / "host.efi")
-        self.run = rig.Batch(folder, plan, qemu=words(TOLD))
-        self.facts = facts_of(self.run.logs["debian"])
+        super().__init__(folder, plan)
 
 
 @pytest.fixture(scope="module", name="beneath")

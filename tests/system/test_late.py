@@ -4,20 +4,14 @@
 import pytest
 import rig
 from firmware import ovmf
-from test_host import CORES, TOLD, facts_of, host_plan, last_counts, seen, words
-
-
-class Late:
-    def __init__(self, folder):
-        plan = host_plan(folder, memory="2G", host={"disk": "debian-disk", "launch": "late"})
-        self.run = rig.Batch(folder, plan, qemu=words(TOLD))
-        self.facts = facts_of(self.run.logs["debian"])
+from test_host import CORES, Installed, host_plan, last_counts, seen
 
 
 @pytest.fixture(scope="module", name="late")
 def run_late(tmp_path_factory):
     ovmf()
-    return Late(tmp_path_factory.mktemp("late"))
+    folder = tmp_path_factory.mktemp("late")
+    return Installed(folder, host_plan(folder, memory="2G", host={"disk": "debian-disk", "launch": "late"}))
 
 
 def test_in_and_out_twice(late):

@@ -261,9 +261,9 @@ say "reach $(dmesg | sed -n 's/.*reach: //p' | tail -n 1)"
 
 def test_its_kernel_reaches_no_memory(tmp_path):
     """A module that writes to all that Linux gave away: one page is wherever Hairline is, and the VM beside goes on."""
-    module, kernel = KERNEL / "reach.ko", KERNEL
+    module = KERNEL / "reach.ko"
     rig.made(module)
-    run = Linux(tmp_path, [build(tmp_path, "host", beside="canary"), module], STEPS_OF_A_HOSTILE_ONE, *IOMMU, kernel=kernel)
+    run = Linux(tmp_path, [build(tmp_path, "host", beside="canary"), module], STEPS_OF_A_HOSTILE_ONE, *IOMMU)
     beneath, after = map(rig.fields, run.said("reach"))
     assert int(beneath["pages"]) > 0x4000 and int(beneath["kept"]) == int(beneath["own"]) + 1, run.log
     assert after["pages"] == after["kept"] == after["own"] == "16"
