@@ -110,8 +110,8 @@ def test_run_without_hairline_fails(untouched):
 class Installed:
     """A run with an attack, and what the system saw."""
 
-    def __init__(self, folder, plan):
-        self.run = rig.Batch(folder, plan, qemu=words(TOLD))
+    def __init__(self, folder, plan, told=TOLD):
+        self.run = rig.Batch(folder, plan, qemu=words(told))
         self.facts = facts_of(self.run.logs["debian"])
 
 
