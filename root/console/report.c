@@ -45,6 +45,8 @@ static struct pool report_pool(void)
     return (struct pool){s->frames_free + s->table_frames, s->objects_free};
 }
 
+const char *report_cause(uint64_t cause) { return cause < CAUSE_COUNT ? cause_name[cause] : "-"; }
+
 /* What of exits there is by cause, as words behind others. */
 static uint32_t exits_text(const uint64_t exits[CAUSE_COUNT], const char *word, char *text,
                            uint32_t size)

@@ -10,6 +10,8 @@ void report_ready(void);
 void report_vm(const struct vm *vm, const char *next, uint64_t pause);
 /* The kernel's memory, at the end of all VMs, and whether something of it was not given back. */
 void report_end(void);
+/* The name of an `enum event` or cause. */
+const char *report_cause(uint64_t cause);
 /* Of the installed system: how many cores it has, and its exits since it began. */
 void report_host(const char *name, uint32_t cores, const uint64_t exits[CAUSE_COUNT]);
 /* Its VMM has left. */

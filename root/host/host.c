@@ -27,8 +27,8 @@ static struct {
     uint16_t power_off;     /* what PM1 control is given for it */
 } start;
 
-static uint32_t vm_index(void) { return machine.vms; }
-static uint64_t guest_slot(void) { return SLOT_VM + VM_SLOTS * vm_index() + VM_GUEST; }
+/* The installed system has the place of a VM behind the plan's. */
+static uint64_t guest_slot(void) { return SLOT_VM + VM_SLOTS * machine.vms + VM_GUEST; }
 static uint64_t host_vcpu_slot(uint32_t i) { return SLOT_VCPU + MAX_VCPUS - MAX_CORES + i; }
 /* A system that runs has no use for ghosts: it knows that these processors are off. */
 static uint32_t first_vcpu(void) { return host_is_late() ? host->kept : 0; }
@@ -97,7 +97,7 @@ static uint64_t host_make_vcpu(uint32_t i)
     if (made.status != OK)
         return made.status;
     if (own)
-        return fault_serve_on(vm_index(), i, guest_slot(), begin, GUEST_EVENTS(i) + EVENT_START, 0,
+        return fault_serve_on(FAULT_HOST, i, guest_slot(), begin, GUEST_EVENTS(i) + EVENT_START, 0,
                               i);
     return ghost_start(i, &host->cpu[i], guest_slot());
 }
@@ -120,13 +120,7 @@ void host_refuse(void)
         __atomic_store_n(&host->asked, BOOT_REFUSED, __ATOMIC_RELEASE);
 }
 
-static uint64_t own_cores(void)
-{
-    uint64_t mask = 0;
-    for (uint32_t i = host->kept; i < host->cpus; i++)
-        mask |= 1ull << i;
-    return mask;
-}
+static uint64_t own_cores(void) { return ~0ull >> (MAX_CORES - host->cpus) & ~0ull << host->kept; }
 
 static uint64_t call_processors(void)
 {
@@ -159,7 +153,7 @@ static uint64_t make_domain(void)
                      own_cores() | 1);
 }
 
-static uint64_t make_handlers(void) { return fault_prepare(vm_index(), own_cores() | 1); }
+static uint64_t make_handlers(void) { return fault_prepare(FAULT_HOST, own_cores()); }
 
 static uint64_t make_vcpus(void)
 {
@@ -256,13 +250,16 @@ static void look_for_end(void)
         acpi_reset(&machine.acpi);
     }
     for (uint32_t i = host->kept; i < host->cpus; i++) {
-        uint64_t event = __atomic_load_n(&host_counters(i)->end_event, __ATOMIC_ACQUIRE);
-        if (event)
-            host_report();
+        const struct vcpu_stat *s = host_counters(i);
+        uint64_t event = __atomic_load_n(&s->end_event, __ATOMIC_ACQUIRE);
+        if (!event)
+            continue;
+        host_report();
         if (event == 1 + EVENT_PORT)
             acpi_off(&machine.acpi, start.power_off);
-        if (event)
-            acpi_reset(&machine.acpi);
+        console_say("VM %s: processor %u: %s at 0x%lx: reset", plan_installed.name,
+                    host->cpu[i].apic_id, report_cause(event - 1), s->end_rip);
+        acpi_reset(&machine.acpi);
     }
 }
 

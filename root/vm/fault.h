@@ -2,7 +2,10 @@
  * Faults of the domains that root made. Each domain has a handler thread of its
  * own on each core that its threads are on: it notes the first fault, rings
  * root's bell and ends the thread. No domain can keep another's handler busy.
- * Domains are numbered: VM i is i, LAN i is PLAN_VMS + i.
+ * Domains are numbered: VM i is i, LAN i is PLAN_VMS + i. Behind them are the
+ * installed system and the stand-ins for its processors, of which each has a
+ * handler of its own: a vCPU whose event finds its handler busy is stopped for
+ * good, and one that uses up its time within the handler leaves it so.
  */
 #ifndef ROOT_FAULT_H
 #define ROOT_FAULT_H
@@ -12,7 +15,9 @@
 #include <lib/call.h>
 #include <stdbool.h>
 
-#define FAULT_DOMAINS (PLAN_VMS + PLAN_LANS)
+#define FAULT_DOMAINS  (PLAN_VMS + PLAN_LANS)
+#define FAULT_HOST     (FAULT_DOMAINS + 2u)
+#define FAULT_GHOST(i) (FAULT_HOST + 1u + (i)) /* of the installed system's processor `i` */
 
 struct fault {
     uint64_t vector, error, cr2, rip;
@@ -20,7 +25,7 @@ struct fault {
 
 /* Make the handler of root's own faults. First of all here. */
 uint64_t fault_init(void) WARN_UNUSED;
-/* Make the handlers of `domain` (0..FAULT_DOMAINS - 1), which has none, one for each core in the
+/* Make the handlers of `domain`, which has none, one for each core in the
  * bit mask `cores`; those of domains that were forgotten serve again. NO_MEMORY: too many handlers.
  */
 uint64_t fault_prepare(uint32_t domain, uint64_t cores) WARN_UNUSED;
