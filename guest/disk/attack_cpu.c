@@ -97,6 +97,30 @@ static unsigned long nmis(void)
     return count;
 }
 
+/* Where start-up IPIs send a processor: our own are among all others, and what else is there would
+   ruin us. Two pages below 640 KiB in which Linux has nothing; each counts who comes, and halts
+   (it is in real mode, with interrupts off):
+   lock incw %cs:COUNT_AT; hlt; jmp to the hlt. */
+enum { START_AT = 0x20000, STARTS = 2, COUNT_AT = 0xff0 };
+static const uint8_t start_code[] = {0xf0,          0x2e, 0xff, 0x06, COUNT_AT & 0xff,
+                                     COUNT_AT >> 8, 0xf4, 0xeb, 0xfd};
+
+static volatile uint8_t *starts_open(uint8_t was[STARTS * PAGE])
+{
+    volatile uint8_t *pages = physical(START_AT, STARTS * PAGE);
+    for (unsigned i = 0; pages && i < STARTS * PAGE; i++) {
+        was[i] = pages[i];
+        pages[i] = i % PAGE < sizeof(start_code) ? start_code[i % PAGE] : 0;
+    }
+    return pages;
+}
+
+/* How many came to either page. They still run there until the system starts them again. */
+static unsigned starts_seen(const volatile uint8_t *pages)
+{
+    return pages[COUNT_AT] + pages[PAGE + COUNT_AT];
+}
+
 /* Every kind of interrupt to one that is not ours, or to many. */
 static unsigned send_all(int fd, uint64_t to)
 {
@@ -111,8 +135,8 @@ static unsigned send_all(int fd, uint64_t to)
                                      NMI << 8,
                                      EXTERNAL << 8,
                                      INIT << 8,
-                                     STARTUP << 8 | 0x08,
-                                     STARTUP << 8 | 0x9a,
+                                     STARTUP << 8 | START_AT >> 12,
+                                     STARTUP << 8 | ((START_AT >> 12) + 1),
                                      FIXED << 8 | 0x12};
     unsigned sent = 0;
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -122,8 +146,14 @@ static unsigned send_all(int fd, uint64_t to)
 
 void attack_interrupts(const char *name)
 {
+    static uint8_t was[STARTS * PAGE];
     unsigned sent = 0;
     find_own();
+    volatile uint8_t *pages = starts_open(was);
+    if (!pages) {
+        say(name, "refused");
+        return;
+    }
     set_others("0");
     unsigned long before = nmis();
     int fd = msr_open(0);
@@ -138,9 +168,14 @@ void attack_interrupts(const char *name)
             sent += send_all(fd, (to >> 4) << 48 | 1ul << (32 + (to & 15)) | LOGICAL);
         }
     sent += send_all(fd, OTHERS);
+    usleep(100000);
     close(fd);
     set_others("1");
-    say(name, "sent=%u own=%s arrived=%lu", sent, own_nmi ? "sent" : "refused", arrived);
+    unsigned started = starts_seen(pages);
+    for (unsigned i = 0; i < STARTS * PAGE; i++)
+        pages[i] = was[i];
+    say(name, "sent=%u own=%s arrived=%lu started=%u", sent, own_nmi ? "sent" : "refused", arrived,
+        started);
 }
 
 /* ---- another way to PM1 control ------------------------------------------------------ */

@@ -205,7 +205,7 @@ def test_ways_bite_without_hairline(untouched):
     changed = {line.split()[0] for line in seen(untouched.run, "msr") if " changed" in line}
     assert changed == {"EFER.SVME", "VM_HSAVE_PA", "APIC_BASE"}
     (interrupts,) = map(rig.fields, seen(untouched.run, "interrupts"))
-    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 0
+    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 0 and int(interrupts["started"]) == CORES - 1
     assert any(line.startswith("fed90000 first=0x10 changed") for line in seen(untouched.run, "iommu"))
 
 
@@ -235,7 +235,7 @@ def test_registers_are_out_of_reach(beneath):
 def test_interrupts_do_not_arrive(beneath):
     """An NMI to itself does; of all that it sends elsewhere the VM beside sees none, and core 0 goes on."""
     (interrupts,) = map(rig.fields, seen(beneath.run, "interrupts"))
-    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000
+    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000 and int(interrupts["started"]) == CORES - 2
     assert last_counts(beneath.run)["icr"] >= int(interrupts["sent"])
 
 
@@ -337,9 +337,11 @@ def test_secure_boot(tmp_path, untouched):
 
 
 def test_busy_vm_does_not_hold_it_up(tmp_path):
-    """Firmware waits for the stand-in of the processor that Hairline keeps, where a VM of more than usual priority never rests."""
+    """Firmware waits for the stand-ins of the processors that Hairline keeps, five on one core, where a VM of more than usual
+    priority never rests."""
     ovmf()
-    run = rig.Live(host_plan(tmp_path, guest("busy", "attack", cmdline="test=spin", cores=[0], priority=20)))
+    busy = guest("busy", "attack", cmdline="test=spin", cores=[0], priority=20)
+    run = rig.Live(host_plan(tmp_path, busy, *(guest(f"keeps-{core}", "canary", cores=[core]) for core in range(1, 5))))
     try:
         run.expect(r"^busy\| attack spin")
         run.expect(r"^debian\| \[ *[0-9.]+\] ")  # Linux, which firmware has let go
@@ -350,19 +352,19 @@ def test_busy_vm_does_not_hold_it_up(tmp_path):
 SEALED = guest("vault", "canary", cores=[1], mode="dedicated", sealed=True)
 
 
-if rig.ALL:  # with two kept processors firmware stood still at times, where it lets the system go: docs/host-mode.md
-
-    def test_amds_unit_keeps_devices_out(tmp_path, untouched):
-        """Level L1 on AMD's IOMMU, too, with all attacks; a sealed VM on a core of its own lives to the end, as the other one does."""
-        ovmf()
-        run = rig.Batch(tmp_path, host_plan(tmp_path, SEALED, iommu="amd"), qemu=words(TOLD))
-        assert run.code == 0 and "host name=debian level=L1 iommus=1" in run.output, run.errors
-        memory, dma = runs_of(run, "memory"), runs_of(run, "dma")
-        ours = [base for base in memory if base not in runs_of(untouched.run, "memory")]
-        assert ours and all((dma[base]["own"], dma[base]["seen"], dma[base]["kept"]) == ("works", "0", "1") for base in ours)
-        assert any(line.startswith("fed80000 first=0xffffffff") for line in seen(run, "iommu"))
-        after = run.output.partition("ATTACK end of sleep")[2]
-        assert "canary: wrong" not in run.output and "beside| canary: round" in after and "vault| canary: round" in after
+def test_amds_unit_keeps_devices_out(tmp_path, untouched):
+    """Level L1 on AMD's IOMMU, too, with all attacks; a sealed VM on a core of its own lives to the end, as the other one does.
+    Then the system ends by a triple fault, as any other does: the machine is reset, and root says why."""
+    ovmf()
+    run = rig.Batch(tmp_path, host_plan(tmp_path, SEALED, iommu="amd"), qemu=words([*TOLD, "hairline.triple"]))
+    assert run.code != 0 and "host name=debian level=L1 iommus=1" in run.output, run.errors
+    memory, dma = runs_of(run, "memory"), runs_of(run, "dma")
+    ours = [base for base in memory if base not in runs_of(untouched.run, "memory")]
+    assert ours and all((dma[base]["own"], dma[base]["seen"], dma[base]["kept"]) == ("works", "0", "1") for base in ours)
+    assert any(line.startswith("fed80000 first=0xffffffff") for line in seen(run, "iommu"))
+    after = run.output.partition("ATTACK end of sleep")[2]
+    assert "canary: wrong" not in run.output and "beside| canary: round" in after and "vault| canary: round" in after
+    assert re.search(r"VM debian: processor \d: shutdown at 0x[0-9a-f]+: reset", run.output)
 
 
 if rig.ALL:
