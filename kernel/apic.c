@@ -21,7 +21,6 @@ static uint64_t read(enum apic_register r)
 
 /* A vCPU with a core of its own has the local APIC, and reads and writes all of its registers
    itself (x2APIC MSRs, APM2 16.11), but for these: what is here is what it still does itself. */
-enum { READ = 1, WRITE = 2 };
 static const struct {
     uint8_t from, to;            /* enum apic_register */
     uint8_t engaged, disengaged; /* while it has a VMM, and without one */

@@ -32,8 +32,10 @@ void apic_clear(void);
 void apic_drain(void);
 /* Let all in that waits, when nobody sends any more. Own core. */
 void apic_let_in(void);
-/* What a guest with a core of its own does itself with register `reg` of the APIC: 1 reads, 2
-   writes; while it has a VMM, and without one. */
+/* What a guest does itself with an MSR, or a register of the APIC. */
+enum { READ = 1, WRITE = 2 };
+/* Of a guest with a core of its own, with register `reg` of the APIC: READ, WRITE; while it has a
+   VMM, and without one. */
 unsigned apic_passed(uint32_t reg, bool disengaged);
 /* For a guest: write `value` to LVT entry 33h..37h, made harmless (fixed or NMI, else masked), or
  * the divider 3Eh. Own core. */

@@ -3,7 +3,7 @@
 #include <cap.h>
 #include <iommu.h>
 #include <sched.h>
-#include <vcpu.h>
+#include <virt.h>
 
 struct core cores[MAX_CORES];
 SHARED uint32_t core_count;
@@ -231,18 +231,12 @@ void core_give(struct ec *ec)
     struct core *c = &cores[ec->core];
     check_that(has_graph_lock() && !ec->head.dead);
     mask_threads(c, true);
-    vcpu_take_core(ec);
+    /* Who comes after it on this core gets all states of XCR0 anew (vcpu_load_core). */
+    virt_take_core(ec);
+    ec->core_mode = CORE_GIVEN;
     c->owner = ec;
     /* Afterwards a core that read `owner` as empty has sent its interrupt; others send NMIs. */
     core_sync(0, 0);
-}
-
-static void answer_doorbell(struct core *c)
-{
-    /* Before the inbox is read: a post that comes after the reading sets it again. */
-    c->doorbell = 0;
-    core_take_inbox();
-    core_sync_poll();
 }
 
 void core_attention(void)
@@ -251,8 +245,12 @@ void core_attention(void)
     check_that(interrupts_off());
     for (;;) {
         c->attention = 0;
-        if (c->doorbell)
-            answer_doorbell(c);
+        if (c->doorbell) {
+            /* Before the inbox is read: a post that comes after the reading sets it again. */
+            c->doorbell = 0;
+            core_take_inbox();
+            core_sync_poll();
+        }
         sched_pick();
         if (c->current || c->attention || c->doorbell)
             return;

@@ -72,9 +72,7 @@ static RARE bool start_up(const struct ec *ec, uint64_t icr, uint32_t mode)
     if (mode == STARTUP)
         ec->pd->sipi = (uint16_t)(0x100 | (icr & 0xff));
     /* mutant: icr-init */
-    if (mode == INIT || mode == STARTUP)
-        return ec->core_mode == CORE_DISENGAGED;
-    return true;
+    return mode > STARTUP || ec->core_mode == CORE_DISENGAGED;
 }
 
 bool icr_write(struct ec *ec, uint64_t icr)

@@ -38,8 +38,7 @@ uint64_t mr_split(struct pd *self, uint64_t who, uint64_t frame)
         return NO_MEMORY;
     /* mutant: split-rest */
     mr->frames = frame;
-    unsigned rights = cap_slot(self, who >> 32)->rights;
-    cap_set(self, who & 0xffff, rest, rights);
+    cap_set(self, who & 0xffff, rest, cap_slot(self, who >> 32)->rights);
     return OK;
 }
 

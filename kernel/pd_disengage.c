@@ -10,9 +10,7 @@ static bool is_dedicated(const struct pd *pd)
     bool any = false;
     for (uint32_t i = 1; i < OBJECTS; i++) {
         const struct ec *ec = &objects[i].ec;
-        if (ec->head.type != OBJ_EC || ec->pd != pd)
-            continue;
-        if (pd->ports && ec->core_mode == CORE_SHARED)
+        if (ec->head.type != OBJ_EC || ec->pd != pd || (pd->ports && ec->core_mode == CORE_SHARED))
             continue;
         if (ec->core_mode != CORE_OWNED)
             return false;

@@ -4,12 +4,6 @@
 #include <sm.h>
 #include <vcpu.h>
 
-/* The SC or EC in which the timer lies. */
-static struct object *timer_owner(const struct timer *t)
-{
-    return &objects[((uint64_t)t - (uint64_t)objects) / sizeof(struct object)];
-}
-
 void sched_timer_set(struct timer *t, uint64_t deadline)
 {
     sched_timer_clear(t);
@@ -213,7 +207,8 @@ void sched_pick(void)
 
 static void expire(struct timer *t)
 {
-    struct object *o = timer_owner(t);
+    /* The SC or EC in which the timer lies. */
+    struct object *o = &objects[((uint64_t)t - (uint64_t)objects) / sizeof(struct object)];
     sched_timer_clear(t);
     if (o->head.type == OBJ_SC) {
         if (o->sc.ec->state == STATE_READY) /* it may have blocked when its budget was used up */

@@ -14,7 +14,6 @@ static uint8_t iopm_installed[3 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)))
    installed system's. */
 static uint8_t msrpm[4][2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 enum { MAP_SHARED, MAP_OWN, MAP_ALONE, MAP_INSTALLED, MAPS };
-enum { READ = 1, WRITE = 2 };
 static struct vmcb host_vmcb[MAX_CORES] __attribute__((aligned(PAGE_SIZE)));
 static uint8_t host_save[MAX_CORES][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 
@@ -149,9 +148,13 @@ void svm_disengage(struct ec *ec)
 
 /* Instructions that exit; what is not here is svm_rare_event()'s. */
 const struct svm_exit svm_exits[SVM_EXITS] = {
-    [EXIT_CPUID - EXIT_FIRST] = {CAUSE_CPUID, 2},    [EXIT_HLT - EXIT_FIRST] = {EVENT_HLT, 1},
-    [EXIT_PORT - EXIT_FIRST] = {EVENT_PORT, 0},      [EXIT_MSR - EXIT_FIRST] = {EVENT_MSR, 2},
-    [EXIT_VMMCALL - EXIT_FIRST] = {EVENT_VMCALL, 3}, [EXIT_XSETBV - EXIT_FIRST] = {EVENT_XSETBV, 3},
+    [EXIT_CPUID - EXIT_FIRST] = {CAUSE_CPUID, 2},
+    [EXIT_HLT - EXIT_FIRST] = {EVENT_HLT, 1},
+    [EXIT_PORT - EXIT_FIRST] = {EVENT_PORT, 0},
+    [EXIT_MSR - EXIT_FIRST] = {EVENT_MSR, 2},
+    [EXIT_VMMCALL - EXIT_FIRST] = {EVENT_VMCALL, 3},
+    [EXIT_XSETBV - EXIT_FIRST] = {EVENT_XSETBV, 3},
+    [EXIT_MONITOR - EXIT_FIRST... EXIT_MWAIT - EXIT_FIRST] = {EVENT_OPCODE, 3},
 };
 
 /* One instruction of the guest's, and back. */

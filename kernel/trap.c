@@ -22,8 +22,7 @@ static void interrupt(uint64_t vector)
 }
 
 /* Say the first bank that has something (APM2 9.3.2): its status and its address. */
-static void machine_check(void) __attribute__((noreturn));
-static void machine_check(void)
+static void __attribute__((noreturn)) machine_check(void)
 {
     uint32_t last = 4 * ((uint32_t)cpu_rdmsr(MSR_MCG_CAP) & 0xff) - 4, bank = 0;
     while (bank < last && !(cpu_rdmsr(MSR_MC0_STATUS + bank) >> 63))

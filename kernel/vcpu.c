@@ -26,17 +26,11 @@ void vcpu_core_init(struct core *c)
     has_barrier = (cpu_cpuid(0x80000008, 0).ebx >> 12 | cpu_cpuid(7, 0).edx >> 26) & 1;
 }
 
-static uint32_t stat_free(void)
-{
-    uint32_t i = 0;
-    while (i < MAX_VCPUS && stat_used[i])
-        i++;
-    return i;
-}
-
 struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
 {
-    uint32_t stat = stat_free();
+    uint32_t stat = 0;
+    while (stat < MAX_VCPUS && stat_used[stat])
+        stat++;
     if (stat == MAX_VCPUS || pd->frames_left < 3 || counters.frames_free < 3)
         return 0;
     struct ec *ec = object_new(OBJ_EC, pd);
@@ -60,12 +54,6 @@ struct ec *vcpu_new(struct pd *pd, uint8_t core, uint64_t *index)
     ec->hazard = HAZARD_START;
     pd->cores |= 1ull << core;
     return ec;
-}
-
-void vcpu_take_core(struct ec *ec)
-{
-    virt_take_core(ec); /* who comes after it on this core gets all states of XCR0 anew (load) */
-    ec->core_mode = CORE_GIVEN;
 }
 
 /* Its VMM is about to go: from now on this core touches nothing of it, and no rendezvous interrupts
@@ -208,30 +196,21 @@ static bool engaged_prepare(struct ec *ec)
     return take != 0;
 }
 
-#define REAL(kind)                                                                                 \
-    {                                                                                              \
-        .attrib = (kind), .limit = 0xffff                                                          \
-    }
-#define DATA REAL(0x93)
-
 /* After INIT, which is at work as long as its hazard is set (APM2 14.1.3). With a start-up IPI it
    runs, from real mode; without one it waits, on a core of its own for what rings it next. */
 static RARE void start_again(struct ec *ec)
 {
+    /* Of a segment: selector, attributes, limit, base. */
     static const struct exit_state reset = {.rflags = RFLAGS_FIXED,
-                                            .cr0 = 0x60000010,
+                                            .cr0 = 0x10, /* INIT leaves CD and NW, which are 0 */
                                             .dr6 = 0xffff0ff0,
                                             .dr7 = 0x400,
-                                            .seg = {[SEG_ES] = DATA,
-                                                    [SEG_CS] = REAL(0x9b),
-                                                    [SEG_SS] = DATA,
-                                                    [SEG_DS] = DATA,
-                                                    [SEG_FS] = DATA,
-                                                    [SEG_GS] = DATA,
-                                                    [SEG_GDTR] = DATA,
-                                                    [SEG_LDTR] = REAL(0x82),
-                                                    [SEG_IDTR] = DATA,
-                                                    [SEG_TR] = REAL(0x8b)}};
+                                            .seg = {[SEG_ES] = {0, 0x93, 0xffff, 0},
+                                                    [SEG_CS] = {0, 0x9b, 0xffff, 0},
+                                                    [SEG_SS... SEG_GDTR] = {0, 0x93, 0xffff, 0},
+                                                    [SEG_LDTR] = {0, 0x82, 0xffff, 0},
+                                                    [SEG_IDTR] = {0, 0x93, 0xffff, 0},
+                                                    [SEG_TR] = {0, 0x8b, 0xffff, 0}}};
     uint16_t sipi = ec->sipi;
     if (sipi) {
         __atomic_fetch_and(&ec->hazard, (uint8_t) ~(HAZARD_INIT | HAZARD_START | HAZARD_NMI),

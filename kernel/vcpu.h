@@ -48,10 +48,6 @@ void vcpu_release(struct ec *ec);
 /* CALL_VCPU_CPUID: takes the rows from the caller's UTCB. Graph lock. */
 uint64_t vcpu_set_cpuid(struct ec *self, uint64_t slot);
 
-/* `ec` is to have its core for itself: its guest takes the core's interrupts and uses its local
- * APIC. Before it first runs. */
-void vcpu_take_core(struct ec *ec);
-
 /* Was its last event an instruction that can be done for it? Own core. */
 static inline bool vcpu_is_instruction(const struct ec *ec)
 {

@@ -68,16 +68,12 @@ static void answer_cpuid(struct ec *ec, struct control *c)
 {
     uint64_t *rax = guest_rax(ec, c);
     uint32_t leaf = (uint32_t)*rax, subleaf = (uint32_t)ec->regs.rcx;
-    struct cpuid_row own;
-    const struct cpuid_row *r;
-    if (ec->pd->ports)
-        own = installed_row(ec, leaf, subleaf), r = &own;
-    else
-        r = find_row(ec->vcpu, leaf, subleaf);
-    *rax = r->eax;
-    ec->regs.rbx = r->ebx;
-    ec->regs.rcx = r->ecx | (r->flags & CPUID_OSXSAVE && guest_osxsave(c) ? 1u << 27 : 0);
-    ec->regs.rdx = r->edx;
+    const struct cpuid_row r =
+        ec->pd->ports ? installed_row(ec, leaf, subleaf) : *find_row(ec->vcpu, leaf, subleaf);
+    *rax = r.eax;
+    ec->regs.rbx = r.ebx;
+    ec->regs.rcx = r.ecx | (r.flags & CPUID_OSXSAVE && guest_osxsave(c) ? 1u << 27 : 0);
+    ec->regs.rdx = r.edx;
     guest_skip(c);
 }
 

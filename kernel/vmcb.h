@@ -86,6 +86,8 @@ enum exit_code {
     EXIT_SHUTDOWN = 0x7f,
     EXIT_VMMCALL = 0x81,
     EXIT_CR8 = 0x18,
+    EXIT_MONITOR = 0x8a,
+    EXIT_MWAIT = 0x8c, /* 8Bh; 8Ch: where MONITOR has armed it */
     EXIT_XSETBV = 0x8d,
     EXIT_NPF = 0x400,
 };

@@ -223,7 +223,7 @@ static uint64_t *vmx_operand(struct ec *ec, uint64_t number)
 static void move_cr8(struct ec *ec, uint64_t *reg, bool write)
 {
     if (write && *reg > 15) {
-        vmx_inject(ec, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13);
+        vmx_skip_or_fault(ec, false);
         return;
     }
     if (write)
@@ -247,7 +247,7 @@ static unsigned control_register(struct ec *ec)
     else if ((q & 15) == 0)
         cpu_vmwrite(VMCS_CR0_SHADOW, *reg & CR0_NE);
     else
-        vmx_inject(ec, INJECT_VALID | INJECT_ERROR | INJECT_EXCEPTION | 13);
+        vmx_skip_or_fault(ec, false);
     return CAUSE_STEP;
 }
 

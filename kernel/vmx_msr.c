@@ -8,7 +8,6 @@
 
 /* SDM3 24.6.9: a bit for each MSR; reads in the first half, writes in the second. */
 static uint8_t bitmap[MAPS][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
-enum { READ = 1, WRITE = 2 };
 
 /* MSRs that a guest reads and writes itself: what the VMCS has; KernelGSbase, which SWAPGS changes
    without an exit. Those of SYSCALL it reads, and while it has a VMM the kernel keeps what it

@@ -179,11 +179,6 @@ void vmx_start_at(struct ec *ec, uint8_t page)
 
 /* ---- control registers ---- */
 
-static uint64_t seen_cr0(void)
-{
-    return (cpu_vmread(VMCS_CR0) & ~(uint64_t)CR0_NE) | cpu_vmread(VMCS_CR0_SHADOW);
-}
-
 uint64_t vmx_efer(struct ec *ec)
 {
     focus(ec);
@@ -206,7 +201,8 @@ void vmx_write_efer(struct ec *ec, uint64_t value)
 
 static void store_control(const struct ec *ec, struct exit_state *x)
 {
-    x->cr0 = seen_cr0(), x->cr2 = ec->vcpu->cr2, x->cr3 = cpu_vmread(VMCS_CR3);
+    x->cr0 = (cpu_vmread(VMCS_CR0) & ~(uint64_t)CR0_NE) | cpu_vmread(VMCS_CR0_SHADOW);
+    x->cr2 = ec->vcpu->cr2, x->cr3 = cpu_vmread(VMCS_CR3);
     x->cr4 = cpu_vmread(VMCS_CR4) & ~(uint64_t)CR4_VMXE;
     x->xcr0 = ec->vcpu->xcr0, x->dr6 = cpu_dr6(), x->dr7 = cpu_vmread(VMCS_DR7);
 }

@@ -3,11 +3,7 @@
  * kernel's intercepts, maps and nested table; CPUID look-ups stay in their table.
  */
 #include "small.h"
-#define READ  APIC_READ /* apic.c and svm.c have each their own */
-#define WRITE APIC_WRITE
 #include <apic.c>
-#undef READ
-#undef WRITE
 #include <svm.c>
 #include <svm_state.c>
 #include <vcpu.c>

@@ -12,11 +12,7 @@ static void watched_dr6(uint64_t v);
 #define cpu_wrmsr(msr, v) watched_wrmsr(msr, v)
 #define cpu_rdmsr(msr)    watched_rdmsr(msr)
 #define cpu_set_dr6(v)    watched_dr6(v)
-#define READ              APIC_READ /* apic.c and vmx_msr.c have each their own */
-#define WRITE             APIC_WRITE
 #include <apic.c>
-#undef READ
-#undef WRITE
 #include <vmx.c>
 #include <vmx_msr.c>
 #include <vmx_state.c>

@@ -23,7 +23,10 @@ static void exit_codes_become_events(void **state)
         {0xffffffffull, EVENT_INVALID, 0},
         {0x80, EVENT_OPCODE, 0}, /* VMRUN */
         {0x76, EVENT_OPCODE, 0}, /* INVD */
-        {0x8c, EVENT_OPCODE, 0}, /* MWAIT */
+        {0x89, EVENT_OPCODE, 0}, /* WBINVD */
+        {0x8a, EVENT_OPCODE, 3}, /* MONITOR */
+        {0x8b, EVENT_OPCODE, 3}, /* MWAIT */
+        {0x8c, EVENT_OPCODE, 3},
         {0x40, EVENT_OPCODE, 0}, /* an exception nobody watches */
         {0x0, EVENT_OPCODE, 0},
         {0x401, EVENT_OPCODE, 0},
