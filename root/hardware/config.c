@@ -9,8 +9,8 @@
    processor wrote. */
 enum where { IN_HEADER, IN_MSIX, IN_PCIE, IN_SRIOV };
 static const struct {
-    uint16_t where, offset, mask, set,
-        stay; /* set: bits that are always set; stay: that stay once they are */
+    /* set: bits that are always set; stay: that stay once they are */
+    uint16_t where, offset, mask, set, stay;
 } writable[] = {
     {IN_HEADER, PCI_COMMAND, COMMAND_MASTER, COMMAND_NO_INTX | COMMAND_MEMORY, 0},
     {IN_MSIX, MSIX_CONTROL, MSIX_ENABLE | MSIX_MASK_ALL, 0, 0},
@@ -45,7 +45,8 @@ static bool vfs_may(const struct pci_function *f, uint32_t offset, uint32_t word
             pci_read16(f, f->sriov + SRIOV_STRIDE) == f->vf_stride);
 }
 
-void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
+static void write_allowed(const struct pci_function *f, uint64_t offset, uint64_t size,
+                          uint64_t value)
 {
     const uint32_t base[] = {[IN_HEADER] = 0,
                              [IN_MSIX] = f->msix,
@@ -64,4 +65,12 @@ void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, 
         if (writable[i].where != IN_SRIOV || vfs_may(f, writable[i].offset, word))
             pci_write(f->rid, at, 2, word);
     }
+}
+
+void config_write(struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
+{
+    if (__atomic_exchange_n(&f->at_work, true, __ATOMIC_ACQUIRE))
+        return;
+    write_allowed(f, offset, size, value);
+    __atomic_store_n(&f->at_work, false, __ATOMIC_RELEASE);
 }

@@ -36,6 +36,7 @@ struct pci_function {
     uint32_t secondary, subordinate;    /* a bridge's buses */
     struct pci_bar window[2];           /* and what it forwards: memory, prefetchable memory */
     uint32_t vfs, vf_offset, vf_stride; /* its virtual functions; 0: none that could be used */
+    bool at_work;                       /* a thread of its VM is in config_write() */
     struct pci_bar vf_bar[PCI_BARS];    /* of the first; the others' follow */
 };
 

@@ -264,7 +264,8 @@ static uint64_t make_dv(const struct vm *vm, uint32_t i)
 
 static uint64_t map_device(const struct vm *vm, uint32_t i)
 {
-    const struct pci_function *f = assigned[vm->index].function[i];
+    struct pci_function *f = assigned[vm->index].function[i];
+    f->at_work = false;
     if (assign_function_wrong(f))
         return device_refuse(vm, i, assign_function_wrong(f));
     uint64_t status =

@@ -15,7 +15,7 @@ uint32_t pci_count(void) { return FUNCTIONS; }
 uint64_t clock_ticks(uint64_t ms) { return ms; }
 const char *assign_wrong(const struct pci_function *f) { return (void)f, NULL; }
 const char *assign_function_wrong(const struct pci_function *f) { return (void)f, NULL; }
-void config_write(const struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
+void config_write(struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value)
 {
     (void)f, (void)offset, (void)size, (void)value;
 }

@@ -323,7 +323,7 @@ static void use_all(uint32_t rid)
     assert_non_null(before);
     memcpy(before, space, SPACE);
     scan();
-    const struct pci_function *f = pci_find((uint16_t)rid);
+    struct pci_function *f = pci_find((uint16_t)rid);
     pci_group(f), pci_pending(f), pci_quiet(f), pci_reset(f), pci_wake(f), pci_restore(f);
     for (uint32_t offset = 0; offset < 4096; offset += 4)
         config_write(f, offset, 4, offset % 8 ? ~0ull : 0x00010001);
@@ -384,13 +384,13 @@ static void test_any_lists(void **state)
 }
 
 /* ---- writes by a VM ------------------------------------------------------------------------- */
-static const struct pci_function function = {.rid = 0x18,
-                                             .msix = MSIX,
-                                             .pcie = PCIE,
-                                             .sriov = SRIOV,
-                                             .vfs = 7,
-                                             .vf_offset = 0x80,
-                                             .vf_stride = 2};
+static struct pci_function function = {.rid = 0x18,
+                                       .msix = MSIX,
+                                       .pcie = PCIE,
+                                       .sriov = SRIOV,
+                                       .vfs = 7,
+                                       .vf_offset = 0x80,
+                                       .vf_stride = 2};
 
 /* What may change, 16 bits at an offset. */
 static uint32_t allowed(uint32_t offset, bool sriov)
@@ -405,7 +405,7 @@ static uint32_t allowed(uint32_t offset, bool sriov)
     }
 }
 
-static void write_all(const struct pci_function *f, uint64_t value)
+static void write_all(struct pci_function *f, uint64_t value)
 {
     for (uint32_t size = 0; size <= 4; size++)
         for (uint32_t offset = 0; offset < 4096; offset++)
@@ -465,6 +465,23 @@ static void test_virtual_functions(void **state)
     assert_int_equal(pci_read(0x18, SRIOV + 8, 2), 9);
 }
 
+/* A thread that is preempted in it keeps others of its VM out: what it read is what it decides on.
+ */
+static void test_one_write_at_a_time(void **state)
+{
+    (void)state;
+    scan();
+    memset(at(0x18, 0), 0, 4096);
+    function.at_work = true;
+    count_vfs(2);
+    assert_int_equal(pci_read(0x18, SRIOV + 16, 2), 0);
+    function.at_work = false;
+    count_vfs(2);
+    assert_int_equal(pci_read(0x18, SRIOV + 16, 2), 2);
+    count_vfs(3);
+    assert_int_equal(pci_read(0x18, SRIOV + 16, 2), 3);
+}
+
 static void test_write_sizes(void **state)
 {
     (void)state;
@@ -511,6 +528,7 @@ int main(void)
         TEST(test_any_lists),
         TEST(test_writes),
         TEST(test_virtual_functions),
+        TEST(test_one_write_at_a_time),
         TEST(test_write_sizes),
     };
     return cmocka_run_group_tests(all, NULL, NULL);
