@@ -40,8 +40,7 @@ struct machine machine;
 void main(void) __attribute__((noreturn));
 
 /* What was said last stays on the console, for whoever stands before it. */
-static void main_refuse(void) __attribute__((noreturn));
-static void main_refuse(void)
+static void __attribute__((noreturn)) main_refuse(void)
 {
     port_out8(POST_PORT, POST_REFUSED);
     console_say("nothing was started");
@@ -182,8 +181,7 @@ static uint64_t watch_faults(void)
     return status;
 }
 
-static void probe(void) __attribute__((noreturn));
-static void probe(void)
+static void __attribute__((noreturn)) probe(void)
 {
     probe_report();
     report_end();

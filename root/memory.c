@@ -110,9 +110,8 @@ static uint64_t memory_place(const struct extent *e, uint64_t size, uint64_t ali
  * quota, or it is mapped. */
 static struct extent *cut(struct extent *e, uint64_t at)
 {
-    if (extents == EXTENTS || next_slot == SLOT_VM)
-        return 0;
-    if (mr_split(next_slot, SLOT_ROOT_PD, e->slot, (at - e->base) >> PAGE_SHIFT) != OK)
+    if (extents == EXTENTS || next_slot == SLOT_VM ||
+        mr_split(next_slot, SLOT_ROOT_PD, e->slot, (at - e->base) >> PAGE_SHIFT) != OK)
         return 0;
     struct extent *rest = &extent[extents++];
     *rest = (struct extent){next_slot++, at, e->base + e->size - at, e->free, e->kind};

@@ -33,34 +33,25 @@ const struct boot_module *plan_file(const struct boot_info *info, uint32_t numbe
     return plan_module(info, name);
 }
 
-static bool ends(const char *text, uint32_t size)
-{
-    for (uint32_t i = 0; i < size; i++)
-        if (text[i] == 0)
-            return true;
-    return false;
-}
-
 /* Is `name` [a-z0-9-]+, and does it end within `size` bytes? */
 static bool is_name(const char *name, uint32_t size)
 {
-    if (!ends(name, size))
-        return false;
-    for (const char *c = name; *c; c++)
-        if (!(*c >= 'a' && *c <= 'z') && !(*c >= '0' && *c <= '9') && *c != '-')
+    uint32_t n = 0;
+    for (; n < size && name[n]; n++)
+        if (!(name[n] >= 'a' && name[n] <= 'z') && !(name[n] >= '0' && name[n] <= '9') &&
+            name[n] != '-')
             return false;
-    return name[0] != 0 && strcmp(name, "hairline") != 0;
+    return n > 0 && n < size && strcmp(name, "hairline") != 0;
 }
 
 /* Does `text` end within `size` bytes, and has no control characters? */
 static bool is_text(const char *text, uint32_t size)
 {
-    if (!ends(text, size))
-        return false;
-    for (const char *c = text; *c; c++)
-        if ((uint8_t)*c < ' ' || *c == 0x7f)
+    uint32_t n = 0;
+    for (; n < size && text[n]; n++)
+        if ((uint8_t)text[n] < ' ' || text[n] == 0x7f)
             return false;
-    return true;
+    return n < size;
 }
 
 /* Bytes of file `number`; 0: there is none. */
@@ -310,6 +301,11 @@ static const char *take_host(bool beneath)
         return 0;
     plan_installed = *last;
     plan_loaded.vms--;
+    uint32_t devices = plan_loaded.tpm;
+    for (uint32_t i = 0; i < plan_loaded.vms; i++)
+        devices |= plan_loaded.vm[i].devices;
+    if (devices || plan_loaded.spare_cores || plan_loaded.upload)
+        return "devices, the TPM or spare cores beside a VM of mode host, which has them all";
     return is_name(plan_installed.name, sizeof(plan_installed.name))
                ? 0
                : "bad name of the VM of mode host";
@@ -326,8 +322,14 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
     files = plan_loaded.files;
     plan_cores = cores;
     plan_own_cores = own_cores;
+    /* The vCPUs of the installed system have the last slots and counters. */
+    const uint32_t most = info->flags & BOOT_HOST ? MAX_VCPUS - MAX_CORES : MAX_VCPUS;
     const char *wrong = check_plan();
     wrong = wrong ? wrong : take_host(info->flags & BOOT_HOST);
+    if (!wrong && plan_loaded.upload && uploaders() == 0)
+        wrong = "nobody can use what is spare";
+    if (!wrong && plan_loaded.vms < PLAN_VMS && plan_loaded.held >> plan_loaded.vms)
+        wrong = "a VM that is not there starts at a command";
     if (wrong)
         console_say("plan: %s", wrong);
     for (uint32_t i = 0, vcpus = 0; !wrong && i < plan_loaded.vms; i++) {
@@ -336,18 +338,10 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
         vcpus += plan_loaded.vm[i].vcpus;
         if (!wrong && plan_loaded.vm[i].cores & plan_loaded.spare_cores)
             wrong = "a core of it is a spare one";
-        if (!wrong && vcpus > MAX_VCPUS)
+        if (!wrong && vcpus > most)
             wrong = "too many vCPUs with those before it";
         if (wrong)
             console_say("plan: VM %u: %s", i + 1, wrong);
-    }
-    if (!wrong && plan_loaded.upload && uploaders() == 0) {
-        wrong = "nobody can use what is spare";
-        console_say("plan: %s", wrong);
-    }
-    if (!wrong && plan_loaded.vms < PLAN_VMS && plan_loaded.held >> plan_loaded.vms) {
-        wrong = "a VM that is not there starts at a command";
-        console_say("plan: %s", wrong);
     }
     plan_booted = plan_loaded.vms;
     return wrong ? 0 : &plan_loaded;

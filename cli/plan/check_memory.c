@@ -192,18 +192,20 @@ static void check_machine_size(struct check *check)
 void check_sizes(struct check *check)
 {
     struct job *job = check->job;
-    uint32_t vcpus = 0;
+    uint32_t vcpus = 0, most = MAX_VCPUS;
     for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
-        vcpus += job->plan.vm[check->vm].vcpus;
-        if (job->plan.vm[check->vm].mode == MODE_HOST)
+        if (job->plan.vm[check->vm].mode == MODE_HOST) {
+            most = MAX_VCPUS - MAX_CORES; /* all others are kept for the installed system */
             continue;
+        }
+        vcpus += job->plan.vm[check->vm].vcpus;
         check_words(check);
         check_fits(check);
     }
     check_machine_size(check);
-    if (vcpus > MAX_VCPUS)
+    if (vcpus > most)
         source_error_at(&check->source, "vms",
-                        "all VMs together have %u vCPUs: take them down to %u", vcpus, MAX_VCPUS);
+                        "all VMs together have %u vCPUs: take them down to %u", vcpus, most);
     uint32_t objects = quota_plan(&job->plan);
     if (objects > QUOTA_KERNEL)
         source_error_at(

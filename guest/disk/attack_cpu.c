@@ -1,5 +1,7 @@
 /* MSRs, interrupts, and the port by which the machine sleeps. */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include "attack.h"
+#include <sched.h>
 #include <sys/io.h>
 
 #define CPUS  64u
@@ -99,7 +101,7 @@ static unsigned long nmis(void)
 
 /* Where start-up IPIs send a processor: our own are among all others, and what else is there would
    ruin us. Two pages below 640 KiB in which Linux has nothing; each counts who comes, and halts
-   (it is in real mode, with interrupts off):
+   (it is in real mode, with interrupts off; a stand-in of root's does the same):
    lock incw %cs:COUNT_AT; hlt; jmp to the hlt. */
 enum { START_AT = 0x20000, STARTS = 2, COUNT_AT = 0xff0 };
 static const uint8_t start_code[] = {0xf0,          0x2e, 0xff, 0x06, COUNT_AT & 0xff,
@@ -178,6 +180,17 @@ void attack_interrupts(const char *name)
         started);
 }
 
+/* All ports, on the last processor. QEMU 10.0 refuses them to user space where the task register is
+   not by its own LTR (its model wants a TSS that is not busy): that of a processor which came
+   beneath by a launch is not, but the last one has been off and on since. */
+static bool ports_open(void)
+{
+    cpu_set_t last;
+    CPU_ZERO(&last);
+    CPU_SET((size_t)sysconf(_SC_NPROCESSORS_ONLN) - 1, &last);
+    return iopl(3) == 0 && sched_setaffinity(0, sizeof(last), &last) == 0;
+}
+
 /* ---- another way to PM1 control ------------------------------------------------------ */
 
 /* AMD's power management says where PM1 control is (index 62h), and has it in memory, in a page
@@ -187,7 +200,7 @@ void attack_chipset(const char *name)
 {
     enum { INDEX = 0xcd6, DATA = 0xcd7, PM1_CONTROL = 0x62, TRIES = 256 };
     volatile uint32_t *page = physical(0xfed80000, PAGE);
-    if (!page || iopl(3) != 0) {
+    if (!page || !ports_open()) {
         say(name, "refused");
         return;
     }
@@ -248,7 +261,7 @@ void attack_sleep(const char *name)
     uint32_t pm1 = 0;
     if (table_get("FACP", fadt))
         memcpy(&pm1, fadt + 64, 4);
-    if (!pm1 || s3 == 8 || s5 == 8 || iopl(3) != 0) {
+    if (!pm1 || s3 == 8 || s5 == 8 || !ports_open()) {
         say(name, "refused");
         return;
     }

@@ -163,11 +163,11 @@ uint64_t iommu_turn(uint64_t now)
     if (!started || now < due)
         return due;
     for (uint32_t i = 0; i < started; i++) {
-        struct result r = iommu_fault(SLOT_ROOT_SYS, iommu_number[i]);
-        for (uint32_t lines = 0; r.status == OK && lines < LINES_MAX && uart_space() >= UART_SAY;
-             lines++) {
+        for (uint32_t lines = 0; lines < LINES_MAX && uart_space() >= UART_SAY; lines++) {
+            struct result r = iommu_fault(SLOT_ROOT_SYS, iommu_number[i]);
+            if (r.status != OK)
+                break;
             tell(r.value);
-            r = iommu_fault(SLOT_ROOT_SYS, iommu_number[i]);
         }
     }
     due = now + clock_ticks(POLL_MS);

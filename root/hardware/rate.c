@@ -4,9 +4,8 @@
 #define BRACKETS  50u       /* readings for one sample  */
 #define INTERVALS 3u
 #define INTERVAL  (PM_TIMER_HZ / 20)
-#define DEAD                                                                                       \
-    10000000000ull /* TSC ticks after which a timer that has not gone on for an interval is dead   \
-                    */
+/* TSC ticks after which a timer that has not gone on for an interval is dead */
+#define DEAD 10000000000ull
 
 struct sample {
     uint32_t timer;

@@ -45,13 +45,10 @@ static void read_device_scope(const struct acpi_table *t, uint32_t at, uint32_t 
 {
     uint64_t type = acpi_get(t, at, 1);
     uint32_t depth = (size - SCOPE_PATH) / 2;
-    struct scope scope = {unit,
-                          type == PCI_BELOW ? SCOPE_BELOW : SCOPE_FUNCTION,
-                          (uint8_t)acpi_get(t, at + 5, 1),
-                          (uint8_t)depth,
-                          {0},
-                          0,
-                          0};
+    struct scope scope = {.unit = unit,
+                          .what = type == PCI_BELOW ? SCOPE_BELOW : SCOPE_FUNCTION,
+                          .bus = (uint8_t)acpi_get(t, at + 5, 1),
+                          .depth = (uint8_t)depth};
     if (type != PCI_ENDPOINT && type != PCI_BELOW)
         return;
     if (depth < 1 || depth > SCOPE_DEPTH) {

@@ -14,6 +14,7 @@
 #define MSR_APIC_BASE 0x1bu
 #define MSR_APIC_ID   0x802u
 #define APIC_ON       0xfee00c00ull /* at its place, in x2APIC mode */
+#define NAP_MS        5u
 #define SEEN          (MTD_ACDB | MTD_RIP | MTD_INFO)
 
 static const struct boot_cpu *state[MAX_CORES];
@@ -41,7 +42,17 @@ static uint64_t on_port(struct exit_state *x)
     return MTD_RIP | MTD_ACDB;
 }
 
-/* Any event of ghost `id` >> 8, on its time. What no firmware's waiting loop does ends it. */
+/* Firmware's processors may wait by MONITOR and MWAIT, too: then for memory that others write,
+   which is looked at again and again. */
+static uint64_t nap(struct exit_state *x)
+{
+    x->rip = x->next_rip;
+    x->deadline = tsc() + clock_ticks(NAP_MS);
+    return x->rip ? MTD_RIP | MTD_HALT | MTD_TIMER : MTD_HALT;
+}
+
+/* Any event of ghost `id` >> 8, on its time. What no firmware's waiting loop does halts it: INIT
+   and a start-up IPI bring it back. */
 static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
 {
     struct exit_state *x = &u->exit;
@@ -49,8 +60,7 @@ static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
     switch (id & 0xff) {
     case EVENT_START:
         memcpy(x, &state[i]->state, sizeof(*x));
-        u->mtd = MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL |
-                 MTD_EFER;
+        u->mtd = HOST_STATE;
         break;
     case EVENT_RECALL: u->mtd = 0; break;
     case EVENT_MSR: u->mtd = on_msr(i, x); break;
@@ -59,7 +69,8 @@ static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
         x->rip = x->next_rip;
         u->mtd = MTD_RIP | MTD_HALT;
         break;
-    default: u->mtd = MTD_KILL;
+    case EVENT_OPCODE: u->mtd = nap(x); break;
+    default: u->mtd = MTD_HALT;
     }
     pt_reply(0);
 }

@@ -102,13 +102,23 @@ uint64_t hide_take(void)
     return host_is_there() ? memory_take(PAGE_SIZE, PAGE_SIZE, &shown) : (uint64_t)OK;
 }
 
+/* QEMU's AMD-Vi unit has that page; beneath a launch it is the system's own. */
+static bool has_iommu(uint64_t page)
+{
+    const struct scopes *s = &machine.acpi.scopes;
+    bool found = false;
+    for (uint32_t i = 0; i < s->units; i++)
+        found |= s->unit[i].base == page;
+    return found;
+}
+
 /* Firmware, its methods (AML) and drivers read there what they did, as it is now: power management
    with its neighbours, and from C00h on the HPET, pins and clocks. All else is ones: buses, of
    which a read may have effects, and the watchdog, which must not seem to be there. */
 uint64_t hide_chipset(uint64_t pd)
 {
     struct region taken;
-    if (!memory_is_device(CHIPSET, PAGE_SIZE)) /* an IOMMU's are there, which it has not */
+    if (has_iommu(CHIPSET))
         return OK;
     uint64_t status = memory_take_device(CHIPSET, PAGE_SIZE, &taken);
     uint32_t *to = memory_open(shown.base, PAGE_SIZE, MR_READ | MR_WRITE);

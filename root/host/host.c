@@ -16,8 +16,6 @@
 #define GHOST_OF_MS  20u
 #define CHIPSET_DATA 0xcd7u      /* of AMD's, at index CD6h: it moves PM1 control, too */
 #define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
-#define ALL                                                                                        \
-    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
 
 static struct boot_host *host;
 static uint32_t counters[MAX_CORES]; /* of its vCPUs: indices in kernel_stat.vcpu */
@@ -78,7 +76,7 @@ static void __attribute__((noreturn)) begin(uint64_t id, struct utcb *u)
     while (!__atomic_load_n(&start.gone, __ATOMIC_ACQUIRE))
         __builtin_ia32_pause();
     memcpy(&u->exit, &host->cpu[id].state, sizeof(u->exit));
-    u->mtd = start.status == OK ? ALL : MTD_KILL;
+    u->mtd = start.status == OK ? HOST_STATE : MTD_KILL;
     pt_reply(0);
 }
 

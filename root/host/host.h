@@ -8,6 +8,10 @@
 
 #include <root/vm/vm.h>
 
+/* What of a processor's state the installed system goes on with, and a stand-in for one begins. */
+#define HOST_STATE                                                                                 \
+    (MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_SYSCALL | MTD_EFER)
+
 /* Are we beneath one? */
 static inline bool host_is_there(void) { return machine.info->flags & BOOT_HOST; }
 

@@ -5,8 +5,8 @@
 #include <root/vm/life.h>
 #include <lib/string.h>
 
-static uint32_t
-    *wish; /* in a page of the system's, which may write there what it likes at any time */
+/* In a page of the system's, which may write there what it likes at any time */
+static uint32_t *wish;
 
 uint64_t leave_open(uint64_t page)
 {

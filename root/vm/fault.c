@@ -15,8 +15,8 @@ _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 enum note { NOTE_NONE, NOTE_WRITING, NOTE_DONE, NOTE_TOLD };
 
 static struct {
-    volatile uint32_t
-        note; /* enum note: the first thread to fault takes it; RELEASE once `fault` is whole */
+    /* enum note: the first thread to fault takes it; RELEASE once `fault` is whole */
+    volatile uint32_t note;
     struct fault fault;
 } seen[FAULT_DOMAINS];
 
@@ -62,8 +62,7 @@ static void __attribute__((noreturn)) handle_own(uint64_t domain, struct utcb *u
     uart_finish();
     if (machine.plan && machine.plan->flags & PLAN_BATCH)
         acpi_reset(&machine.acpi);
-    utcb->mtd = MTD_KILL;
-    pt_reply(0);
+    done(utcb);
 }
 
 static uint64_t make_handler(uint32_t i, uint32_t core, uint8_t *top)

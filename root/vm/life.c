@@ -17,11 +17,10 @@
 #define FIRST_PAUSE 100u   /* ms before a restart as planned; doubles with each quick one */
 #define LOOK_MS     200u   /* from one look to the next at whether a VMM can leave */
 #define QUIET_MS    10000u /* a guest without exits for so long needs no VMM, */
-#define BOOTED                                                                                     \
-    100u /* if it has had so many before: no kernel boots with fewer, and one that unpacks itself  \
-            has none */
-#define ALONE_MS                                                                                   \
-    50u /* from one look to the next at whether a guest has left, or ended: nobody rings then */
+/* if it has had so many before: no kernel boots with fewer, and one that unpacks itself has none */
+#define BOOTED 100u
+/* From one look to the next at whether a guest has left, or ended: nobody rings then */
+#define ALONE_MS  50u
 #define LEAVE_MS  5000u  /* for its vCPUs to come out of their VMM's handlers */
 #define LAST_MS   50u    /* for its VMM to carry over what the guest unmasked before it left */
 #define DEVICE_MS 10u    /* from one look at devices that are not ready to the next */
@@ -139,8 +138,8 @@ static uint64_t needs(const struct vm *vm)
     uint64_t sum = 0;
     vm_count(vm, &now);
     for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++)
-        sum +=
-            cause == CAUSE_ICR || cause == CAUSE_NMI || cause == CAUSE_CPUID ? 0 : now.exits[cause];
+        if (cause != CAUSE_ICR && cause != CAUSE_NMI && cause != CAUSE_CPUID)
+            sum += now.exits[cause];
     return sum;
 }
 
@@ -267,14 +266,6 @@ static void watch_vmm(struct vm *vm, uint64_t now)
         consider_leave(vm, now);
 }
 
-static void watch(struct vm *vm, uint64_t now)
-{
-    if (vm->life >= LIFE_LEAVING)
-        watch_alone(vm, now);
-    if (vm_lives(vm) && vm->life != LIFE_ALONE)
-        watch_vmm(vm, now);
-}
-
 /* All has been said: report, then stay off or go on as planned. */
 static void finish(struct vm *vm, uint64_t now)
 {
@@ -301,8 +292,10 @@ static bool waits(const struct vm *vm)
 /* Steps that cannot be cut: one heavy one a turn. */
 static void take_step(struct vm *vm, uint64_t now)
 {
-    if (vm_lives(vm))
-        watch(vm, now);
+    if (vm_lives(vm) && vm->life >= LIFE_LEAVING)
+        watch_alone(vm, now);
+    if (vm_lives(vm) && vm->life != LIFE_ALONE)
+        watch_vmm(vm, now);
     if (vm->life == LIFE_ENDING && output_done(vm) && uart_space() >= UART_SAY && device_stop(vm))
         finish(vm, now);
     if (vm->life == LIFE_WAITING && now >= vm->due)

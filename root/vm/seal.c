@@ -5,9 +5,8 @@
 #include <lib/string.h>
 
 #define LOAD_MS 60000u /* that the loader may take */
-#define PART                                                                                       \
-    512u /* bytes that are measured at one time; of a whole page an emulator makes half a          \
-            millisecond */
+/* Bytes that are measured at one time; of a whole page an emulator makes half a millisecond */
+#define PART       512u
 #define PAGE_WORDS (PAGE_SIZE / 8)
 
 /* Have the kernel note that the RAM must be cleaned. It does so when a guest dies to which a region
@@ -93,8 +92,8 @@ static bool seal_measure(struct vm *vm)
         return false;
     sha256_add(&vm->sha, &vm->boot, sizeof(vm->boot));
     sha256_end(&vm->sha, vm->hash);
-    ignore(mr_unmap(vm->ram.slot,
-                    SLOT_ROOT_PD)); /* cannot matter: the seal takes it from root in any case */
+    /* Cannot matter: the seal takes it from root in any case */
+    ignore(mr_unmap(vm->ram.slot, SLOT_ROOT_PD));
     return true;
 }
 

@@ -259,14 +259,6 @@ bool store_copy_files(struct vm *vm)
     return done;
 }
 
-static uint64_t map_file(const struct vm *vm, uint32_t index)
-{
-    const struct file *f = &vm->file[index];
-    uint64_t perm = is_writable(vm, index) ? MR_READ | MR_WRITE : MR_READ;
-    return memory_map(f->base, f->size, vm_slot(vm, VM_VMM), perm,
-                      f->va & ~(uint64_t)(PAGE_SIZE - 1));
-}
-
 uint64_t store_map(const struct vm *vm)
 {
     uint64_t status = OK;
@@ -274,8 +266,12 @@ uint64_t store_map(const struct vm *vm)
         if (vm->size[i] && store_place[i].va)
             status = memory_map(vm->store.base + vm->offset[i], vm->size[i], vm_slot(vm, VM_VMM),
                                 store_place[i].perm, store_place[i].va);
-    for (uint32_t i = 0; i < FILES && status == OK; i++)
-        if (vm->file[i].size)
-            status = map_file(vm, i);
+    for (uint32_t i = 0; i < FILES && status == OK; i++) {
+        const struct file *f = &vm->file[i];
+        uint64_t perm = is_writable(vm, i) ? MR_READ | MR_WRITE : MR_READ;
+        if (f->size)
+            status = memory_map(f->base, f->size, vm_slot(vm, VM_VMM), perm,
+                                f->va & ~(uint64_t)(PAGE_SIZE - 1));
+    }
     return status;
 }

@@ -273,8 +273,8 @@ bool vm_has_left(const struct vm *vm)
 void vm_drop_vmm(struct vm *vm)
 {
     machine.heavy = true;
-    ignore(destroy(
-        vm_slot(vm, VM_VMM))); /* fails only where there is none, which life_stop() does not know */
+    /* Fails only where there is none, which life_stop() does not know */
+    ignore(destroy(vm_slot(vm, VM_VMM)));
 }
 
 const struct vcpu_stat *vm_ended(const struct vm *vm)
@@ -287,12 +287,11 @@ const struct vcpu_stat *vm_ended(const struct vm *vm)
 
 void vm_destroy(struct vm *vm)
 {
-    machine.heavy = true;
     /* Order: the VMM's domain ends first, because it could turn bus mastering on again after
        device_quiet(). The guest's ends last, because until its devices are quiet their DMA goes
        through its table. Both calls fail only where there is no such domain: the VMM has left, or
        was never built. */
-    ignore(destroy(vm_slot(vm, VM_VMM)));
+    vm_drop_vmm(vm);
     device_quiet(vm);
     ignore(destroy(vm_slot(vm, VM_GUEST)));
 }

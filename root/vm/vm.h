@@ -73,8 +73,8 @@ struct file {
 struct end {
     uint32_t reason; /* enum vm_reason */
     uint64_t value, rip, cr3, ports, msrs;
-    uint64_t lost_sent,
-        lost_received;    /* frames on its LAN, by its VMM and the switch; both may lie */
+    /* Frames on its LAN, by its VMM and the switch; both may lie */
+    uint64_t lost_sent, lost_received;
     uint64_t time, first; /* TSC ticks: run by its vCPUs; from the start to the first guest
                              instruction, 0: none */
     uint64_t left;        /* TSC ticks from the start to the moment its VMM left; 0: it did not */
@@ -93,8 +93,8 @@ struct vm {
     uint32_t restarts; /* since the machine started                     */
     uint32_t quick;    /* lives in a row that ended at once             */
     uint64_t started, due;
-    uint64_t quiet_since,
-        quiet_exits;     /* dedicated: the sum of its exits last changed then, to this */
+    /* Dedicated: the sum of its exits last changed then, to this */
+    uint64_t quiet_since, quiet_exits;
     uint64_t left_since; /* its last vCPU left its VMM then */
     uint64_t copied;     /* bytes of its files */
     uint64_t dirty;      /* bytes of its RAM that have what another VM left */

@@ -233,9 +233,11 @@ def test_registers_are_out_of_reach(beneath):
 
 
 def test_interrupts_do_not_arrive(beneath):
-    """An NMI to itself does; of all that it sends elsewhere the VM beside sees none, and core 0 goes on."""
+    """An NMI to itself does; of all that it sends elsewhere the VM beside sees none, and core 0 goes on. A start-up IPI has its
+    own processor start, and the stand-in of the kept one, each time that one is sent to it: it halts, and is not dead."""
     (interrupts,) = map(rig.fields, seen(beneath.run, "interrupts"))
-    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000 and int(interrupts["started"]) == CORES - 2
+    assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000
+    assert CORES - 2 < int(interrupts["started"]) <= CORES - 2 + 3
     assert last_counts(beneath.run)["icr"] >= int(interrupts["sent"])
 
 

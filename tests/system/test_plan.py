@@ -518,6 +518,8 @@ BAD |= {
     "devices beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    devices: [nvme/0]"), 8, "no `devices` beside `debian`: the machine's devices are the host's"),
     "tpm beside a host": (host("[0, 1]", "[1]\n    tpm: true"), 7, "no `tpm` beside `debian`: the machine's TPM is the host's"),
     "spare beside a host": (host("vms:", "spare: {cores: [2], memory: 2M}\nvms:").replace("[0, 1]", "[0, 1]\n    control: all\n    disks: [{upload: 1M}]"), 2, "nothing is spare beside a VM of `mode: host`"),
+    "too many vcpus beside a host": (host("vms:", "vms:\n" + "".join(f"  - {{name: n{i}, kernel: pvh, memory: 16M, vcpus: {n}, cores: [0]}}\n" for i, n in enumerate([64, 64, 64]))), 2,
+                                     "all VMs together have 193 vCPUs: take them down to 192"),
     "no core for the host": (host("cores: 3", "cores: 2"), 1, "Hairline keeps cores 0 to 1 and the machine has 2: no core is left for `debian`"),
     "dedicated beside a host": (host("    cores: [0, 1]", "    mode: dedicated"), 3, "name the cores of `alpha`, like [1]"),
     "how many cores beside a host": (host("    cores: [0, 1]", "    mode: dedicated\n    cores: 1"), 7, "name the cores of `alpha`, like [1]"),

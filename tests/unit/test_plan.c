@@ -263,6 +263,31 @@ static void vcpus_of_all(void **state)
     assert_non_null(strstr(load(), ": too many vCPUs with those before it"));
 }
 
+/* It has the last vCPUs, and all devices. */
+static void beside_an_installed_system(void **state)
+{
+    (void)state;
+    begin();
+    plan.vms = plan.tpm = 0;
+    info.flags = BOOT_HOST;
+    char name[2] = "a";
+    for (uint32_t vcpus = 0; vcpus < MAX_VCPUS - MAX_CORES; vcpus += PLAN_VCPUS, name[0]++)
+        add(name, MODE_SHARED, 2)->vcpus = PLAN_VCPUS;
+    add("host", MODE_HOST, 0);
+    assert_string_equal(load(), "");
+    plan.tpm = 1;
+    assert_non_null(strstr(load(), "devices, the TPM or spare cores beside a VM of mode host"));
+    plan.tpm = 0;
+    plan.vm[1].devices = 1;
+    assert_non_null(strstr(load(), "devices, the TPM or spare cores beside a VM of mode host"));
+    plan.vms--;
+    add(name, MODE_SHARED, 2);
+    add("host", MODE_HOST, 0);
+    plan.vm[1].devices = 0;
+    assert_non_null(strstr(load(), ": too many vCPUs with those before it"));
+    info.flags = 0;
+}
+
 /* VM "a" may create others, on core 3. */
 static struct plan_vm *begin_with_spare(void)
 {
@@ -440,6 +465,7 @@ int main(void)
         cmocka_unit_test(its_devices),
         cmocka_unit_test(its_files),
         cmocka_unit_test(vcpus_of_all),
+        cmocka_unit_test(beside_an_installed_system),
         cmocka_unit_test(its_volumes),
         cmocka_unit_test(what_is_spare),
         cmocka_unit_test(one_that_comes_later),
