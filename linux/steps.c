@@ -81,6 +81,9 @@ static const char *check_machine(void)
         return "Linux runs with 5-level page tables: boot it with no5lvl";
     if (sme_me_mask)
         return "Linux encrypts memory (SME): boot it with mem_encrypt=off";
+    /* Linux 5.13 and later reserve the first 64 KiB, for firmware that writes there. */
+    if (!page_is_ram(LOW >> PAGE_SHIFT) || !PageReserved(pfn_to_page(LOW >> PAGE_SHIFT)))
+        return "the page at 8000h is not free: use Linux 5.13 or later, or other firmware";
     if (has_svm_on())
         return "KVM is loaded: end its VMs and unload kvm_amd";
     if (num_online_cpus() <= now.kept || now.kept > LAUNCH_KEPT)

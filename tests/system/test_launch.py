@@ -359,6 +359,7 @@ REFUSED = 'say "refused $(launch /host.efi)"\n'
         ((), {}, "xAPIC mode"),
         (IOMMU, {"cpu": "EPYC,+svm,+npt,+x2apic,+la57"}, "5-level page tables"),
         (IOMMU, {"cpu": "EPYC,-svm,+x2apic"}, "no AMD virtualization"),
+        (IOMMU, {"words": "memmap=4K$0x8000"}, "the page at 8000h is not free"),
     ],
 )
 def test_machine_that_does_not_do(tmp_path, qemu, how, reason):
