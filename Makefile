@@ -38,9 +38,9 @@ deb: all
 	@scripts/mkdkms $(O)/hairline-dkms.deb $(LINUX_SOURCES)
 .PHONY: deb
 
-$(O)/boot/%.o $(O)/kernel/%.o $(O)/tests/invariant/%.o: FLAGS = $(KERNEL_FLAGS)
+$(O)/boot/%.o $(O)/kernel/%.o $(O)/kernel/offsets.inc $(O)/tests/invariant/%.o: FLAGS = $(KERNEL_FLAGS)
 $(O)/kernel/ptab.c.o: FLAGS = $(KERNEL_FLAGS) $(if $(EPT),-include tests/kernel/ept.h)
-$(O)/lib/%.o $(O)/root/%.o $(O)/vmm/%.o $(O)/lan/%.o: FLAGS = $(USER_FLAGS)
+$(O)/lib/%.o $(O)/lib/offsets.inc $(O)/root/%.o $(O)/vmm/%.o $(O)/lan/%.o: FLAGS = $(USER_FLAGS)
 
 $(O)/%.c.o: %.c Makefile
 	@mkdir -p $(@D)
