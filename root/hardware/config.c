@@ -74,3 +74,5 @@ void config_write(struct pci_function *f, uint64_t offset, uint64_t size, uint64
     write_allowed(f, offset, size, value);
     __atomic_store_n(&f->at_work, false, __ATOMIC_RELEASE);
 }
+
+void config_begin(struct pci_function *f) { f->at_work = false; }

@@ -10,8 +10,10 @@
    Stale check: its thread may be preempted between what it reads and what it writes, and another
    one of the VM could change that meanwhile: enable virtual functions whose requester IDs are
    others'. So one write is made at a time, and a second one has no effect: an honest VMM makes them
-   under a lock. `at_work` is cleared before a new VMM may write: its last one may have died in
-   here. */
+   under a lock. */
 void config_write(struct pci_function *f, uint64_t offset, uint64_t size, uint64_t value);
+
+/* Before a new VMM may write: the last one may have died in config_write(). */
+void config_begin(struct pci_function *f);
 
 #endif

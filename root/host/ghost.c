@@ -67,7 +67,8 @@ static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
     case EVENT_PORT: u->mtd = on_port(x); break;
     case EVENT_HLT:
         x->rip = x->next_rip;
-        u->mtd = MTD_RIP | MTD_HALT;
+        x->deadline = 0;
+        u->mtd = MTD_RIP | MTD_HALT | MTD_TIMER;
         break;
     case EVENT_OPCODE: u->mtd = nap(x); break;
     default: u->mtd = MTD_HALT;

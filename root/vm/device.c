@@ -265,7 +265,7 @@ static uint64_t make_dv(const struct vm *vm, uint32_t i)
 static uint64_t map_device(const struct vm *vm, uint32_t i)
 {
     struct pci_function *f = assigned[vm->index].function[i];
-    f->at_work = false;
+    config_begin(f);
     if (assign_function_wrong(f))
         return device_refuse(vm, i, assign_function_wrong(f));
     uint64_t status =

@@ -475,7 +475,7 @@ static void test_one_write_at_a_time(void **state)
     function.at_work = true;
     count_vfs(2);
     assert_int_equal(pci_read(0x18, SRIOV + 16, 2), 0);
-    function.at_work = false;
+    config_begin(&function); /* that thread is no more */
     count_vfs(2);
     assert_int_equal(pci_read(0x18, SRIOV + 16, 2), 2);
     count_vfs(3);

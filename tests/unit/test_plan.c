@@ -278,6 +278,12 @@ static void beside_an_installed_system(void **state)
     plan.tpm = 1;
     assert_non_null(strstr(load(), "devices, the TPM or spare cores beside a VM of mode host"));
     plan.tpm = 0;
+    plan.vm[0].control = CONTROL_ALL;
+    plan.vm[0].disks = 1;
+    plan.vm[0].disk[0] = (struct plan_disk){.file = PLAN_NO_FILE, .flags = DISK_UPLOAD};
+    plan.spare_cores = 8, plan.spare_memory = 32u << 20, plan.upload = 1u << 20;
+    assert_non_null(strstr(load(), "devices, the TPM or spare cores beside a VM of mode host"));
+    plan.spare_cores = plan.spare_memory = plan.upload = plan.vm[0].disks = plan.vm[0].control = 0;
     plan.vm[1].devices = 1;
     assert_non_null(strstr(load(), "devices, the TPM or spare cores beside a VM of mode host"));
     plan.vms--;
