@@ -496,7 +496,7 @@ def test_bench_counts_instructions_or_nothing(bench, capsys, vm, bare, good):
 def test_bench_of_intel(bench, tmp_path, capsys):
     """Its own limits; what is not measured says why and breaks none; what is missing, but not named, breaks its limit."""
     intel, amd = bench.IntelBench(rig.BUILD, tmp_path), bench.Bench(rig.BUILD, tmp_path)
-    assert set(amd.jobs()) - set(intel.jobs()) == {"own", "bare-work", "pair", "disk", "net"} and not set(intel.jobs()) - set(amd.jobs())
+    assert set(amd.jobs()) - set(intel.jobs()) == {"own", "bare-work", "pair", "host", "disk", "net"} and not set(intel.jobs()) - set(amd.jobs())
     values = {"cpuid": 250, "rdmsr": 701, "port-write": 5000, "own-work-exits": 0}
     rows = {row["name"]: row for row in bench.table(intel, values, {})}
     good = {name: rows[name]["ok"] for name in ("cpuid", "rdmsr", "port-write", "own-work-exits", "own-icr", "self-ipi")}
