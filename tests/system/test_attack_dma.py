@@ -60,8 +60,9 @@ class Attack:
         return self.run.expect(rf"vm name={name} state=off reason=(\w+) value=(\w+)").groups()
 
     def _empty_log(self):
-        """Root's next turn after LOG looks into it: what it says then to a command comes later."""
-        if self.intel:
+        """Root's next turn after LOG looks into it: what it says then to a command comes later. Where its line is full it looks
+        another time; once it has answered the first command it is not."""
+        for _ in range(2 if self.intel else 0):
             time.sleep(LOG)
             self.run.key("s")
             self.run.expect(r"^hairline\| # name ")
