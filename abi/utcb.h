@@ -170,6 +170,8 @@ enum event {
 };
 
 #define MAX_VCPUS 256 /* of the whole machine */
+/* Of VMs beside an installed system: the rest is kept for its processors. */
+#define MAX_VCPUS_BESIDE (MAX_VCPUS - MAX_CORES)
 
 /* The page(s) of counters behind SLOT_ROOT_STAT, mapped read-only, written by
    the kernel alone; readable at any time without a call. */

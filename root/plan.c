@@ -301,10 +301,10 @@ static const char *take_host(bool beneath)
         return 0;
     plan_installed = *last;
     plan_loaded.vms--;
-    uint32_t devices = plan_loaded.tpm;
+    uint32_t given = plan_loaded.tpm;
     for (uint32_t i = 0; i < plan_loaded.vms; i++)
-        devices |= plan_loaded.vm[i].devices;
-    if (devices || plan_loaded.spare_cores || plan_loaded.upload)
+        given |= plan_loaded.vm[i].devices;
+    if (given || plan_loaded.spare_cores || plan_loaded.upload)
         return "devices, the TPM or spare cores beside a VM of mode host, which has them all";
     return is_name(plan_installed.name, sizeof(plan_installed.name))
                ? 0
@@ -322,8 +322,7 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
     files = plan_loaded.files;
     plan_cores = cores;
     plan_own_cores = own_cores;
-    /* The vCPUs of the installed system have the last slots and counters. */
-    const uint32_t most = info->flags & BOOT_HOST ? MAX_VCPUS - MAX_CORES : MAX_VCPUS;
+    const uint32_t most = info->flags & BOOT_HOST ? MAX_VCPUS_BESIDE : MAX_VCPUS;
     const char *wrong = check_plan();
     wrong = wrong ? wrong : take_host(info->flags & BOOT_HOST);
     if (!wrong && plan_loaded.upload && uploaders() == 0)

@@ -195,7 +195,7 @@ void check_sizes(struct check *check)
     uint32_t vcpus = 0, most = MAX_VCPUS;
     for (check->vm = 0; check->vm < job->plan.vms; check->vm++) {
         if (job->plan.vm[check->vm].mode == MODE_HOST) {
-            most = MAX_VCPUS - MAX_CORES; /* all others are kept for the installed system */
+            most = MAX_VCPUS_BESIDE;
             continue;
         }
         vcpus += job->plan.vm[check->vm].vcpus;

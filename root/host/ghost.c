@@ -78,10 +78,10 @@ static void __attribute__((noreturn)) serve(uint64_t id, struct utcb *u)
 
 uint64_t ghost_start(uint32_t i, const struct boot_cpu *cpu, uint64_t pd)
 {
-    uint64_t status = fault_prepare(FAULT_GHOST(i), 1);
+    uint64_t status = fault_prepare(FAULT_GHOST + i, 1);
     state[i] = cpu;
     for (uint32_t event = 0; event < EVENT_COUNT && status == OK; event++)
-        status = fault_serve_on(FAULT_GHOST(i), 0, pd, serve, GUEST_EVENTS(i) + event, SEEN,
+        status = fault_serve_on(FAULT_GHOST + i, 0, pd, serve, GUEST_EVENTS(i) + event, SEEN,
                                 (uint64_t)i << 8 | event);
     return status;
 }

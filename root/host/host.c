@@ -27,7 +27,7 @@ static struct {
 
 /* The installed system has the place of a VM behind the plan's. */
 static uint64_t guest_slot(void) { return SLOT_VM + VM_SLOTS * machine.vms + VM_GUEST; }
-static uint64_t host_vcpu_slot(uint32_t i) { return SLOT_VCPU + MAX_VCPUS - MAX_CORES + i; }
+static uint64_t host_vcpu_slot(uint32_t i) { return SLOT_VCPU + MAX_VCPUS_BESIDE + i; }
 /* A system that runs has no use for ghosts: it knows that these processors are off. */
 static uint32_t first_vcpu(void) { return host_is_late() ? host->kept : 0; }
 static uint32_t cores_of_its_own(void) { return host->cpus - host->kept; }

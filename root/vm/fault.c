@@ -7,7 +7,6 @@
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
-#define NOBODY    (FAULT_DOMAINS + 1)
 #define HANDLERS  (SLOT_REGION - SLOT_HANDLER)
 #define STACK     1024u
 #define OWN_STACK 4096u
@@ -23,7 +22,7 @@ static struct {
 /* Handler threads, by index; 0 is for root's own faults. */
 static struct {
     uint32_t domain, core;
-} handler[HANDLERS] = {{FAULT_DOMAINS, 0}};
+} handler[HANDLERS] = {{FAULT_ROOT, 0}};
 static uint32_t handlers = 1;
 
 static _Alignas(16) uint8_t stack[HANDLERS][STACK], own_stack[OWN_STACK];
@@ -85,13 +84,13 @@ void fault_forget(uint32_t domain)
 {
     for (uint32_t i = 1; i < handlers; i++)
         if (handler[i].domain == domain)
-            handler[i].domain = NOBODY;
+            handler[i].domain = FAULT_NOBODY;
 }
 
 uint64_t fault_prepare(uint32_t domain, uint64_t cores)
 {
     for (uint32_t i = 1; i < handlers; i++) /* those of VMs that are gone first */
-        if (handler[i].domain == NOBODY && cores >> handler[i].core & 1) {
+        if (handler[i].domain == FAULT_NOBODY && cores >> handler[i].core & 1) {
             handler[i].domain = domain;
             cores &= ~(1ull << handler[i].core);
         }

@@ -15,9 +15,9 @@
 #include <lib/call.h>
 #include <stdbool.h>
 
-#define FAULT_DOMAINS  (PLAN_VMS + PLAN_LANS)
-#define FAULT_HOST     (FAULT_DOMAINS + 2u)
-#define FAULT_GHOST(i) (FAULT_HOST + 1u + (i)) /* of the installed system's processor `i` */
+#define FAULT_DOMAINS (PLAN_VMS + PLAN_LANS)
+/* Other numbers: root itself, nobody, the installed system, and + i, its processor `i`. */
+enum { FAULT_ROOT = FAULT_DOMAINS, FAULT_NOBODY, FAULT_HOST, FAULT_GHOST };
 
 struct fault {
     uint64_t vector, error, cr2, rip;
@@ -25,9 +25,8 @@ struct fault {
 
 /* Make the handler of root's own faults. First of all here. */
 uint64_t fault_init(void) WARN_UNUSED;
-/* Make the handlers of `domain`, which has none, one for each core in the
- * bit mask `cores`; those of domains that were forgotten serve again. NO_MEMORY: too many handlers.
- */
+/* Make the handlers of `domain`, which has none, one for each core in the bit mask `cores`; those
+ * of domains that were forgotten serve again. NO_MEMORY: too many handlers. */
 uint64_t fault_prepare(uint32_t domain, uint64_t cores) WARN_UNUSED;
 /* The domain is no more, and no PD has a portal to its handlers. */
 void fault_forget(uint32_t domain);

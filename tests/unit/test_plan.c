@@ -271,7 +271,7 @@ static void beside_an_installed_system(void **state)
     plan.vms = plan.tpm = 0;
     info.flags = BOOT_HOST;
     char name[2] = "a";
-    for (uint32_t vcpus = 0; vcpus < MAX_VCPUS - MAX_CORES; vcpus += PLAN_VCPUS, name[0]++)
+    for (uint32_t vcpus = 0; vcpus < MAX_VCPUS_BESIDE; vcpus += PLAN_VCPUS, name[0]++)
         add(name, MODE_SHARED, 2)->vcpus = PLAN_VCPUS;
     add("host", MODE_HOST, 0);
     assert_string_equal(load(), "");
