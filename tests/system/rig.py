@@ -169,6 +169,7 @@ class Batch:
             run = Machine(command, subprocess.DEVNULL, stderr)
             self.code = run.finish()
         self.output, self.errors = run.text(), errors.read_text(errors="replace")
+        print(self.output, self.errors, sep="\n")  # pytest keeps it, and shows it of a test that fails
         self.report = json.loads(report.read_text()) if report.exists() else {}
         self.vms = self.report.get("vms", {})
         assert "LEAK" not in self.output, self.output
