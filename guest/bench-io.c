@@ -3,18 +3,23 @@
  * stands a mark, an instruction that does nothing (tests/count/count.c).
  *   bench-io disk DEVICE    pieces of PIECE bytes at random places, and a sequential MiB
  *   bench-io net ADDRESS    datagrams that are echoed, and a stream, to the other machine
+ *   bench-io out ADDRESS    the datagrams alone, to one outside of the LAN
  *   bench-io peer           that other machine: for ever
+ *   bench-io start          the first mark, with which counting begins
+ *   bench-io run NAME COUNT PROGRAM ARGUMENT...   behind it, another program, as a piece of work
  * Lines: bench name=NAME count=N, in the order of the marks: two of each.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PIECE   4096u
@@ -158,16 +163,18 @@ static void stream(int s, unsigned count)
     must(recv(s, buffer, 1, 0) == 1, "recv");
 }
 
-static void net_figures(const char *address)
+static void net_figures(const char *address, bool out)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(PORT)};
     must(inet_aton(address, &to.sin_addr), address);
     int udp = bound(SOCK_DGRAM, &to);
     mark(); /* counting begins */
     echo(udp, 16);
-    begin("udp-echo", ECHOES);
+    begin(out ? "out-echo" : "udp-echo", ECHOES);
     echo(udp, ECHOES);
     mark();
+    if (out)
+        return;
     int tcp = bound(SOCK_STREAM, &to);
     stream(tcp, STREAM);
     begin("tcp-mib", STREAM);
@@ -204,10 +211,31 @@ static void peer(void)
     }
 }
 
+static int run(char **arguments)
+{
+    begin(arguments[0], (unsigned)atoi(arguments[1]));
+    pid_t child = fork();
+    must(child >= 0, "fork");
+    if (child == 0) {
+        execvp(arguments[2], arguments + 2);
+        _exit(127);
+    }
+    int status;
+    must(waitpid(child, &status, 0) == child, "waitpid");
+    mark();
+    return status == 0 ? 0 : 1;
+}
+
 int main(int count, char **arguments)
 {
     must(posix_memalign((void **)&buffer, PIECE, MIB) == 0, "memory");
     memset(buffer, 'h', MIB);
+    if (count > 4 && strcmp(arguments[1], "run") == 0)
+        return run(arguments + 2);
+    if (count == 2 && strcmp(arguments[1], "start") == 0) {
+        mark();
+        return 0;
+    }
     if (count == 2 && strcmp(arguments[1], "peer") == 0)
         peer();
     if (count != 3)
@@ -215,6 +243,6 @@ int main(int count, char **arguments)
     if (strcmp(arguments[1], "disk") == 0)
         disk_figures(arguments[2]);
     else
-        net_figures(arguments[2]);
+        net_figures(arguments[2], strcmp(arguments[1], "out") == 0);
     return 0;
 }

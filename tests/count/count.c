@@ -1,10 +1,11 @@
 /*
  * A plugin for QEMU's TCG: counts the instructions that each program executes on each core, and
- * prints the counts whenever a guest executes its mark, a no-op with the bytes MARK. A program is
- * known by its bytes, whatever else runs at the same addresses: NAME=ADDRESS:FILE of each is an
- * argument, behind to=FILE, where to print to; the first that fits counts; what fits none is
- * the guests' (`guest`). Counting makes a machine much slower, so it begins with the first mark,
- * which prints nothing.
+ * prints the counts: as a line that begins with `mark`, whenever a guest executes its mark, a no-op
+ * with the bytes MARK; and with `first.CORE`, when a core executes its first instruction of a
+ * guest's. A program is known by its bytes, whatever else runs at the same addresses:
+ * NAME=ADDRESS:FILE of each is an argument, behind to=FILE, where to print to; the first that fits
+ * counts; what fits none is the guests' (`guest`). Counting makes a machine much slower, so it
+ * begins with the first mark, which prints nothing.
  *
  * Debian has no header of that interface. What is used of it (QEMU 9.0, interface 2) is declared
  * here.
@@ -58,6 +59,31 @@ static const uint8_t mark[] = {0x0f, 0x1f, 0x80, 'H', 'a', 'i', 'r'}; /* nopl di
    of QEMU 10.0): the right one for a guest's, which no other core runs, and for no other. */
 static void counted(unsigned core, void *data) { ((uint64_t *)data)[core % CORES]++; }
 
+static void print(void)
+{
+    for (unsigned p = 0; p < count; p++) {
+        uint64_t sum = 0;
+        for (unsigned c = 0; c < CORES; c++)
+            sum += executed[p][c];
+        fprintf(output, " %s=%" PRIu64, programs[p].name, sum);
+    }
+    for (unsigned c = 0; c < CORES; c++)
+        fprintf(output, " guest.%u=%" PRIu64, c, executed[count][c]);
+    fputc('\n', output);
+    fflush(output);
+}
+
+static void counted_guest(unsigned core, void *data)
+{
+    (void)data;
+    uint64_t *n = &executed[count][core % CORES];
+    (*n)++;
+    if (*n > 1)
+        return;
+    fprintf(output, "first.%u", core % CORES);
+    print();
+}
+
 static void translated(uint64_t id, struct qemu_plugin_tb *tb);
 
 /* What was translated before is forgotten. */
@@ -75,16 +101,7 @@ static void marked(unsigned core, void *data)
         return;
     }
     fputs("mark", output);
-    for (unsigned p = 0; p < count; p++) {
-        uint64_t sum = 0;
-        for (unsigned c = 0; c < CORES; c++)
-            sum += executed[p][c];
-        fprintf(output, " %s=%" PRIu64, programs[p].name, sum);
-    }
-    for (unsigned c = 0; c < CORES; c++)
-        fprintf(output, " guest.%u=%" PRIu64, c, executed[count][c]);
-    fputc('\n', output);
-    fflush(output);
+    print();
 }
 
 static unsigned whose(uint64_t address, const uint8_t *bytes, size_t size)
@@ -107,7 +124,8 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
         size_t size = qemu_plugin_insn_data(insn, bytes, sizeof bytes);
         unsigned p = whose(qemu_plugin_insn_vaddr(insn), bytes, size);
         if (counting)
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, counted, NO_REGISTERS, executed[p]);
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, p == count ? counted_guest : counted,
+                                                   NO_REGISTERS, executed[p]);
         if (p == count && size == sizeof mark && memcmp(bytes, mark, size) == 0)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, marked, NO_REGISTERS, NULL);
     }

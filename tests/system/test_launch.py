@@ -23,15 +23,15 @@ AMDVI = ["-device", "amd-iommu,intremap=on,xtsup=on,pt=off"]  # the same; but QE
 BY_KMSG = {"more": {"/kmsg": b""}, "words": "printk.devkmsg=on iomem=relaxed"}  # so what it says goes where Linux does not wait for them
 
 
-def build(folder, name, kept=1, host=True, beside="hello", **keys):
-    """hairline.efi of a plan with a small VM on the core that Hairline keeps."""
+def build(folder, name, kept=1, host=True, beside="hello", words=(), **keys):
+    """hairline.efi of a plan with a small VM on the core that Hairline keeps; `words`: of `build`."""
     (folder / name).mkdir()
     (folder / "disk").write_bytes(bytes(4096))
     vms, machine = [guest("beside", beside, cores=[kept - 1], **keys)], {"firmware": "uefi"}
     if host:
         vms, machine = [*vms, {"name": "debian", "mode": "host"}], {**machine, "host": {"disk": str(folder / "disk")}}
     plan = rig.write_plan(folder / name, vms, cores=kept + 1, **machine)
-    call(rig.BUILD / "hairline-tool", "build", plan, "--efi", folder / f"{name}.efi")
+    call(rig.BUILD / "hairline-tool", "build", plan, *words, "--efi", folder / f"{name}.efi")
     return folder / f"{name}.efi"
 
 

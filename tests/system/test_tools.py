@@ -496,7 +496,8 @@ def test_bench_counts_instructions_or_nothing(bench, capsys, vm, bare, good):
 def test_bench_of_intel(bench, tmp_path, capsys):
     """Its own limits; what is not measured says why and breaks none; what is missing, but not named, breaks its limit."""
     intel, amd = bench.IntelBench(rig.BUILD, tmp_path), bench.Bench(rig.BUILD, tmp_path)
-    assert set(amd.jobs()) - set(intel.jobs()) == {"own", "bare-work", "pair", "host", "disk", "net"} and not set(intel.jobs()) - set(amd.jobs())
+    assert set(amd.jobs()) - set(intel.jobs()) == set(bench.INTEL_NOT) - {"sm-up-other-core"} and not set(intel.jobs()) - set(amd.jobs())
+    assert all(set(row.jobs.split()) <= set(amd.jobs()) for row in bench.ROWS.values())
     values = {"cpuid": 250, "rdmsr": 701, "port-write": 5000, "own-work-exits": 0}
     rows = {row["name"]: row for row in bench.table(intel, values, {})}
     good = {name: rows[name]["ok"] for name in ("cpuid", "rdmsr", "port-write", "own-work-exits", "own-icr", "self-ipi")}
@@ -505,7 +506,7 @@ def test_bench_of_intel(bench, tmp_path, capsys):
     assert not {row["name"]: row for row in bench.table(amd, values, {})}["cpuid"]["ok"]
     bench.show(list(rows.values()))
     shown = capsys.readouterr().out
-    assert "BROKEN MSR read" in shown and "-  not measured: it needs several CPUs" in shown
+    assert "BROKEN  MSR read" in shown and "-  not measured: it needs several CPUs" in shown
 
 
 def test_bench_waits_for_the_end_of_a_line(bench):
@@ -519,3 +520,108 @@ def test_bench_counts_exits_alone(bench):
     assert bench.exits_alone(vm, bench.IntelBench.always) == 0 and bench.exits_alone(vm) == 10
     with pytest.raises(SystemExit):
         bench.exits_alone({**vm, "left": None})
+
+
+WORKS = ("disk-read-1", "disk-read-16", "disk-write-1", "disk-write-16", "disk-mib")
+PROGRAMS = ("kernel", "root", "vmm", "lan", *(f"guest.{core}" for core in range(8)))
+
+
+def counts(word, value):
+    return " ".join([word, *(f"{program}={value * (i + 1)}" for i, program in enumerate(PROGRAMS))]) + "\n"
+
+
+def count_file(folder, *words):
+    """What the plugin writes; from line to line each program executes 1,000 more times its number."""
+    (folder / "marks").write_text("".join(counts(word, 1000 * i) for i, word in enumerate(words)))
+    return folder / "marks"
+
+
+def told(works, count=1):
+    return "".join(f"bench name={work} count={count}\n" for work in works)
+
+
+@pytest.fixture(name="counted")
+def count_all(bench, tmp_path):
+    """What is said of each machine in which instructions are counted."""
+    control = ("create", "top-5", "top-25", "rest-20")
+    return {
+        "disk": bench.pieces("disk", told(WORKS, 2), count_file(tmp_path, *["mark"] * 10)),
+        "aoe": bench.pieces("aoe", told(WORKS, 4), count_file(tmp_path, "first.0", "mark", "first.1", *["mark"] * 9)),
+        "net": bench.pieces("net", told(("udp-echo", "tcp-mib")), count_file(tmp_path, *["mark"] * 4)),
+        "out": bench.pieces("out", told(("out-echo",)), count_file(tmp_path, "mark", "mark")),
+        "control": bench.pieces("control", told(control), count_file(tmp_path, "first.2", "mark", "first.3", *["mark"] * 7)),
+    }
+
+
+def test_bench_takes_who_executes_what(bench, counted):
+    """All pieces of work, and of a creation what is before its VM's first instruction."""
+    shares = bench.io_shares(counted)
+    assert set(shares) == {*WORKS, "udp-frame", "out-frame", "tcp-mib", "create", "top"}
+    assert shares["disk-read-1"] == {"kernel": 500, "VMMs": 1500, "switch": 2000, "root": 1000, "guest": 3500, "its server": 3000}
+    assert shares["out-frame"] == shares["udp-frame"] == shares["disk-read-1"]
+    assert shares["create"]["kernel"] == 1000 and shares["top"]["kernel"] == -1000 / bench.LOOKS
+    assert bench.FIGURES["create"](counted) == 1000 * sum(range(1, 13))
+    assert bench.FIGURES["aoe-read-1"](counted) == 4 / 2 / 2  # of which there is a line of another core's first instruction, too
+    assert bench.FIGURES["aoe-mib"](counted) == 4 / 2
+
+
+@pytest.mark.parametrize("text, marks", [("", ()), (told(WORKS), ()), ("", ["mark"] * 10), (told(WORKS), ["mark"] * 9), (told(WORKS), ["first.1"] * 10)])
+def test_bench_misses_a_mark(bench, tmp_path, capsys, text, marks):
+    with pytest.raises(SystemExit) as end:
+        bench.pieces("disk", text, count_file(tmp_path, *marks))
+    assert end.value.code == 2 and "ends were seen" in capsys.readouterr().err
+
+
+def test_bench_needs_the_first_instruction(bench, counted, capsys):
+    """A VM that was created and did not begin is no figure."""
+    count, marks = counted["control"]["create"]
+    counted["control"]["create"] = count, [mark for mark in marks if mark[0] == "mark"]
+    assert "create" not in bench.io_shares(counted) and bench.known("create", bench.FIGURES["create"], counted) is None
+    assert "first.3" in capsys.readouterr().err
+
+
+def life(*told_exits):
+    """What root says of a system: (seconds, exits by ICR, by CPUID), with a TSC of 100 Hz."""
+    ends = "".join(f"hairline| host name=debian cores=2 tsc={100 * s} exits.icr={icr} exits.cpuid={cpuid}\n" for s, icr, cpuid in told_exits)
+    return f"hairline| ready cores=1 tsc_hz=100 vms=1\n{ends}hairline| host name=debian leaves: status 0\n"
+
+
+def test_bench_takes_minutes(bench, capsys):
+    """From the first record behind the launch's own time to the first that is a minute later, as if that were a minute."""
+    console = life((0, 7, 7), (2, 10, 20), (12, 11, 20), (70, 40, 26), (72, 41, 26), (74, 99, 99)) + life((0, 0, 0), (10, 0, 0), (130, 8, 80))
+    minutes = dict(zip(("idle", "busy"), bench.exits_of_minutes(console)))
+    assert minutes == {"idle": {"icr": 30, "cpuid": 6}, "busy": {"icr": 4, "cpuid": 40}}
+    done = {"minutes": minutes}
+    assert [bench.FIGURES[f"host-{name}-exits"](done) for name in ("idle", "busy", "more")] == [36, 44, 46]
+    for short in (life(), life((0, 1, 1), (10, 1, 1), (69, 2, 2)), life((0, 1, 1), (2, 1, 1))):
+        with pytest.raises(SystemExit):
+            bench.exits_of_minutes(short)
+        assert "did not tell" in capsys.readouterr().err
+    assert bench.exits_of_minutes("") == []
+
+
+NOTHING = {"exits": {}, "engaged": {}, "left": 1, "value": 0}  # what a VM's record has, of a VM that did
+
+
+def test_bench_without_a_value_fails(bench, tmp_path, capsys):
+    """Each row but two sums, when what it is made of said nothing, has a limit or none: it is shown, and is not in order."""
+    jobs = bench.Bench(rig.BUILD, tmp_path).jobs()
+    done = {name: {} for name in jobs} | {name: ({}, NOTHING) for name in ("exits", "mix", "boot", "idle", "off", "own", "own-work", "own-idle", "begin")}
+    rows = bench.table(bench.Bench(rig.BUILD, tmp_path), *bench.figures(bench.Bench(rig.BUILD, tmp_path), done))
+    assert [row["name"] for row in rows if row["ok"]] == ["memory-faults", "vmm-memory"] and len(rows) == len(bench.ROWS)
+    bench.show(rows)
+    assert capsys.readouterr().out.count("MISSING ") == len(bench.ROWS) - 2
+
+
+def test_bench_goes_on_without_a_run(bench, capsys):
+    """One that fails takes its own rows along."""
+    done = bench.do_all({"bad": (bench.fail, "it fails"), "broken": (int, "x"), "good": (int, "7")}, 1)
+    assert done == {"good": 7} and "bad is not measured" in capsys.readouterr().err
+
+
+def test_bench_rows_by_name(bench, capsys):
+    assert bench.rows_named([]) == list(bench.ROWS) and bench.rows_named(["create"]) == ["create"]
+    assert bench.rows_named(["top", "aoe-read"]) == ["aoe-read-1", "aoe-read-16", "top"]
+    with pytest.raises(SystemExit) as end:
+        bench.rows_named(["no-such"])
+    assert end.value.code == 2 and "no row's name has `no-such`" in capsys.readouterr().err
