@@ -17,6 +17,9 @@ def test_package_builds_a_plan(tmp_path):
     assert "Package: hairline" in fields and {"libc6", "libcyaml1", "libyaml-0-2"} <= set(fields.replace(",", " ").split())
     subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
     assert (tree / "usr/lib/ocf/resource.d/hairline/vm").read_bytes() == (rig.SOURCE / "guest/ocf-hairline").read_bytes()
+    for path, source in {"usr/lib/hairline/serve-volume": "guest/serve-volume", "usr/share/doc/hairline/examples/cluster.crm": "examples/cluster.crm"}.items():
+        assert (tree / path).read_bytes() == (rig.SOURCE / source).read_bytes()
+    assert "/usr/lib/hairline/serve-volume %i" in (tree / "lib/systemd/system/hairline-volume@.service").read_text()
     plan = rig.write_plan(tmp_path, [rig.guest("one", "hello")])
     words = [tree / "usr/bin/hairline", "build", plan, "--batch", "--efi", tmp_path / "one.efi"]
     alone = {name: value for name, value in os.environ.items() if name != "HAIRLINE_HOME"}
