@@ -218,29 +218,42 @@ _Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its 
  * -------------------- */
 #define LAN_SLOTS 64u /* of a ring, power of two                                         */
 #define LAN_FRAME(mtu)                                                                             \
-    ((mtu) + 36u) /* largest frame, bytes: the MTU, an Ethernet header, tags, spare  */
+    ((mtu) + 36u)            /* largest frame, bytes: the MTU, an Ethernet header, tags, spare  */
+#define LAN_FRAME_MAX 65664u /* and of one that its receiver, or the switch, cuts in segments */
 #define LAN_SLOT(mtu)                                                                              \
-    ((LAN_FRAME(mtu) + 15u) & ~7u) /* bytes from one struct lan_frame to the next     */
+    ((LAN_FRAME(mtu) + 23u) & ~7u) /* bytes from one struct lan_frame to the next     */
 
+/* What a sender left to the network card (virtio 1.2, 5.1.6, struct virtio_net_hdr). */
+struct lan_offload {
+    uint8_t flags, gso_type;
+    uint16_t hdr_len, gso_size, csum_start, csum_offset;
+    uint16_t buffers; /* of no meaning on a ring */
+};
+_Static_assert(sizeof(struct lan_offload) == 12, "as the driver has it");
+
+/* A frame lies in one piece, whatever its size. It takes as many slots as its bytes need; behind
+   the last slot there is room for one that begins there. */
 struct lan_frame {
-    uint32_t size; /* bytes, 14..LAN_FRAME */
-    uint32_t reserved;
+    uint32_t size; /* bytes of `data`: 14..LAN_FRAME; with `gso_type` up to LAN_FRAME_MAX */
+    struct lan_offload offload;
     uint8_t data[];
 };
+_Static_assert(sizeof(struct lan_frame) == 16, "its data is aligned");
 struct lan_ring {
-    volatile uint32_t head; /* writer */
-    uint32_t pad0;
+    volatile uint32_t head;   /* writer */
+    volatile uint32_t waits;  /* writer: 1: it found no room, and wants its bell rung */
     volatile uint64_t unsent; /* writer: frames that it could not put here: of an impossible size,
                                  or the ring was full */
     uint32_t pad1[12];
-    volatile uint32_t tail; /* reader */
-    uint32_t pad2;
+    volatile uint32_t tail;  /* reader */
+    volatile uint32_t takes; /* reader: the features that its driver accepted (virtio 1.2, 5.1.3) */
     volatile uint64_t unread; /* reader: frames that it took and threw away: of an impossible size
                                  or sender, or no room for it */
     uint32_t pad3[12];
-    uint8_t slots[]; /* LAN_SLOTS of LAN_SLOT(mtu) bytes */
+    uint8_t slots[]; /* LAN_SLOTS of LAN_SLOT(mtu) bytes, and LAN_FRAME_MAX bytes */
 };
-#define LAN_RING_BYTES(mtu) ((uint64_t)sizeof(struct lan_ring) + LAN_SLOTS * LAN_SLOT(mtu))
+#define LAN_RING_BYTES(mtu)                                                                        \
+    ((uint64_t)sizeof(struct lan_ring) + LAN_SLOTS * LAN_SLOT(mtu) + LAN_FRAME_MAX)
 /* A port: the ring to the switch, and behind it the one to the VM. */
 #define LAN_PORT_BYTES(mtu) (2 * LAN_RING_BYTES(mtu))
 

@@ -6,9 +6,10 @@
  * which says how large a slot is, comes from root.
  *
  * Lost wake-up: one side can add or take a frame after the other found nothing
- * to do (empty, full) and before that one sleeps. Each side stores its own index
- * before it loads the other's, both with full ordering: either the sleeper sees
- * the new index, or the other sees that the ring was empty or full, and rings.
+ * to do (empty, full) and before that one sleeps. Each side stores its own word
+ * (an index; the writer that finds no room, `waits`) before it loads the other's
+ * index, all with full ordering: either the sleeper sees the new index, or the
+ * other sees that the ring was empty, or that the writer waits, and rings.
  */
 #ifndef LAN_LAN_RING_H
 #define LAN_LAN_RING_H
@@ -32,21 +33,37 @@ static inline struct lan_frame *lan_ring_slot(struct lan_ring *r, uint32_t mtu, 
     return (struct lan_frame *)(void *)(r->slots + (uint64_t)(index % LAN_SLOTS) * LAN_SLOT(mtu));
 }
 
-/* Writer: the frame to fill next; NULL while the ring is full. */
-static inline struct lan_frame *lan_ring_free(struct lan_ring *r, uint32_t mtu)
+/* Slots that a frame of `size` bytes takes, 0..LAN_FRAME_MAX: at most LAN_SLOTS. */
+static inline uint32_t lan_frame_slots(uint32_t size, uint32_t mtu)
 {
-    uint32_t head = r->head;
-    return head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) < LAN_SLOTS
-               ? lan_ring_slot(r, mtu, head)
-               : NULL;
+    uint32_t all = size + (uint32_t)sizeof(struct lan_frame), slot = LAN_SLOT(mtu);
+    return all <= slot ? 1 : (all + slot - 1) / slot;
 }
 
-/* Writer: hand the frame of lan_ring_free over. True: the ring was empty, ring the reader's bell.
- */
-static inline bool lan_ring_publish(struct lan_ring *r)
+static inline bool lan_ring_has_room(const struct lan_ring *r, uint32_t mtu, uint32_t size)
+{
+    uint32_t used = r->head - __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST);
+    return used <= LAN_SLOTS - lan_frame_slots(size, mtu);
+}
+
+/* Writer: the frame to fill next, with room for `size` bytes, 0..LAN_FRAME_MAX; NULL while the ring
+   has none: the reader then rings the bell when it has taken a frame. */
+static inline struct lan_frame *lan_ring_free(struct lan_ring *r, uint32_t mtu, uint32_t size)
+{
+    bool room = lan_ring_has_room(r, mtu, size);
+    if (room == r->waits) {
+        __atomic_store_n(&r->waits, !room, __ATOMIC_SEQ_CST);
+        room = lan_ring_has_room(r, mtu, size);
+    }
+    return room ? lan_ring_slot(r, mtu, r->head) : NULL;
+}
+
+/* Writer: hand the frame of lan_ring_free over, of `size` bytes. True: the ring was empty, ring the
+ * reader's bell. */
+static inline bool lan_ring_publish(struct lan_ring *r, uint32_t mtu, uint32_t size)
 {
     uint32_t head = r->head;
-    __atomic_store_n(&r->head, head + 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->head, head + lan_frame_slots(size, mtu), __ATOMIC_SEQ_CST);
     return __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST) == head;
 }
 
@@ -68,19 +85,19 @@ static inline bool lan_ring_is_empty(const struct lan_ring *r)
     return __atomic_load_n(&r->head, __ATOMIC_SEQ_CST) == tail;
 }
 
-/* Reader: done with that frame. True: the ring was full, ring the writer's bell. */
-static inline bool lan_ring_retire(struct lan_ring *r)
+/* Reader: done with that frame, of `size` bytes as lan_frame_size told. True: the writer waits for
+   room, ring its bell. */
+static inline bool lan_ring_retire(struct lan_ring *r, uint32_t mtu, uint32_t size)
 {
-    uint32_t tail = r->tail;
-    __atomic_store_n(&r->tail, tail + 1, __ATOMIC_SEQ_CST);
-    return __atomic_load_n(&r->head, __ATOMIC_SEQ_CST) - tail >= LAN_SLOTS;
+    __atomic_store_n(&r->tail, r->tail + lan_frame_slots(size, mtu), __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&r->waits, __ATOMIC_SEQ_CST);
 }
 
-/* Bytes of a frame, read once; 0 if out of range (LAN_FRAME_MIN..LAN_FRAME). */
-static inline uint32_t lan_frame_size(const struct lan_frame *f, uint32_t mtu)
+/* Bytes of a frame, read once; 0 if out of range (LAN_FRAME_MIN..LAN_FRAME_MAX). */
+static inline uint32_t lan_frame_size(const struct lan_frame *f)
 {
     uint32_t size = __atomic_load_n(&f->size, __ATOMIC_RELAXED);
-    return size >= LAN_FRAME_MIN && size <= LAN_FRAME(mtu) ? size : 0;
+    return size >= LAN_FRAME_MIN && size <= LAN_FRAME_MAX ? size : 0;
 }
 
 #endif

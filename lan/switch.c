@@ -1,10 +1,10 @@
 /*
- * Forwarding (IEEE 802.1D in the small). A frame's size and its Ethernet header
- * are copied once out of its sender's ring; only the copies are looked at, and sent
- * on (TOCTOU). The rest goes from ring to ring. The source is admitted and learned. It goes to the
- * port of its destination, or to all other ports if that is a group or unknown. A port that does
- * not drain its ring loses frames: the switch waits for nobody, but for a hub: frames for that stay
- * with their senders while its ring is full, and then each sender has its turn.
+ * Forwarding (IEEE 802.1D in the small). A frame's size, its headers, and what its
+ * sender left to a card, are copied once out of its ring; only the copies are looked
+ * at, and sent on (TOCTOU). The rest goes from ring to ring. The source is admitted and learned. It
+ * goes to the port of its destination, or to all other ports if that is a group or unknown. A port
+ * that does not drain its ring loses frames: the switch waits for nobody, but for a hub: frames for
+ * that stay with their senders while its ring is full, and then each sender has its turn.
  */
 #include <lan/switch.h>
 #include <lib/string.h>
@@ -49,18 +49,70 @@ static bool switch_admit(struct lan_switch *s, uint32_t from, uint64_t mac)
     return true;
 }
 
-static void switch_deliver(const struct lan_switch *s, struct switch_port *to, uint32_t index)
+/* Bytes [at, at + size) of the frame under way, its front as it was checked. */
+static void switch_copy(const struct lan_switch *s, uint8_t *to, uint32_t at, uint32_t size)
 {
-    struct lan_frame *f = lan_ring_free(to->to_vm, s->mtu);
-    if (!f) {
-        to->to_vm->unsent++;
+    uint32_t front = at < s->headers_size ? s->headers_size - at : 0;
+    if (front > size)
+        front = size;
+    if (front == LAN_FRAME_MIN) /* most frames: in a few moves */
+        __builtin_memcpy(to, s->headers, LAN_FRAME_MIN);
+    else if (front)
+        memcpy(to, s->headers + at, front);
+    memcpy(to + front, s->frame->data + at + front, size - front);
+}
+
+/* Room for `size` bytes in a ring; NULL, and one more is lost, where there is none. */
+static struct lan_frame *switch_room(const struct lan_switch *s, struct lan_ring *ring,
+                                     uint32_t size)
+{
+    struct lan_frame *f = lan_ring_free(ring, s->mtu, size);
+    if (!f)
+        ring->unsent++;
+    return f;
+}
+
+static void switch_publish(const struct lan_switch *s, struct lan_ring *ring, struct lan_frame *f,
+                           uint32_t size, uint32_t index)
+{
+    f->size = size;
+    if (lan_ring_publish(ring, s->mtu, size))
+        switch_bell(index);
+}
+
+/* Cut the frame for a driver that does not take it whole. */
+static void switch_cut(const struct lan_switch *s, struct lan_ring *ring, uint32_t index)
+{
+    const struct lan_offload *o = &s->offload;
+    for (uint32_t at = o->hdr_len; at < s->size; at += o->gso_size) {
+        uint32_t size = offload_segment_size(o, at, s->size);
+        struct lan_frame *f = switch_room(s, ring, size);
+        if (!f)
+            return;
+        f->offload = (struct lan_offload){.flags = 0};
+        switch_copy(s, f->data, 0, o->hdr_len);
+        switch_copy(s, f->data + o->hdr_len, at, size - o->hdr_len);
+        offload_segment(o, f->data, size, at, at + o->gso_size >= s->size);
+        switch_publish(s, ring, f, size, index);
+    }
+}
+
+static void switch_deliver(const struct lan_switch *s, const struct switch_port *to, uint32_t index)
+{
+    struct lan_ring *ring = to->to_vm;
+    bool taken = offload_is_taken(&s->offload, ring->takes);
+    if (!taken && s->offload.gso_type) {
+        switch_cut(s, ring, index);
         return;
     }
-    memcpy(f->data, s->header, LAN_FRAME_MIN);
-    memcpy(f->data + LAN_FRAME_MIN, s->frame->data + LAN_FRAME_MIN, s->size - LAN_FRAME_MIN);
-    f->size = s->size;
-    if (lan_ring_publish(to->to_vm))
-        switch_bell(index);
+    struct lan_frame *f = switch_room(s, ring, s->size);
+    if (!f)
+        return;
+    switch_copy(s, f->data, 0, s->size);
+    if (!taken)
+        offload_sum(&s->offload, f->data, s->size);
+    f->offload = taken ? s->offload : (struct lan_offload){.flags = 0};
+    switch_publish(s, ring, f, s->size, index);
 }
 
 /* Isolation: with a hub, frames go to it or come from it. */
@@ -71,7 +123,7 @@ static bool switch_joins(const struct lan_switch *s, uint32_t from, uint32_t to)
 
 static void switch_forward(struct lan_switch *s, uint32_t from)
 {
-    uint64_t mac = mac_at(s->header);
+    uint64_t mac = mac_at(s->headers);
     uint32_t to = mac & MAC_GROUP ? NO_PORT : switch_find(s, mac);
     for (uint32_t i = 0; i < s->ports; i++)
         if (switch_joins(s, from, i) && (to == i || to == NO_PORT))
@@ -81,7 +133,19 @@ static void switch_forward(struct lan_switch *s, uint32_t from)
 /* A flood to the hub: whoever fills its ring would leave the others no place there. */
 static bool switch_waits(const struct lan_switch *s, uint32_t from)
 {
-    return s->hub && from + 1 != s->hub && !lan_ring_free(s->port[s->hub - 1].to_vm, s->mtu);
+    return s->hub && from + 1 != s->hub &&
+           !lan_ring_free(s->port[s->hub - 1].to_vm, s->mtu, s->size);
+}
+
+/* Copy what is looked at of the frame under way, once (TOCTOU); of a short frame more than it has,
+   which goes nowhere. False: it is none that may pass. */
+static bool switch_take(struct lan_switch *s)
+{
+    s->offload = s->frame->offload;
+    s->size = lan_frame_size(s->frame);
+    s->headers_size = s->offload.flags | s->offload.gso_type ? LAN_HEADERS : LAN_FRAME_MIN;
+    memcpy(s->headers, s->frame->data, s->headers_size);
+    return s->size && offload_check(&s->offload, s->headers, s->size, s->mtu);
 }
 
 /* Forward at most SWITCH_BURST frames of port `from`, so that no port keeps others waiting. True:
@@ -91,22 +155,23 @@ static bool switch_serve(struct lan_switch *s, uint32_t from)
     struct switch_port *p = &s->port[from];
     struct lan_ring *ring = p->to_lan;
     uint32_t taken = 0;
-    bool was_full = false;
+    bool waits = false;
     while (taken < SWITCH_BURST) {
         s->frame = lan_ring_oldest(ring, s->mtu);
-        if (!s->frame || switch_waits(s, from))
+        if (!s->frame)
+            break;
+        bool good = switch_take(s);
+        if (good && switch_waits(s, from))
             break;
         taken++;
-        s->size = lan_frame_size(s->frame, s->mtu);
-        __builtin_memcpy(s->header, s->frame->data, LAN_FRAME_MIN);
-        if (s->size && switch_admit(s, from, mac_at(s->header + 6)))
+        if (good && switch_admit(s, from, mac_at(s->headers + 6)))
             switch_forward(s, from);
         else
             ring->unread++;
-        was_full |= lan_ring_retire(ring);
+        waits |= lan_ring_retire(ring, s->mtu, s->size);
         switch_pause();
     }
-    if (was_full)
+    if (waits)
         switch_bell(from);
     return taken > 0;
 }

@@ -6,6 +6,7 @@
 #define LAN_SWITCH_H
 
 #include <lan/lan_ring.h>
+#include <lan/offload.h>
 
 #define SWITCH_LEARNED 8u /* MACs learned per port, besides the plan's own */
 #define SWITCH_BURST   8u /* frames taken from a port before the next port's turn */
@@ -25,8 +26,9 @@ struct lan_switch {
     struct switch_port port[PLAN_VMS];
     /* The frame under way, in its sender's ring; what is looked at of it are private copies. */
     const struct lan_frame *frame;
-    uint32_t size;
-    uint8_t header[LAN_FRAME_MIN];
+    uint32_t size, headers_size; /* bytes of the frame, and of the copy of its front */
+    struct lan_offload offload;
+    uint8_t headers[LAN_HEADERS];
 };
 
 /* Set up `config->ports` ports, at most PLAN_VMS; port i's rings are at `rings` + i *

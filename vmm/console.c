@@ -40,22 +40,26 @@ uint32_t console_space(void)
     return used > CONSOLE_OUT ? 0 : CONSOLE_OUT - used;
 }
 
+/* Take what there is of a ring from root, `size` bytes at most; the bytes taken. */
+static uint32_t console_fetch(const char *ring, uint32_t ring_size, const volatile uint32_t *head,
+                              volatile uint32_t *tail, char *data, uint32_t size)
+{
+    lock_take(&rings_lock, NO_VCPU);
+    uint32_t n = ring_read(ring, ring_size, head, tail, data, size);
+    lock_give(&rings_lock);
+    return n;
+}
+
 uint32_t console_read(char *data, uint32_t size)
 {
     struct vm_control *c = control();
-    lock_take(&rings_lock, NO_VCPU);
-    uint32_t n = ring_read(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, data, size);
-    lock_give(&rings_lock);
-    return n;
+    return console_fetch(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, data, size);
 }
 
 uint32_t console_answer(char *data, uint32_t size)
 {
     struct vm_control *c = control();
-    lock_take(&rings_lock, NO_VCPU);
-    uint32_t n = ring_read(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, data, size);
-    lock_give(&rings_lock);
-    return n;
+    return console_fetch(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, data, size);
 }
 
 bool console_ready(void)

@@ -45,9 +45,8 @@ static const char *build_vcpus(void)
 {
     struct utcb *u = (struct utcb *)VMM_UTCB;
     for (uint32_t i = 0; i < config()->plan.vcpus; i++) {
-        uint32_t first = config()->plan.sealed
-                             ? EVENT_START + 1
-                             : EVENT_START; /* how a sealed VM starts is root's to say */
+        /* How a sealed VM starts is root's to say. */
+        uint32_t first = config()->plan.sealed ? EVENT_START + 1 : EVENT_START;
         for (uint32_t event = first; event < EVENT_COUNT; event++)
             if (!make_portal(i, event))
                 return "cannot make its portals";

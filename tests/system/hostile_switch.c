@@ -72,13 +72,16 @@ static void invent(void)
 {
     uint64_t port = any() % config->ports;
     struct lan_ring *r = lan_to_vm(port_at(port), config->mtu);
-    struct lan_frame *f = lan_ring_free(r, config->mtu);
+    uint32_t size = any() & 3 ? 14 + (uint32_t)any() % 1500 : (uint32_t)any() % LAN_FRAME_MAX;
+    struct lan_frame *f = lan_ring_free(r, config->mtu, size);
     if (!f)
         return;
-    f->size = any() & 3 ? 14 + (uint32_t)any() % 1500 : (uint32_t)any();
+    f->size = any() & 3 ? size : (uint32_t)any();
+    for (uint32_t i = 0; i < sizeof f->offload && any() & 3; i++)
+        ((uint8_t *)&f->offload)[i] = (uint8_t)any();
     for (uint32_t i = 0; i < 32; i++)
         f->data[i] = (uint8_t)any();
-    if (lan_ring_publish(r))
+    if (lan_ring_publish(r, config->mtu, size))
         switch_bell((uint32_t)port);
 }
 

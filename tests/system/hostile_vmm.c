@@ -90,7 +90,7 @@ static void ask_volume(uint32_t vm, uint32_t disk, uint32_t as, bool write)
                                        0,
                                        1,
                                        write ? 0x34 : 0x24};
-    struct lan_frame *f = lan_ring_free(lan_to_switch(STORE_PORT), PLAN_MTU_MAX);
+    struct lan_frame *f = lan_ring_free(lan_to_switch(STORE_PORT), PLAN_MTU_MAX, HEADER + 512);
     if (!f)
         return;
     for (uint32_t i = 0; i < 6; i++) {
@@ -99,8 +99,9 @@ static void ask_volume(uint32_t vm, uint32_t disk, uint32_t as, bool write)
     }
     memcpy(f->data + 12, rest, sizeof rest);
     memset(f->data + HEADER, 0xee, 512);
+    memset(&f->offload, 0, sizeof f->offload);
     f->size = HEADER + 512;
-    if (lan_ring_publish(lan_to_switch(STORE_PORT)))
+    if (lan_ring_publish(lan_to_switch(STORE_PORT), PLAN_MTU_MAX, HEADER + 512))
         ignore(sm_up(VMM_SM_STORE));
 }
 
@@ -115,7 +116,7 @@ static void hear_volumes(void)
             own = f->data[17] == plan_index(&config()->plan) + 1;
         own_answers += answer && own;
         foreign_answers += answer && !own;
-        lan_ring_retire(r);
+        lan_ring_retire(r, PLAN_MTU_MAX, lan_frame_size(f));
     }
 }
 

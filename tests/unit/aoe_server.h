@@ -37,12 +37,12 @@ static inline struct lan_ring *server_out(void) { return lan_to_vm(server_port()
 /* Put a frame into the client's ring; false: that is full. */
 static inline bool server_send(const uint8_t *data, uint32_t size)
 {
-    struct lan_frame *f = lan_ring_free(server_out(), PLAN_MTU_MAX);
+    struct lan_frame *f = lan_ring_free(server_out(), PLAN_MTU_MAX, size);
     if (!f)
         return false;
     memcpy(f->data, data, size);
     f->size = size;
-    lan_ring_publish(server_out());
+    lan_ring_publish(server_out(), PLAN_MTU_MAX, size);
     return true;
 }
 
@@ -54,7 +54,7 @@ static inline uint32_t server_take(uint8_t *data)
         return 0;
     uint32_t size = f->size;
     memcpy(data, f->data, size);
-    lan_ring_retire(server_in());
+    lan_ring_retire(server_in(), PLAN_MTU_MAX, size);
     server_asked++;
     return size;
 }

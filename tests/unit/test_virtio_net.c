@@ -6,6 +6,12 @@
 
 enum { RX, TX };
 #define HEADER 12u
+/* Features. */
+#define MERGED     (1ull << 15)
+#define HOST_TSO4  (1ull << 11)
+#define RX_TSO4    (1ull << 7)
+#define BUFFERS_AT 10u /* of the header: how many buffers a frame has */
+#define BIG        60000u
 
 static uint32_t mtu(void) { return fake.config->plan.mtu; }
 static struct lan_ring *to_lan(void) { return lan_to_switch(fake.lan); }
@@ -48,9 +54,9 @@ static void give_buffer(uint32_t size)
 static void arrive(uint8_t byte, uint32_t size)
 {
     struct lan_frame *f = lan_ring_slot(to_vm(), mtu(), to_vm()->head);
-    memset(f->data, byte, LAN_FRAME(mtu()));
+    memset(f->data, byte, size <= LAN_FRAME_MAX ? size : LAN_FRAME(mtu()));
     f->size = size;
-    to_vm()->head++;
+    to_vm()->head += lan_frame_slots(size <= LAN_FRAME_MAX ? size : 0, mtu());
 }
 
 static void config_shows_mac_link_and_mtu(void **state)
@@ -194,7 +200,7 @@ static void frames_that_do_not_fit_are_lost(void **state)
     virtio_work(~0ull);
     assert_int_equal(used_idx(RX), 1);
     assert_int_equal(fake.ram[BUFFER(1) + HEADER], 5);
-    assert_int_equal(to_vm()->tail, 5);
+    assert_int_equal(to_vm()->tail, to_vm()->head);
     assert_int_equal(to_vm()->unread, 4);
 }
 
@@ -234,7 +240,7 @@ static void bad_frames_hold_the_lock_for_one_ring_only(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < LAN_SLOTS; i++)
-        arrive(1, LAN_FRAME(PLAN_MTU) + 1);
+        arrive(1, 13);
     give_buffer(0x600 + HEADER);
     assert_int_equal(used_idx(RX), 0);
     assert_int_equal(to_vm()->tail, LAN_SLOTS);
@@ -278,6 +284,183 @@ static void large_frames_pass_on_a_large_lan(void **state)
     assert_int_equal(to_vm()->unread, 1);
 }
 
+/* The guest gives buffers [first, first + count) of `size` bytes, without a word. */
+static void add_buffers(uint32_t first, uint32_t count, uint32_t size)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        driver_desc(RX, i % QSIZE, BUFFER(i % 8), size, D_WRITE, 0);
+        driver_offer(RX, i % QSIZE);
+    }
+}
+
+static void start_with(uint64_t features)
+{
+    driver_reset(NET);
+    driver_start(NET, VIRTIO_F_EVENT_IDX | features);
+}
+
+static void what_is_left_to_a_card_goes_on(void **state)
+{
+    (void)state;
+    transmit(0x5a, 60);
+    const struct lan_frame *sent = lan_ring_slot(to_lan(), mtu(), 0);
+    for (uint32_t i = 0; i < HEADER; i++)
+        assert_int_equal(((const uint8_t *)&sent->offload)[i], 0x5a);
+    arrive(0x77, 60);
+    struct lan_frame *f = lan_ring_slot(to_vm(), mtu(), 0);
+    f->offload = (struct lan_offload){.flags = 1, .csum_start = 34, .csum_offset = 6};
+    give_buffer(2048);
+    assert_memory_equal(fake.ram + BUFFER(1), &f->offload, BUFFERS_AT);
+}
+
+static void the_switch_is_told_what_the_driver_takes(void **state)
+{
+    (void)state;
+    start_with(MERGED | RX_TSO4);
+    give_buffer(2048);
+    assert_int_equal(to_vm()->takes, VIRTIO_F_EVENT_IDX | MERGED | RX_TSO4);
+    start_with(0);
+    give_buffer(2048);
+    assert_int_equal(to_vm()->takes, VIRTIO_F_EVENT_IDX);
+}
+
+static void a_frame_goes_into_several_buffers(void **state)
+{
+    (void)state;
+    start_with(MERGED);
+    add_buffers(0, 4, 100);
+    arrive(0x77, 250);
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 3);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(used_elem(RX, i).size, i < 2 ? 100 : HEADER + 250 - 200);
+    assert_int_equal(fake.ram[BUFFER(0) + BUFFERS_AT], 3);
+    assert_int_equal(fake.ram[BUFFER(0) + HEADER], 0x77);
+    assert_int_equal(fake.ram[BUFFER(1) + 99], 0x77);
+    assert_int_equal(fake.ram[BUFFER(2) + 61], 0x77);
+    assert_int_equal(fake.ram[BUFFER(2) + 62], 0);
+    assert_int_equal(to_vm()->tail, 1);
+    arrive(0x66, 60); /* and the next one begins anew */
+    virtio_work(~0ull);
+    assert_int_equal(used_idx(RX), 4);
+    assert_int_equal(fake.ram[BUFFER(3) + BUFFERS_AT], 1);
+}
+
+/* The driver notifies of the buffer that makes them enough, and of none before. */
+static void a_frame_waits_for_all_of_its_buffers(void **state)
+{
+    (void)state;
+    start_with(MERGED);
+    add_buffers(0, 2, 100);
+    arrive(0x77, 250);
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 0);
+    assert_int_equal(*avail_event(RX), 2);
+    add_buffers(2, 1, 100);
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 3);
+    assert_int_equal(to_vm()->unread, 0);
+}
+
+/* Where it does not take them, or the ring has not so many. */
+static void a_frame_that_never_fits_is_lost(void **state)
+{
+    (void)state;
+    add_buffers(0, 4, 100);
+    arrive(0x77, 250);
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 0);
+    assert_int_equal(to_vm()->unread, 1);
+    start_with(MERGED);
+    add_buffers(0, QSIZE, 100);
+    arrive(0x77, QSIZE * 100 - HEADER + 1);
+    arrive(0x66, QSIZE * 100 - HEADER);
+    driver_notify(NET, RX);
+    assert_int_equal(to_vm()->unread, 2);
+    assert_int_equal(used_idx(RX), QSIZE);
+    assert_int_equal(fake.ram[BUFFER(0) + HEADER], 0x66);
+}
+
+/* In steps: the driver has them all at once (virtio 1.2, 5.1.6.4), and what a hostile switch says
+ * meanwhile of the frame's size changes nothing. */
+static void a_frame_is_told_of_at_once(void **state)
+{
+    (void)state;
+    start_with(MERGED);
+    fake.config->tsc_hz = 0; /* a buffer a step */
+    add_buffers(0, 3, 100);
+    arrive(0x77, 250);
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 0);
+    struct lan_frame *f = lan_ring_slot(to_vm(), mtu(), 0);
+    f->size = 0xffffffff;
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 0);
+    assert_int_equal(fake.messages, 0);
+    f->size = 13;
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 3);
+    assert_int_equal(fake.messages, 1);
+    assert_int_equal(used_elem(RX, 2).size, HEADER + 250 - 200);
+    assert_int_equal(to_vm()->tail, 1);
+}
+
+/* A driver that begins anew in the middle of a frame gets it whole. */
+static void a_reset_begins_the_frame_anew(void **state)
+{
+    (void)state;
+    start_with(MERGED);
+    fake.config->tsc_hz = 0;
+    add_buffers(0, 3, 100);
+    arrive(0x77, 250);
+    driver_notify(NET, RX);
+    start_with(MERGED);
+    add_buffers(0, 1, 2048);
+    driver_notify(NET, RX);
+    assert_int_equal(used_idx(RX), 1);
+    assert_int_equal(used_elem(RX, 0).size, HEADER + 250);
+}
+
+static void offer_big(uint32_t q, uint32_t flags)
+{
+    driver_desc(q, 0, BUFFER(0), BIG / 2, flags | D_NEXT, 1);
+    driver_desc(q, 1, BUFFER(0), BIG / 2, flags, 0);
+    driver_offer(q, 0);
+    driver_notify(NET, q);
+}
+
+static void a_frame_to_be_cut_passes_where_the_driver_said_so(void **state)
+{
+    (void)state;
+    offer_big(TX, 0);
+    assert_int_equal(to_lan()->unsent, 1);
+    start_with(HOST_TSO4);
+    offer_big(TX, 0);
+    assert_int_equal(to_lan()->unsent, 1);
+    assert_int_equal(lan_ring_slot(to_lan(), mtu(), 0)->size, BIG - HEADER);
+    assert_int_equal(to_lan()->head, lan_frame_slots(BIG - HEADER, mtu()));
+    offer_big(TX, 0); /* there is no room for two: it waits */
+    assert_int_equal(used_idx(TX), 1);
+    to_lan()->tail = to_lan()->head;
+    virtio_work(~0ull);
+    assert_int_equal(used_idx(TX), 2);
+}
+
+static void a_frame_to_be_cut_comes_where_the_driver_takes_it(void **state)
+{
+    (void)state;
+    arrive(0x77, BIG - HEADER);
+    offer_big(RX, D_WRITE);
+    assert_int_equal(to_vm()->unread, 1);
+    start_with(RX_TSO4);
+    to_vm()->head = to_vm()->tail;
+    arrive(0x77, BIG - HEADER);
+    offer_big(RX, D_WRITE);
+    assert_int_equal(to_vm()->unread, 1);
+    assert_int_equal(used_elem(RX, 0).size, BIG);
+    assert_int_equal(to_vm()->tail, to_vm()->head);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -297,6 +480,15 @@ int main(void)
         TEST(wild_indices_empty_the_ring),
         TEST(wrong_directions_harm_nobody),
         TEST(bad_frames_hold_the_lock_for_one_ring_only),
+        TEST(what_is_left_to_a_card_goes_on),
+        TEST(the_switch_is_told_what_the_driver_takes),
+        TEST(a_frame_goes_into_several_buffers),
+        TEST(a_frame_waits_for_all_of_its_buffers),
+        TEST(a_frame_that_never_fits_is_lost),
+        TEST(a_frame_is_told_of_at_once),
+        TEST(a_reset_begins_the_frame_anew),
+        TEST(a_frame_to_be_cut_passes_where_the_driver_said_so),
+        TEST(a_frame_to_be_cut_comes_where_the_driver_takes_it),
         cmocka_unit_test_setup_teardown(large_frames_pass_on_a_large_lan, setup_large, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

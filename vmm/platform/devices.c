@@ -9,8 +9,8 @@
 #define FAST_A20       2u
 #define RESET_CPU      4u
 
-static struct lock
-    lock; /* of all devices here and of PCI; virtio devices have locks of their own */
+/* Of all devices here and of PCI; virtio devices have locks of their own. */
+static struct lock lock;
 
 /* RTC and interval timer: absent. All registers read as zeros, so a driver that probes for them
  * soon gives up. The clock's index is write-only. */

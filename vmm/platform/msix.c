@@ -9,6 +9,7 @@
 #include <vmm/platform/pci.h>
 #include <vmm/vcpu/apic.h>
 #include <lib/hw/msix.h>
+#include <lib/string.h>
 
 static struct msix_entry seen[PLAN_DEVICES][DV_IRQS];
 
@@ -23,19 +24,9 @@ static volatile struct msix_entry *guest_table(uint32_t i)
     return table(i, VMM_MSIX + DEVICE_MSIX_PAGE(i) * PAGE_SIZE);
 }
 
-static struct msix_entry copy(const volatile struct msix_entry *e)
-{
-    struct msix_entry c = {.control = e->control,
-                           .address = e->address,
-                           .address_high = e->address_high,
-                           .data = e->data};
-    return c;
-}
-
 static bool same(const struct msix_entry *a, const struct msix_entry *b)
 {
-    return a->address == b->address && a->address_high == b->address_high && a->data == b->data &&
-           a->control == b->control;
+    return memcmp(a, b, sizeof *a) == 0;
 }
 
 /* The vCPU that a message is for; of several the lowest. NO_VCPU: the entry is masked, or no
@@ -86,7 +77,7 @@ static uint32_t entries(const struct function *f)
 static void sync_device(uint32_t i, const struct function *f)
 {
     for (uint32_t n = 0; n < entries(f); n++) {
-        struct msix_entry once = copy(guest_table(i) + n), again = copy(guest_table(i) + n);
+        struct msix_entry once = guest_table(i)[n], again = guest_table(i)[n];
         if (!same(&once, &again) || same(&once, &seen[i][n]))
             continue;
         if (carry_over(i, n, &once))

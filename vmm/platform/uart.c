@@ -7,16 +7,7 @@
  */
 #include <vmm/platform/devices.h>
 
-enum uart_reg {
-    UART_DATA,
-    UART_IER,
-    UART_IIR,
-    UART_LCR,
-    UART_MCR,
-    UART_LSR,
-    UART_MSR,
-    UART_SCRATCH
-};
+enum { UART_DATA, UART_IER, UART_IIR, UART_LCR, UART_MCR, UART_LSR, UART_MSR, UART_SCRATCH };
 
 #define IER_RX    0x1u
 #define IER_TX    0x2u

@@ -71,14 +71,9 @@ static struct lock aoe_lock;      /* of the rings and of `volumes` */
 static uint32_t last_tag, flying; /* frames on their way, of all volumes */
 static uint8_t identity[SECTOR];
 
-static struct lan_ring *to_server(void)
-{
-    return lan_to_switch((void *)(VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE));
-}
-static struct lan_ring *from_server(void)
-{
-    return lan_to_vm((void *)(VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE), PLAN_MTU_MAX);
-}
+#define STORE_PORT ((void *)(VMM_LANPORT + LINK_STORE * LAN_PORT_STRIDE))
+static struct lan_ring *to_server(void) { return lan_to_switch(STORE_PORT); }
+static struct lan_ring *from_server(void) { return lan_to_vm(STORE_PORT, PLAN_MTU_MAX); }
 
 static void write_mac(uint8_t mac[6], uint32_t vm)
 {
@@ -136,23 +131,22 @@ static void write_header(const struct volume *v, const struct request *r, const 
 static bool send(struct volume *v, struct flight *f)
 {
     const struct request *r = request(v, f->request);
-    struct lan_frame *frame = lan_ring_free(to_server(), PLAN_MTU_MAX);
+    uint32_t data = r->command == AOE_WRITE ? piece_size(r, f->index) : 0;
+    uint32_t size = data ? (uint32_t)sizeof(struct aoe_header) + data : FRAME_MIN;
+    struct lan_frame *frame = lan_ring_free(to_server(), PLAN_MTU_MAX, size);
     struct aoe_header h;
+    struct chain room;
     if (!frame)
         return false;
     write_header(v, r, f, &h);
-    memset(frame->data, 0, FRAME_MIN);
+    memset(&frame->offload, 0, sizeof frame->offload + FRAME_MIN);
     memcpy(frame->data, &h, sizeof h);
-    frame->size = FRAME_MIN;
-    if (r->command == AOE_WRITE) {
-        uint32_t size = piece_size(r, f->index);
-        struct chain room;
+    if (data)
         virtqueue_read(chain_of(v, f, &room), AOE_WRITE_AT + (uint64_t)PIECE * f->index,
-                       frame->data + sizeof h, size);
-        frame->size = (uint32_t)sizeof h + size;
-    }
+                       frame->data + sizeof h, data);
+    frame->size = size;
     f->due = tsc() + f->wait;
-    if (lan_ring_publish(to_server()))
+    if (lan_ring_publish(to_server(), PLAN_MTU_MAX, size))
         bell_ring(VMM_SM_LAN + LINK_STORE);
     return true;
 }
@@ -265,9 +259,9 @@ static void take(struct volume *mine)
         struct volume *v = mine;
         if (!frame)
             return;
-        uint32_t size = lan_frame_size(frame, PLAN_MTU_MAX);
-        memcpy(&h, frame->data,
-               sizeof h); /* TOCTOU: the switch may write there; once, and checked */
+        uint32_t size = lan_frame_size(frame);
+        /* TOCTOU: the switch may write there; once, and checked */
+        memcpy(&h, frame->data, sizeof h);
         struct flight *f = asked(&h, size, &v);
         if (v != mine)
             break;
@@ -275,7 +269,8 @@ static void take(struct volume *mine)
             answer(v, f, &h, frame, size);
         else
             from_server()->unread++;
-        lan_ring_retire(from_server()); /* no bell: the switch does not wait for space */
+        /* No bell: the switch does not wait for space. */
+        lan_ring_retire(from_server(), PLAN_MTU_MAX, size);
     }
     bell_ring(VMM_SM_WORK); /* another's turn; or bounded, whatever a hostile server sends */
 }
@@ -376,9 +371,8 @@ static bool find_volume(uint32_t disk)
 const char *aoe_find(void)
 {
     const struct plan_vm *plan = &config()->plan;
-    last_tag =
-        (uint32_t)tsc() &
-        ~(VOLUMES * WINDOW - 1); /* what was sent in an earlier life is not answered in this one */
+    /* What was sent in an earlier life is not answered in this one. */
+    last_tag = (uint32_t)tsc() & ~(VOLUMES * WINDOW - 1);
     for (uint32_t i = 0; i <= PLAN_DISKS; i++) {
         aoe_drop(i);
         uint32_t self = plan_index(plan) + 1, shelf = i < PLAN_DISKS ? self : READY_SHELF;

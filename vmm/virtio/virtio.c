@@ -147,14 +147,14 @@ static bool virtio_serve(struct virtio_device *d, uint32_t index, uint64_t limit
        worker's bell; the worker sees this, and then the lock taken. */
     stall(d, index, true);
     while (up && q->regs.enable && done < RUN_MAX && !(done && is_idle(d, index))) {
-        r = virtqueue_next(q, &c);
+        r = virtqueue_next(q, 0, &c);
         chains = r == VQ_OK;
         if (!chains)
             break;
         uint32_t written = 0;
         r = d->kind->serve(d, index, &c, &written);
-        if (r == VQ_OK) {
-            virtqueue_done(q, c.head, written);
+        if (r <= VQ_JOINED) {
+            virtqueue_done(q, c.head, written, r == VQ_OK);
             done++;
         }
         if (r > VQ_PART || tsc() >= limit)

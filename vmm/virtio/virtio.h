@@ -25,6 +25,7 @@
 
 enum vq_result {
     VQ_OK,     /* a chain was found, or served                                */
+    VQ_JOINED, /* served, and the driver is to have it together with the next */
     VQ_PART,   /* a part of it was served: serve it again                     */
     VQ_WAIT,   /* none there, or the device cannot serve it now: it stays     */
     VQ_BROKEN, /* the driver broke the rules of the ring                      */
@@ -59,7 +60,8 @@ struct virtqueue {
     volatile uint16_t *avail; /* flags, idx, ring[size], used_event (2.7.6)  */
     volatile struct vring_used *used;
     uint16_t index;    /* chains served so far, free-running                 */
-    uint16_t signaled; /* `index` when the driver was last told              */
+    uint16_t shown;    /* of them the driver sees                            */
+    uint16_t signaled; /* `shown` when the driver was last told              */
     bool event_idx;
 };
 
@@ -77,15 +79,15 @@ struct chain {
 /* ---- virtqueue.c ------------------------------------------------------------ */
 /* Take the rings that `regs` names into use. False: a size or an address is impossible. */
 bool virtqueue_enable(struct virtqueue *q, bool event_idx);
-/* Copy the next chain's descriptors into `*c`, without taking it. VQ_OK; VQ_WAIT: the ring is
- * empty, and the driver notifies of the next chain; VQ_BROKEN: impossible index or descriptor. */
-enum vq_result virtqueue_next(struct virtqueue *q, struct chain *c);
-/* Likewise the chain `ahead` behind that one, of which the driver need not notify. What fails
- * leaves a chain of fewer parts. */
+/* Copy the descriptors of the chain `ahead` behind the next one into `*c`, without taking it.
+ * VQ_OK; VQ_WAIT: it is not there, and the driver notifies of it; VQ_BROKEN: impossible index or
+ * descriptor. */
+enum vq_result virtqueue_next(struct virtqueue *q, uint32_t ahead, struct chain *c);
+/* Likewise, but the driver need not notify. What fails leaves a chain of fewer parts. */
 enum vq_result virtqueue_peek(const struct virtqueue *q, uint32_t ahead, struct chain *c);
-/* Return chain `head`, into which `written` bytes were written, to the driver; the next one's turn.
- */
-void virtqueue_done(struct virtqueue *q, uint16_t head, uint32_t written);
+/* Return chain `head`, into which `written` bytes were written, to the driver, if `tell` with all
+ * before it that it has not been told of; the next one's turn. */
+void virtqueue_done(struct virtqueue *q, uint16_t head, uint32_t written, bool tell);
 /* Does the driver want an interrupt for the chains returned since the last call (2.7.7)? */
 bool virtqueue_must_signal(struct virtqueue *q);
 
@@ -139,8 +141,10 @@ struct virtio_device {
     /* the kinds' own: */
     const struct vm_file *disk; /* block: its backing bytes                  */
     uint64_t progress;          /* block, console: bytes of the first chain already moved;
+                                   network: bytes of the frame in front that are received;
                                    input: events of a press already told */
     uint32_t link;              /* network: enum plan_link */
+    uint32_t frame;             /* network: bytes of the frame in front, with its header */
 };
 
 /* Put a device into a slot. `features` are offered beside the kind's own; the caller then fills in

@@ -9,13 +9,8 @@
 
 enum { BLK_SEG_MAX = 1 << 2, BLK_RO = 1 << 5, BLK_FLUSH = 1 << 9 };    /* features, 5.2.3 */
 enum { BLK_IN = 0, BLK_OUT = 1, BLK_FLUSH_CACHE = 4, BLK_GET_ID = 8 }; /* types, 5.2.6    */
-enum {
-    BLK_OK,
-    BLK_IOERR,
-    BLK_UNSUPP,
-    BLK_PART,
-    BLK_WAIT
-}; /* 5.2.6; the last two are no status of virtio's: there is more to copy, or to wait for */
+/* 5.2.6; the last two are no status of virtio's: there is more to copy, or to wait for. */
+enum { BLK_OK, BLK_IOERR, BLK_UNSUPP, BLK_PART, BLK_WAIT };
 
 struct blk_config {    /* 5.2.4 */
     uint64_t capacity; /* sectors */

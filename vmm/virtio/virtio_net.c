@@ -1,17 +1,18 @@
-/* The network cards (virtio 1.2, 5.1), each on a port of a LAN's switch; no offloads. */
+/* The network cards (virtio 1.2, 5.1), each on a port of a LAN's switch, which sees to it that a
+ * driver gets what it takes (lan/offload.h). */
 #include <lan/lan_ring.h>
 #include <lib/string.h>
 #include <vmm/virtio/virtio.h>
 
-enum { NET_MTU = 1 << 3, NET_MAC = 1 << 5, NET_STATUS = 1 << 16 }; /* features, 5.1.3 */
+/* Features, 5.1.3. TSO: of IPv4, of IPv6, with ECN. */
+enum { NET_CSUM = 1 << 0, NET_GUEST_CSUM = 1 << 1, NET_GUEST_TSO = 7 << 7, NET_HOST_TSO = 7 << 11 };
+enum { NET_MTU = 1 << 3, NET_MAC = 1 << 5, NET_MERGED = 1 << 15, NET_STATUS = 1 << 16 };
+#define NET_FEATURES                                                                               \
+    (NET_CSUM | NET_GUEST_CSUM | NET_GUEST_TSO | NET_HOST_TSO | NET_MTU | NET_MAC | NET_MERGED |   \
+     NET_STATUS)
 enum { NET_RX, NET_TX };
 enum { NET_LINK_UP = 1 };
-
-struct net_header { /* 5.1.6; every frame has one in front */
-    uint8_t flags, gso_type;
-    uint16_t hdr_len, gso_size, csum_start, csum_offset, buffers;
-};
-_Static_assert(sizeof(struct net_header) == 12, "as on the ring");
+#define HEADER ((uint32_t)sizeof(struct lan_offload)) /* in front of every frame, 5.1.6 */
 
 struct net_config { /* 5.1.4 */
     uint8_t mac[6];
@@ -36,50 +37,89 @@ static struct port port(const struct virtio_device *d)
 static enum vq_result net_transmit(const struct virtio_device *d, const struct chain *c)
 {
     const struct port p = port(d);
-    uint64_t size = c->read_size - sizeof(struct net_header);
-    if (c->read_size < sizeof(struct net_header) + LAN_FRAME_MIN || size > LAN_FRAME(p.mtu)) {
+    uint64_t most = d->accepted & NET_HOST_TSO ? LAN_FRAME_MAX : LAN_FRAME(p.mtu);
+    if (c->read_size < HEADER + LAN_FRAME_MIN || c->read_size > HEADER + most) {
         p.to_lan->unsent++;
         return VQ_OK;
     }
-    struct lan_frame *f = lan_ring_free(p.to_lan, p.mtu);
+    uint32_t size = (uint32_t)c->read_size - HEADER;
+    struct lan_frame *f = lan_ring_free(p.to_lan, p.mtu, size);
     if (!f)
         return VQ_WAIT;
-    virtqueue_read(c, sizeof(struct net_header), f->data, size);
-    f->size = (uint32_t)size;
-    if (lan_ring_publish(p.to_lan))
+    virtqueue_read(c, 0, &f->offload, c->read_size);
+    f->size = size;
+    if (lan_ring_publish(p.to_lan, p.mtu, size))
         bell_ring(VMM_SM_LAN + d->link);
     return VQ_OK;
 }
 
-/* Fill one buffer with the next frame. Frames that do not fit it, or have an impossible size, are
- * lost. */
-static enum vq_result net_receive(const struct virtio_device *d, const struct chain *c,
-                                  uint32_t *written)
+/* Find buffers for a frame of `size` bytes with its header, from `c` on; `*buffers`: how many.
+ * VQ_OK; VQ_WAIT: there are not enough yet; VQ_PART: there never are. */
+static enum vq_result net_room(struct virtio_device *d, const struct chain *c, uint32_t size,
+                               uint16_t *buffers)
+{
+    struct chain more;
+    enum vq_result r = VQ_OK;
+    uint64_t room = c->write_size;
+    for (*buffers = 1; room < size && r == VQ_OK; ++*buffers) {
+        if (!(d->accepted & NET_MERGED) || *buffers == d->queue[NET_RX].regs.size)
+            return VQ_PART;
+        r = virtqueue_next(&d->queue[NET_RX], *buffers, &more);
+        room += more.write_size;
+    }
+    return r;
+}
+
+static void net_retire(const struct virtio_device *d, const struct port *p, uint32_t size)
+{
+    /* The switch waits for space in a hub's ring, and in no other. */
+    if (lan_ring_retire(p->to_vm, p->mtu, size) && d->link == LINK_STORE)
+        bell_ring(VMM_SM_STORE);
+}
+
+/* Take the next frame, with `c` for its first buffer. Frames that do not fit, or have an impossible
+ * size, are lost. */
+static enum vq_result net_begin(struct virtio_device *d, const struct port *p,
+                                const struct chain *c, uint16_t *buffers)
+{
+    uint32_t most = d->accepted & NET_GUEST_TSO ? LAN_FRAME_MAX : LAN_FRAME(p->mtu);
+    p->to_vm->takes = (uint32_t)d->accepted;
+    for (uint32_t taken = 0; taken < LAN_SLOTS; taken++) {
+        const struct lan_frame *f = lan_ring_oldest(p->to_vm, p->mtu);
+        if (!f)
+            return VQ_WAIT;
+        uint32_t size = lan_frame_size(f);
+        enum vq_result r = size && size <= most ? net_room(d, c, HEADER + size, buffers) : VQ_PART;
+        d->frame = HEADER + size;
+        if (r != VQ_PART)
+            return r;
+        p->to_vm->unread++;
+        net_retire(d, p, size);
+    }
+    bell_ring(
+        VMM_SM_WORK); /* bounded, whatever a hostile switch does: a vCPU may wait for the lock */
+    return VQ_WAIT;
+}
+
+/* Fill one buffer with the next frame, or with more of it. */
+static enum vq_result net_receive(struct virtio_device *d, const struct chain *c, uint32_t *written)
 {
     const struct port p = port(d);
-    static const struct net_header header = {.buffers = 1};
-    uint32_t taken = 0;
-    while (taken < LAN_SLOTS && *written == 0) {
-        const struct lan_frame *f = lan_ring_oldest(p.to_vm, p.mtu);
-        if (!f)
-            break;
-        taken++;
-        uint32_t size = lan_frame_size(f, p.mtu);
-        if (size && c->write_size >= sizeof header + size) {
-            virtqueue_write(c, 0, &header, sizeof header);
-            virtqueue_write(c, sizeof header, f->data, size);
-            *written = (uint32_t)sizeof header + size;
-        } else {
-            p.to_vm->unread++;
-        }
-        /* The switch waits for space in a hub's ring, and in no other. */
-        if (lan_ring_retire(p.to_vm) && d->link == LINK_STORE)
-            bell_ring(VMM_SM_STORE);
-    }
-    if (taken ==
-        LAN_SLOTS) /* bounded, whatever a hostile switch does: a vCPU may wait for the lock */
-        bell_ring(VMM_SM_WORK);
-    return *written ? VQ_OK : VQ_WAIT;
+    uint16_t buffers = 0;
+    enum vq_result r = d->progress ? VQ_OK : net_begin(d, &p, c, &buffers);
+    if (r != VQ_OK)
+        return r;
+    const struct lan_frame *f = lan_ring_slot(p.to_vm, p.mtu, p.to_vm->tail);
+    *written = (uint32_t)virtqueue_write(c, 0, (const uint8_t *)&f->offload + d->progress,
+                                         d->frame - d->progress);
+    if (d->progress == 0)
+        virtqueue_write(c, offsetof(struct lan_offload, buffers), &buffers, sizeof buffers);
+    d->progress += *written;
+    if (d->progress < d->frame)
+        return VQ_JOINED;
+    d->progress = 0;
+    net_retire(d, &p, d->frame - HEADER);
+    return VQ_OK;
 }
 
 static bool net_idle(const struct virtio_device *d) { return lan_ring_is_empty(port(d).to_vm); }
@@ -93,7 +133,7 @@ static enum vq_result net_serve(struct virtio_device *d, uint32_t queue, const s
 static const struct virtio_kind net_kind = {.id = 1,
                                             .queues = 2,
                                             .pci_class = 0x0200,
-                                            .features = NET_MTU | NET_MAC | NET_STATUS,
+                                            .features = NET_FEATURES,
                                             .idle = net_idle,
                                             .serve = net_serve};
 

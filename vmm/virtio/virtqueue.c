@@ -19,7 +19,7 @@ bool virtqueue_enable(struct virtqueue *q, bool event_idx)
     q->desc = ring_memory(r->desc, sizeof(struct vring_desc) * r->size, 16);
     q->avail = ring_memory(r->avail, 6 + 2ull * r->size, 2);
     q->used = ring_memory(r->used, 6 + sizeof(struct vring_used_elem) * r->size, 4);
-    q->index = q->signaled = 0;
+    q->index = q->shown = q->signaled = 0;
     q->event_idx = event_idx;
     return q->desc && q->avail && q->used;
 }
@@ -52,15 +52,15 @@ static enum vq_result chain_load(const struct virtqueue *q, uint16_t head, struc
     return VQ_OK;
 }
 
-/* Ask for a notification at the next chain (2.7.10); without EVENT_IDX one comes for each.
+/* Ask for a notification at the chain `ahead` (2.7.10); without EVENT_IDX one comes for each.
 
    Lost wake-up: the driver can add a chain after the ring was seen empty and before avail_event
    says that it is wanted; it then does not notify. So the caller looks at the ring once more, and
    the fence keeps that look behind the write. */
-static void virtqueue_arm(const struct virtqueue *q)
+static void virtqueue_arm(const struct virtqueue *q, uint32_t ahead)
 {
     if (q->event_idx)
-        *(volatile uint16_t *)&q->used->ring[q->regs.size] = q->index;
+        *(volatile uint16_t *)&q->used->ring[q->regs.size] = (uint16_t)(q->index + ahead);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -75,36 +75,39 @@ enum vq_result virtqueue_peek(const struct virtqueue *q, uint32_t ahead, struct 
     return chain_load(q, avail_word(q, AVAIL_RING + (q->index + ahead) % q->regs.size), c);
 }
 
-enum vq_result virtqueue_next(struct virtqueue *q, struct chain *c)
+enum vq_result virtqueue_next(struct virtqueue *q, uint32_t ahead, struct chain *c)
 {
-    enum vq_result r = virtqueue_peek(q, 0, c);
+    enum vq_result r = virtqueue_peek(q, ahead, c);
     if (r == VQ_WAIT) {
-        virtqueue_arm(q);
-        r = virtqueue_peek(q, 0, c);
+        virtqueue_arm(q, ahead);
+        r = virtqueue_peek(q, ahead, c);
     }
     return r;
 }
 
-void virtqueue_done(struct virtqueue *q, uint16_t head, uint32_t written)
+void virtqueue_done(struct virtqueue *q, uint16_t head, uint32_t written, bool tell)
 {
     volatile struct vring_used_elem *e = &q->used->ring[q->index % q->regs.size];
     e->id = head;
     e->size = written;
-    __atomic_store_n(&q->used->idx, ++q->index, __ATOMIC_RELEASE);
+    q->index++;
+    if (tell)
+        q->shown = q->index;
+    __atomic_store_n(&q->used->idx, q->shown, __ATOMIC_RELEASE);
 }
 
 bool virtqueue_must_signal(struct virtqueue *q)
 {
-    uint16_t count = (uint16_t)(q->index - q->signaled);
+    uint16_t count = (uint16_t)(q->shown - q->signaled);
     if (count == 0)
         return false;
     /* Lost wake-up: used.idx is written before used_event is read. The driver does the reverse: one
        of the two sees the other. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint16_t event = avail_word(q, AVAIL_RING + q->regs.size);
-    q->signaled = q->index;
+    q->signaled = q->shown;
     if (q->event_idx)
-        return (uint16_t)(q->index - event - 1) < count;
+        return (uint16_t)(q->shown - event - 1) < count;
     return !(avail_word(q, AVAIL_FLAGS) & AVAIL_NO_INTERRUPT);
 }
 
