@@ -39,6 +39,29 @@ def test_large_frames_pass(live):
     assert run.quit() == 0
 
 
+OFFLOADS = (0, 1, 7, 8, 9, 11, 12, 13, 15)  # checksums, TSO, merged buffers: bits of features (virtio 1.2, 5.1.3)
+
+
+def test_stream_is_whole(live):
+    """Both ways, in frames that no card cuts. Linux takes all that is offered."""
+    run = pair(live, "l")
+    run.key("2")
+    run.type("\ncat /sys/class/net/eth0/device/features; (nc -l -p 7 >/run/in; nc -l -p 8 </run/in) & echo listens\n")
+    features = run.expect(r"^([01]{64})$")[1]
+    assert all(features[bit] == "1" for bit in OFFLOADS), features
+    run.expect(r"^listens")
+    run.key("1")
+    run.type("\n")
+    assert shell(run, "head -c 4194304 /dev/urandom >/run/out; until nc 10.0.1.2 7 </run/out; do :; done") == 0
+    run.type("cd /sys/class/net/eth0/statistics; echo $(cat tx_bytes tx_packets) sent; cd\n")
+    sent, packets = map(int, run.expect(r"^(\d+) (\d+) sent").groups())
+    assert sent / packets > 1514, (sent, packets)  # on a wire there is no such frame
+    assert shell(run, "mkfifo /run/open; (sleep 100000 >/run/open &)") == 0  # an input that does not end: nc ends with one
+    assert shell(run, "until nc 10.0.1.2 8 </run/open >/run/back; do :; done; cmp /run/out /run/back") == 0
+    run.key("0")
+    assert run.quit() == 0
+
+
 def test_usual_lan_refuses_more(live):
     run = pair(live, "l")
     assert shell(run, "ip link set eth0 mtu 9000") != 0
