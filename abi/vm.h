@@ -219,6 +219,7 @@ _Static_assert(sizeof(struct vm_control) <= VM_CONTROL_PAGES * 4096u, "fits its 
 #define LAN_SLOTS 64u /* of a ring, power of two                                         */
 #define LAN_FRAME(mtu)                                                                             \
     ((mtu) + 36u)            /* largest frame, bytes: the MTU, an Ethernet header, tags, spare  */
+#define LAN_FRAME_MIN 14u    /* an Ethernet header, bytes */
 #define LAN_FRAME_MAX 65664u /* and of one that its receiver, or the switch, cuts in segments */
 #define LAN_SLOT(mtu)                                                                              \
     ((LAN_FRAME(mtu) + 23u) & ~7u) /* bytes from one struct lan_frame to the next     */

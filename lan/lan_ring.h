@@ -1,9 +1,9 @@
 /*
  * Frame rings between a VMM and its LAN switch (abi/vm.h): free-running
  * indices, one writer, one reader. TOCTOU: either side may be hostile and write
- * at any time. An index is loaded once per step and only used modulo the ring's
- * size, so the other side can spoil its own frames and nothing else. The MTU,
- * which says how large a slot is, comes from root.
+ * at any time. An index is only used modulo the ring's size, so the other side can
+ * spoil its own frames and nothing else. The MTU, which says how large a slot is,
+ * comes from root.
  *
  * Lost wake-up: one side can add or take a frame after the other found nothing
  * to do (empty, full) and before that one sleeps. Each side stores its own word
@@ -17,8 +17,6 @@
 #include <abi/vm.h>
 #include <stdbool.h>
 #include <stddef.h>
-
-#define LAN_FRAME_MIN 14u /* an Ethernet header, bytes */
 
 /* The two rings of the port at `at`. */
 static inline struct lan_ring *lan_to_switch(void *at) { return (struct lan_ring *)at; }
@@ -78,7 +76,7 @@ static inline const struct lan_frame *lan_ring_oldest(struct lan_ring *r, uint32
 
 /* Anybody: is there nothing to read? It changes nothing, so it needs no lock. Lost frames: a look
    that empties a ring of impossible indices would empty a good one whose reader goes on between the
-   two loads. The tail is loaded first: it never passes the head. */
+   two loads. The tail is loaded first: an honest ring's never passes the head. */
 static inline bool lan_ring_is_empty(const struct lan_ring *r)
 {
     uint32_t tail = __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST);

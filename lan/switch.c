@@ -94,6 +94,7 @@ static void switch_cut(const struct lan_switch *s, struct lan_ring *ring, uint32
         switch_copy(s, f->data + o->hdr_len, at, size - o->hdr_len);
         offload_segment(o, f->data, size, at, at + o->gso_size >= s->size);
         switch_publish(s, ring, f, size, index);
+        switch_pause();
     }
 }
 
@@ -121,16 +122,23 @@ static bool switch_joins(const struct lan_switch *s, uint32_t from, uint32_t to)
     return from != to && (!s->hub || from + 1 == s->hub || to + 1 == s->hub);
 }
 
+/* A segment to be cut has one receiver, who answers: to all, each such frame would be the work of
+   thousands. */
 static void switch_forward(struct lan_switch *s, uint32_t from)
 {
     uint64_t mac = mac_at(s->headers);
     uint32_t to = mac & MAC_GROUP ? NO_PORT : switch_find(s, mac);
+    if (to == NO_PORT && s->offload.gso_type) {
+        s->port[from].to_lan->unread++;
+        return;
+    }
     for (uint32_t i = 0; i < s->ports; i++)
         if (switch_joins(s, from, i) && (to == i || to == NO_PORT))
             switch_deliver(s, &s->port[i], i);
 }
 
-/* A flood to the hub: whoever fills its ring would leave the others no place there. */
+/* A flood to the hub: whoever fills its ring would leave the others no place there. A segment that
+   has to be cut may need more than there is, and lose what is behind. */
 static bool switch_waits(const struct lan_switch *s, uint32_t from)
 {
     return s->hub && from + 1 != s->hub &&
@@ -145,11 +153,11 @@ static bool switch_take(struct lan_switch *s)
     s->size = lan_frame_size(s->frame);
     s->headers_size = s->offload.flags | s->offload.gso_type ? LAN_HEADERS : LAN_FRAME_MIN;
     memcpy(s->headers, s->frame->data, s->headers_size);
-    return s->size && offload_check(&s->offload, s->headers, s->size, s->mtu);
+    return offload_check(&s->offload, s->headers, s->size, s->mtu);
 }
 
-/* Forward at most SWITCH_BURST frames of port `from`, so that no port keeps others waiting. True:
- * there was a frame. */
+/* Forward SWITCH_BURST slots of frames of port `from`, and the rest of the last, so that no port
+ * keeps others waiting. True: there was a frame. */
 static bool switch_serve(struct lan_switch *s, uint32_t from)
 {
     struct switch_port *p = &s->port[from];
@@ -163,7 +171,7 @@ static bool switch_serve(struct lan_switch *s, uint32_t from)
         bool good = switch_take(s);
         if (good && switch_waits(s, from))
             break;
-        taken++;
+        taken += lan_frame_slots(s->size, s->mtu);
         if (good && switch_admit(s, from, mac_at(s->headers + 6)))
             switch_forward(s, from);
         else

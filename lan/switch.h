@@ -6,10 +6,10 @@
 #define LAN_SWITCH_H
 
 #include <lan/lan_ring.h>
-#include <lan/offload.h>
+#include <lib/offload.h>
 
 #define SWITCH_LEARNED 8u /* MACs learned per port, besides the plan's own */
-#define SWITCH_BURST   8u /* frames taken from a port before the next port's turn */
+#define SWITCH_BURST   8u /* slots of frames taken from a port before the next port's turn */
 
 struct switch_port {
     struct lan_ring *to_lan,
@@ -35,13 +35,13 @@ struct lan_switch {
  * LAN_PORT_STRIDE. */
 void switch_init(struct lan_switch *s, const struct lan_config *config, uint8_t *rings);
 
-/* Give every port one turn of at most SWITCH_BURST frames. True: a frame was taken somewhere. */
+/* Give every port one turn of SWITCH_BURST slots of frames. True: a frame was taken somewhere. */
 bool switch_turn(struct lan_switch *s);
 
 /* Ring the bell of port 0..ports-1's VMM (provided by main.c, or a test). */
 void switch_bell(uint32_t port);
 
-/* Called after each frame: the switch may rest here (provided likewise). */
+/* Called after each frame, and each part of one: the switch may rest here (provided likewise). */
 void switch_pause(void);
 
 #endif

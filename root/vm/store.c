@@ -187,6 +187,7 @@ static void reset_lan_port(const struct vm *vm, uint32_t link)
     if (!plan_lan(vm->plan, link))
         return;
     to_lan->head = to_lan->tail;
+    to_lan->waits = to_vm->takes = 0;
     to_vm->tail = to_vm->head;
     to_lan->unsent = to_lan->unread = to_vm->unsent = to_vm->unread = 0;
 }

@@ -17,7 +17,7 @@ FUZZ_vcpu            = $(filter-out %/offsets.c,$(wildcard kernel/*.c)) $(wildca
 FUZZ_vcpu_FLAGS      = -Itests/host -Itests/invariant -Ikernel -Itests/unit -DPOOL_FRAMES=1024u -DOBJECTS=1024u
 FUZZ_vcpu_LIBS       = -lcmocka
 FUZZ_multiboot_FLAGS = -Ikernel -Iboot -fno-sanitize=alignment
-FUZZ_lan             = lan/switch.c lan/offload.c
+FUZZ_lan             = lan/switch.c lib/offload.c
 FUZZ_load            = vmm/loaders/load.c vmm/loaders/load_bzimage.c vmm/loaders/load_multiboot.c vmm/loaders/load_pvh.c vmm/loaders/elf.c lib/format.c
 FUZZ_load_FLAGS      = $(FUZZ_FAKE)
 FUZZ_assigned             = vmm/platform/pci.c vmm/platform/pci_assigned.c vmm/platform/msix.c vmm/vcpu/apic.c vmm/vcpu/apic_real.c
@@ -30,7 +30,7 @@ FUZZ_plan            = $(FUZZ_TOOL)
 FUZZ_plan_LIBS       = $(FUZZ_TOOL_LIBS)
 FUZZ_yaml            = $(FUZZ_TOOL)
 FUZZ_yaml_LIBS       = $(FUZZ_TOOL_LIBS)
-FUZZ_virtio          = $(wildcard vmm/virtio/*.c) lan/switch.c lan/offload.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
+FUZZ_virtio          = $(wildcard vmm/virtio/*.c) lan/switch.c lib/offload.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
 FUZZ_virtio_FLAGS    = $(FUZZ_FAKE)
 
 FUZZ_PROGRAMS = $(FUZZ:%=$(O)/tests/fuzz/%)

@@ -31,7 +31,7 @@ system-guests: $(O)/tests/elsewhere.bin $(O)/tests/asker.elf $(O)/tests/bars.elf
 
 # A program in the LAN switch's place.
 $(O)/tests/system/hostile_switch.c.o: FLAGS = $(USER_FLAGS)
-$(O)/tests/hostile_switch.elf: $(O)/tests/system/hostile_switch.c.o $(O)/lan/switch.c.o $(O)/lan/offload.c.o $(LIB) lib/user.ld
+$(O)/tests/hostile_switch.elf: $(O)/tests/system/hostile_switch.c.o $(O)/lan/switch.c.o $(LIB) lib/user.ld
 	ld $(LDFLAGS_T) -T lib/user.ld -o $@ $(filter %.o,$^)
 $(O)/tests/hostile_switch.img: $(O)/tests/hostile_switch.elf
 	objcopy -O binary $< $@

@@ -40,7 +40,7 @@ static inline int setup_mtu(uint32_t mtu)
     struct lan_config config = {.ports = PORTS, .mtu = mtu};
     for (uint32_t i = 0; i < PORTS; i++)
         mac(config.mac[i], own[i]);
-    rings = calloc(PORTS, LAN_PORT_STRIDE);
+    rings = calloc(1, (PORTS - 1) * LAN_PORT_STRIDE + LAN_PORT_BYTES(mtu));
     memset(&fake, 0, sizeof fake);
     switch_init(&lan, &config, rings);
     return 0;

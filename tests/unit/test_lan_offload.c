@@ -352,7 +352,7 @@ static void a_large_frame_that_is_not_to_be_cut_is_refused(void **state)
     assert_int_equal(to_lan(A)->unread, 2);
 }
 
-/* The largest frame, in each slot of the ring: the sanitizer watches its end. */
+/* The largest frame, in each slot of the ring. */
 static void the_largest_frame_lies_in_one_piece(void **state)
 {
     (void)state;
@@ -361,15 +361,16 @@ static void the_largest_frame_lies_in_one_piece(void **state)
     for (uint32_t m = 0; m < COUNT(mtus); m++) {
         teardown(NULL);
         setup_mtu(mtus[m]);
-        to_vm(B)->takes = TAKES_ALL;
+        to_vm(C)->takes = TAKES_ALL; /* the last ring of all: the sanitizer sees its end */
         for (uint32_t i = 0; i < LAN_SLOTS; i++) {
-            to_lan(A)->head = to_lan(A)->tail = to_vm(B)->head = to_vm(B)->tail = i;
-            const struct lan_frame *sent = send(&p, TSO4);
+            to_lan(A)->head = to_lan(A)->tail = to_vm(C)->head = to_vm(C)->tail = i;
+            struct lan_frame *sent = send(&p, TSO4);
+            mac(sent->data, MAC_C);
             run();
-            const struct lan_frame *f = next();
+            const struct lan_frame *f = slot(to_vm(C), i);
             assert_int_equal(f->size, LAN_FRAME_MAX);
             assert_memory_equal(f->data, sent->data, LAN_FRAME_MAX);
-            assert_int_equal(to_vm(B)->tail, to_vm(B)->head);
+            assert_int_equal(to_vm(C)->head, i + lan_frame_slots(LAN_FRAME_MAX, lan.mtu));
         }
         to_lan(A)->head = to_lan(A)->tail = 0;
         send(&p, TSO4)->size++;
@@ -377,6 +378,21 @@ static void the_largest_frame_lies_in_one_piece(void **state)
         run();
         assert_int_equal(got(B), 0);
         assert_int_equal(to_lan(A)->unread, 1);
+    }
+}
+
+/* To all, or to nobody who is known, it would be the work of thousands. */
+static void a_segment_has_one_receiver(void **state)
+{
+    (void)state;
+    static const struct packet p = {.payload = PAYLOAD, .flags = ACK};
+    static const uint8_t to[] = {BROADCAST, MAC_NEW};
+    for (uint32_t i = 0; i < COUNT(to); i++) {
+        to_vm(B)->takes = to_vm(C)->takes = i ? TAKES_ALL : 0;
+        mac(send(&p, TSO4)->data, to[i]);
+        run();
+        assert_int_equal(got(B) + got(C), 0);
+        assert_int_equal(to_lan(A)->unread, i + 1);
     }
 }
 
@@ -416,6 +432,7 @@ int main(void)
         TEST(a_checksum_lies_in_its_frame),
         TEST(a_large_frame_that_is_not_to_be_cut_is_refused),
         TEST(the_largest_frame_lies_in_one_piece),
+        TEST(a_segment_has_one_receiver),
         TEST(a_ring_has_room_by_slots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@ enum { RX, TX };
 /* Features. */
 #define MERGED     (1ull << 15)
 #define HOST_TSO4  (1ull << 11)
+#define RX_CSUM    (1ull << 1)
 #define RX_TSO4    (1ull << 7)
 #define BUFFERS_AT 10u /* of the header: how many buffers a frame has */
 #define BIG        60000u
@@ -306,11 +307,46 @@ static void what_is_left_to_a_card_goes_on(void **state)
     const struct lan_frame *sent = lan_ring_slot(to_lan(), mtu(), 0);
     for (uint32_t i = 0; i < HEADER; i++)
         assert_int_equal(((const uint8_t *)&sent->offload)[i], 0x5a);
+    start_with(RX_CSUM);
     arrive(0x77, 60);
     struct lan_frame *f = lan_ring_slot(to_vm(), mtu(), 0);
     f->offload = (struct lan_offload){.flags = 1, .csum_start = 34, .csum_offset = 6};
     give_buffer(2048);
     assert_memory_equal(fake.ram + BUFFER(1), &f->offload, BUFFERS_AT);
+}
+
+/* A hostile switch, or frames that are there from before another driver came. */
+static void a_driver_is_told_of_nothing_that_it_does_not_take(void **state)
+{
+    (void)state;
+    static const struct {
+        struct lan_offload told;
+        uint64_t takes;
+        bool good;
+    } cases[] = {
+        {{.flags = 1, .csum_start = 34, .csum_offset = 6}, 0, false},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 6}, RX_CSUM, true},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 30}, RX_CSUM, false}, /* behind its end */
+        {{.flags = 1, .csum_start = 0xffff}, RX_CSUM, false},
+        {{.flags = 2, .hdr_len = 9}, RX_CSUM, true}, /* and it is told nothing */
+        {{.gso_type = 1, .gso_size = 1000}, RX_CSUM | RX_TSO4, false},
+        {{.flags = 1, .gso_type = 1, .gso_size = 1000, .csum_start = 34, .csum_offset = 16},
+         RX_CSUM | RX_TSO4,
+         false}, /* a segment without headers */
+    };
+    uint32_t bad = 0;
+    for (uint32_t i = 0; i < COUNT(cases); i++) {
+        start_with(cases[i].takes);
+        arrive(0x77, 60);
+        lan_ring_slot(to_vm(), mtu(), to_vm()->tail)->offload = cases[i].told;
+        give_buffer(2048);
+        bad += !cases[i].good;
+        assert_int_equal(used_idx(RX), cases[i].good);
+        assert_int_equal(to_vm()->unread, bad);
+        if (cases[i].good && !(cases[i].told.flags & 1))
+            for (uint32_t at = 0; at < BUFFERS_AT; at++)
+                assert_int_equal(fake.ram[BUFFER(1) + at], 0);
+    }
 }
 
 static void the_switch_is_told_what_the_driver_takes(void **state)
@@ -446,15 +482,26 @@ static void a_frame_to_be_cut_passes_where_the_driver_said_so(void **state)
     assert_int_equal(used_idx(TX), 2);
 }
 
+/* The headers of a TCP segment to be cut. */
+static void arrive_big(void)
+{
+    struct lan_frame *f = lan_ring_slot(to_vm(), mtu(), to_vm()->head);
+    arrive(0x77, BIG - HEADER);
+    memcpy(f->data + 12, (const uint8_t[]){8, 0, 0x45}, 3);
+    f->data[23] = 6;
+    f->data[46] = 0x50;
+    f->offload = (struct lan_offload){
+        .flags = 1, .gso_type = 1, .gso_size = 1460, .csum_start = 34, .csum_offset = 16};
+}
+
 static void a_frame_to_be_cut_comes_where_the_driver_takes_it(void **state)
 {
     (void)state;
-    arrive(0x77, BIG - HEADER);
+    arrive_big();
     offer_big(RX, D_WRITE);
     assert_int_equal(to_vm()->unread, 1);
-    start_with(RX_TSO4);
-    to_vm()->head = to_vm()->tail;
-    arrive(0x77, BIG - HEADER);
+    start_with(RX_CSUM | RX_TSO4);
+    arrive_big();
     offer_big(RX, D_WRITE);
     assert_int_equal(to_vm()->unread, 1);
     assert_int_equal(used_elem(RX, 0).size, BIG);
@@ -481,6 +528,7 @@ int main(void)
         TEST(wrong_directions_harm_nobody),
         TEST(bad_frames_hold_the_lock_for_one_ring_only),
         TEST(what_is_left_to_a_card_goes_on),
+        TEST(a_driver_is_told_of_nothing_that_it_does_not_take),
         TEST(the_switch_is_told_what_the_driver_takes),
         TEST(a_frame_goes_into_several_buffers),
         TEST(a_frame_waits_for_all_of_its_buffers),

@@ -2,7 +2,7 @@
 UNIT_VMM         = aoe virtqueue virtio_blk virtio_net virtio_console virtio_input virtio_rng lan lan_offload
 UNIT_VMM_FLAGS   = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -I. -Itests/unit \
                    -include tests/unit/fake_vmm.h
-UNIT_VMM_CODE    = $(wildcard vmm/virtio/*.c) lan/switch.c lan/offload.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
+UNIT_VMM_CODE    = $(wildcard vmm/virtio/*.c) lan/switch.c lib/offload.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
 UNIT_VCPU_CODE   = vmm/vcpu/vcpu.c vmm/vcpu/apic.c vmm/vcpu/apic_real.c vmm/vcpu/cpuid.c vmm/vcpu/msr.c lib/state.c vmm/console.c vmm/platform/uart.c
 UNIT_ASSIGNED_CODE    = vmm/platform/pci.c vmm/platform/pci_assigned.c vmm/platform/msix.c vmm/vcpu/apic.c vmm/vcpu/apic_real.c
 UNIT_VMM_HEADERS = $(wildcard abi/*.h lib/*.h lib/hw/*.h vmm/*.h vmm/*/*.h lan/*.h tests/unit/*.h) tests/unit/vmm.mk

@@ -24,11 +24,6 @@ static volatile struct msix_entry *guest_table(uint32_t i)
     return table(i, VMM_MSIX + DEVICE_MSIX_PAGE(i) * PAGE_SIZE);
 }
 
-static bool same(const struct msix_entry *a, const struct msix_entry *b)
-{
-    return memcmp(a, b, sizeof *a) == 0;
-}
-
 /* The vCPU that a message is for; of several the lowest. NO_VCPU: the entry is masked, or no
  * interrupt message. */
 static uint32_t target(const struct msix_entry *e)
@@ -78,7 +73,7 @@ static void sync_device(uint32_t i, const struct function *f)
 {
     for (uint32_t n = 0; n < entries(f); n++) {
         struct msix_entry once = guest_table(i)[n], again = guest_table(i)[n];
-        if (!same(&once, &again) || same(&once, &seen[i][n]))
+        if (memcmp(&once, &again, sizeof once) != 0 || memcmp(&once, &seen[i][n], sizeof once) == 0)
             continue;
         if (carry_over(i, n, &once))
             seen[i][n] = once;

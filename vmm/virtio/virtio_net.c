@@ -1,6 +1,7 @@
 /* The network cards (virtio 1.2, 5.1), each on a port of a LAN's switch, which sees to it that a
- * driver gets what it takes (lan/offload.h). */
+ * driver gets what it takes. It is not believed that it does. */
 #include <lan/lan_ring.h>
+#include <lib/offload.h>
 #include <lib/string.h>
 #include <vmm/virtio/virtio.h>
 
@@ -53,15 +54,15 @@ static enum vq_result net_transmit(const struct virtio_device *d, const struct c
     return VQ_OK;
 }
 
-/* Find buffers for a frame of `size` bytes with its header, from `c` on; `*buffers`: how many.
- * VQ_OK; VQ_WAIT: there are not enough yet; VQ_PART: there never are. */
+/* Find buffers for a frame of `size` bytes with its header, from `c` on; `*buffers`, 1, counts
+ * them. VQ_OK; VQ_WAIT: there are not enough yet; VQ_PART: there never are. */
 static enum vq_result net_room(struct virtio_device *d, const struct chain *c, uint32_t size,
                                uint16_t *buffers)
 {
     struct chain more;
     enum vq_result r = VQ_OK;
     uint64_t room = c->write_size;
-    for (*buffers = 1; room < size && r == VQ_OK; ++*buffers) {
+    for (; room < size && r == VQ_OK; ++*buffers) {
         if (!(d->accepted & NET_MERGED) || *buffers == d->queue[NET_RX].regs.size)
             return VQ_PART;
         r = virtqueue_next(&d->queue[NET_RX], *buffers, &more);
@@ -77,27 +78,30 @@ static void net_retire(const struct virtio_device *d, const struct port *p, uint
         bell_ring(VMM_SM_STORE);
 }
 
-/* Take the next frame, with `c` for its first buffer. Frames that do not fit, or have an impossible
- * size, are lost. */
+/* Take the next frame, with `c` for its first buffer; `*o`: what the driver is told of it. Frames
+ * that do not fit, have an impossible size, or are not what it takes, are lost. */
 static enum vq_result net_begin(struct virtio_device *d, const struct port *p,
-                                const struct chain *c, uint16_t *buffers)
+                                const struct chain *c, struct lan_offload *o)
 {
-    uint32_t most = d->accepted & NET_GUEST_TSO ? LAN_FRAME_MAX : LAN_FRAME(p->mtu);
     p->to_vm->takes = (uint32_t)d->accepted;
-    for (uint32_t taken = 0; taken < LAN_SLOTS; taken++) {
+    /* Bounded, whatever a hostile switch does: a vCPU may wait for the lock. */
+    for (uint32_t looked = 0; looked < LAN_SLOTS; looked += o->buffers) {
         const struct lan_frame *f = lan_ring_oldest(p->to_vm, p->mtu);
         if (!f)
             return VQ_WAIT;
         uint32_t size = lan_frame_size(f);
-        enum vq_result r = size && size <= most ? net_room(d, c, HEADER + size, buffers) : VQ_PART;
+        *o = f->offload; /* TOCTOU: the switch may write there; once, and checked */
+        bool good = offload_check(o, f->data, size, p->mtu);
+        o->buffers = 1;
+        good = good && offload_is_taken(o, (uint32_t)d->accepted);
+        enum vq_result r = good ? net_room(d, c, HEADER + size, &o->buffers) : VQ_PART;
         d->frame = HEADER + size;
         if (r != VQ_PART)
             return r;
         p->to_vm->unread++;
         net_retire(d, p, size);
     }
-    bell_ring(
-        VMM_SM_WORK); /* bounded, whatever a hostile switch does: a vCPU may wait for the lock */
+    bell_ring(VMM_SM_WORK);
     return VQ_WAIT;
 }
 
@@ -105,16 +109,18 @@ static enum vq_result net_begin(struct virtio_device *d, const struct port *p,
 static enum vq_result net_receive(struct virtio_device *d, const struct chain *c, uint32_t *written)
 {
     const struct port p = port(d);
-    uint16_t buffers = 0;
-    enum vq_result r = d->progress ? VQ_OK : net_begin(d, &p, c, &buffers);
+    struct lan_offload o;
+    enum vq_result r = d->progress ? VQ_OK : net_begin(d, &p, c, &o);
     if (r != VQ_OK)
         return r;
     const struct lan_frame *f = lan_ring_slot(p.to_vm, p.mtu, p.to_vm->tail);
-    *written = (uint32_t)virtqueue_write(c, 0, (const uint8_t *)&f->offload + d->progress,
-                                         d->frame - d->progress);
     if (d->progress == 0)
-        virtqueue_write(c, offsetof(struct lan_offload, buffers), &buffers, sizeof buffers);
+        *written = (uint32_t)virtqueue_write(c, 0, &o, HEADER);
     d->progress += *written;
+    uint32_t more = (uint32_t)virtqueue_write(
+        c, *written, (const uint8_t *)&f->offload + d->progress, d->frame - d->progress);
+    *written += more;
+    d->progress += more;
     if (d->progress < d->frame)
         return VQ_JOINED;
     d->progress = 0;

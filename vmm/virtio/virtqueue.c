@@ -34,8 +34,6 @@ static enum vq_result chain_load(const struct virtqueue *q, uint16_t head, struc
 {
     struct vring_desc d = {.flags = DESC_NEXT, .next = head};
     c->head = head;
-    c->parts = c->readable = 0;
-    c->read_size = c->write_size = 0;
     while (d.flags & DESC_NEXT) {
         if (d.next >= q->regs.size || c->parts == q->regs.size)
             return VQ_BROKEN;
@@ -68,6 +66,7 @@ enum vq_result virtqueue_peek(const struct virtqueue *q, uint32_t ahead, struct 
 {
     uint32_t ready = (uint16_t)(avail_word(q, AVAIL_IDX) - q->index);
     c->parts = c->readable = 0;
+    c->read_size = c->write_size = 0;
     if (ready > q->regs.size)
         return VQ_BROKEN;
     if (ahead >= ready)

@@ -1,11 +1,11 @@
 /* Checksums (RFC 1071) and TCP segments (RFC 9293) for drivers that leave them to no card. */
-#include <lan/lan_ring.h>
-#include <lan/offload.h>
+#include <lib/offload.h>
 
 enum { NEEDS_CSUM = 1 };                               /* flags */
 enum { GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_ECN = 0x80 }; /* gso_type */
 enum { TAKES_CSUM = 1 << 1, TAKES_TSO4 = 1 << 7, TAKES_TSO6 = 1 << 8, TAKES_ECN = 1 << 9 };
-enum { ETHERTYPE = 12, TAG = 4, TAGGED = 0x8100, IPV4 = 0x0800, IPV6 = 0x86dd, TCP = 6 };
+enum { TAG = 4, TAGGED = 0x8100, TAGGED_AD = 0x88a8 }; /* IEEE 802.1Q, 802.1ad */
+enum { ETHERTYPE = 12, IPV4 = 0x0800, IPV6 = 0x86dd, TCP = 6 };
 enum { V4_LENGTH = 2, V4_ID = 4, V4_PROTOCOL = 9, V4_SUM = 10, V4_FROM = 12, V4_MIN = 20 };
 enum { V6_LENGTH = 4, V6_NEXT = 6, V6_FROM = 8, V6_SIZE = 40 };
 enum { TCP_SEQUENCE = 4, TCP_OFFSET = 12, TCP_FLAGS = 13, TCP_SUM = 16, TCP_MIN = 20 };
@@ -37,7 +37,8 @@ static uint32_t sum_fold(uint32_t sum)
 /* Where IP begins. */
 static uint32_t ip_at(const uint8_t *headers)
 {
-    return ETHERTYPE + 2 + (get16(headers + ETHERTYPE) == TAGGED ? TAG : 0);
+    uint32_t type = get16(headers + ETHERTYPE);
+    return ETHERTYPE + 2 + (type == TAGGED || type == TAGGED_AD ? TAG : 0);
 }
 
 /* Where TCP begins in a frame of at least LAN_FRAME_MIN bytes; 0: there is none. */
@@ -71,7 +72,7 @@ static bool segment_check(struct lan_offload *o, const uint8_t *headers, uint32_
 bool offload_check(struct lan_offload *o, const uint8_t *headers, uint32_t size, uint32_t mtu)
 {
     bool whole = o->gso_type == 0;
-    if (whole && size > LAN_FRAME(mtu))
+    if (size < LAN_FRAME_MIN || (whole && size > LAN_FRAME(mtu)))
         return false;
     if (whole && !(o->flags & NEEDS_CSUM)) {
         *o = (struct lan_offload){.flags = 0};

@@ -4,8 +4,8 @@
  * most frames go as they are to a driver that takes them so. For one that does not, the switch does
  * the work. The sender is not trusted: a receiver gets only what a card could have told it.
  */
-#ifndef LAN_OFFLOAD_H
-#define LAN_OFFLOAD_H
+#ifndef LIB_OFFLOAD_H
+#define LIB_OFFLOAD_H
 
 #include <abi/vm.h>
 #include <stdbool.h>
