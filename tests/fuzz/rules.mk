@@ -6,7 +6,7 @@ FUZZ_FLAGS = $(WARN) -g -O1 -fsanitize=address,undefined,fuzzer -fno-sanitize-re
 FUZZ_FAKE  = -Itests/unit -include tests/unit/fake_vmm.h
 
 FUZZ_acpi            = root/hardware/acpi.c root/hardware/scope.c
-FUZZ_aoe             = $(wildcard vmm/virtio/*.c) lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
+FUZZ_aoe             = $(wildcard vmm/virtio/*.c) lib/offload.c lib/format.c tests/unit/fake_vmm.c tests/unit/driver.c
 FUZZ_aoe_FLAGS       = $(FUZZ_FAKE) -Itests/unit
 FUZZ_scope           = root/hardware/scope.c
 FUZZ_control         = root/vm/life.c root/console/control.c root/console/output.c root/console/report.c root/console/console.c lib/format.c
