@@ -3,7 +3,6 @@
 
 enum { NEEDS_CSUM = 1 };                               /* flags */
 enum { GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_ECN = 0x80 }; /* gso_type */
-enum { TAKES_CSUM = 1 << 1, TAKES_TSO4 = 1 << 7, TAKES_TSO6 = 1 << 8, TAKES_ECN = 1 << 9 };
 enum { TAG = 4, TAGGED = 0x8100, TAGGED_AD = 0x88a8 }; /* IEEE 802.1Q, 802.1ad */
 enum { ETHERTYPE = 12, IPV4 = 0x0800, IPV6 = 0x86dd, TCP = 6 };
 enum { V4_LENGTH = 2, V4_ID = 4, V4_PROTOCOL = 9, V4_SUM = 10, V4_FROM = 12, V4_MIN = 20 };
@@ -91,10 +90,10 @@ bool offload_check(struct lan_offload *o, const uint8_t *headers, uint32_t size,
 
 bool offload_is_taken(const struct lan_offload *o, uint32_t takes)
 {
-    uint32_t needs = o->flags ? TAKES_CSUM : 0;
+    uint32_t needs = o->flags ? OFFLOAD_CSUM : 0;
     if (o->gso_type)
-        needs |= (o->gso_type & GSO_TCPV4 ? TAKES_TSO4 : TAKES_TSO6) |
-                 (o->gso_type & GSO_ECN ? TAKES_ECN : 0);
+        needs |= (o->gso_type & GSO_TCPV4 ? OFFLOAD_TSO4 : OFFLOAD_TSO6) |
+                 (o->gso_type & GSO_ECN ? OFFLOAD_ECN : 0);
     return (needs & ~takes) == 0;
 }
 

@@ -10,6 +10,16 @@
 #include <abi/vm.h>
 #include <stdbool.h>
 
+/* Features by which a driver says what it takes (virtio 1.2, 5.1.3): open checksums; segments to be
+ * cut, of IPv4, of IPv6, with ECN. */
+enum {
+    OFFLOAD_CSUM = 1 << 1,
+    OFFLOAD_TSO4 = 1 << 7,
+    OFFLOAD_TSO6 = 1 << 8,
+    OFFLOAD_ECN = 1 << 9,
+    OFFLOAD_TSO = OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN
+};
+
 /* Headers of a frame to be cut, bytes at most: Ethernet with a tag, IPv4 and TCP with options. */
 #define LAN_HEADERS 138u
 
@@ -17,7 +27,7 @@
  * card could make frames for an MTU of `mtu`? `*o` is then what a driver may be told of it. */
 bool offload_check(struct lan_offload *o, const uint8_t *headers, uint32_t size, uint32_t mtu);
 
-/* May a driver that accepted the features `takes` (virtio 1.2, 5.1.3) have it as it is? */
+/* May a driver that accepted the features `takes` have it as it is? */
 bool offload_is_taken(const struct lan_offload *o, uint32_t takes);
 
 /* Finish the checksum of the `size` bytes at `data`, of which `*o` says where. */

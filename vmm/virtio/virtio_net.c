@@ -5,11 +5,11 @@
 #include <lib/string.h>
 #include <vmm/virtio/virtio.h>
 
-/* Features, 5.1.3. TSO: of IPv4, of IPv6, with ECN. */
-enum { NET_CSUM = 1 << 0, NET_GUEST_CSUM = 1 << 1, NET_GUEST_TSO = 7 << 7, NET_HOST_TSO = 7 << 11 };
+/* Features, 5.1.3, beside those of lib/offload.h: the driver may leave us the same. */
+enum { NET_CSUM = 1 << 0, NET_HOST_TSO = OFFLOAD_TSO << 4 };
 enum { NET_MTU = 1 << 3, NET_MAC = 1 << 5, NET_MERGED = 1 << 15, NET_STATUS = 1 << 16 };
 #define NET_FEATURES                                                                               \
-    (NET_CSUM | NET_GUEST_CSUM | NET_GUEST_TSO | NET_HOST_TSO | NET_MTU | NET_MAC | NET_MERGED |   \
+    (NET_CSUM | NET_HOST_TSO | OFFLOAD_CSUM | OFFLOAD_TSO | NET_MTU | NET_MAC | NET_MERGED |       \
      NET_STATUS)
 enum { NET_RX, NET_TX };
 enum { NET_LINK_UP = 1 };
