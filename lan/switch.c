@@ -55,9 +55,7 @@ static void switch_copy(const struct lan_switch *s, uint8_t *to, uint32_t at, ui
     uint32_t front = at < s->headers_size ? s->headers_size - at : 0;
     if (front > size)
         front = size;
-    if (front == LAN_FRAME_MIN) /* most frames: in a few moves */
-        __builtin_memcpy(to, s->headers, LAN_FRAME_MIN);
-    else if (front)
+    if (front)
         memcpy(to, s->headers + at, front);
     memcpy(to + front, s->frame->data + at + front, size - front);
 }
