@@ -17,7 +17,8 @@ def test_package_builds_a_plan(tmp_path):
     assert "Package: hairline" in fields and {"libc6", "libcyaml1", "libyaml-0-2"} <= set(fields.replace(",", " ").split())
     subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
     assert (tree / "usr/lib/ocf/resource.d/hairline/vm").read_bytes() == (rig.SOURCE / "guest/ocf-hairline").read_bytes()
-    for path, source in {"usr/lib/hairline/serve-volume": "guest/serve-volume", "usr/share/doc/hairline/examples/cluster.crm": "examples/cluster.crm"}.items():
+    for path, source in {"usr/lib/hairline/serve-volume": "guest/serve-volume", "usr/lib/hairline/common.sh": "guest/common.sh",
+                         "usr/share/doc/hairline/examples/cluster.crm": "examples/cluster.crm"}.items():
         assert (tree / path).read_bytes() == (rig.SOURCE / source).read_bytes()
     assert "/usr/lib/hairline/serve-volume %i" in (tree / "lib/systemd/system/hairline-volume@.service").read_text()
     plan = rig.write_plan(tmp_path, [rig.guest("one", "hello")])
