@@ -13,7 +13,7 @@
 #define CALLS     64u   /* call numbers, those that there are among them */
 #define FAULTS    12u   /* slots of its fault portals: to call one is to die */
 #define FAULT_END 28u
-#define DEATH     512u /* one of so many acts of a mixture */
+#define DEATH     512u /* one of so many acts of what is mortal */
 
 static struct lan_switch lan;
 static const struct lan_config *const config = (const struct lan_config *)LAN_CONFIG;
@@ -109,16 +109,22 @@ static void forward(void) { switch_turn(&lan); }
 static void die(void) { *(volatile uint64_t *)(any() & 1 ? 0 : any()) = any(); }
 
 static void mixture(void);
+static void mortal(void);
 
-static void (*const act[])(void) = {mixture,  sleep,  spin, nap,     ring,
-                                    scribble, invent, call, forward, die};
-enum { ACTS = sizeof(act) / sizeof(act[0]), FIRST_MIXED = 2, LAST_MIXED = ACTS - 2 };
+static void (*const act[])(void) = {mixture, sleep, spin,    nap, ring,  scribble,
+                                    invent,  call,  forward, die, mortal};
+enum { ACTS = sizeof(act) / sizeof(act[0]), FIRST_MIXED = 2, LAST_MIXED = ACTS - 3 };
 
 static void mixture(void)
 {
     uint64_t which = FIRST_MIXED + any() % (LAST_MIXED - FIRST_MIXED + 1);
     for (uint64_t rounds = any() % ROUNDS; rounds; rounds--)
         act[which]();
+}
+
+static void mortal(void)
+{
+    mixture();
     if (any() % DEATH == 0)
         die();
 }
