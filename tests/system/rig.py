@@ -1,5 +1,6 @@
 """The tool at work: plans, runs that take no input, and runs that somebody types to."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -78,6 +79,13 @@ def family(pid):
     return pids
 
 
+def kill_family(pid):
+    """At once, as a power cut does: the emulator ends in the middle of an instruction, and the tool with it."""
+    for one in family(pid):
+        with contextlib.suppress(ProcessLookupError):  # it has ended with the one before
+            os.kill(one, signal.SIGKILL)
+
+
 class Patience:
     """Says when to give a machine up, by the time that the machine had, not by the host's: what its threads waited for a
     processor (/proc/PID/task/TID/schedstat) is taken off a second, of several busy ones each its part. One that hangs idle has
@@ -92,11 +100,11 @@ class Patience:
         """Nanoseconds that the threads ran, and that they waited for a processor."""
         ran = waited = 0
         for pid in self.pids:
-            for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                try:
+            try:
+                for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
                     ran, waited = (a + int(b) for a, b in zip((ran, waited), stat.read_text().split()))
-                except OSError:
-                    pass  # it has ended
+            except OSError:
+                pass  # it, or one of its threads, has ended: glob() itself says so, too
         return ran, waited
 
     def is_over(self, news):
@@ -136,6 +144,9 @@ class Machine:
 
     def wait(self, happened):
         """Until happened() is true, looked at with each news; false: the run ended, or its time is over."""
+        with self.news:
+            if happened():
+                return True
         patience = Patience(self.process.pid)
         with self.news:
             while not happened():

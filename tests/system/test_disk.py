@@ -121,12 +121,36 @@ def added_vm(machine):
     return machine.build("added", [rig.guest("keeper", "hello", cores=[2]), machine.keeper("spy")])
 
 
-@pytest.mark.parametrize("make", [other_kernel, other_plan, other_vmm, other_hairline, added_vm], ids=lambda make: make.__name__)
-def test_does_not_open(machine, make):
+CHANGES = [other_plan, added_vm, other_kernel, other_vmm, other_hairline]
+
+
+@pytest.fixture(scope="module", name="changed")
+def make_changed(machine):
+    """changed(make): the file with that change and what `build` told of it, made once."""
+    files = {}
+
+    def change(make):
+        if make not in files:
+            files[make] = make(machine)
+        return files[make]
+
+    return change
+
+
+def named(make):
+    return make.__name__
+
+
+@pytest.mark.parametrize("make", CHANGES, ids=named)
+def test_other_pcrs_are_told(machine, changed, make, tmp_path):
+    _, said = changed(make)
+    assert pcrs(said) != pcrs(call(TOOL, "build", machine.folder / "good/plan.yaml", "--batch", "--efi", tmp_path / "same"))
+
+
+@pytest.mark.parametrize("make", CHANGES if rig.ALL else CHANGES[:2], ids=named)
+def test_does_not_open(machine, changed, make):
     """It boots, has disk and TPM, and gets no key."""
-    file, said = make(machine)
-    assert pcrs(said) != pcrs(call(TOOL, "build", machine.folder / "good/plan.yaml", "--batch", "--efi", machine.folder / "same"))
-    assert machine.boot(file) == [("spy" if make == added_vm else "keeper", "refused: policy check failed")]
+    assert machine.boot(changed(make)[0]) == [("spy" if make == added_vm else "keeper", "refused: policy check failed")]
 
 
 def test_does_not_open_elsewhere(machine, tmp_path):

@@ -59,8 +59,8 @@ def outside():
     for server in servers.values():
         threading.Thread(target=server.serve_forever, daemon=True).start()
     ports = {name: server.server_address[1] for name, server in servers.items()}
-    for name in ("alpha", "service"):
-        with socket.socket() as free:
+    with socket.socket() as alpha, socket.socket() as service:
+        for name, free in (("alpha", alpha), ("service", service)):
             free.bind(("127.0.0.1", 0))
             ports[name] = free.getsockname()[1]
     yield ports

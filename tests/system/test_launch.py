@@ -368,9 +368,9 @@ STEPS_BESIDE_KVM = """
 insmod_all
 say "loads $(launch /host.efi)"
 leave >/dev/null
-/kvm_holder & sleep 1
+/kvm_holder >/tmp/holds & until grep -q holds /tmp/holds; do sleep 1; done
 say "refused $(launch /host.efi)"
-kill %1; sleep 1
+kill %1; wait %1
 say "again $(launch /host.efi)"
 """
 

@@ -63,8 +63,7 @@ class House:
                 self.acknowledged.append((self.log.stat().st_size, name, int(number)))
                 count[name] += 1
         finally:
-            for pid in rig.family(run.process.pid):
-                os.kill(pid, signal.SIGKILL)
+            rig.kill_family(run.process.pid)
             run.stop()
 
     def read_more(self, log):
