@@ -10,7 +10,7 @@
  * and UART_SAY for root itself. Bytes. */
 #define NEEDED   (CHUNK * 144u + UART_SAY)
 #define HEAR_US  50u /* of a turn */
-#define PAUSE_MS 100u
+#define PAUSE_MS 400u /* then an unfinished line is shown; a VM that others keep waiting is faster */
 
 static uint32_t unheard(const struct vm *vm)
 {

@@ -83,6 +83,7 @@ def test_a_volume_outlasts_its_server_and_the_machine(house):
     told(run, r"part is there$")
     tell(run, 2, "touch /run/enough")
     told(run, r"all is there$")
+    run.key("0")
 
     # Who asks for another's volume gets no answer, and who writes to one changes nothing.
     answers = run.expect(r"^spy\| spy: ([1-9]\d*) answers of its own, (\d+) of others")
