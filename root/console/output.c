@@ -9,8 +9,8 @@
 /* Space that a chunk may need: 64 empty lines, each with its speaker, and what is typed below them;
  * and UART_SAY for root itself. Bytes. */
 #define NEEDED   (CHUNK * 144u + UART_SAY)
-#define HEAR_US  50u /* of a turn */
-#define PAUSE_MS 400u /* then an unfinished line is shown; a VM that others keep waiting is faster */
+#define HEAR_US  50u  /* of a turn */
+#define PAUSE_MS 400u /* then an unfinished line is shown; a guest writes faster */
 
 static uint32_t unheard(const struct vm *vm)
 {

@@ -8,7 +8,7 @@ import rig
 from rig import guest
 
 CANARIES = ("shared", "own", "silent")
-ROUNDS = 10  # of a canary, at least
+ROUNDS = 6  # of a canary, at least: close() waits for two of its lines, each of four
 PASSES = 2  # through all values of the ICR
 CAUSES = {"nmi": {"nmi", "icr"}, "deaf": {"nmi", "icr"}, "db": {"nmi", "exception"}}  # of exits alone
 RESTARTS = 100 if rig.ALL else 40
