@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import rig
+from firmware import call
 from rig import guest, linux
 
 CAUSES = "start recall port msr hlt vmcall memory shutdown invalid opcode xsetbv exception cpuid intr nmi icr step".split()
@@ -95,6 +96,27 @@ def test_bare_guests(batch):
     assert "hello from multiboot" in run.logs["multiboot"]
     assert "smp: ok" in run.logs["pair"] and "smp: ok" in run.logs["crowd"]
     assert {vm["reason"] for vm in run.vms.values()} == {"exit_port"}
+
+
+def screen(run, name):
+    """What a VM wrote without ends of lines; the console cuts it where it is long, or has waited."""
+    return "".join(line.removeprefix(f"{name}| ") for line in run.lines if line.startswith(f"{name}| "))
+
+
+def test_memtest(tmp_path):
+    """A packaged kernel that is not Linux tests its VM's memory; its 32-bit half has no entry for a VM."""
+    folder = call(rig.SOURCE / "scripts/cache", "fetch", rig.SOURCE / "tests/tools.lock", "memtest").strip()
+    memtest = {"name": "memtest", "memory": "32M", "cores": [1], "cmdline": "console=ttyS0 nopause"}
+    run = rig.Live(rig.write_plan(tmp_path, [{**memtest, "kernel": f"{folder}/boot/memtest86+x64.bin"}]))
+    try:
+        words = ["Memtest86+ v6.10 ", "Using: Core #0 ", "[Address test, walking ones, no cache]", "0KB - 4MB [4MB of 31.6MB]"]
+        assert run.wait(lambda: all(word in screen(run, "memtest") for word in words)), run.text()
+        assert run.quit() == 0
+    finally:
+        run.stop()
+    plan = rig.write_plan(tmp_path, [{**memtest, "kernel": f"{folder}/boot/memtest86+ia32.bin"}])
+    done = subprocess.run([rig.BUILD / "hairline-tool", "run", plan, "--batch"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "is a bzImage without a 64-bit entry" in done.stderr
 
 
 @pytest.mark.parametrize("image", ["hello", "mboot"])
