@@ -35,20 +35,28 @@ enum {
     INIT_SIZE_AT = 0x260
 };
 
-/* Kernels that would load and then not run, because they need devices of an old PC: each is known
- * by a text in it. */
+/* Kernels that would load and then not run, because they need what a VM does not have: each is
+ * known by a text in it. */
+static const char by_timer[] = "waits for an interval timer (8254), which a VM does not have";
 static const struct {
     const char *text;
     uint8_t class; /* of the ELF file, 0: either */
-    const char *why;
+    const char *name, *why;
 } unfit[] = {
-    {"Linux version ", ELFCLASS32,
-     "is a 32-bit Linux, which cannot use an x2APIC: name a 64-bit one"},
-    {"Manual reset required ('noreboot' specified)", 0,
-     "is Xen, which needs MTRRs and an IOAPIC: name another kernel"},
-    {"GNU Mach ", 0,
-     "is GNU Mach, which leaves x2APIC mode, and a VM has no other: name another kernel"},
+    {"Linux version ", ELFCLASS32, "a 32-bit Linux", "cannot use an x2APIC, as a 64-bit one can"},
+    {"Manual reset required ('noreboot' specified)", 0, "Xen", "needs MTRRs and an IOAPIC"},
+    {"GNU Mach ", 0, "GNU Mach", "leaves x2APIC mode, and a VM has no other"},
+    {"@(#)FreeBSD ", 0, "FreeBSD", by_timer},
+    {"@(#)NetBSD ", 0, "NetBSD", by_timer},
+    {"@(#)OpenBSD ", 0, "OpenBSD", by_timer},
+    {"Found no Xen signature!", 0, "GRUB for Xen", "finds its memory and its console by Xen only"},
+    {"%s/i386-coreboot/%s.mod", 0, "GRUB for coreboot", "finds its memory by coreboot only"},
 };
+
+/* Files that have to be unpacked first, by their first bytes. */
+static const struct {
+    const char *magic, *program;
+} packed[] = {{"\x1f\x8b", "gzip"}, {"\xfd\x37zXZ", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}};
 
 static bool is_bzimage(const struct bytes *file)
 {
@@ -76,17 +84,19 @@ static bool is_multiboot(const struct bytes *file)
     return false;
 }
 
-/* PVH: an ELF note of type 18 (XEN_ELFNOTE_PHYS32_ENTRY), name "Xen", among those at [offset,
- * offset + size). */
-static bool has_pvh_note(const struct bytes *file, uint64_t offset, uint64_t size)
+/* PVH: the address in an ELF note of type 18 (XEN_ELFNOTE_PHYS32_ENTRY), name "Xen", among those at
+ * [offset, offset + size). */
+static bool has_pvh_note(const struct bytes *file, uint64_t offset, uint64_t size, uint64_t *entry)
 {
     Elf64_Nhdr note; /* the same in 32-bit files */
     char name[4];
+    *entry = 0;
     for (uint64_t at = 0; at < size && get(file, offset + at, &note, sizeof(note));) {
         if (note.n_type == 18 && note.n_namesz == sizeof(name) &&
+            (note.n_descsz == 4 || note.n_descsz == 8) &&
             get(file, offset + at + sizeof(note), name, sizeof(name)) &&
             memcmp(name, "Xen", sizeof(name)) == 0)
-            return true;
+            return get(file, offset + at + sizeof(note) + sizeof(name), entry, note.n_descsz);
         at += sizeof(note) + ((note.n_namesz + 3ull) & ~3ull) + ((note.n_descsz + 3ull) & ~3ull);
     }
     return false;
@@ -112,13 +122,23 @@ static bool get_segment(const struct bytes *file, bool wide, uint32_t i, Elf64_P
     return true;
 }
 
-static bool is_pvh(const struct bytes *file, bool wide)
+static bool is_pvh(const struct bytes *file, bool wide, uint64_t *entry)
 {
     Elf64_Phdr segment;
     for (uint32_t i = 0; get_segment(file, wide, i, &segment); i++)
-        if (segment.p_type == PT_NOTE && has_pvh_note(file, segment.p_offset, segment.p_filesz))
+        if (segment.p_type == PT_NOTE &&
+            has_pvh_note(file, segment.p_offset, segment.p_filesz, entry))
             return true;
     return false;
+}
+
+static uint64_t elf_entry(const struct bytes *file, bool wide)
+{
+    Elf64_Ehdr wide_elf = {0};
+    Elf32_Ehdr elf = {0};
+    if (wide)
+        return get(file, 0, &wide_elf, sizeof(wide_elf)) ? wide_elf.e_entry : 0;
+    return get(file, 0, &elf, sizeof(elf)) ? elf.e_entry : 0;
 }
 
 /* Where a bzImage ends once it has unpacked itself (boot protocol, pref_address and init_size). */
@@ -133,16 +153,40 @@ static uint64_t bzimage_end(const struct bytes *file)
     return preferred + (size > file->size || size < init_size ? init_size : size);
 }
 
-static uint64_t elf_end(const struct bytes *file, bool wide)
+/* Why a VMM could not put the segment where it wants to be; NULL: it could, if the VM's memory goes
+ * so far. */
+static const char *why_no_place(const struct bytes *file, const Elf64_Phdr *s)
+{
+    if (s->p_paddr >= PLAN_MEMORY_MAX || s->p_memsz > PLAN_MEMORY_MAX)
+        return host_text("has a segment at the physical address %llxh, where no VM has memory: "
+                         "link it to lower ones",
+                         (unsigned long long)s->p_paddr);
+    if (s->p_offset > file->size || s->p_filesz > file->size - s->p_offset)
+        return "is cut off: one of its segments is not in the file";
+    return NULL;
+}
+
+/* Look at all that is loaded: where it ends, and that it can start at `entry`. NULL, or what is
+ * wrong. */
+static const char *look_at_segments(const struct bytes *file, bool wide, uint64_t entry,
+                                    uint64_t *end)
 {
     Elf64_Phdr segment;
-    uint64_t end = 0;
+    bool starts = false;
     for (uint32_t i = 0; get_segment(file, wide, i, &segment); i++) {
+        if (segment.p_type != PT_LOAD || segment.p_memsz == 0)
+            continue;
+        const char *why = why_no_place(file, &segment);
+        if (why)
+            return why;
         uint64_t last = segment.p_paddr + segment.p_memsz;
-        if (segment.p_type == PT_LOAD && last > end && last >= segment.p_paddr)
-            end = last;
+        *end = last > *end ? last : *end;
+        starts = starts || (entry >= segment.p_paddr && entry < last);
     }
-    return end;
+    return starts ? NULL
+                  : host_text("has its entry at the physical address %llxh, where none of its "
+                              "segments is: link it anew",
+                              (unsigned long long)entry);
 }
 
 static bool has_text(const struct bytes *file, const char *text)
@@ -154,35 +198,48 @@ static const char *why_unfit(const struct bytes *file, uint8_t class)
 {
     for (size_t i = 0; i < sizeof(unfit) / sizeof(unfit[0]); i++)
         if ((!unfit[i].class || unfit[i].class == class) && has_text(file, unfit[i].text))
-            return unfit[i].why;
+            return host_text("is %s, which %s: name another kernel", unfit[i].name, unfit[i].why);
     return NULL;
+}
+
+static const char more[] = ": name a bzImage, a PVH ELF or a multiboot 1 ELF";
+
+static const char *kind_of_elf(const struct bytes *file, uint8_t class, struct kernel_image *image)
+{
+    bool wide = class == ELFCLASS64;
+    uint64_t entry;
+    const char *why = why_unfit(file, class);
+    if (why)
+        return why;
+    image->is_linux = has_text(file, "Linux version ");
+    if (is_pvh(file, wide, &entry)) {
+        image->kind = KERNEL_PVH;
+    } else if (is_multiboot(file)) {
+        image->kind = KERNEL_MULTIBOOT;
+        entry = elf_entry(file, wide);
+    } else {
+        return host_text("is an ELF file without a PVH note or a multiboot 1 header%s", more);
+    }
+    return look_at_segments(file, wide, entry, &image->end);
 }
 
 static const char *kind_of(const struct bytes *file, struct kernel_image *image)
 {
-    static const char more[] = ": name a bzImage, a PVH ELF or a multiboot 1 ELF";
     uint8_t ident[EI_NIDENT] = {0};
-    bool elf = get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0,
-         wide = ident[EI_CLASS] == ELFCLASS64;
-    const char *why = elf ? why_unfit(file, ident[EI_CLASS]) : NULL;
-    if (why)
-        return why;
-    if (elf && is_pvh(file, wide))
-        image->kind = KERNEL_PVH;
-    else if (elf && is_multiboot(file))
-        image->kind = KERNEL_MULTIBOOT;
-    else if (elf)
-        return host_text("is an ELF file without a PVH note or a multiboot 1 header%s", more);
-    else if (!is_bzimage(file))
+    if (get(file, 0, ident, sizeof(ident)) && memcmp(ident, ELFMAG, SELFMAG) == 0)
+        return kind_of_elf(file, ident[EI_CLASS], image);
+    for (size_t i = 0; i < sizeof(packed) / sizeof(packed[0]); i++)
+        if (memcmp(ident, packed[i].magic, strlen(packed[i].magic)) == 0)
+            return host_text("is compressed by %s: name what `%s -dc` makes of it",
+                             packed[i].program, packed[i].program);
+    if (!is_bzimage(file))
         return host_text("is not a kernel image%s", more);
-    else if (!has_64bit_entry(file))
-        return "is a bzImage without a 64-bit entry (a 32-bit Linux, or older than 3.8), and a "
-               "VM's Linux must be a 64-bit one: name "
-               "another";
-    else
-        image->kind = KERNEL_BZIMAGE;
-    image->is_linux = elf ? has_text(file, "Linux version ") : true;
-    image->end = elf ? elf_end(file, wide) : bzimage_end(file);
+    if (!has_64bit_entry(file))
+        return "is a bzImage without a 64-bit entry (a 32-bit program, a Linux older than 3.8, "
+               "iPXE): name one that has it";
+    image->kind = KERNEL_BZIMAGE;
+    image->is_linux = true;
+    image->end = bzimage_end(file);
     return NULL;
 }
 

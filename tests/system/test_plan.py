@@ -4,8 +4,10 @@ import array
 import collections
 import fcntl
 import functools
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import pathlib
 import re
@@ -118,17 +120,17 @@ def bzimage(start=0, init_size=0):
     return bytes(image)
 
 
-def pvh(bits, name=b"Xen\0", kind=18, size=0):
-    """An ELF file with one note, and if it has a `size` a segment that takes so much from 1 MiB on."""
+def pvh(bits, name=b"Xen\0", kind=18, size=4096, held=0):
+    """An ELF file with one note, and a segment that takes `size` bytes from 1 MiB on, of which the file has `held`."""
     note = struct.pack("<III", len(name), 4, kind) + name + struct.pack("<I", 0x100000)
     if bits == 64:
         header = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x100000, 64, 0, 0, 64, 56, 2, 0, 0, 0)
         segment = struct.pack("<IIQQQQQQ", 4, 4, 176, 0, 0, len(note), len(note), 4)
-        segment += struct.pack("<IIQQQQQQ", 1, 7, 0, 0, 0x100000, 0, size, 4096)
+        segment += struct.pack("<IIQQQQQQ", 1, 7, 0, 0, 0x100000, held, size, 4096)
     else:
         header = struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x100000, 52, 0, 0, 52, 32, 2, 0, 0, 0)
         segment = struct.pack("<IIIIIIII", 4, 116, 0, 0, len(note), len(note), 4, 4)
-        segment += struct.pack("<IIIIIIII", 1, 0, 0, 0x100000, 0, size, 7, 4096)
+        segment += struct.pack("<IIIIIIII", 1, 0, 0, 0x100000, held, size, 7, 4096)
     return b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9) + header + segment + note
 
 
@@ -136,17 +138,59 @@ def multiboot(checksum=-0x1BADB002):
     return pvh(32, b"GNU\0") + bytes(-len(pvh(32)) % 4) + struct.pack("<III", 0x1BADB002, 0, checksum & 0xFFFFFFFF) + bytes(64)
 
 
+def bsd(version, *notes, base=0x200000):
+    """An ELF64 file as those of the BSDs' GENERIC kernels: linked high, loaded low (`base`), a note segment with the notes
+    (name, kind, content), the version behind SCCS's mark, and symbols."""
+    high = 0xFFFFFFFF80000000
+    note = b"".join(struct.pack("<III", len(name), len(content), kind) + name + content for name, kind, content in notes)
+    text = f"@(#){version} (GENERIC) #0: Thu Jan  1 00:00:00 UTC 1970\n\0".encode().ljust(4096, b"\x90")
+    names, symbols = b"\0start\0.symtab\0.strtab\0", bytes(24) + struct.pack("<IBBHQQ", 1, 2, 0, 1, high + 0x200000, 0)
+    at = 4096 + len(text)
+    sections = [(0, 0, 0, 0, 0, 0), (7, 2, at, len(symbols), 2, 24), (15, 3, at + len(symbols), len(names), 0, 0)]
+    head = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, high + 0x200000, 64, at + len(symbols + names), 0, 64, 56, 2, 64, 3, 2)
+    head += struct.pack("<IIQQQQQQ", 4, 4, 176, 0, 0, len(note), len(note), 4)
+    head += struct.pack("<IIQQQQQQ", 1, 7, 4096, high + 0x200000, base, len(text), len(text) + 0x100000, 4096)
+    table = b"".join(struct.pack("<IIQQQQIIQQ", name, kind, 0, 0, offset, size, link, 1, 8, each) for name, kind, offset, size, link, each in sections)
+    return (b"\x7fELF\2\1\1" + bytes(9) + head + note).ljust(4096, b"\0") + text + symbols + names + table
+
+
+PHYS32 = b"Xen\0", 18, struct.pack("<Q", 0x200000)
+NETBSD = bsd("NetBSD 10.1", PHYS32, (b"NetBSD\0\0", 1, bytes(4)))
+
+# Kernels that no VM starts, by file name, and why.
+FOREIGN = {
+    "linux32": (pvh(32) + b"Linux version 6.1.0", "is a 32-bit Linux, which cannot use an x2APIC, as a 64-bit one can: name another kernel"),
+    "xen": (multiboot() + b"Manual reset required ('noreboot' specified)", "is Xen, which needs MTRRs and an IOAPIC: name another kernel"),
+    "mach": (multiboot() + b"GNU Mach 1.8\n", "is GNU Mach, which leaves x2APIC mode, and a VM has no other: name another kernel"),
+    "freebsd": (bsd("FreeBSD 14.2-RELEASE", PHYS32), "is FreeBSD, which waits for an interval timer (8254), which a VM does not have: name another kernel"),
+    "netbsd": (NETBSD, "is NetBSD, which waits for an interval timer (8254), which a VM does not have: name another kernel"),
+    "netbsd.gz": (gzip.compress(NETBSD), "is compressed by gzip: name what `gzip -dc` makes of it"),
+    "netbsd.xz": (lzma.compress(NETBSD), "is compressed by xz: name what `xz -dc` makes of it"),
+    "netbsd.zst": (b"\x28\xb5\x2f\xfd" + NETBSD, "is compressed by zstd: name what `zstd -dc` makes of it"),
+    "bsd": (bsd("OpenBSD 7.6"), "is OpenBSD, which waits for an interval timer (8254), which a VM does not have: name another kernel"),
+    "plain": (bsd("Another 1.0"), "is an ELF file without a PVH note or a multiboot 1 header: name a bzImage, a PVH ELF or a multiboot 1 ELF"),
+    "high": (bsd("Another 1.0", PHYS32, base=0xFFFFFFFF80200000), "has a segment at the physical address ffffffff80200000h, where no VM has memory: link it to lower ones"),
+    "elsewhere": (bsd("Another 1.0", PHYS32, base=0x600000), "has its entry at the physical address 200000h, where none of its segments is: link it anew"),
+    "mbelsewhere": (multiboot().replace(struct.pack("<I", 0x100000), struct.pack("<I", 0x300000), 1),
+                    "has its entry at the physical address 300000h, where none of its segments is: link it anew"),
+    "nothing": (pvh(64, size=0), "has its entry at the physical address 100000h, where none of its segments is: link it anew"),
+    "cut": (pvh(64, held=5000, size=5000), "is cut off: one of its segments is not in the file"),
+    "grub-xen": (pvh(32) + b"Found no Xen signature!\0", "is GRUB for Xen, which finds its memory and its console by Xen only: name another kernel"),
+    "grub-coreboot": (multiboot() + b"%s/i386-coreboot/%s.mod\0", "is GRUB for coreboot, which finds its memory by coreboot only: name another kernel"),
+}
+
+
 @pytest.fixture(name="house")
 def make_house(tmp_path, monkeypatch):
     """A folder with files for plans, and the tool in a folder with images of its own."""
     files = {"bz": bzimage(), "pvh": pvh(64), "pvh32": pvh(32), "mb": multiboot(), "text": b"no kernel at all\n" * 99,
-             "linux32": pvh(32) + b"Linux version 6.1.0",
-             "xen": multiboot() + b"Manual reset required ('noreboot' specified)", "elf": pvh(64, b"GNU\0"), "badmb": multiboot(1),
+             "elf": pvh(64, b"GNU\0"), "badmb": multiboot(1),
              "note": pvh(64, kind=17), "old": bzimage().replace(struct.pack("<H", 0x20F), struct.pack("<H", 0x204)),
              "bz24": bzimage(0x1000000, 0x800000), "pvh8": pvh(64, size=7 << 20), "pvh8-32": pvh(32, size=7 << 20),
              "linux": pvh(64) + b"\0Linux version 6.1\n",
-             "mach": multiboot() + b"GNU Mach 1.8\n",
+             "another": bsd("Another 1.0", PHYS32),
              "initrd": bytes(100), "disk": bytes(4096), "odd": bytes(1000), "none": b""}
+    files |= {name: content for name, (content, _) in FOREIGN.items()}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     with open(tmp_path / "big", "wb") as big:
@@ -225,8 +269,6 @@ BAD = {
     "other note": (changed("kernel: pvh", "kernel: note"), 23, "without a PVH note"),
     "bad checksum": (changed("kernel: pvh", "kernel: badmb"), 23, "without a PVH note"),
     "old bzimage": (changed("kernel: bz", "kernel: old"), 6, "without a 64-bit entry"),
-    "32-bit linux": (changed("kernel: pvh", "kernel: linux32"), 23, "is a 32-bit Linux, which cannot use an x2APIC"),
-    "xen": (changed("kernel: pvh", "kernel: xen"), 23, "is Xen, which needs MTRRs and an IOAPIC"),
     "initrd for a file": (changed("initrd: initrd", "initrd: debian"), 7, "made for a packaged kernel"),
     "initrd too large": (changed("initrd: initrd", "initrd: big").replace("32M", "16M"), 7, "does not fit the VM's memory"),
     "kernel too large": (changed("kernel: pvh", "kernel: big"), 23, "is not a kernel image"),
@@ -235,7 +277,6 @@ BAD = {
     "initrd above that": (changed("kernel: bz", "kernel: bz24").replace("32M", "24M"), 7, "above the kernel (up to 24576 KiB): raise `memory` to 26M"),
     "elf larger once it runs": (changed("kernel: pvh", "kernel: pvh8").replace("16M", "6M"), 23, "reaches up to 8192 KiB"),
     "32-bit elf larger once it runs": (changed("kernel: pvh", "kernel: pvh8-32").replace("16M", "6M"), 23, "reaches up to 8192 KiB"),
-    "gnu mach": (changed("kernel: pvh", "kernel: mach"), 23, "is GNU Mach, which leaves x2APIC mode"),
     "linux without x2apic": (changed("quiet", "quiet nox2apic"), 8, "with `nox2apic`: a VM's local APIC is in x2APIC mode only"),
     "linux without acpi": (changed("quiet", "acpi=off quiet"), 8, "with `acpi=off`"),
     "linux without a clock": (changed("quiet", "quiet no-kvmclock"), 8, "with `no-kvmclock`"),
@@ -531,6 +572,17 @@ BAD |= {
     "host without a disk": (host("{disk: disk}", "{}"), 1, "key `disk` is missing"),
     "no memory for the host": (host("memory: 1G", "memory: 512M"), 1, "raise machine.memory"),
 }
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_kernels_that_no_vm_starts(house, name):
+    """By a sentence, whatever is to be done with the plan."""
+    (house / "plan.yaml").write_text(changed("kernel: pvh", f"kernel: {name}"))
+    for words in (["check", "plan.yaml"], ["build", "plan.yaml", "-o", "out"], ["run", "--batch", "plan.yaml"]):
+        done = tool(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"plan.yaml:23: kernel `{name}` {FOREIGN[name][1]}\n"
+    assert not (house / "out").exists() and not (house / "args").exists()
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -959,9 +1011,9 @@ def test_core_0_is_for_who_names_it(house):
         assert [vm.cores for vm in vms_of(house / "out" / "plan.bin")[1]] == masks
 
 
-@pytest.mark.parametrize("kernel,kind", [("bz", 0), ("pvh", 1), ("pvh32", 1), ("mb", 2)])
+@pytest.mark.parametrize("kernel,kind", [("bz", 0), ("pvh", 1), ("pvh32", 1), ("mb", 2), ("another", 1)])
 def test_kernel_kinds(house, kernel, kind):
-    (house / "plan.yaml").write_text(f"vms: [{{name: a, kernel: {kernel}, memory: 2M}}]\n")
+    (house / "plan.yaml").write_text(f"vms: [{{name: a, kernel: {kernel}, memory: 4M}}]\n")
     assert tool("build", "plan.yaml", "-o", "out", "--batch").returncode == 0
     head, (vm,) = vms_of(house / "out" / "plan.bin")
     assert head[2] == 1 and vm.kernel_type == kind and vm.cmdline.rstrip(b"\0") == b"hairline.name=a hairline.batch"
