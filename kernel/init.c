@@ -82,7 +82,7 @@ void init_kernel(const struct boot_info *info)
     frame_init();
     pd_make_kernel_space();
     virt_init();
-    virt_redirects_init = (info->flags & (BOOT_HOST | BOOT_LATE)) == BOOT_HOST;
+    virt_since_power_on = (info->flags & (BOOT_HOST | BOOT_LATE)) == BOOT_HOST;
     core_init(&cores[0], 0, kernel_space);
     counters.image_bytes = (uint32_t)(kernel_data_end - image_start);
     make_root(info);

@@ -84,7 +84,7 @@ void svm_core_init(struct core *c)
     svm_flush = cpu_cpuid(0x8000000a, 0).edx >> 6 & 1 ? 3 : 1;
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SVME);
     cpu_wrmsr(MSR_VM_HSAVE, cpu_pa(&host_save[c->number]));
-    if (virt_redirects_init)
+    if (virt_since_power_on)
         cpu_wrmsr(MSR_VM_CR, cpu_rdmsr(MSR_VM_CR) | VM_CR_R_INIT);
     c->host_vmcb_pa = cpu_pa(&host_vmcb[c->number]);
     cpu_vmsave(c->host_vmcb_pa);
@@ -133,7 +133,8 @@ void svm_disengage(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
     v->intercept2 &= ~(uint32_t)(I2_MONITOR | I2_MWAIT);
-    v->intercept1 &= ~(uint32_t)(ec->pd->ports ? I1_RDPMC | I1_FREEZE : I1_CPUID);
+    uint32_t installed = I1_RDPMC | I1_FREEZE | (virt_since_power_on ? 0 : I1_CPUID);
+    v->intercept1 &= ~(ec->pd->ports ? installed : (uint32_t)I1_CPUID);
     v->msrpm_pa = cpu_pa(msrpm[ec->pd->ports ? MAP_INSTALLED : MAP_ALONE]);
     if (!ec->pd->ports)
         return;

@@ -2,7 +2,7 @@
 #include <virt.h>
 
 bool virt_vmx;
-bool virt_redirects_init;
+bool virt_since_power_on;
 
 void virt_init(void)
 {

@@ -36,9 +36,10 @@ VENDOR(vmx)
 /* Is it Intel's? Set once, by virt_init. Assembly does not read it: a vCPU's `way` names its world
    switch (enum way). */
 extern bool virt_vmx;
-/* Beneath the installed system since power-on: an INIT that reaches a core becomes #SX, and is
- * over. */
-extern bool virt_redirects_init;
+/* Beneath the installed system since power-on, and not under one that ran already: an INIT that
+   reaches a core becomes #SX, and is over; CPUID exits, for the system has yet to take an APIC mode
+   (installed_row). */
+extern bool virt_since_power_on;
 
 /* ---- Once, and once for each core ---- */
 void virt_init(void); /* what all guests share; boot core */

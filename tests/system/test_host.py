@@ -242,8 +242,8 @@ def test_interrupts_do_not_arrive(beneath):
 
 
 def last_counts(run):
-    """Exits of the installed system, as root told them last."""
-    told = [rig.fields(line) for line in run.output.splitlines() if line.startswith("hairline| host name=debian cores=")]
+    """Exits of the installed system, as root told them last, in a whole line: the machine may go off in the middle of one."""
+    told = [rig.fields(line) for line in run.output.splitlines() if re.match(r"hairline\| host name=debian cores=.* exits.step=\d+$", line)]
     return {key.removeprefix("exits."): int(value) for key, value in told[-1].items() if key.startswith("exits.")}
 
 

@@ -40,6 +40,7 @@ def test_its_root_reaches_nothing(late):
     assert len(tries) > 15 and all(" kept " in line for line in tries)
     assert interrupts["arrived"] == "1" and int(interrupts["sent"]) > 1000 and int(interrupts["started"]) == CORES - 2
     assert int(sleep["tried"]) == 7 * 6 and last_counts(run)["port"] >= 7 * 6
+    assert last_counts(run)["cpuid"] == 0
     assert last_counts(run)["msr"] >= len(tries) and last_counts(run)["icr"] >= int(interrupts["sent"])
     after = run.output.partition("ATTACK end of sleep")[2]
     assert "canary: wrong" not in run.output and "beside| canary: round" in after

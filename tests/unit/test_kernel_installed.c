@@ -87,7 +87,17 @@ static void has_the_machines_msrs_but_for_a_few(void **state)
     assert_int_equal(vmcb->intercept1 & (I1_HLT | I1_INTR | I1_RDPMC), 0);
     assert_int_equal(vmcb->intercept1 &
                          (I1_NMI | I1_INIT | I1_PORT | I1_MSR | I1_CPUID | I1_SHUTDOWN),
-                     I1_NMI | I1_INIT | I1_PORT | I1_MSR | I1_CPUID | I1_SHUTDOWN);
+                     I1_NMI | I1_INIT | I1_PORT | I1_MSR | I1_SHUTDOWN);
+}
+
+/* CPUID, by which Linux takes an APIC mode as it boots: one that ran already has its mode. */
+static void cpuid_exits_since_power_on(void **state)
+{
+    (void)state;
+    virt_since_power_on = true;
+    start_installed_vcpu();
+    virt_since_power_on = false;
+    assert_int_equal(vmcb->intercept1 & I1_CPUID, I1_CPUID);
 }
 
 /* All ports are its own, but for the byte of PM1 control that has SLP_TYP and SLP_EN, and one. */
@@ -166,9 +176,9 @@ static void init_from_outside_is_over(void **state)
     (void)state;
     start_installed_vcpu();
     assert_int_equal(machine_rdmsr(MSR_VM_CR), 0);
-    virt_redirects_init = true; /* beneath it since power-on */
+    virt_since_power_on = true; /* beneath it since power-on */
     svm_core_init(&cores[THERE]);
-    virt_redirects_init = false;
+    virt_since_power_on = false;
     assert_int_equal(machine_rdmsr(MSR_VM_CR), 2); /* R_INIT */
     assert_int_equal(vmcb->intercept1 & I1_INIT, I1_INIT);
     vmcb->inject = 0, vmcb->rip = 0x7000;
@@ -360,6 +370,7 @@ int main(void)
         RIG_TEST(needs_the_machines_rights),
         RIG_TEST(its_apic_stays_as_it_is),
         RIG_TEST(has_the_machines_msrs_but_for_a_few),
+        RIG_TEST(cpuid_exits_since_power_on),
         RIG_TEST(has_the_machines_ports_but_for_two),
         RIG_TEST(it_cannot_sleep),
         RIG_TEST(it_only_reads_the_other_port),
