@@ -71,19 +71,23 @@ static void make_folder(const char *path)
         abort();
 }
 
-/* An ELF header, and behind it a multiboot header or a PVH note in a segment of its own. */
+/* An ELF header, a page at 1 MiB where it starts, and a PVH note in a segment of its own or a
+ * multiboot header behind both. */
 static void put_elf(const char *name, bool pvh)
 {
     static const uint8_t ident[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
+    enum { entry = 0x100000 };
     static const uint32_t multiboot[] = {0x1badb002, 0, -0x1badb002u},
-                          note[] = {4, 4, 18, 0x6e6558, 0x100000};
-    static const uint64_t segment[] = {4, 120, 0, 0, sizeof(note), 0, 4};
+                          note[] = {4, 4, 18, 0x6e6558, entry};
+    static const uint64_t segments[2][7] = {{1, 0, entry, entry, 0, 4096, 4096},
+                                            {4, 176, 0, 0, sizeof(note), 0, 4}};
     uint8_t file[512] = {0};
     memcpy(file, ident, sizeof(ident));
+    file[26] = entry >> 16;
     file[32] = 64; /* where the program headers are */
-    file[54] = 56, file[56] = pvh;
-    memcpy(file + 64, segment, sizeof(segment));
-    memcpy(file + 120, pvh ? note : multiboot, pvh ? sizeof(note) : sizeof(multiboot));
+    file[54] = 56, file[56] = pvh ? 2 : 1;
+    memcpy(file + 64, segments, sizeof(segments));
+    memcpy(file + 176, pvh ? note : multiboot, pvh ? sizeof(note) : sizeof(multiboot));
     put_file(name, file, sizeof(file));
 }
 
