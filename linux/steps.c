@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/stop_machine.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <asm/apic.h>
 #include <asm/debugreg.h>
@@ -75,12 +76,14 @@ static const char *check_machine(void)
     if (vm_cr & SVM_OFF)
         return "the firmware has locked SVM off: enable it there";
     if (!x2apic_enabled())
-        return "Linux runs its local APICs in xAPIC mode: switch interrupt remapping on in the "
-               "firmware";
+        return "Linux is in xAPIC mode: switch interrupt remapping on in the firmware";
     if (__read_cr4() & X86_CR4_LA57)
         return "Linux runs with 5-level page tables: boot it with no5lvl";
     if (sme_me_mask)
         return "Linux encrypts memory (SME): boot it with mem_encrypt=off";
+    /* INVLPGB, bit 3 of that word, is #UD in a guest (APM2 B, VMCB 090h). */
+    if (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0) && boot_cpu_has(13 * 32 + 3))
+        return "Linux flushes by INVLPGB: boot it with clearcpuid=419";
     /* Linux 5.13 and later reserve the first 64 KiB, for firmware that writes there. */
     if (!page_is_ram(LOW >> PAGE_SHIFT) || !PageReserved(pfn_to_page(LOW >> PAGE_SHIFT)))
         return "the page at 8000h is not free: use Linux 5.13 or later, or other firmware";
@@ -94,11 +97,9 @@ static const char *check_machine(void)
 static const char *take_memory(void)
 {
     if (!memory_take(&now.kernel, KERNEL_END))
-        return "below 1 GiB there is no memory in one piece for the kernel: free some, or launch "
-               "sooner after boot";
+        return "no memory in one piece below 1 GiB: free some, or launch sooner after boot";
     if (!memory_take(&now.memory, FOUR_GIB))
-        return "below 4 GiB there is no memory in one piece for the plan's VMs: free some, or give "
-               "them less";
+        return "no memory in one piece below 4 GiB for the VMs: free some, or give them less";
     return NULL;
 }
 

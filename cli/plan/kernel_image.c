@@ -163,6 +163,8 @@ static const char *why_no_place(const struct bytes *file, const Elf64_Phdr *s)
                          (unsigned long long)s->p_paddr);
     if (s->p_offset > file->size || s->p_filesz > file->size - s->p_offset)
         return "is cut off: one of its segments is not in the file";
+    if (s->p_filesz > s->p_memsz)
+        return "has a segment that is larger than its place in memory: link it anew";
     return NULL;
 }
 
@@ -183,6 +185,8 @@ static const char *look_at_segments(const struct bytes *file, bool wide, uint64_
         *end = last > *end ? last : *end;
         starts = starts || (entry >= segment.p_paddr && entry < last);
     }
+    if (entry >> 32)
+        return "has its entry above 4 GiB, and starts in 32-bit mode: link it to lower addresses";
     return starts ? NULL
                   : host_text("has its entry at the physical address %llxh, where none of its "
                               "segments is: link it anew",

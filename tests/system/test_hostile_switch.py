@@ -64,7 +64,7 @@ def rounds(run, names, count):
 
 
 def test_memory_devices_and_exits(live, hostile):
-    """Canaries in the LAN, on the switch's core, alone, and on the LAN of a switch that dies again and again, for good in the end;
+    """Canaries in the LAN, on the switch's core, alone, and on the LAN of a switch that dies now and then;
     one takes the frames that come, and touches its devices: its switch lives, or the frames could end before they are looked at."""
     wild = lan("mixture")
     room = [guest("inside", "canary", lan=wild), guest("with", "canary", cores=[5]), guest("toucher", "toucher", lan=wild, cores=[2])]
@@ -74,6 +74,7 @@ def test_memory_devices_and_exits(live, hostile):
     run.expect(r"^hairline\| vm name=silent state=alone")
     rounds(run, ["bereft", "inside", "with"], SOME)
     run.expect(r"^toucher\| touched .* frames [1-9]")
+    assert run.wait(lambda: any("hairline| LAN 2 died" in line for line in run.lines)), run.text()
     rounds(run, ["bereft"], 1)
     ends = {}
     for name in ("inside", "with", "toucher", "bereft", "silent"):

@@ -175,6 +175,9 @@ FOREIGN = {
                     "has its entry at the physical address 300000h, where none of its segments is: link it anew"),
     "nothing": (pvh(64, size=0), "has its entry at the physical address 100000h, where none of its segments is: link it anew"),
     "cut": (pvh(64, held=5000, size=5000), "is cut off: one of its segments is not in the file"),
+    "fat": (pvh(64, size=16, held=100), "has a segment that is larger than its place in memory: link it anew"),
+    "far": (bsd("Another 1.0", (b"Xen\0", 18, struct.pack("<Q", 5 << 30)), base=5 << 30),
+            "has its entry above 4 GiB, and starts in 32-bit mode: link it to lower addresses"),
     "grub-xen": (pvh(32) + b"Found no Xen signature!\0", "is GRUB for Xen, which finds its memory and its console by Xen only: name another kernel"),
     "grub-coreboot": (multiboot() + b"%s/i386-coreboot/%s.mod\0", "is GRUB for coreboot, which finds its memory by coreboot only: name another kernel"),
 }

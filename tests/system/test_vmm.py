@@ -77,6 +77,8 @@ def test_linux_goes_on_beside_a_dead_vmm(live, poisoned):
     for _ in range(6):
         assert run.expect_end("beta")["reason"] == "vmm"
     assert run.wait(lambda: "alpha| HAIRLINE-CHECKS: ok" in run.lines), run.text()
+    run.tell(1, "echo still $((1 + 1))")
+    run.told("still 2$")
     assert run.quit() == 1
 
 

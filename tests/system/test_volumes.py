@@ -70,7 +70,8 @@ def test_a_volume_outlasts_its_server_and_the_machine(house):
     assert run.expect_end("gamma")["message"] == "huge: its service VM has no such volume"
 
     # The server starts again in the middle of what a client writes, which goes on.
-    tell(run, 2, "(until [ -e /run/enough ]; do head -c 262144 /dev/urandom >/run/part; cat /run/part >>/run/all; "
+    tell(run, 2, "(: >/run/all; until [ -e /run/enough ]; do head -c 262144 /dev/urandom >/run/part; "
+                 "[ $(wc -c </run/all) -lt 12000000 ] || { : >/run/all; : >/mnt/vda/all; }; cat /run/part >>/run/all; "
                  "cat /run/part >>/mnt/vda/all; sync; echo; echo part is there; done; echo 3 >/proc/sys/vm/drop_caches; "
                  "cmp /run/all /mnt/vda/all && echo && echo all is there) &")
     for _ in range(3):
