@@ -28,8 +28,10 @@
 #define X2APIC_LVTX  0x850 /* AMD's further ones, of which one counts instructions (IBS) */
 #define COUNTERS     5
 #define SVM_OFF      0x10 /* in VM_CR: SVMDIS */
-#define LARGE_TABLE  0x63 /* present, writable, accessed, dirty */
-#define LARGE        0xe3 /* the same, of 1 GiB */
+#define SYSCFG_MSR   0xc0010010
+#define SNP_ON       0x1000000 /* in SYSCFG: SNPEn */
+#define LARGE_TABLE  0x63      /* present, writable, accessed, dirty */
+#define LARGE        0xe3      /* the same, of 1 GiB */
 
 static struct launch now;
 static u64 *top, *lower; /* page tables */
@@ -70,7 +72,7 @@ static bool has_svm_on(void)
 
 static const char *check_machine(void)
 {
-    u64 vm_cr = 0;
+    u64 vm_cr = 0, syscfg = 0;
     if (!boot_cpu_has(X86_FEATURE_SVM) || rdmsrl_safe(MSR_VM_CR, &vm_cr))
         return "this processor has no AMD virtualization (SVM): use another machine";
     if (vm_cr & SVM_OFF)
@@ -81,6 +83,10 @@ static const char *check_machine(void)
         return "Linux runs with 5-level page tables: boot it with no5lvl";
     if (sme_me_mask)
         return "Linux encrypts memory (SME): boot it with mem_encrypt=off";
+    if (!rdmsrl_safe(SYSCFG_MSR, &syscfg) && syscfg & SNP_ON)
+        return "Linux checks who owns memory (SNP): switch it off in the firmware";
+    if (__read_cr4() >> 32 & 1)
+        return "Linux runs with FRED: boot it with fred=off";
     /* INVLPGB, bit 3 of that word, is #UD in a guest (APM2 B, VMCB 090h). */
     if (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0) && boot_cpu_has(13 * 32 + 3))
         return "Linux flushes by INVLPGB: boot it with clearcpuid=419";
