@@ -136,6 +136,10 @@ uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd,
 
 uint64_t fault_watch(uint32_t domain, uint64_t pd)
 {
+    /* Old words: a thread of the former life may have been ended before done() cleared them. */
+    for (uint32_t i = 1; i < handlers; i++)
+        if (handler[i].domain == domain)
+            memset(((struct utcb *)ROOT_HUTCB(i))->word, 0, UTCB_WORDS * sizeof(uint64_t));
     seen[domain].note = NOTE_NONE;
     return fault_serve(domain, pd, handle, VMM_FAULT, MTD_INFO | MTD_RIP);
 }

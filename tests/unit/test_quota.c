@@ -11,6 +11,7 @@
 #include <kernel/config.h>
 #include <lib/quota.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include "test.h"
 
 #define RAM       0x1000000ull /* where it begins */
@@ -279,6 +280,17 @@ static int setup(void **state)
     return 0;
 }
 
+/* The UTCBs of root's fault handlers, where they are. */
+static int map_handlers(void **state)
+{
+    (void)state;
+    void *at = (void *)ROOT_HUTCB(0);
+    size_t size = (SLOT_REGION - SLOT_HANDLER) * PAGE_SIZE;
+    void *map = mmap(at, size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    return map == at ? 0 : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,7 +304,7 @@ int main(void)
     memset(fake_memory + RAM, 0, RAM_END - RAM);
     fake_stat = aligned_alloc(PAGE_SIZE, sizeof(struct kernel_stat));
     memset(fake_stat, 0, sizeof(struct kernel_stat));
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, map_handlers, NULL);
     free(fake_memory);
     free(fake_stat);
     return failed;
