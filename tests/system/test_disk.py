@@ -33,7 +33,8 @@ class Machine:
         with open(self.disk, "wb") as file:
             file.truncate(32 << 20)
         self.good, said = self.build("good")
-        values = "".join(pcrs(said))
+        self.told = pcrs(said)
+        values = "".join(self.told)
         linux = ["-kernel", self.kernel, "-initrd", self.initrd, "-append", f"console=ttyS0 quiet values={values}"]
         self.said = self.run(*linux)
 
@@ -142,10 +143,9 @@ def named(make):
 
 
 @pytest.mark.parametrize("make", CHANGES, ids=named)
-def test_other_pcrs_are_told(machine, changed, make, tmp_path):
-    good = pcrs(call(TOOL, "build", machine.folder / "good/plan.yaml", "--batch", "--efi", tmp_path / "same"))
+def test_other_pcrs_are_told(machine, changed, make):
     other = pcrs(changed(make)[1])
-    assert other != good and len(other) == len(good) > 0
+    assert other != machine.told and len(other) == len(machine.told) > 0
 
 
 @pytest.mark.parametrize("make", CHANGES if rig.ALL else CHANGES[:2], ids=named)

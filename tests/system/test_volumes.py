@@ -38,25 +38,6 @@ def house(tmp_path, tool_with):
         run.stop()
 
 
-def until_up(run, *names):
-    """Each has passed its checks and has a shell."""
-    for name in names:
-        assert run.wait(lambda: any(line.startswith(f"{name}| A shell on") for line in run.lines)), run.text()
-        assert f"{name}| HAIRLINE-CHECKS: ok" in run.lines, run.text()
-
-
-def told(run, pattern):
-    """A whole line of a VM's, with its name before it or, if that has the keyboard, without."""
-    return run.expect(rf"^([a-z]+\| )?{pattern}")
-
-
-def tell(run, number, line):
-    """Type a line to VM `number`."""
-    run.key(str(number))
-    run.command("")
-    run.command(line)
-
-
 def test_the_example_is_good():
     done = subprocess.run([rig.BUILD / "hairline-tool", "check", rig.SOURCE / "examples/disks.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "3 VMs" in done.stdout, done.stderr
@@ -64,46 +45,46 @@ def test_the_example_is_good():
 
 def test_a_volume_outlasts_its_server_and_the_machine(house):
     run = house()
-    until_up(run, "alpha", "beta")
+    run.until_up("alpha", "beta")
 
     # A volume that there is no room for is none, and its VM does not start.
     assert run.expect_end("gamma")["message"] == "huge: its service VM has no such volume"
 
     # The server starts again in the middle of what a client writes, which goes on.
-    tell(run, 2, "(: >/run/all; until [ -e /run/enough ]; do head -c 262144 /dev/urandom >/run/part; "
+    run.tell(2, "(: >/run/all; until [ -e /run/enough ]; do head -c 262144 /dev/urandom >/run/part; "
                  "[ $(wc -c </run/all) -lt 12000000 ] || { : >/run/all; : >/mnt/vda/all; }; cat /run/part >>/run/all; "
                  "cat /run/part >>/mnt/vda/all; sync; echo; echo part is there; done; echo 3 >/proc/sys/vm/drop_caches; "
                  "cmp /run/all /mnt/vda/all && echo && echo all is there) &")
     for _ in range(3):
-        told(run, r"part is there$")
+        run.told(r"part is there$")
     run.key("0")
     run.command("")
     run.command("restart service")
     assert run.expect_end("service")["reason"] == "stopped"
     run.expect(r"^service\| SERVICE service: 3 volumes are served")
-    told(run, r"part is there$")
-    tell(run, 2, "touch /run/enough")
-    told(run, r"all is there$")
+    run.told(r"part is there$")
+    run.tell(2, "touch /run/enough")
+    run.told(r"all is there$")
     run.key("0")
 
     # Who asks for another's volume gets no answer, and who writes to one changes nothing.
     answers = run.expect(r"^spy\| spy: ([1-9]\d*) answers of its own, (\d+) of others")
     assert answers.group(2) == "0", answers.string
-    tell(run, 2, "echo 3 >/proc/sys/vm/drop_caches; cmp /run/all /mnt/vda/all && echo all is there still")
-    told(run, r"all is there still")
+    run.tell(2, "echo 3 >/proc/sys/vm/drop_caches; cmp /run/all /mnt/vda/all && echo all is there still")
+    run.told(r"all is there still")
 
     # What is on one volume is not on the other, and is there after a power cut.
     before = run.seen
-    tell(run, 3, "ls -1 /mnt/vda; echo seen")
-    told(run, r"seen$")
+    run.tell(3, "ls -1 /mnt/vda; echo seen")
+    run.told(r"seen$")
     assert not any(re.fullmatch(r"(beta\| )?all.*", line) for line in run.lines[before:])
-    tell(run, 2, "echo remember >/mnt/vda/record; sync; sha256sum /mnt/vda/all; echo done")
-    hashed = told(run, r"([0-9a-f]{64})").group(2)
-    told(run, r"done$")
+    run.tell(2, "echo remember >/mnt/vda/record; sync; sha256sum /mnt/vda/all; echo done")
+    hashed = run.told(r"([0-9a-f]{64})").group(2)
+    run.told(r"done$")
     rig.kill_family(run.process.pid)
 
     run = house()
-    until_up(run, "alpha")
-    tell(run, 2, "cat /mnt/vda/record; sha256sum /mnt/vda/all")
-    told(run, r"remember$")
-    assert told(run, r"([0-9a-f]{64})").group(2) == hashed
+    run.until_up("alpha")
+    run.tell(2, "cat /mnt/vda/record; sha256sum /mnt/vda/all")
+    run.told(r"remember$")
+    assert run.told(r"([0-9a-f]{64})").group(2) == hashed

@@ -176,7 +176,7 @@ static void init_from_outside_is_over(void **state)
     (void)state;
     start_installed_vcpu();
     assert_int_equal(machine_rdmsr(MSR_VM_CR), 0);
-    virt_since_power_on = true; /* beneath it since power-on */
+    virt_since_power_on = true;
     svm_core_init(&cores[THERE]);
     virt_since_power_on = false;
     assert_int_equal(machine_rdmsr(MSR_VM_CR), 2); /* R_INIT */
