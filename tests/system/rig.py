@@ -205,13 +205,21 @@ class Live(Machine):
             return match
 
         if not self.wait(found):
-            why = "the run ended" if self.ended else "its time is over"
-            raise AssertionError(f"no line with `{pattern}`: {why}; the last lines:\n" + "\n".join(self.lines[-30:]))
+            raise AssertionError(f"no line with `{pattern}`: {self.why()}")
         return match
 
     def expect_prompt(self, prompt):
-        """Wait until the last line, unfinished, has `prompt`."""
-        assert self.wait(lambda: prompt.encode() in self.part), self.part
+        """Wait for a shell's prompt: unfinished, or in a line after the last that was expected, where its kernel said the rest."""
+
+        def shown():
+            return prompt.encode() in self.part or any(prompt in line for line in self.lines[self.seen :])
+
+        assert self.wait(shown), f"no prompt `{prompt}`: {self.why()}"
+
+    def why(self):
+        """What a wait came to, and what was seen before it."""
+        why = "the run ended" if self.ended else "its time is over"
+        return "\n".join([f"{why}; the last lines:", *self.lines[-30:], repr(self.part)])
 
     def expect_end(self, name):
         """The record of the end of a VM's life, as a dictionary."""

@@ -148,7 +148,7 @@ def test_shell_of_a_linux(live):
     run.expect("A shell on alpha")
     run.key("1")
     run.type("\r")  # the first prompt may be older than the focus
-    run.expect_prompt("# ")
+    run.expect_prompt("alpha:/# ")
     run.type("echo $((6*7))-$(uname -s)\r")
     run.expect("^42-Linux")
     run.key("0")
@@ -157,7 +157,7 @@ def test_shell_of_a_linux(live):
     run.expect("HAIRLINE-CHECKS: ok")
     run.key("1")
     run.type("\r")  # the first prompt may be older than the focus
-    run.expect_prompt("# ")
+    run.expect_prompt("alpha:/# ")
     run.type("exit\r")
     assert run.expect_end("alpha")["reason"] == "poweroff"
     assert run.quit() == 0
