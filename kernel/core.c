@@ -22,7 +22,7 @@ uint64_t core_starting = (uint64_t)(stacks + 1);
 static uint32_t tickets, served;
 static uint64_t idt[512], drain_idt[512];
 
-extern const uint8_t trap_stubs[], nmi_entry[], init_entry[], drain_entry[], syscall_entry[];
+extern const uint8_t trap_stubs[], nmi_entry[], init_entry[], drain_entry[];
 void core_first_resume(void) __attribute__((noreturn));
 void core_main_ap(void) __attribute__((noreturn));
 
@@ -301,37 +301,7 @@ static void init_tables(struct core *c)
     cpu_ltr(SEL_TSS);
 }
 
-void core_set_syscall(void)
-{
-    cpu_wrmsr(MSR_KGS_BASE, 0);
-    cpu_wrmsr(MSR_STAR, (uint64_t)(SEL_USER_DATA - 8) << 48 | (uint64_t)SEL_KERNEL_CODE << 32);
-    cpu_wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
-    cpu_wrmsr(MSR_SFMASK, RFLAGS_IF | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_NT | RFLAGS_IOPL);
-}
-
 uint64_t core_idt(void) { return (uint64_t)idt; }
-
-static void init_registers(struct core *c)
-{
-    uint32_t ebx = cpu_cpuid(7, 0).ebx, ecx = cpu_cpuid(7, 0).ecx, model = cpu_cpuid(1, 0).eax;
-    /* Family 17h; and no hypervisor below, to which MSR_DE_CFG would belong. */
-    bool zen = (model & 0x0ff00f00) == 0x00800f00 && !(cpu_cpuid(1, 0).ecx >> 31);
-    cpu_set_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_TS |
-                CR0_PE); /* TS: threads have no FPU */
-    cpu_set_cr4(CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXSAVE |
-                (ebx & 1 << 7 ? CR4_SMEP : 0) | (ebx & 1 << 20 ? CR4_SMAP : 0) |
-                (ecx & 1 << 2 ? CR4_UMIP : 0));
-    cpu_wrmsr(MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
-    /* Spectre v1: bit 1, LFENCE waits. Zenbleed (AMD-SB-7008): bit 9, Zen 2 and later. Later
-     * families need neither. */
-    if (zen)
-        cpu_wrmsr(MSR_DE_CFG,
-                  cpu_rdmsr(MSR_DE_CFG) | 1 << 1 | (uint64_t)((model >> 16 & 15) > 2) << 9);
-    cpu_wrmsr(MSR_PAT, PAT_RESET); /* leaves name entries of it (ptab.c) */
-    cpu_wrmsr(MSR_TSC_AUX, 0);     /* guests read it */
-    cpu_wrmsr(MSR_GS_BASE, (uint64_t)c);
-    core_set_syscall();
-}
 
 void core_init(struct core *c, uint32_t number, const struct pd *space)
 {
@@ -343,8 +313,8 @@ void core_init(struct core *c, uint32_t number, const struct pd *space)
         init_idt();
     cpu_set_cr3(c->cr3);
     init_tables(c);
-    init_registers(c);
     c->adopted = asked.adopted;
+    core_init_registers(c);
     c->adopted ? apic_adopt(c) : apic_init(c);
     if (number == 0)
         apic_calibrate();

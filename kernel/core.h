@@ -53,7 +53,8 @@ enum { IST_NMI = 1, IST_FATAL = 2, TRAP_STUB = 16 /* bytes of each of entry.S's 
  *       ACQ_REL on both sides, before the post or the NMI. HAZARD_LEAVE: after pd.disengaged,
  *       end_port, end_ports and end_too.
  *   ec.sipi: by a sibling's core in the installed system; by its core.
- *       Written before HAZARD_INIT and the post; it is read only while that is set.
+ *       Written before HAZARD_INIT and the post; it is read while that is set, and once more
+ *       after its core has cleared that.
  *   ec.core_mode: by the holder of the graph lock until it has run, then by its core; by icr_write.
  *       RELEASE: CORE_OWNED once the local APIC is the guest's.
  *   pd.sipi: by the core of an AP's sibling; by the AP's core.
@@ -170,6 +171,9 @@ uint64_t core_start(struct pd *self, uint64_t sys, uint64_t apic_id);
 
 /* What SYSCALL and SWAPGS use, as the kernel has it. Own core. */
 void core_set_syscall(void);
+/* Control registers, EFER and all other MSRs of the core that executes, as the kernel has them. At
+ * its start, interrupts off. */
+void core_init_registers(struct core *c);
 /* The interrupt descriptor table of all cores. */
 uint64_t core_idt(void);
 /* Is there an SC on core `number`, or has the core an owner? Graph lock. */

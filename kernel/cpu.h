@@ -18,6 +18,7 @@ enum msr {
     MSR_MCG_STATUS = 0x17a,
     MSR_MC0_STATUS = 0x401, /* a bank has four */
     MSR_MC0_ADDR = 0x402,
+    MSR_DEBUGCTL = 0x1d9,
     MSR_PAT = 0x277,
     MSR_EFER = 0xc0000080,
     MSR_STAR = 0xc0000081,
@@ -30,9 +31,12 @@ enum msr {
     MSR_VM_CR = 0xc0010114,
     MSR_VM_HSAVE = 0xc0010117,
     MSR_DE_CFG = 0xc0011029,
+    MSR_BP_CFG = 0xc001102e,
+    MSR_DE_CFG2 = 0xc00110e3,
 };
 enum { VM_CR_R_INIT = 2 }; /* INIT becomes #SX, which ends it (APM2 15.30.1) */
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
+enum { EFER_AIBRSE = 1 << 21 };
 enum {
     CR0_WP = 1 << 16,
     CR0_TS = 1 << 3,
@@ -51,7 +55,8 @@ enum {
     CR4_VMXE = 1 << 13,
     CR4_OSXSAVE = 1 << 18,
     CR4_SMEP = 1 << 20,
-    CR4_SMAP = 1 << 21
+    CR4_SMAP = 1 << 21,
+    CR4_PKE = 1 << 22
 };
 enum {
     RFLAGS_FIXED = 2,

@@ -27,7 +27,7 @@ uint64_t svm_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 #define guest_event      svm_event
 #define guest_skip       svm_skip
 #define guest_rax        svm_rax
-#define guest_osxsave    svm_osxsave
+#define guest_cr4        svm_cr4
 #define guest_inject     svm_inject
 #define guest_info       svm_info
 #define guest_record     svm_record
@@ -101,7 +101,7 @@ static inline uint64_t *svm_rax(struct ec *ec, struct control *c)
 
 static inline bool svm_is_kernel(struct control *c) { return svm_vmcb(c)->cpl == 0; }
 
-static inline bool svm_osxsave(struct control *c) { return (svm_vmcb(c)->cr4 & CR4_OSXSAVE) != 0; }
+static inline uint64_t svm_cr4(struct control *c) { return svm_vmcb(c)->cr4; }
 
 static inline void svm_inject(struct control *c, uint64_t event) { svm_vmcb(c)->inject = event; }
 

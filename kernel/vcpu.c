@@ -211,10 +211,13 @@ static RARE void start_again(struct ec *ec)
                                                     [SEG_LDTR] = {0, 0x82, 0xffff, 0},
                                                     [SEG_IDTR] = {0, 0x93, 0xffff, 0},
                                                     [SEG_TR] = {0, 0x8b, 0xffff, 0}}};
-    uint16_t sipi = ec->sipi;
+    uint16_t sipi = once(ec->sipi);
     if (sipi) {
         __atomic_fetch_and(&ec->hazard, (uint8_t) ~(HAZARD_INIT | HAZARD_START | HAZARD_NMI),
                            __ATOMIC_ACQ_REL);
+        /* Lost INIT: one that came since the look at the start-up IPI has taken that back. */
+        if (once(ec->sipi) != sipi)
+            __atomic_fetch_or(&ec->hazard, HAZARD_INIT, __ATOMIC_ACQ_REL);
         ec->nmi_kept = ec->vcpu->step = 0;
         virt_load(ec, &reset,
                   MTD_ACDB | MTD_REST | MTD_RIP | MTD_FLAGS | MTD_CONTROL | MTD_SEGS | MTD_EFER);

@@ -42,14 +42,20 @@ static uint32_t installed_id(const struct ec *ec)
 /* The installed system's is the processor's. Where it has no IOMMU, because that is the kernel's,
    Linux stays in x2APIC mode only beneath a hypervisor that it knows; of what that could do there
    is nothing (Linux, arch/x86/kernel/apic/apic.c: try_to_enable_x2apic). */
-static RARE struct cpuid_row installed_row(const struct ec *ec, uint32_t leaf, uint32_t subleaf)
+static RARE struct cpuid_row installed_row(const struct ec *ec, struct control *c, uint32_t leaf,
+                                           uint32_t subleaf)
 {
-    enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31, INVLPGB = 1 << 3 };
+    enum { OSXSAVE = 1u << 27, HYPERVISOR = 1u << 31, INVLPGB = 1 << 3, OSPKE = 1 << 4 };
+    enum { FRED = 1 << 17 };
     struct cpuid r = cpu_cpuid(leaf, subleaf);
     if (leaf == 1) {
         r.ecx = (r.ecx & ~(uint32_t)OSXSAVE) | HYPERVISOR;
         r.ebx = (r.ebx & 0xffffff) | installed_id(ec) << 24;
     }
+    if (leaf == 7 && subleaf == 0)
+        r.ecx = (r.ecx & ~(uint32_t)OSPKE) | (guest_cr4(c) & CR4_PKE ? OSPKE : 0);
+    if (leaf == 7 && subleaf == 1)
+        r.eax &= ~(uint32_t)FRED; /* its stacks are not switched (APM2 B, VMCB 0B8h) */
     if (leaf == 0xb)
         r.edx = installed_id(ec);
     if (leaf == 0x8000001e)
@@ -69,10 +75,10 @@ static void answer_cpuid(struct ec *ec, struct control *c)
     uint64_t *rax = guest_rax(ec, c);
     uint32_t leaf = (uint32_t)*rax, subleaf = (uint32_t)ec->regs.rcx;
     const struct cpuid_row r =
-        ec->pd->ports ? installed_row(ec, leaf, subleaf) : *find_row(ec->vcpu, leaf, subleaf);
+        ec->pd->ports ? installed_row(ec, c, leaf, subleaf) : *find_row(ec->vcpu, leaf, subleaf);
     *rax = r.eax;
     ec->regs.rbx = r.ebx;
-    ec->regs.rcx = r.ecx | (r.flags & CPUID_OSXSAVE && guest_osxsave(c) ? 1u << 27 : 0);
+    ec->regs.rcx = r.ecx | (r.flags & CPUID_OSXSAVE && guest_cr4(c) & CR4_OSXSAVE ? 1u << 27 : 0);
     ec->regs.rdx = r.edx;
     guest_skip(c);
 }

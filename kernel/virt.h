@@ -115,7 +115,7 @@ static inline uint64_t virt_load(struct ec *ec, const struct exit_state *from, u
  *
  * State:
  *   guest_rax
- *   guest_osxsave      CR4.OSXSAVE
+ *   guest_cr4          CR4
  *   guest_efer         as the guest has it
  *   guest_write_efer   keeps LMA, which is the processor's
  *   guest_start_at     CS:IP is page << 8 : 0, as a start-up IPI has it

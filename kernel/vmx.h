@@ -38,7 +38,7 @@ void vmx_set_control(uint64_t field, uint64_t bits, bool on);
 #define guest_left         vmx_left
 #define guest_wrote_msr    vmx_wrote_msr
 #define guest_rax          vmx_rax
-#define guest_osxsave      vmx_osxsave
+#define guest_cr4          vmx_cr4
 #define guest_event(ec, c) vmx_event(ec)
 #define guest_info         vmx_info
 #define guest_record       vmx_record
@@ -75,10 +75,10 @@ static inline uint64_t *vmx_rax(struct ec *ec, struct control *c)
     return &ec->regs.rax;
 }
 
-static inline bool vmx_osxsave(struct control *c)
+static inline uint64_t vmx_cr4(struct control *c)
 {
     (void)c;
-    return (cpu_vmread(VMCS_CR4) & CR4_OSXSAVE) != 0;
+    return cpu_vmread(VMCS_CR4);
 }
 
 #endif

@@ -28,6 +28,9 @@ struct machine {
     uint32_t signature;          /* CPUID 1 EAX                                          */
     uint64_t more_states;        /* that XCR0 may have, beside the model's own           */
     bool below;                  /* a hypervisor, by CPUID 1 ECX                         */
+    uint32_t last_leaf;          /* of the extended ones: CPUID 8000_0000h EAX           */
+    uint32_t more_features;      /* CPUID 8000_0021h EAX, if there is such a leaf or not */
+    bool all_features;           /* all ones in its leaf 7                               */
     bool no_x2apic;              /* by the same                                          */
     bool no_next_rip;            /* exits do not say where an instruction ends           */
     uint32_t prefixes;           /* bytes of them before an instruction that exits       */
@@ -44,6 +47,7 @@ struct machine {
     void (*zeroed)(void *page);  /* told of pages outside host memory that are cleaned   */
     uint32_t nmis_ended;         /* IRETs for NMIs that ended a guest's run              */
     uint32_t started;            /* INIT, SIPI, SIPI that were sent                      */
+    void (*before_and)(void);    /* what happens elsewhere before an atomic AND; once    */
     void (*relax)(void);         /* what happens elsewhere while a core spins            */
     void (*flushed)(void);       /* told of every CR3 write                              */
     void (*window)(void);        /* interrupts are let in for a moment                   */
@@ -55,6 +59,15 @@ struct machine {
     char serial[128];            /* what the kernel said at the end                    */
 };
 extern struct machine machine;
+
+static inline void machine_before_and(void)
+{
+    void (*happens)(void) = machine.before_and;
+    machine.before_and = 0;
+    if (happens)
+        happens();
+}
+#define __atomic_fetch_and(...) (machine_before_and(), __atomic_fetch_and(__VA_ARGS__))
 
 uint64_t machine_rdmsr(uint32_t msr);
 void machine_wrmsr(uint32_t msr, uint64_t v);

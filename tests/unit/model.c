@@ -63,6 +63,7 @@ static const struct row {
     {"MCG_CAP", 0x179, 1, READ, 0, BANKS},
     {"MCG_STATUS", 0x17a, 1, RW, 7, PLAIN},
     {"MC0, MC1, MC2", 0x400, 12, RW, ALL_BITS, BANK},
+    {"DEBUGCTL", 0x1d9, 1, RW, 0x3f, PLAIN},                 /* APM2 13.1.3.6 */
     {"PAT", 0x277, 1, RW, 0x0707070707070707, MEMORY_TYPES}, /* APM2 7.8.1 */
     {"APIC ID", 0x802, 1, READ, 0, ID},
     {"APIC version", 0x803, 1, READ, 0, PLAIN},
@@ -84,7 +85,7 @@ static const struct row {
     {"timer's current count", 0x839, 1, READ, 0, PLAIN},
     {"timer's divider", 0x83e, 1, RW, 0xb, PLAIN},
     {"self-IPI", 0x83f, 1, WRITE, 0xff, SELF},
-    {"EFER", 0xc0000080, 1, RW, 0xfd01, EFER}, /* APM2 3.1.7 */
+    {"EFER", 0xc0000080, 1, RW, 0x20fd01, EFER}, /* APM2 3.1.7 */
     {"STAR", 0xc0000081, 1, RW, ALL_BITS, PLAIN},
     {"LSTAR, CSTAR", 0xc0000082, 2, RW, ALL_BITS, CANONICAL},
     {"SFMASK", 0xc0000084, 1, RW, 0xffffffff, PLAIN},
@@ -93,6 +94,8 @@ static const struct row {
     {"VM_CR", MSR_VM_CR, 1, RW, 0x1f, PLAIN},           /* APM2 15.30.1 */
     {"VM_HSAVE_PA", 0xc0010117, 1, RW, PHYSICAL, PAGE}, /* APM2 15.30.4 */
     {"DE_CFG", 0xc0011029, 1, RW, ALL_BITS, PLAIN},
+    {"BP_CFG", 0xc001102e, 1, RW, ALL_BITS, PLAIN},
+    {"DE_CFG2", 0xc00110e3, 1, RW, ALL_BITS, PLAIN},
 };
 enum { ROWS = COUNT(rows) };
 _Static_assert(ROWS <= MACHINE_MSRS / 4, "four words a row");
@@ -164,6 +167,8 @@ static const char *efer_rule(uint64_t was, uint64_t v)
         return "LME changes while paging is on (APM2 14.6.1)";
     if (v & EFER_SVME && machine.intel)
         return "there is no SVM";
+    if (v & EFER_AIBRSE && (machine.last_leaf < 0x80000021 || !(machine.more_features >> 8 & 1)))
+        return "there is no automatic IBRS (APM3 E.4, 8000_0021h EAX[8])";
     if ((was ^ v) & EFER_LMA)
         return "LMA is the processor's (APM2 3.1.7)";
     return NULL;
@@ -388,6 +393,12 @@ void machine_xsetbv(uint64_t v)
 
 struct cpuid machine_cpuid(uint32_t leaf)
 {
+    if (leaf == 0x80000000)
+        return (struct cpuid){machine.last_leaf, 0, 0, 0};
+    if (leaf == 0x80000021)
+        return (struct cpuid){machine.more_features, 0, 0, 0};
+    if (leaf == 7 && machine.all_features)
+        return (struct cpuid){~0u, ~0u, ~0u, ~0u};
     if (leaf == 0)
         return (struct cpuid){0, ~0u, machine.intel ? CPUID_INTEL : 0, ~0u};
     if (leaf == 1)

@@ -215,7 +215,30 @@ static void virtualization_is_not_there(void **state)
     vmcb->rax = 0x80000008, vcpu->regs.rcx = 0;
     vm_exit(vcpu, EXIT_CPUID);
     assert_int_equal(vcpu->regs.rbx, ~8u); /* nor is INVLPGB, which a guest has not */
+    machine.all_features = true;
+    vmcb->rax = 7, vcpu->regs.rcx = 1;
+    vm_exit(vcpu, EXIT_CPUID);
+    machine.all_features = false;
+    assert_int_equal(vmcb->rax, ~(1u << 17)); /* nor FRED */
     assert_ptr_equal(current(), vcpu);
+}
+
+/* What CPUID says of CR4 is the guest's own (APM3 E.3). */
+static void cpuid_follows_its_cr4(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t leaf, ecx;
+        uint64_t cr4;
+    } row[] = {{1, 1 << 27, 1 << 18}, {7, 1 << 4, 1 << 22}}; /* OSXSAVE, OSPKE */
+    start_installed_vcpu();
+    for (uint32_t i = 0; i < 2 * COUNT(row); i++) {
+        bool on = i & 1;
+        vmcb->rax = row[i / 2].leaf, vcpu->regs.rcx = 0;
+        vmcb->cr4 = on ? row[i / 2].cr4 : ~row[i / 2].cr4;
+        vm_exit(vcpu, EXIT_CPUID);
+        assert_int_equal(vcpu->regs.rcx & row[i / 2].ecx, on ? row[i / 2].ecx : 0);
+    }
 }
 
 /* Also where another core runs it: a stand-in (root/host/ghost.c). */
@@ -327,6 +350,30 @@ static void processors_start_each_other(void **state)
     assert_int_equal(vmcb->efer, EFER_SVME);
 }
 
+/* A sibling's INIT takes its start-up IPI back while the kernel acts on it. */
+static void init_between(void)
+{
+    uint64_t to = (uint64_t)cores[THERE].apic_id << 32;
+    assert_true(icr_write(vcpu, to | 0x4500));
+}
+
+static void no_init_is_lost(void **state)
+{
+    (void)state;
+    start_installed_vcpu();
+    uint64_t to = (uint64_t)cores[THERE].apic_id << 32;
+    assert_true(icr_write(vcpu, to | 0x4500));
+    assert_true(icr_write(vcpu, to | 0x612));
+    machine.before_and = init_between;
+    settle();
+    assert_null(machine.before_and);
+    assert_int_equal(vcpu->hazard & HAZARD_INIT, HAZARD_INIT);
+    assert_true(icr_write(vcpu, to | 0x634));
+    settle();
+    assert_int_equal(vcpu->hazard, 0);
+    assert_int_equal(vmcb->seg[SEG_CS].base, 0x34000);
+}
+
 /* VT-d: translation for all requesters by its table, interrupts as they were. */
 static void its_devices_reach_what_it_has(void **state)
 {
@@ -377,11 +424,13 @@ int main(void)
         RIG_TEST(power_off_ends_it),
         RIG_TEST(init_from_outside_is_over),
         RIG_TEST(virtualization_is_not_there),
+        RIG_TEST(cpuid_follows_its_cr4),
         RIG_TEST(it_says_for_which_processor_it_stands),
         RIG_TEST(gets_its_core_back),
         RIG_TEST(nobody_else_gets_a_core),
         RIG_TEST(stays_quiet_meanwhile),
         RIG_TEST(processors_start_each_other),
+        RIG_TEST(no_init_is_lost),
         cmocka_unit_test(its_devices_reach_what_it_has),
     };
     return RIG_RUN(all);

@@ -224,26 +224,90 @@ static void registers_that_guests_feel(void **state)
     }
 }
 
-/* Zen 1, Zen 2, their copies of others, later ones: LFENCE waits, registers do not leak. */
-static void old_processors_are_mended(void **state)
+/* Zen 1, Zen 2, their copies of others, Zen 3, Zen 4, later ones, others' (kernel/core_registers.c:
+ * mends).
+ */
+static void processors_are_mended(void **state)
 {
     (void)state;
     static const struct {
         uint32_t signature;
         bool below;
-        uint64_t set;
-    } row[] = {{0x00800f12, false, 2},     {0x00810f81, false, 2},     {0x00830f10, false, 0x202},
-               {0x00870f10, false, 0x202}, {0x008a0f00, false, 0x202}, {0x00830f10, true, 0},
-               {0x00a20f10, false, 0},     {0x00b10f10, false, 0},     {0x000906ed, false, 0},
-               {0x00600f20, false, 0}};
+        uint64_t de, bp, de2;
+    } row[] = {{0x00800f12, false, 2, 0, 0},
+               {0x00810f81, false, 2, 0, 0},
+               {0x00830f10, false, 0x202, 1ull << 33, 2},
+               {0x00870f10, false, 0x202, 1ull << 33, 2},
+               {0x008a0f00, false, 0x202, 1ull << 33, 2},
+               {0x00850f00, false, 2, 0, 0},
+               {0x00830f10, true, 0, 0, 0},
+               {0x00a20f10, false, 0, 0, 0},
+               {0x00a00f11, false, 0, 0, 0},
+               {0x00a50f00, false, 0, 0, 0},
+               {0x00a10f11, false, 0, 0x20, 0},
+               {0x00a60f12, false, 0, 0x20, 0},
+               {0x00a70f41, false, 0, 0x20, 0},
+               {0x00aa0f02, false, 0, 0x20, 0},
+               {0x00a90f00, false, 0, 0x20, 0},
+               {0x00a10f11, true, 0, 0, 0},
+               {0x00b10f10, false, 0, 0, 0},
+               {0x000906ed, false, 0, 0, 0},
+               {0x00600f20, false, 0, 0, 0}};
     for (unsigned i = 0; i < COUNT(row); i++) {
         model_reset();
         on_core(1);
         machine.signature = row[i].signature;
         machine.below = row[i].below;
         cpu_wrmsr(MSR_DE_CFG, 0x10000);
+        cpu_wrmsr(MSR_BP_CFG, 0x10000);
+        cpu_wrmsr(MSR_DE_CFG2, 0x10000);
         core_init(&cores[1], 1, &objects[1].pd);
-        assert_int_equal(cpu_rdmsr(MSR_DE_CFG), 0x10000 | row[i].set);
+        assert_int_equal(cpu_rdmsr(MSR_DE_CFG), 0x10000 | row[i].de);
+        assert_int_equal(cpu_rdmsr(MSR_BP_CFG), 0x10000 | row[i].bp);
+        assert_int_equal(cpu_rdmsr(MSR_DE_CFG2), 0x10000 | row[i].de2);
+    }
+}
+
+/* A core that a system had before: what that wants trapped is over, and the kernel's branches are
+   its own where the processor sees to that. */
+static void a_core_begins_as_the_kernels(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t last_leaf, features;
+        bool set;
+    } row[] = {{0x80000021, 1 << 8, true},
+               {0x80000028, 1 << 8, true},
+               {0x80000021, ~(1u << 8), false},
+               {0x80000020, ~0u, false}, /* Intel answers leaves that are none by another's words */
+               {0x80000008, ~0u, false}};
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        model_reset();
+        on_core(1);
+        machine.last_leaf = row[i].last_leaf;
+        machine.more_features = row[i].features;
+        cpu_wrmsr(MSR_DEBUGCTL, 4); /* BLCKDB */
+        core_init(&cores[1], 1, &objects[1].pd);
+        assert_int_equal(cpu_rdmsr(MSR_DEBUGCTL), 0);
+        assert_int_equal(cpu_rdmsr(MSR_EFER) & EFER_AIBRSE, row[i].set ? EFER_AIBRSE : 0);
+    }
+    machine.last_leaf = 0;
+}
+
+/* Its own core, which the installed system goes on with. */
+static void a_core_that_comes_traps_what_it_did(void **state)
+{
+    (void)state;
+    const uint64_t how[] = {CORE_COMES | CORE_KEEPS_APIC, CORE_COMES};
+    for (unsigned i = 0; i < COUNT(how); i++) {
+        model_reset();
+        on_core(1);
+        cpu_wrmsr(MSR_APIC_BASE, 0xfee00900);
+        cpu_wrmsr(MSR_APIC_BASE, 0xfee00d00);
+        assert_int_equal(graph(CALL_CORE_START, SLOT_ROOT_SYS, (0x55 + i) | how[i], 0, 0, 0), OK);
+        cpu_wrmsr(MSR_DEBUGCTL, 4);
+        core_init(&cores[1], 1, &objects[1].pd);
+        assert_int_equal(cpu_rdmsr(MSR_DEBUGCTL), i ? 0 : 4);
     }
 }
 
@@ -315,7 +379,9 @@ int main(void)
         cmocka_unit_test(an_apic_comes_up_from_any_state),
         cmocka_unit_test(an_apic_goes_to_a_guest_and_comes_back),
         cmocka_unit_test(all_in_service_ends),
-        cmocka_unit_test(old_processors_are_mended),
+        cmocka_unit_test(processors_are_mended),
+        cmocka_unit_test(a_core_begins_as_the_kernels),
+        cmocka_unit_test(a_core_that_comes_traps_what_it_did),
         cmocka_unit_test(without_x2apic_there_is_a_page),
     };
     return RIG_RUN(all);
