@@ -55,6 +55,13 @@ $(O)/debian-disk: $(wildcard guest/disk/*)
 	@mkdir -p $(@D)
 	@guest/disk/mkdisk $@
 
+# Debian's cluster packages as a service VM's userland, kept outside of this tree: guest/cluster/mkuserland.
+cluster: $(O)/cluster
+$(O)/cluster: $(wildcard guest/cluster/*)
+	@mkdir -p $(@D)
+	@guest/cluster/mkuserland $@
+.PHONY: cluster
+
 # And what modules for its kernel are built with.
 $(O)/kernels/debian-disk/headers: $(O)/debian-disk
 	@[ -d $@/usr ] || guest/disk/mkdisk $<
