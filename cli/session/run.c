@@ -161,11 +161,18 @@ static bool pass_output(struct session *s)
     return !is_at_end(s);
 }
 
+/* When a part of a line of the host system's is to be shown, as one waits for a person's answer; 0:
+ * not. Nobody answers a batch. */
+static uint64_t host_due(const struct session *s)
+{
+    return s->options->batch ? 0 : host_line_due(&s->host);
+}
+
 /* Pass the host system's output on, and what is left of its last line. */
 static void pass_host(struct session *s, bool news)
 {
     char bytes[4096];
-    uint64_t now = host_now_ms(), due = host_line_due(&s->host);
+    uint64_t now = host_now_ms(), due = host_due(s);
     ssize_t size = news ? read(s->machine.host, bytes, sizeof(bytes)) : 0;
     bool stood = stands(s);
     if (size > 0)
@@ -198,7 +205,7 @@ static bool converse(struct session *s, const sigset_t *open)
                                {s->host_ended ? -1 : s->machine.host, POLLIN, 0}};
         bool asked = s->control.client >= 0;
         uint64_t now = host_now_ms(), asks = asked ? s->control.deadline : 0,
-                 end = earlier(earlier(s->deadline, asks), host_line_due(&s->host)),
+                 end = earlier(earlier(s->deadline, asks), host_due(s)),
                  left = end > now ? end - now : 0;
         struct timespec wait = {(time_t)(left / 1000), (long)(left % 1000) * 1000000};
         if (s->deadline && s->deadline <= now)

@@ -72,18 +72,30 @@ def symbol(program, name):
 def family(pid):
     """A process and all that it started."""
     table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in table.splitlines()]
     pids = [pid]
-    for child, parent in sorted(tuple(map(int, line.split())) for line in table.splitlines()):
-        if parent in pids:
-            pids.append(child)
+    for one in pids:  # which grows
+        pids += [child for child, parent in pairs if parent == one and child not in pids]
     return pids
 
 
+def is_alive(pid):
+    """Has a process a thread that has not let go of all yet?"""
+    try:
+        stats = [stat.read_text() for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+        return any(stat.rpartition(")")[2].split()[0] not in "ZX" for stat in stats)
+    except OSError:
+        return os.path.exists(f"/proc/{pid}")  # a thread has gone meanwhile, or all have
+
+
 def kill_family(pid):
-    """At once, as a power cut does: the emulator ends in the middle of an instruction, and the tool with it."""
-    for one in family(pid):
+    """At once, as a power cut does: the emulator ends in the middle of an instruction, and the tool with it. Its disks are free."""
+    pids = family(pid)
+    for one in pids:
         with contextlib.suppress(ProcessLookupError):  # it has ended with the one before
             os.kill(one, signal.SIGKILL)
+    while any(is_alive(one) for one in pids):
+        time.sleep(0.01)
 
 
 class Patience:
@@ -249,7 +261,7 @@ class Live(Machine):
         """Each has passed its checks and has a shell."""
         for name in names:
             assert self.wait(lambda: any(line.startswith(f"{name}| A shell on") for line in self.lines)), self.text()
-            assert f"{name}| HAIRLINE-CHECKS: ok" in self.lines, self.text()
+            assert any(line.startswith(f"{name}| HAIRLINE-CHECKS: ok") for line in self.lines), self.text()
 
     def quit(self):
         """By root's command: the key has the tool itself end a machine that takes longer than some seconds."""

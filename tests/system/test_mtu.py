@@ -94,6 +94,7 @@ def test_what_is_lost_is_shown(live):
 def test_switch_beside_a_core_of_ones_own(live):
     """A dedicated VM has the last core, where a switch would be otherwise: both run."""
     run, _ = flood(live, guest("own", "hello", mode="dedicated", cores=[2]), cores=3)
+    assert run.wait(lambda: any(line.startswith("hairline| vm name=own ") for line in run.lines)), run.text()
     assert run.quit() == 0
     end = next(rig.fields(line) for line in run.lines if line.startswith("hairline| vm name=own "))
     assert (end["reason"], end["value"]) == ("exit_port", "0"), end

@@ -1,6 +1,7 @@
 """The dedicated machines of examples/nohype.yaml, as a user runs them: a network card's owner, a web server with its
 root on iSCSI, a machine with an NVMe disk, and a shared one beside them; and commands from another terminal."""
 
+import http.client
 import os
 import pathlib
 import re
@@ -39,7 +40,7 @@ class Visitor(threading.Thread):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=patience) as answer:
                     return answer.read().decode()
-            except (urllib.error.URLError, OSError):
+            except (urllib.error.URLError, http.client.HTTPException, OSError):
                 patience += 1
         return None
 

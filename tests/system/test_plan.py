@@ -1265,13 +1265,13 @@ def test_stop_asks_first(house, run):
     """And kills what has not ended in time; meanwhile others are heard."""
     (house / "hears").touch()
     assert (tool("stop", "beta").returncode, typed(house)) == (0, ["ask beta"])
-    slow = subprocess.Popen(["bin/tool", "stop", "alpha", "--timeout", "11"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    slow = subprocess.Popen(["bin/tool", "stop", "alpha", "--timeout", "19"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while "ask alpha" not in typed(house):
         assert slow.poll() is None
         time.sleep(0.01)
     assert tool("list").returncode == 0
     out, errors = slow.communicate(timeout=PATIENCE)
-    assert (slow.returncode, errors) == (0, "hairline: alpha has not ended in 11 s: it is killed\n") and "reason=stopped" in out
+    assert (slow.returncode, errors) == (0, "hairline: alpha has not ended in 19 s: it is killed\n") and "reason=stopped" in out
     assert typed(house) == ["ask beta", "ask alpha", "list", "ask alpha", "stop alpha"]
     assert run.poll() is None
 
