@@ -5,6 +5,7 @@ UNIT_ROOT_scope   = root/hardware/scope.c
 UNIT_ROOT_pci     = root/hardware/pci.c root/hardware/pci_bar.c root/hardware/config.c
 UNIT_ROOT_rate    = root/hardware/rate.c
 UNIT_ROOT_console = root/console/console.c lib/format.c
+UNIT_ROOT_command = root/console/command.c root/console/console.c lib/format.c
 UNIT_ROOT_control = root/console/control.c lib/format.c
 UNIT_ROOT_assign  = root/hardware/assign.c
 UNIT_ROOT_bars    = root/vm/device.c lib/format.c
@@ -16,7 +17,7 @@ UNIT_ROOT_tables  = root/hardware/acpi.c root/hardware/scope.c
 UNIT_ROOT_uart    = root/console/uart.c
 UNIT_ROOT_iommu   = root/hardware/iommu.c lib/format.c
 UNIT_ROOT_hide    = root/host/hide.c
-UNIT_ROOT         = scope pci rate console control assign bars cores plan quota tables uart iommu hide
+UNIT_ROOT         = scope pci rate console command control assign bars cores plan quota tables uart iommu hide
 
 $(O)/tests/unit/test_scope: $(UNIT_ROOT_scope)
 $(O)/tests/unit/test_pci: $(UNIT_ROOT_pci)
@@ -25,6 +26,7 @@ $(O)/tests/unit/test_assign: $(UNIT_ROOT_assign)
 $(O)/tests/unit/test_bars: $(UNIT_ROOT_bars)
 $(O)/tests/unit/test_bars: UNIT_ROOT_FLAGS += -include tests/unit/fake_cpuid.h
 $(O)/tests/unit/test_console: $(UNIT_ROOT_console)
+$(O)/tests/unit/test_command: $(UNIT_ROOT_command)
 $(O)/tests/unit/test_control: $(UNIT_ROOT_control)
 $(O)/tests/unit/test_cores: $(UNIT_ROOT_cores)
 $(O)/tests/unit/test_plan: $(UNIT_ROOT_plan)
