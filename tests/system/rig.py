@@ -1,6 +1,7 @@
 """The tool at work: plans, runs that take no input, and runs that somebody types to."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import time
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HAIRLINE_BUILD", SOURCE / "build"))
+USERLANDS = {"debian": "initrd", "debian-net": "initrd-net", "debian-service": "initrd-service"}  # by their names in a plan
 ALL = bool(os.environ.get("HAIRLINE_ALL"))
 SILENCE = int(os.environ.get("HAIRLINE_SILENCE", "300"))  # seconds of the emulated machine's, for its next line to come
 TURNS = 4  # so many times that, for one thing to happen among many lines
@@ -32,8 +34,21 @@ def guest(name, image, cmdline=None, **keys):
     return {"name": name, "kernel": str(BUILD / folder / f"{image}.elf"), **keys}
 
 
-def linux(name, kernel="debian", **keys):
-    return {"name": name, "kernel": kernel, "initrd": "debian", "cmdline": "console=ttyS0 quiet", "memory": "256M", **keys}
+def linux(name, kernel=None, **keys):
+    """A VM of a plan that runs Debian's kernel: where none is named, the ELF inside it, since a third of an emulated boot is the
+    bzImage's decompression. test_boot.py, the examples and what firmware reads have the packaged file."""
+    keys = {"initrd": "debian", "cmdline": "console=ttyS0 quiet", "memory": "256M", **keys}
+    if not kernel:
+        kernel, userland = packaged("vmlinux"), USERLANDS.get(keys["initrd"])
+        keys["initrd"] = packaged(userland) if userland else keys["initrd"]
+    return {"name": name, "kernel": kernel, **keys}
+
+
+@functools.cache
+def packaged(name):
+    """A file of Debian's kernel's folder, made."""
+    made(BUILD / "kernels/debian" / name)
+    return str(BUILD / "kernels/debian" / name)
 
 
 def make(*goals):

@@ -206,7 +206,7 @@ def pcrs(text):
 
 def test_vm_that_has_the_tpm(batch, tmp_path):
     """An unmodified Linux sees the machine's TPM, and reads in it what the tool told of the files. The other VM sees none."""
-    run = batch(linux("keeper", cores=[1], tpm=True), linux("other", cores=[1]), firmware="uefi")
+    run = batch(linux("keeper", "debian", cores=[1], tpm=True), linux("other", "debian", cores=[1]), firmware="uefi")
     assert run.code == 0, run.errors + run.output
     said = call(TOOL, "build", tmp_path / "plan.yaml", "--batch", "--efi", tmp_path / "same.efi")
     assert len(pcrs(said)) == 2 and pcrs(run.logs["keeper"]) == pcrs(said)
@@ -216,7 +216,7 @@ def test_vm_that_has_the_tpm(batch, tmp_path):
 def test_sealed_vm_that_has_the_tpm(batch, tmp_path):
     """And nobody else has its memory: what it unseals is its own."""
     sealed = {"mode": "dedicated", "initrd": "debian-net", "sealed": True, "cores": [1], "tpm": True}
-    run = batch(linux("keeper", **sealed), firmware="uefi")
+    run = batch(linux("keeper", "debian", **sealed), firmware="uefi")
     said = call(TOOL, "build", tmp_path / "plan.yaml", "--batch", "--efi", tmp_path / "same.efi")
     assert pcrs(run.logs["keeper"]) == pcrs(said), run.errors + run.output
 
