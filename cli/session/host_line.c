@@ -70,6 +70,12 @@ void host_line_feed(struct host_line *line, const char *bytes, size_t size, bool
         line->shown = line->used;
 }
 
+void host_line_end(struct host_line *line, bool raw, bool *in_line, uint64_t ms)
+{
+    if (line->used)
+        end_line(line, raw, in_line, ms);
+}
+
 uint64_t host_line_due(const struct host_line *line)
 {
     return line->used > line->shown ? line->changed + QUIET_MS : 0;

@@ -28,6 +28,9 @@ void host_line_open(struct host_line *line, struct console *console);
 void host_line_feed(struct host_line *line, const char *bytes, size_t size, bool raw, bool *in_line,
                     uint64_t ms);
 
+/* The machine has ended, or is given up: what it said of its last line is that line. */
+void host_line_end(struct host_line *line, bool raw, bool *in_line, uint64_t ms);
+
 /* When it wants host_line_flush, ms; 0: never. A prompt has no end of line: it is shown once
    nothing has followed for a while. */
 uint64_t host_line_due(const struct host_line *line);

@@ -161,14 +161,14 @@ static bool pass_output(struct session *s)
     return !is_at_end(s);
 }
 
-/* When a part of a line of the host system's is to be shown, as one waits for a person's answer; 0:
- * not. Nobody answers a batch. */
+/* When a part of a line of the host system's is to be shown, in ms (host_now_ms), as it may wait
+ * for a person's answer; 0: not before it ends. Nobody answers a batch. */
 static uint64_t host_due(const struct session *s)
 {
     return s->options->batch ? 0 : host_line_due(&s->host);
 }
 
-/* Pass the host system's output on, and what is left of its last line. */
+/* Pass the host system's output on, and what waits of its last line. */
 static void pass_host(struct session *s, bool news)
 {
     char bytes[4096];
@@ -262,6 +262,8 @@ static int converse_and_judge(struct session *s)
     sigset_t open;
     begin(s, &open);
     bool ended = converse(s, &open);
+    if (s->machine.host >= 0)
+        host_line_end(&s->host, is_at_host(s), &s->in_line, host_now_ms());
     int code = judge(s, ended, machine_stop(&s->machine, !ended || is_at_end(s)));
     if (s->options->json &&
         !report_write(&s->console, s->options->json, code, host_now_ms() - s->start))

@@ -44,8 +44,10 @@ static void help(void)
 
 void command_set_focus(struct vm *vm)
 {
-    if (vm) /* what it said of a line that goes on as it is */
+    if (vm) { /* what it said of a line that goes on as it is */
         console_flush(vm->plan->name, &vm->line);
+        vm->line.escape = 0;
+    }
     focus = vm;
     if (vm)
         console_say("focus on %s; Ctrl-] 0 ends it", vm->plan->name);

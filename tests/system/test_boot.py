@@ -74,7 +74,7 @@ def test_kernel_boots(kernels, name):
 def test_memory_above_4_gib(batch):
     """RAM goes on behind the devices; Linux takes from its end first, so the disk's buffers and rings are there, too."""
     disk = [{"file": "ext4:8M", "mode": "volatile"}]
-    run = batch(linux("big", memory="5G", vcpus=2, cores=[1], cmdline="console=ttyS0", disks=disk),
+    run = batch(linux("big", "debian", memory="5G", vcpus=2, cores=[1], cmdline="console=ttyS0", disks=disk),
                 guest("multiboot", "mboot", "name=multiboot", memory="4G"), cores=2, memory="16G")
     assert run.code == 0, run.errors + run.output[-2000:]
     log = run.logs["big"]

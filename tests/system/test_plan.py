@@ -744,6 +744,7 @@ POWER_DOWN = "printf '\\033[1mna\\303\\244me:\\033[0m up\\r\\n[ 9.9] reboot: Pow
 HOST_ENDS = {
     "as it should": (READY, POWER_DOWN, 0, ""),
     "without a power-off": (READY, "echo up >&3", 1, "debian did not end by itself"),
+    "in a line": (READY, "printf up >&3", 1, "debian did not end by itself"),
     "without Hairline": ("", POWER_DOWN, 1, "Hairline did not start beneath debian"),
     "the stub refuses": ("", "echo 'hairline: this file has no kernel: build it again' >&3", 1, "the machine stopped before it was done"),
     "a VM beside has died": (READY + "hairline| vm name=alpha state=off reason=triple next=off\n", POWER_DOWN, 1, "alpha did not end by itself: triple"),
@@ -768,6 +769,8 @@ def test_run_host(house, monkeypatch, case):
     if line == POWER_DOWN:
         assert "debian| na??me: up\ndebian| [ 9.9] reboot: Power down\n" in done.stdout
         assert (house / "logs" / "debian.log").read_text() == "na??me: up\n[ 9.9] reboot: Power down\n"
+    if case == "in a line":
+        assert "debian| up\n" in done.stdout and (house / "logs" / "debian.log").read_text() == "up\n"
     words = (house / "args").read_text()
     assert "-serial chardev:host" in words and "isa-serial,iobase=0x3e8,irq=4,chardev=hairline" in words and "snapshot=on,file=" in words.split("id=host,format=raw,")[1]
     assert "nvme,drive=host,serial=hairline-host,bootindex=0" in words and "value=hairline.batch" in words and "hairline.late" not in words

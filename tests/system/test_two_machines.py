@@ -1,6 +1,7 @@
 """Two machines on one wire: a VM whose machine hangs starts on the other, once its own was reset. All of it is Debian's,
 in the service VMs: Pacemaker, Corosync, DRBD, and fence_ipmilan, which speaks to each machine's management controller."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -220,20 +221,21 @@ def houses(tmp_path):
     programs = call(rig.SOURCE / "scripts/cache", "fetch", rig.SOURCE / "tests/tools.lock", "ipmi-sim").strip()
     rig.made("cluster", "deb", rig.BUILD / "kernels/debian/initrd")
     wire, key = Wire(), os.urandom(256)
-    both = {number: House(tmp_path / name, number, wire, programs) for number, name in NAMES.items()}
     cluster = (rig.SOURCE / "examples/cluster.crm").read_text()
-    for number, name in NAMES.items():
-        cluster = cluster.replace(f"ip=192.168.9.1{number}", f"ip=10.0.2.2 ipport={both[number].port}")
     cluster = cluster.replace("pcmk_delay_base=60s", "pcmk_delay_base=5s")  # nobody cuts the wire here
     cluster = re.sub(r"timeout=(\d+)s", r"timeout=\g<1>0s", cluster)  # an emulated machine takes ten times as long, or more
     # ipmi_sim has no later cipher. A fence that was refused is tried again once its time is over: that is not as long.
     cluster = cluster.replace("lanplus=1", "lanplus=1 cipher=3 pcmk_reboot_timeout=90")
-    for house in both.values():
-        house.seed({"etc/corosync/authkey": key, "root/cluster.crm": cluster, "hairline.deb": (rig.BUILD / "hairline.deb").read_bytes()})
-        house.start()
-    yield both[1], both[2]
-    for house in both.values():
-        house.stop()
+    with contextlib.ExitStack() as stack:
+        both = {}
+        for number, name in NAMES.items():
+            both[number] = House(tmp_path / name, number, wire, programs)
+            stack.callback(both[number].stop)
+            cluster = cluster.replace(f"ip=192.168.9.1{number}", f"ip=10.0.2.2 ipport={both[number].port}")
+        for house in both.values():
+            house.seed({"etc/corosync/authkey": key, "root/cluster.crm": cluster, "hairline.deb": (rig.BUILD / "hairline.deb").read_bytes()})
+            house.start()
+        yield both[1], both[2]
 
 
 def formed(one, two):

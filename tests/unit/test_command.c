@@ -78,14 +78,14 @@ static void hear(struct vm *vm, const char *bytes)
 static void test_a_line_that_the_focus_cuts(void **state)
 {
     (void)state;
-    hear(&machine.vm[0], "progress 12");
+    hear(&machine.vm[0], "progress 12\x1b[");
     hear(&machine.vm[1], "other");
     type(KEY("1"));
     assert_string_equal(said, "alpha| progress 12\nhairline| focus on alpha; Ctrl-] 0 ends it\n");
     console_raw("34\n", 3);
     type(KEY("0"));
-    hear(&machine.vm[0], "progress 56\n");
-    assert_string_equal(said, "hairline| focus ends\nalpha| progress 56\n");
+    hear(&machine.vm[0], "56 more\n");
+    assert_string_equal(said, "hairline| focus ends\nalpha| 56 more\n");
     hear(&machine.vm[1], "s\n");
     assert_non_null(strstr(said, "beta| others\n"));
 }
