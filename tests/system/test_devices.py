@@ -280,9 +280,14 @@ def test_virtual_function(tmp_path, iommu):
     plan = rig.write_plan(tmp_path, vms, cores=3, memory="2G", iommu=iommu, devices=[{"igb": {}}])
     run = rig.Live(plan)
     try:
-        run.expect(r"^service\| .*CHECK virtual-functions ok")
-        assert not any(line.startswith("web| ") for line in run.lines[: run.seen])
-        run.expect(r"^web\| .*CHECK network ok")
+        run.expect(r"^hairline\| ready")
+        states = []
+        while "running" not in states[1:]:
+            run.command("list")
+            states = [run.expect(rf"^hairline\| \d {name} +dedicated (\w+) ")[1] for name in ("web", "service")]
+        assert states == ["equipping", "running"]
+        for words in (r"web\| .*CHECK network ok", r"service\| .*CHECK virtual-functions ok"):  # in any order
+            assert run.wait(lambda words=words: any(re.match(words, line) for line in run.lines)), run.text()
         run.command("restart web")
         run.expect_end("web")
         run.expect(r"^web\| .*CHECK network ok")
