@@ -139,8 +139,7 @@ def make_initrd(folder, programs, files=(), links=(), modules=(), kernel=KERNEL)
 
 def changed_initrd(folder, name, programs, files):
     """The packaged initrd of that name, with other files in the place of its own or beside them: a second archive behind it."""
-    packaged = rig.BUILD / "kernels/debian" / name
-    rig.made(packaged)
+    packaged = rig.packaged(name)
     (folder / name).mkdir()
     added, out = make_initrd(folder / name, programs, files), folder / f"{name}.cpio"
     out.write_bytes(packaged.read_bytes() + added.read_bytes())

@@ -39,16 +39,17 @@ def linux(name, kernel=None, **keys):
     bzImage's decompression. test_boot.py, the examples and what firmware reads have the packaged file."""
     keys = {"initrd": "debian", "cmdline": "console=ttyS0 quiet", "memory": "256M", **keys}
     if not kernel:
-        kernel, userland = packaged("vmlinux"), USERLANDS.get(keys["initrd"])
-        keys["initrd"] = packaged(userland) if userland else keys["initrd"]
+        kernel, userland = str(packaged("vmlinux")), USERLANDS.get(keys["initrd"])
+        keys["initrd"] = str(packaged(userland)) if userland else keys["initrd"]
     return {"name": name, "kernel": kernel, **keys}
 
 
 @functools.cache
 def packaged(name):
     """A file of Debian's kernel's folder, made."""
-    made(BUILD / "kernels/debian" / name)
-    return str(BUILD / "kernels/debian" / name)
+    path = BUILD / "kernels/debian" / name
+    made(path)
+    return path
 
 
 def make(*goals):
@@ -193,6 +194,14 @@ class Machine:
         self.process.stdout.close()
         return code
 
+    def has(self, pattern):
+        """Has a line begun with `pattern`, whatever was expected meanwhile?"""
+        return any(re.match(pattern, line) for line in self.lines)
+
+    def until(self, pattern):
+        """Wait until one has."""
+        assert self.wait(lambda: self.has(pattern)), self.text()
+
     def text(self):
         return "\n".join([*self.lines, self.part.decode(errors="replace")])
 
@@ -275,8 +284,8 @@ class Live(Machine):
     def until_up(self, *names):
         """Each has passed its checks and has a shell."""
         for name in names:
-            assert self.wait(lambda: any(line.startswith(f"{name}| A shell on") for line in self.lines)), self.text()
-            assert any(line.startswith(f"{name}| HAIRLINE-CHECKS: ok") for line in self.lines), self.text()
+            self.until(rf"{name}\| A shell on")
+            assert self.has(rf"{name}\| HAIRLINE-CHECKS: ok"), self.text()
 
     def quit(self):
         """By root's command: the key has the tool itself end a machine that takes longer than some seconds."""

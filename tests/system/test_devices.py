@@ -286,8 +286,8 @@ def test_virtual_function(tmp_path, iommu):
             run.command("list")
             states = [run.expect(rf"^hairline\| \d {name} +dedicated (\w+) ")[1] for name in ("web", "service")]
         assert states == ["equipping", "running"]
-        for words in (r"web\| .*CHECK network ok", r"service\| .*CHECK virtual-functions ok"):  # in any order
-            assert run.wait(lambda words=words: any(re.match(words, line) for line in run.lines)), run.text()
+        run.until(r"web\| .*CHECK network ok")
+        run.until(r"service\| .*CHECK virtual-functions ok")  # in any order
         run.command("restart web")
         run.expect_end("web")
         run.expect(r"^web\| .*CHECK network ok")

@@ -26,7 +26,6 @@ KINDS = {
     "wild": (10, ANY, ANY),
     "flood": (40, NONE, NONE),
 }
-KERNEL = rig.BUILD / "kernels/debian/vmlinux"  # not compressed: under -icount each instruction counts
 SHARE = 300  # answers to a flood for each request of another's: a fair switch has 80, one that is not 18,000
 
 
@@ -45,7 +44,7 @@ def house(tmp_path):
         os.truncate(disk, 64 << 20)
         initrd = changed_initrd(tmp_path, "initrd-service", [], {"/bin/vblade": rig.BUILD / "tests/hostile_blade"})
         volumes = [{"name": one["name"], "size": "1M"} for one in clients]
-        service = linux("service", str(KERNEL), initrd=initrd, mode="dedicated", disengage="never", cores=[1])
+        service = linux("service", initrd=initrd, mode="dedicated", disengage="never", cores=[1])
         service |= {"devices": ["nvme/0"], "volumes": volumes}
         plan = rig.write_plan(tmp_path, [service, *clients, *others], cores=6, memory="1G", iommu="intel")
         runs.append(rig.Live(plan, qemu=[*rig.COUNTED, *DISK, f"if=none,id=d,format=raw,file={disk}"], **how))

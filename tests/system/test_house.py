@@ -103,7 +103,7 @@ def test_the_way_out_and_back(house, outside):
     # Their checks are: a lease, each other's and the outside's names, a page of the outside's, the forwarded port.
     house.until_up("alpha", "beta")
     for check in (f"alpha| CHECK reach-http://outside.test:{outside['page']}/ ok", "beta| CHECK http-alpha ok"):
-        assert any(line.startswith(check) for line in house.lines), house.text()
+        assert house.has(re.escape(check)), house.text()
 
     # From the outside one port leads to alpha, and no other in.
     house.tell(1, "mkdir /run/www; echo from within >/run/www/index.html; httpd -h /run/www; wget -q -O - http://127.0.0.1/")

@@ -1,7 +1,5 @@
 """A LAN: what a guest is told of its MTU, what passes, what is lost is counted, and where its switch is."""
 
-import re
-
 import rig
 from rig import guest, linux
 
@@ -18,8 +16,8 @@ def shell(run, command):
 def pair(live, lan):
     """Two Linux machines with a shell, the first in focus."""
     run = live(linux("alpha", cores=[1], lan=lan), linux("beta", cores=[2], lan=lan), cores=3, memory="2G")
-    ready = (r"^alpha\| alpha:/# ", r"^beta\| HAIRLINE-CHECKS: ")  # in any order
-    assert run.wait(lambda: all(any(re.match(words, line) for line in run.lines) for words in ready)), run.lines
+    run.until(r"alpha\| alpha:/# ")
+    run.until(r"beta\| HAIRLINE-CHECKS: ")  # in any order
     run.key("1")
     run.expect(r"focus on alpha")
     run.type("\n")
@@ -94,7 +92,7 @@ def test_what_is_lost_is_shown(live):
 def test_switch_beside_a_core_of_ones_own(live):
     """A dedicated VM has the last core, where a switch would be otherwise: both run."""
     run, _ = flood(live, guest("own", "hello", mode="dedicated", cores=[2]), cores=3)
-    assert run.wait(lambda: any(line.startswith("hairline| vm name=own ") for line in run.lines)), run.text()
+    run.until(r"hairline\| vm name=own ")
     assert run.quit() == 0
     end = next(rig.fields(line) for line in run.lines if line.startswith("hairline| vm name=own "))
     assert (end["reason"], end["value"]) == ("exit_port", "0"), end

@@ -209,8 +209,7 @@ class House:
         self.controller.kill()
         self.controller.wait()
         if self.run and not self.is_off():
-            for pid in rig.family(self.run.process.pid):  # one that hangs, too
-                os.kill(pid, signal.SIGKILL)
+            rig.kill_family(self.run.process.pid)  # one that hangs, too
         if self.run:
             self.run.stop()
 

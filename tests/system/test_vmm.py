@@ -76,7 +76,7 @@ def test_linux_goes_on_beside_a_dead_vmm(live, poisoned):
     run = live(linux("alpha", cores=[1], disks=disk), guest("beta", "bench", on_exit="restart"), tool=tool)
     for _ in range(6):
         assert run.expect_end("beta")["reason"] == "vmm"
-    assert run.wait(lambda: any(line.startswith("alpha| HAIRLINE-CHECKS: ok") for line in run.lines)), run.text()
+    run.until(r"alpha\| HAIRLINE-CHECKS: ok")
     run.tell(1, "echo still $((1 + 1))")
     run.told("still 2$")
     assert run.quit() == 1

@@ -224,9 +224,7 @@ static void registers_that_guests_feel(void **state)
     }
 }
 
-/* Zen 1, Zen 2, their copies of others, Zen 3, Zen 4, later ones, others' (kernel/core_registers.c:
- * mends).
- */
+/* Zen 1, Zen 2, their copies of others, Zen 3, Zen 4, later ones, others'. */
 static void processors_are_mended(void **state)
 {
     (void)state;
