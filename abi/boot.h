@@ -46,10 +46,12 @@ struct boot_module {
 /* Root's, beneath a system that runs already. */
 enum boot_answer { BOOT_READY = 1, BOOT_REFUSED };
 /* By a page of its own, `leave`, it asks to be let go, and root lets it (AFTER_LEAVE) when no VM is
-   left. Then each VMMCALL of its kernel's ends at BOOT_LEAVE_AT, physical, on that core: 64-bit
-   mode, the first 4 GiB one to one, no interrupts, rdi as it was, rsi = the VMCB's physical
+   left. Then each VMMCALL of its kernel's ends at BOOT_LEAVE_AT, physical, on that core:
+   64-bit mode, the first 4 GiB one to one, no interrupts, rdi as it was, rsi = the VMCB's physical
    address. */
 enum boot_leave { LEAVE_NOT, LEAVE_WANTED, LEAVE_GRANTED };
+/* What `message` of the installed system's struct vm_control says, so that its tool knows it. */
+#define BOOT_LINE "Hairline"
 
 /*
  * The machine's installed system (mode: host), which goes on as a guest. Each of its processors has
@@ -68,8 +70,9 @@ struct boot_host {
     uint32_t called; /* APIC ID + 1; 0: none. Root writes it */
     uint32_t asked;  /* BOOT_LATE: enum boot_answer, root's */
     uint32_t reserved;
-    uint64_t
-        leave; /* BOOT_LATE: physical address of a page, whose first 32 bits are enum boot_leave */
+    /* BOOT_LATE: physical address of a page that begins with enum boot_leave, and has its line
+       behind it, VM_CONTROL_PAGES pages */
+    uint64_t leave;
     struct boot_cpu cpu[];
 };
 

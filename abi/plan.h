@@ -43,15 +43,17 @@ enum plan_flag {
     PLAN_SHARE_SIBLINGS = 4, /* two VMs may have threads of one processor core */
 };
 /* MODE_HOST: the system that the machine's firmware starts, which owns all that no other VM and
- * root have. One VM at most, the last; of its record only the name says anything, the rest is as
- * the tool writes it: 1 vCPU, no cores, memory or files, DISENGAGE_AUTO, AFTER_QUIET, EXIT_OFF. */
+ * root have. One VM at most, the last; of its record only name and control say anything, the rest
+ * is as the tool writes it: 1 vCPU, no cores, memory or files, DISENGAGE_AUTO, AFTER_QUIET,
+ * EXIT_OFF. */
 enum plan_mode { MODE_SHARED, MODE_DEDICATED, MODE_HOST };
 enum plan_disengage { DISENGAGE_AUTO, DISENGAGE_GUEST, DISENGAGE_NEVER };
 enum plan_on_exit { EXIT_OFF, EXIT_RESTART };
 /* The VM's control line to root: none; it sees and commands itself, or all VMs. */
 enum plan_control { CONTROL_NONE, CONTROL_OWN, CONTROL_ALL };
-/* Who reads the VM's console beside the operator: nobody, or VMs that command it. */
-enum plan_console { CONSOLE_PRIVATE, CONSOLE_SHOWN };
+/* Who has the VM's console beside the operator: nobody; or those that command it, to read, or to
+ * type there, too. */
+enum plan_console { CONSOLE_PRIVATE, CONSOLE_SHOWN, CONSOLE_OPEN };
 enum plan_kernel { KERNEL_BZIMAGE, KERNEL_PVH, KERNEL_MULTIBOOT };
 enum plan_disk_flag {
     DISK_READONLY = 1,

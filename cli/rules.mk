@@ -13,3 +13,6 @@ $(O)/cli/sha256.o: lib/sha256.c Makefile
 	$(CC) $(FLAGS) -c $< -o $@
 $(O)/hairline-tool: $(CLI) $(O)/cli/sha256.o
 	$(HOSTCC) -Wl,--build-id=none -o $@ $(CLI) $(O)/cli/sha256.o -lcyaml -lyaml -ljson-c -lutil
+# The same without a library, for the emulated machine's installed Debian.
+$(O)/hairline-static: $(CLI) $(O)/cli/sha256.o
+	$(HOSTCC) -static -s -Wl,--build-id=none -o $@ $(CLI) $(O)/cli/sha256.o -lcyaml -lyaml -ljson-c -lutil

@@ -3,6 +3,7 @@
  * where the kernel and root look for it; and how a processor comes to them. As boot/uefi/main.c and
  * boot/uefi/host.c do it, but the file is checked.
  */
+#include <abi/vm.h>
 #include <boot/uefi/efi.h>
 #include <boot/uefi/handover.h>
 #include <boot/uefi/state.h>
@@ -19,6 +20,7 @@ enum { PE_AT = 60, SECTIONS_AT = 6, OPTIONAL_SIZE_AT = 20, OPTIONAL_AT = 24 };
 #define BROKEN "the file is not what `hairline build --efi` wrote: build it again"
 
 _Static_assert(sizeof(struct uefi_handover) <= MAP_AT, "both fit");
+_Static_assert(LAUNCH_LINE == VM_CONTROL_PAGES, "as root has it");
 _Static_assert(__builtin_offsetof(struct boot_cpu, state.rip) == 128 &&
                    __builtin_offsetof(struct boot_cpu, state.rsp) == 152,
                "as slide.S has them");
@@ -160,26 +162,26 @@ static void place_modules(struct launch *l, struct uefi_handover *h, uint64_t at
 
 /* Both pieces are cleared. The states first, then the handover with its map, which is free once it
  * was read. */
-void image_place(struct launch *l)
+void image_place(struct launch *l, uint64_t wish)
 {
     const struct uefi_host *wants = (const void *)(l->file + find(l, UEFI_HOST)->file_at);
     struct uefi_handover *h = (void *)(l->memory.at + STATES);
-    struct uefi_line *line = (void *)(l->memory.at + STATES + MAP_AT);
+    struct uefi_line *map = (void *)(l->memory.at + STATES + MAP_AT);
     place_kernel(l);
     host = l->host = (void *)l->memory.at;
     host->cpus = l->cpus;
     host->kept = l->kept;
-    host->leave = l->leave;
-    line[0] = (struct uefi_line){
+    host->leave = wish;
+    map[0] = (struct uefi_line){
         .type = UEFI_CONVENTIONAL, .base = l->kernel.base, .pages = l->kernel.size / 4096};
-    line[1] = (struct uefi_line){
+    map[1] = (struct uefi_line){
         .type = UEFI_CONVENTIONAL, .base = l->memory.base, .pages = l->memory.size / 4096};
     *h = (struct uefi_handover){.rsdp = l->rsdp,
                                 .host = UEFI_LATE,
                                 .serial = wants->serial,
                                 .map = l->memory.base + STATES + MAP_AT,
-                                .map_size = 2 * sizeof *line,
-                                .map_step = sizeof *line};
+                                .map_size = 2 * sizeof *map,
+                                .map_step = sizeof *map};
     add_module(h, l->memory.base, STATES, (char[sizeof h->module->name]){BOOT_HOST_MODULE});
     place_modules(l, h, STATES + HANDOVER);
     l->handover = (uint32_t)l->memory.base + STATES;

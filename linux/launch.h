@@ -7,6 +7,7 @@
 
 #define LAUNCH_KEPT  64u          /* processors, at most */
 #define LAUNCH_ALIGN (2ull << 20) /* bytes: both pieces of memory begin and end at a multiple */
+#define LAUNCH_LINE  6u           /* pages; abi/vm.h: VM_CONTROL_PAGES */
 
 struct boot_cpu;
 struct boot_host;
@@ -22,9 +23,10 @@ struct launch {
     uint64_t size;
     struct launch_piece kernel, memory; /* of Hairline's image; of all else that is Hairline's */
     uint64_t rsdp;                      /* physical address; 0: it is to be searched */
-    uint64_t leave;                     /* of the page by which Linux asks for the way back */
-    uint32_t kept, cpus;                /* processors: Hairline's; all */
-    uint32_t entry, handover, called;   /* physical addresses, for low.S */
+    uint32_t
+        *wish; /* a page: enum boot_leave (abi/boot.h); behind it LAUNCH_LINE pages, the line */
+    uint32_t kept, cpus;              /* processors: Hairline's; all */
+    uint32_t entry, handover, called; /* physical addresses, for low.S */
     struct boot_host *host;
 };
 
@@ -32,12 +34,15 @@ struct launch {
 /* Launch the file of that path, and leave again. What is wrong, with nothing changed, or NULL. */
 const char *steps_launch(char *file);
 const char *steps_leave(void);
+/* Page `i` of the line; NULL: there is none. */
+struct page *steps_line(unsigned long i);
 
 /* ---- image.c ---- */
 /* Read the file: which processors and how much memory it wants. What is wrong with it, or NULL. */
 const char *image_read(struct launch *l);
-/* Put all of it into its memory, and fill in the rest of `l`. */
-void image_place(struct launch *l);
+/* Put all of it into its memory, and fill in the rest of `l`. `wish`: its page's physical address.
+ */
+void image_place(struct launch *l, uint64_t wish);
 void image_set_kept(struct launch *l, uint32_t i, uint32_t apic_id);
 /* The first processor begins; the others go to `low` on the tables at `cr3`. What Hairline has said
  * since: 0 or enum boot_answer (abi/boot.h). */

@@ -5,6 +5,8 @@
  *   echo FILE >/sys/module/hairline/parameters/launch
  *   echo 1 >/sys/module/hairline/parameters/leave
  */
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/reboot.h>
 #include <linux/slab.h>
@@ -77,6 +79,24 @@ static int get_launch(char *buffer, const struct kernel_param *unused)
 static const struct kernel_param_ops launch_ops = {.set = set_launch, .get = get_launch};
 module_param_cb(launch, &launch_ops, NULL, 0600);
 
+/* Root's tool speaks to Hairline by these pages. */
+static int map_line(struct file *unused, struct vm_area_struct *area)
+{
+    unsigned long i;
+    int status = 0;
+    kernel_param_lock(THIS_MODULE);
+    for (i = 0; i < vma_pages(area) && !status; i++) {
+        struct page *page = launched ? steps_line(i) : NULL;
+        status = page ? vm_insert_page(area, area->vm_start + i * PAGE_SIZE, page) : -ENXIO;
+    }
+    kernel_param_unlock(THIS_MODULE);
+    return status;
+}
+
+static const struct file_operations line_ops = {.owner = THIS_MODULE, .mmap = map_line};
+static struct miscdevice line = {
+    .minor = MISC_DYNAMIC_MINOR, .name = "hairline", .mode = 0600, .fops = &line_ops};
+
 /* Suspended, the machine would lose Hairline and wake on bare processors. */
 static int on_power(struct notifier_block *unused, unsigned long event, void *data)
 {
@@ -107,21 +127,29 @@ static int on_reboot(struct notifier_block *unused, unsigned long event, void *c
 
 static struct notifier_block reboot = {.notifier_call = on_reboot};
 
+/* One that was not registered is not found. */
+static void leave_notifiers(void)
+{
+    unregister_reboot_notifier(&reboot);
+    unregister_pm_notifier(&power);
+}
+
 static int __init hairline_load(void)
 {
     int status = register_pm_notifier(&power);
+    if (!status)
+        status = register_reboot_notifier(&reboot);
+    if (!status)
+        status = misc_register(&line);
     if (status)
-        return status;
-    status = register_reboot_notifier(&reboot);
-    if (status)
-        unregister_pm_notifier(&power);
+        leave_notifiers();
     return status;
 }
 
 static void __exit hairline_unload(void)
 {
-    unregister_reboot_notifier(&reboot);
-    unregister_pm_notifier(&power);
+    misc_deregister(&line);
+    leave_notifiers();
 }
 
 module_init(hairline_load);

@@ -35,7 +35,6 @@
 
 static struct launch now;
 static u64 *top, *lower; /* page tables */
-static u32 *wish;        /* a page: enum boot_leave */
 static u8 *low_before;   /* what was in low memory */
 static atomic_t come;
 static u64 stopped; /* so many ticks of the TSC did Linux stand for the last launch or leave */
@@ -120,19 +119,25 @@ static const char *place_image(void)
 #ifdef CONFIG_EFI
     now.rsdp = efi.acpi20 == EFI_INVALID_TABLE_ADDR ? 0 : efi.acpi20;
 #endif
-    wish = (u32 *)get_zeroed_page(GFP_KERNEL);
-    if (!wish)
-        return "there is no memory for a page: free some";
-    now.leave = __pa(wish);
+    now.wish = alloc_pages_exact((1 + LAUNCH_LINE) * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
+    if (!now.wish)
+        return "there is no memory for a few pages: free some";
     now.cpus = num_online_cpus();
-    image_place(&now);
+    image_place(&now, __pa(now.wish));
     return NULL;
 }
 
-static void drop_wish(void)
+/* Who has its pages mapped keeps them. */
+static void drop_line(void)
 {
-    free_page((unsigned long)wish);
-    wish = NULL;
+    if (now.wish)
+        free_pages_exact(now.wish, (1 + LAUNCH_LINE) * PAGE_SIZE);
+    now.wish = NULL;
+}
+
+struct page *steps_line(unsigned long i)
+{
+    return now.wish && i < LAUNCH_LINE ? virt_to_page(now.wish) + 1 + i : NULL;
 }
 
 /* The first 4 GiB one to one, and Linux's half. */
@@ -256,7 +261,7 @@ static const struct {
 } step[] = {{read_file, drop_file},
             {check_machine, NULL},
             {take_memory, give_memory},
-            {place_image, drop_wish},
+            {place_image, drop_line},
             {make_tables, free_tables},
             {take_low, give_low},
             {take_processors, processors_give},
@@ -306,10 +311,10 @@ const char *steps_leave(void)
     unsigned long until = jiffies + msecs_to_jiffies(WAIT_MS);
     if (num_online_cpus() + now.kept != now.cpus)
         return "a processor is off: switch it on first";
-    cmpxchg(wish, 0, WANTED);
-    while (READ_ONCE(*wish) != GRANTED && time_before(jiffies, until))
+    cmpxchg(now.wish, 0, WANTED);
+    while (READ_ONCE(*now.wish) != GRANTED && time_before(jiffies, until))
         msleep(10);
-    if (cmpxchg(wish, WANTED, 0) != GRANTED)
+    if (cmpxchg(now.wish, WANTED, 0) != GRANTED)
         return "Hairline does not end its VMs: its console says why";
     if (!stop_and(come_up))
         return "a processor came or went meanwhile: try again";

@@ -154,7 +154,7 @@ static uint64_t find_tpm(void)
  * split. */
 static uint64_t share_memory(void)
 {
-    uint64_t (*const step[])(void) = {lan_take, create_take, hide_take, memory_open_modules,
+    uint64_t (*const step[])(void) = {lan_take, create_take, host_take, memory_open_modules,
                                       create_open};
     uint64_t status = OK;
     for (uint32_t i = 0; i < machine.vms && status == OK; i++)

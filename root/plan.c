@@ -232,7 +232,7 @@ static const char *check_vm(const struct boot_info *info, const struct plan_vm *
          "bad disengage, after or sealed"},
         {vm->control > CONTROL_ALL || (vm->control && !plan_has_virtual(vm)),
          "bad control line, or of a VMM that leaves or has not the guest's memory"},
-        {vm->console > CONSOLE_SHOWN, "its console is neither private nor shown"},
+        {vm->console > CONSOLE_OPEN, "its console is neither private, shown nor open"},
         {devices_are_bad(vm), "bad devices, or one that another VM has"},
         {vm->priority < 1 || vm->priority > PLAN_PRIORITY_MAX, "priority is not 1 .. 24"},
         {time_is_bad(vm), "bad budget or period, or a dedicated VM's own"},
@@ -289,7 +289,8 @@ static const char *check_plan(void)
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
 
-/* The record of mode host is the last, and no VM's like others: of it there is the name. */
+/* The record of mode host is the last, and no VM's like others: of it there are name and control.
+ */
 static const char *take_host(bool beneath)
 {
     const struct plan_vm *last = &plan_loaded.vm[plan_loaded.vms ? plan_loaded.vms - 1 : 0];
@@ -306,9 +307,9 @@ static const char *take_host(bool beneath)
         given |= plan_loaded.vm[i].devices;
     if (given || plan_loaded.spare_cores || plan_loaded.upload)
         return "devices, the TPM or spare cores beside a VM of mode host, which has them all";
-    return is_name(plan_installed.name, sizeof(plan_installed.name))
-               ? 0
-               : "bad name of the VM of mode host";
+    bool good = is_name(plan_installed.name, sizeof(plan_installed.name)) &&
+                (plan_installed.control == CONTROL_NONE || plan_installed.control == CONTROL_ALL);
+    return good ? 0 : "bad name or control line of the VM of mode host";
 }
 
 const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool own_cores)

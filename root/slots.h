@@ -32,7 +32,6 @@ _Static_assert(SLOT_VCPU + MAX_VCPUS <= ROOT_SLOTS, "the table holds them");
 #define ROOT_STAT     0x10010000ull /* struct kernel_stat, read-only           */
 #define ROOT_HUTCB(i) (0x10100000ull + 0x1000ull * (i)) /* fault handler's UTCB */
 #define ROOT_HOST     0x10800000ull                     /* struct boot_host */
-#define ROOT_LEAVE    0x10900000ull                     /* a page of a system's that runs already */
 /* Firmware's tables that are changed */
 #define ROOT_TABLE_AT(which) (0x10a00000ull + 0x400000ull * (which))
 #define ROOT_PHYS            0x100000000000ull /* + physical address: what root maps of RAM */

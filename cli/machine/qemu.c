@@ -60,7 +60,8 @@ static const char *modules(const char *at, const struct job *job)
 
 /* The host system's: its console is the first serial line; Hairline's is one that the firmware does
    not look for, or it would write to both; a disk, whose writes are lost; and words by which its
-   system knows that nobody types, and that it is to put Hairline beneath itself. */
+   system knows that nobody types, that it is to put Hairline beneath itself, and that it commands
+   the VMs beside. */
 static void add_host_system(struct line *line, const char *folder, const struct job *job)
 {
     add_pair(line, "-chardev", "socket,id=host,fd=3");
@@ -75,6 +76,8 @@ static void add_host_system(struct line *line, const char *folder, const struct 
         add_pair(line, "-smbios", "type=11,value=hairline.batch");
     if (job->host_late)
         add_pair(line, "-smbios", "type=11,value=hairline.late");
+    if (job->plan.vm[plan_host_vm(&job->plan)].control)
+        add_pair(line, "-smbios", "type=11,value=hairline.control");
 }
 
 static void add_machine(struct line *line, const struct job *job)

@@ -32,7 +32,7 @@ const struct choice disengages[] = {
 static const struct choice controls[] = {
     {"none", CONTROL_NONE}, {"own", CONTROL_OWN}, {"all", CONTROL_ALL}, {0}};
 static const struct choice consoles[] = {
-    {"private", CONSOLE_PRIVATE}, {"shown", CONSOLE_SHOWN}, {0}};
+    {"private", CONSOLE_PRIVATE}, {"shown", CONSOLE_SHOWN}, {"open", CONSOLE_OPEN}, {0}};
 static const struct choice starts[] = {{"boot", 0}, {"command", 1}, {0}};
 static const struct choice afters[] = {{"strict", AFTER_STRICT}, {"quiet", AFTER_QUIET}, {0}};
 const struct choice check_bools[] = {{"false", 0}, {"true", 1}, {0}};
@@ -255,6 +255,7 @@ static void compile_vm(struct check *check)
     struct plan_vm *vm = &check->job->plan.vm[check->vm];
     vm_name(check, text->name, vm);
     vm_mode(check, text->mode, vm);
+    vm->control = vm_choice(check, "control", text->control, controls);
     if (vm->mode == MODE_HOST)
         check_host_vm(check);
     if (vm->mode == MODE_HOST || !vm_is_whole(check, text))
@@ -264,7 +265,6 @@ static void compile_vm(struct check *check)
     vm_schedule(check, text, vm);
     vm->on_exit = vm_choice(check, "on_exit", text->on_exit, exits);
     vm->exit_port = vm_exit_port(check, text->exit_port);
-    vm->control = vm_choice(check, "control", text->control, controls);
     vm->console = vm_choice(check, "console", text->console, consoles);
     check->job->plan.held |= (uint64_t)vm_choice(check, "start", text->start, starts) << check->vm;
     vm->lan = vm_lan(check);

@@ -109,7 +109,7 @@ const char check_help[] =
     "                      VMs; or own: for itself; or none (default)\n"
     "    console: shown    VMs that command this one can read its console, by `hairline logs` and "
     "console;\n"
-    "                      or private (default)\n"
+    "                      or open: they can type there, too; or private (default)\n"
     "    start: command    it starts at `hairline start` only; or boot: with the machine "
     "(default)\n"
     "    exit_port: 0xf4   a write to this port powers the VM off; the value is in the JSON\n"

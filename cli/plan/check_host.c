@@ -18,10 +18,12 @@ void check_host_machine(struct check *check)
         source_error_at(&check->source, "machine.host.disk",
                         "`%s` has no system on it: name the image of a disk, or debian-disk",
                         text->host->disk);
-    else if (strcmp(text->host->disk, "debian-disk") == 0)
+    else if (strcmp(text->host->disk, "debian-disk") == 0) {
         check->job->host_disk =
             (struct job_file){.kind = FILE_PACKAGED, .path = host_image("debian-disk")};
-    else
+        check->job->host_tool =
+            (struct job_file){.kind = FILE_PACKAGED, .path = host_image("hairline-static")};
+    } else
         check_image(check, "machine.host.disk", text->host->disk, "host", &check->job->host_disk);
     check->job->host_late =
         check_choice(check, "machine.host.launch", text->host->launch, launches);
@@ -32,12 +34,14 @@ void check_host_machine(struct check *check)
         check->job->iommu = IOMMU_VTD;
 }
 
-/* It has all that no other VM and not Hairline has, so it has nothing to say but its name. */
+/* It has all that no other VM and not Hairline has, so it has nothing to say but its name, and
+   whether it commands the others. */
 static void refuse_all_keys(struct check *check)
 {
     for (uint32_t i = 0; check_vm_key(i); i++) {
         const char *key = check_vm_key(i);
-        bool is_its = strcmp(key, "name") == 0 || strcmp(key, "mode") == 0;
+        bool is_its =
+            strcmp(key, "name") == 0 || strcmp(key, "mode") == 0 || strcmp(key, "control") == 0;
         if (!is_its && source_find(&check->source, host_text("vms[%u].%s", check->vm, key)))
             check_error(check, key,
                         "`%s` is not for `%s`: a VM of `mode: host` has all that no other VM has, "
@@ -58,6 +62,11 @@ void check_host_vm(struct check *check)
     vm->priority = PLAN_PRIORITY;
     vm->budget_us = PLAN_BUDGET_US;
     vm->after = AFTER_QUIET;
+    if (vm->control == CONTROL_OWN)
+        check_error(check, "control",
+                    "`%s` has no console or end of its own: say `control: all`, "
+                    "or take it out",
+                    vm->name);
     vm->kernel = vm->initrd = PLAN_NO_FILE;
     for (uint32_t i = 0; i < sizeof(vm->mac); i++)
         vm->mac[i] = plan_mac_byte(check_first(check) + check->vm, 0, i);

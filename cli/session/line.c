@@ -1,5 +1,6 @@
 #include <cli/host.h>
 #include <cli/session/line.h>
+#include <cli/session/pages.h>
 #include <cli/session/report.h>
 #include <abi/vm.h>
 
@@ -20,10 +21,13 @@
 #define TAKE_MS     5000u  /* for another user of the line to end or to rest */
 #define END_MS      10000u /* for a VM that was stopped to have ended */
 #define LOOK_US     20000
+#define NO_LINE     "has this VM a control line (`control: own` or `all` in its plan)?"
 #define EVENTS      256u /* that wait while an answer is awaited; older ones are dropped */
 
 struct line {
-    int fd;
+    const char *device;
+    int fd;                         /* a VM's; or of the pages' device */
+    struct pages pages;             /* an installed system's: `at` is NULL in a VM */
     char bytes[2 * CONTROL_ANSWER]; /* heard, and not yet a line */
     size_t used;
     char text[CONTROL_ANSWER + 1]; /* the last line */
@@ -31,11 +35,42 @@ struct line {
     unsigned events;
 };
 
-bool line_is_inside(void)
+static bool is_vm(void)
 {
     unsigned words[4];
     __cpuid(CPUID_HAIRLINE, words[0], words[1], words[2], words[3]);
     return memcmp(words + 1, "HairlineHair", 12) == 0;
+}
+
+bool line_is_inside(void)
+{
+    struct pages pages;
+    if (is_vm())
+        return true;
+    bool is = pages_open(&pages);
+    pages_close(&pages);
+    return is;
+}
+
+/* ---- bytes -------------------------------------------------------------------------- */
+/* Some of them, until the time `until` (host_now_ms); 0: none came. */
+static size_t line_read(const struct line *line, char *to, size_t size, uint64_t until)
+{
+    uint64_t now = host_now_ms();
+    struct pollfd wait = {.fd = line->fd, .events = POLLIN};
+    if (line->pages.at)
+        return pages_read(&line->pages, to, size, until);
+    if (poll(&wait, 1, until > now ? (int)(until - now) : 0) <= 0)
+        return 0;
+    ssize_t n = read(line->fd, to, size);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static bool line_write(const struct line *line, const char *text)
+{
+    if (line->pages.at)
+        return pages_write(&line->pages, text, host_now_ms() + ANSWER_MS);
+    return write(line->fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
 /* The first line of what was heard, to line->text; false: there is no whole one yet. */
@@ -57,14 +92,11 @@ static bool cut(struct line *line)
 static char *line_hear(struct line *line, uint64_t until)
 {
     while (!cut(line)) {
-        struct pollfd wait = {.fd = line->fd, .events = POLLIN};
-        uint64_t now = host_now_ms();
-        if (poll(&wait, 1, until > now ? (int)(until - now) : 0) <= 0)
+        size_t size =
+            line_read(line, line->bytes + line->used, sizeof(line->bytes) - line->used, until);
+        if (!size)
             return NULL;
-        ssize_t size = read(line->fd, line->bytes + line->used, sizeof(line->bytes) - line->used);
-        if (size <= 0)
-            return NULL;
-        line->used += (size_t)size;
+        line->used += size;
     }
     return line->text;
 }
@@ -92,7 +124,7 @@ static const char *hear_answer(struct line *line)
 
 static bool line_say(const struct line *line, const char *request)
 {
-    return dprintf(line->fd, "%s\n", request) == (int)strlen(request) + 1;
+    return line_write(line, host_text("%s\n", request));
 }
 
 const char *line_ask(struct line *line, const char *request)
@@ -103,8 +135,14 @@ const char *line_ask(struct line *line, const char *request)
     if (text && strncmp(text, "error ", 6) == 0)
         host_fail("%s", text + 6);
     else
-        host_fail("no answer on %s", LINE_DEVICE);
+        host_fail("no answer on %s", line->device);
     return NULL;
+}
+
+bool line_takes(struct line *line, const char *request)
+{
+    const char *text = line_say(line, request) ? hear_answer(line) : NULL;
+    return text && strncmp(text, "ok", 2) == 0;
 }
 
 /* Lines of an earlier user may still come, and an echo of them from before the line was made raw:
@@ -126,6 +164,8 @@ static bool sync_up(struct line *line)
 static bool make_raw(const struct line *line)
 {
     struct termios raw;
+    if (line->pages.at)
+        return true;
     if (tcgetattr(line->fd, &raw) != 0)
         return false;
     cfmakeraw(&raw);
@@ -138,7 +178,7 @@ static bool line_take(struct line *line)
     uint64_t until = host_now_ms() + TAKE_MS;
     while (flock(line->fd, LOCK_EX | LOCK_NB) != 0) {
         if (host_now_ms() >= until)
-            return host_fail("another hairline has %s: wait until it ends", LINE_DEVICE);
+            return host_fail("another hairline has %s: wait until it ends", line->device);
         usleep(LOOK_US);
     }
     return true;
@@ -149,13 +189,13 @@ static bool line_begin(struct line *line)
 {
     if (!line_take(line))
         return false;
+    if (line->pages.at)
+        pages_drop(&line->pages);
     if (!make_raw(line))
-        return host_fail("%s: %s", LINE_DEVICE, strerror(errno));
+        return host_fail("%s: %s", line->device, strerror(errno));
     if (sync_up(line))
         return true;
-    return host_fail("no answer on %s; has this VM a control line (`control: own` or `all` in its "
-                     "plan)?",
-                     LINE_DEVICE);
+    return host_fail("no answer on %s; " NO_LINE, line->device);
 }
 
 bool line_rest(struct line *line, unsigned ms)
@@ -169,10 +209,15 @@ bool line_rest(struct line *line, unsigned ms)
 struct line *line_open(void)
 {
     struct line *line = calloc(1, sizeof(*line));
-    line->fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (!is_vm() && pages_open(&line->pages)) {
+        line->device = line->pages.device;
+        line->fd = line->pages.fd;
+    } else {
+        line->device = LINE_DEVICE;
+        line->fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    }
     if (line->fd < 0)
-        host_fail("%s: %s; has this VM a control line (`control: own` or `all` in its plan)?",
-                  LINE_DEVICE, strerror(errno));
+        host_fail("%s: %s; " NO_LINE, line->device, strerror(errno));
     else if (line_begin(line))
         return line;
     line_close(line);
@@ -181,7 +226,9 @@ struct line *line_open(void)
 
 void line_close(struct line *line)
 {
-    if (line->fd >= 0)
+    if (line->pages.at)
+        pages_close(&line->pages);
+    else if (line->fd >= 0)
         close(line->fd);
     for (unsigned i = 0; i < line->events; i++)
         free(line->event[i]);

@@ -1,7 +1,7 @@
 /*
- * The control line of a VM (docs/abi.md section 14): the tool inside the machine that it commands.
- * A request is a line; the answer is a line that begins with `ok` or `error`; lines that begin with
- * `event` come between answers, once asked for.
+ * The control line of a VM or an installed system (docs/abi.md section 14): the tool inside the
+ * machine that it commands. A request is a line; the answer is a line that begins with `ok` or
+ * `error`; lines that begin with `event` come between answers, once asked for.
  */
 #ifndef CLI_LINE_H
 #define CLI_LINE_H
@@ -9,7 +9,8 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 
-/* Does this run in a VM of Hairline's (CPUID leaf 4000001Fh)? */
+/* Does this run in a VM of Hairline's (CPUID leaf 4000001Fh), or as root of a system beneath which
+ * it is? */
 bool line_is_inside(void);
 
 struct line; /* to root */
@@ -25,6 +26,9 @@ bool line_rest(struct line *line, unsigned ms);
 
 /* Ask; what follows `ok `. NULL after one line on stderr: refused, or no answer in 10 s. */
 const char *line_ask(struct line *line, const char *request);
+
+/* Ask; is it done? Nothing is said. */
+bool line_takes(struct line *line, const char *request);
 
 /* The state of VM `name`, as root calls it; NULL after one line on stderr. */
 const char *line_state(struct line *line, const char *name);

@@ -2,13 +2,17 @@
 #include <cli/session/logs.h>
 
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-#define FOLLOW_MS 200 /* from one look at what is new to the next */
+#define FOLLOW_MS  200  /* from one look at what is new to the next */
+#define KEYS       30u  /* bytes of a request that types */
+#define ESCAPE_KEY 0x1d /* Ctrl-] */
 
 static volatile sig_atomic_t stopped;
 void logs_stop(void) { stopped = 1; }
@@ -51,15 +55,97 @@ int logs_show(struct line *line, const struct options *options)
     return show_from(line, options->plan, &at) ? 0 : EXIT_DIED;
 }
 
-int logs_follow(struct line *line, const struct options *options)
+/* ---- what is typed ------------------------------------------------------------ */
+struct keys {
+    struct termios before; /* of the terminal, if it is one */
+    bool raw, ended;
+    unsigned char byte[KEYS];
+    size_t used; /* that the VM has not taken yet */
+};
+
+/* Nothing is typed on a console that is not open, nor in the background of a terminal. */
+static bool may_type(struct line *line, const char *name)
+{
+    return (!isatty(STDIN_FILENO) || tcgetpgrp(STDIN_FILENO) == getpgrp()) &&
+           line_takes(line, host_text("type %s", name));
+}
+
+static void keys_begin(struct line *line, const char *name, struct keys *keys)
+{
+    struct termios raw;
+    keys->ended = !may_type(line, name);
+    if (keys->ended || tcgetattr(STDIN_FILENO, &keys->before) != 0)
+        return;
+    raw = keys->before;
+    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG);
+    raw.c_iflag &= ~(tcflag_t)(ICRNL | IXON);
+    keys->raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+    if (keys->raw)
+        host_say("Ctrl-] ends it");
+}
+
+static void keys_end(const struct keys *keys)
+{
+    if (keys->raw)
+        tcsetattr(STDIN_FILENO, TCSANOW, &keys->before);
+}
+
+/* More of what is typed, if there is some. Of a terminal it is read even if there is no room, and
+ * then lost: Ctrl-] is seen, whatever the VM takes. A pipe waits. */
+static void keys_read(struct keys *keys)
+{
+    struct pollfd wait = {.fd = STDIN_FILENO, .events = POLLIN};
+    unsigned char typed[KEYS];
+    size_t room = KEYS - keys->used;
+    if (keys->ended || (!room && !keys->raw) || poll(&wait, 1, 0) <= 0)
+        return;
+    ssize_t size = read(STDIN_FILENO, typed, keys->raw ? KEYS : room);
+    keys->ended = size <= 0;
+    size_t n = size > 0 ? (size_t)size : 0;
+    if (keys->raw && memchr(typed, ESCAPE_KEY, n))
+        logs_stop();
+    n = n < room ? n : room;
+    memcpy(keys->byte + keys->used, typed, n);
+    keys->used += n;
+}
+
+/* Pass on what was typed, as far as the VM takes it. False after one line on stderr. */
+static bool keys_pass(struct line *line, const char *name, struct keys *keys)
+{
+    char hex[2 * KEYS + 1] = "";
+    size_t taken = 0;
+    keys_read(keys);
+    if (!keys->used || stopped)
+        return true;
+    for (size_t i = 0; i < keys->used; i++)
+        snprintf(hex + 2 * i, 3, "%02x", keys->byte[i]);
+    const char *text = line_ask(line, host_text("type %s %s", name, hex));
+    if (!text || sscanf(text, "taken=%zu", &taken) != 1 || taken > keys->used)
+        return false;
+    keys->used -= taken;
+    memmove(keys->byte, keys->byte + taken, keys->used);
+    return true;
+}
+
+static int follow(struct line *line, const struct options *options, struct keys *keys)
 {
     uint64_t at = 0;
     for (time_t begun = time(NULL);;) {
-        if (!show_from(line, options->plan, &at))
+        if (!keys_pass(line, options->plan, keys) || !show_from(line, options->plan, &at))
             return EXIT_DIED;
-        if (stopped || (options->timeout && time(NULL) - begun >= (time_t)options->timeout))
+        if (stopped || ferror(stdout) ||
+            (options->timeout && time(NULL) - begun >= (time_t)options->timeout))
             return 0;
-        if (!line_rest(line, FOLLOW_MS))
+        if (!line_rest(line, keys->used ? 1 : FOLLOW_MS))
             return EXIT_DIED;
     }
+}
+
+int logs_follow(struct line *line, const struct options *options)
+{
+    struct keys keys = {0};
+    keys_begin(line, options->plan, &keys);
+    int code = follow(line, options, &keys);
+    keys_end(&keys);
+    return code;
 }

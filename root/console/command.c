@@ -1,11 +1,10 @@
 #include <root/host/host.h>
 #include <root/console/command.h>
 #include <root/console/control.h>
+#include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
 #include <root/vm/life.h>
-#include <lib/bell.h>
-#include <lib/ring.h>
 #include <lib/string.h>
 
 #define ESCAPE_KEY 0x1d /* Ctrl-] */
@@ -120,33 +119,25 @@ static void escape_key(char c)
         help();
 }
 
-static void type_to(struct vm *vm, char c)
-{
-    struct vm_control *control = vm_control(vm);
-    if (vm->life != LIFE_STARTING && vm->life != LIFE_RUNNING)
-        return;
-    ring_write(control->in, CONSOLE_IN, &control->in_head, &control->in_tail, &c, 1);
-    bell_ring(vm_slot(vm, VM_BELL));
-}
-
 bool command_turn(void)
 {
     uint32_t taken = 0;
     while (!turn_heavy() && uart_space() >= UART_SAY) {
-        int c = uart_get();
-        if (c < 0)
+        int key = uart_get();
+        char c = (char)key;
+        if (key < 0)
             break;
         taken++;
         bool was_escaped = command_escaped;
         command_escaped = !was_escaped && c == ESCAPE_KEY;
         if (was_escaped)
-            escape_key((char)c);
+            escape_key(c);
         else if (command_escaped)
             continue;
         else if (focus)
-            type_to(focus, (char)c);
+            output_type(focus, &c, 1);
         else
-            edit((char)c);
+            edit(c);
     }
     if (quitting)
         stop_all();

@@ -1,7 +1,9 @@
 #include <root/console/command.h>
 #include <root/console/control.h>
+#include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
+#include <root/host/host.h>
 #include <root/plan.h>
 #include <root/vm/create.h>
 #include <root/vm/life.h>
@@ -26,6 +28,9 @@ static struct line {
 } lines[PLAN_VMS];
 
 static struct line *line_of(const struct vm *vm) { return &lines[vm->index]; }
+
+/* Behind the last that may have a line: the VMs, and the installed system. */
+static struct vm *lines_end(void) { return machine.vm + machine.vms + host_is_there(); }
 
 /* May `from`, a VM or the operator (NULL), see and command `other`? */
 static bool may_command(const struct vm *from, const struct vm *other)
@@ -137,7 +142,7 @@ static const char *ask_log(const struct request *r)
 {
     const char *log = vm_piece(r->vm, PIECE_LOG);
     uint64_t end = r->vm->logged, at = 0, oldest = end > CONSOLE_LOG ? end - CONSOLE_LOG : 0;
-    if (r->vm->plan->console != CONSOLE_SHOWN)
+    if (!r->vm->plan->console)
         return "keeps its console private: its plan does not say `console: shown`";
     for (const char *c = r->more; *c >= '0' && *c <= '9'; c++)
         at = at * 10 + (uint64_t)(*c - '0');
@@ -145,6 +150,27 @@ static const char *ask_log(const struct request *r)
     uint32_t used = format(r->answer, ANSWER, "ok at=%lu end=%lu hex=", at, end);
     for (; at < end && used + 3 <= ANSWER; at++)
         used += format(r->answer + used, 3, "%02x", (uint8_t)log[at % CONSOLE_LOG]);
+    return 0;
+}
+
+/* Of a hexadecimal digit; 16: it is none. */
+static uint32_t digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return (uint32_t)(c - '0');
+    return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
+}
+
+/* The bytes `more`, as such digits, as if they were typed on its console. */
+static const char *ask_type(const struct request *r)
+{
+    char bytes[REQUEST / 2];
+    uint32_t n = 0;
+    if (r->vm->plan->console != CONSOLE_OPEN)
+        return "lets nobody type on its console: its plan does not say `console: open`";
+    for (const char *c = r->more; digit(c[0]) < 16 && digit(c[1]) < 16; c += 2)
+        bytes[n++] = (char)(digit(c[0]) << 4 | digit(c[1]));
+    format(r->answer, ANSWER, "ok taken=%u", output_type(r->vm, bytes, n));
     return 0;
 }
 
@@ -198,6 +224,7 @@ static const struct verb {
     {"destroy", OF_VM, ask_destroy},   {"focus", OF_OPERATOR, ask_focus},
     {"create", OF_LINE, ask_create},   {"events", OF_LINE, ask_events},
     {"sync", OF_LINE, ask_sync},       {"log", OF_VM, ask_log},
+    {"type", OF_VM, ask_type},
 };
 
 /* The VM that `word` names, by its name or, as `#N`, the N-th of those that `from` may see; NULL:
@@ -274,13 +301,8 @@ static bool take_line(const struct vm *vm, struct line *line)
  * each without end. */
 static bool is_echo(const char *text)
 {
-    static const char *const ours[] = {"ok", "error", "event"};
-    for (uint32_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        uint32_t size = (uint32_t)strlen(ours[i]);
-        if (memcmp(text, ours[i], size) == 0 && (text[size] == ' ' || !text[size]))
-            return true;
-    }
-    return false;
+    return memcmp(text, "ok", 2) == 0 || memcmp(text, "error", 5) == 0 ||
+           memcmp(text, "event ", 6) == 0;
 }
 
 /* Serve what has come of a request. It is taken even if there is no room for its answer, and then
@@ -318,15 +340,16 @@ bool control_turn(void)
 {
     static uint32_t next; /* fairness: the next turn goes on where this one ends */
     bool served = false;  /* one in any case: copying and measuring take all of a turn */
-    for (uint32_t i = 0; i < machine.vms && !turn_heavy() && !(served && turn_over()); i++) {
+    uint32_t count = (uint32_t)(lines_end() - machine.vm);
+    for (uint32_t i = 0; i < count && !turn_heavy() && !(served && turn_over()); i++) {
         const struct vm *vm = &machine.vm[next];
-        next = (next + 1) % machine.vms;
+        next = (next + 1) % count;
         if (!control_waits(vm))
             continue;
         control_serve(vm);
         served = true;
     }
-    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
+    for (const struct vm *vm = machine.vm; vm < lines_end(); vm++)
         if (control_waits(vm))
             return true;
     return false;
@@ -337,7 +360,7 @@ void control_event(const struct vm *about, const char *what)
     char text[CONTROL_EVENT];
     uint32_t size = 1 + format(text, sizeof(text), "event name=%s %s%s", about->plan->name, what,
                                report_mark(about));
-    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
+    for (const struct vm *vm = machine.vm; vm < lines_end(); vm++) {
         struct line *line = line_of(vm);
         if (!line->events || !vm_lives(vm) || !may_command(vm, about))
             continue;

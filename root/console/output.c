@@ -22,7 +22,7 @@ static uint32_t unheard(const struct vm *vm)
 static void keep(struct vm *vm, const char *bytes, uint32_t n)
 {
     char *log = vm_piece(vm, PIECE_LOG);
-    for (uint32_t i = 0; i < n && vm->plan->console == CONSOLE_SHOWN; i++)
+    for (uint32_t i = 0; i < n && vm->plan->console; i++)
         log[vm->logged++ % CONSOLE_LOG] = bytes[i];
 }
 
@@ -73,6 +73,16 @@ bool output_turn(const struct vm *focus)
             return false;
     }
     return true;
+}
+
+uint32_t output_type(const struct vm *vm, const char *bytes, uint32_t n)
+{
+    struct vm_control *c = vm_control(vm);
+    if (vm->life != LIFE_STARTING && vm->life != LIFE_RUNNING)
+        return 0;
+    n = ring_write(c->in, CONSOLE_IN, &c->in_head, &c->in_tail, bytes, n);
+    bell_ring(vm_slot(vm, VM_BELL));
+    return n;
 }
 
 bool output_done(const struct vm *vm) { return unheard(vm) == 0; }

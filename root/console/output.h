@@ -7,6 +7,8 @@
 /* Take console output of all VMs in turn, as much as the line can hold; true: there is more. All
    but `focus` and those that end must wait (NULL: none). */
 bool output_turn(const struct vm *focus);
+/* What is typed for it; how many of the `n` bytes it took. None, where it has no VMM that reads. */
+uint32_t output_type(const struct vm *vm, const char *bytes, uint32_t n);
 /* All that an ended VM had said is in the queue. */
 bool output_done(const struct vm *vm);
 /* End lines that have stood unfinished for 100 ms. */

@@ -2,24 +2,13 @@
 #include <root/memory.h>
 #include <lib/call.h>
 
-enum pcie_bit {
-    CAPABLE_FLR = 1 << 28,
-    CONTROL_FLR = 1 << 15,
-    CONTROL_NO_SNOOP = 1 << 11,
-    STATUS_PENDING = 1 << 5
-};
+enum pcie_bit { CAPABLE_FLR = 1 << 28, CONTROL_FLR = 1 << 15, CONTROL_NO_SNOOP = 1 << 11 };
+enum pcie_status { STATUS_PENDING = 1 << 5 };
 enum pm_af { PM_CONTROL = 4, PM_D3 = 3, PM_KEEPS = 8, AF_CAPABLE = 3, AF_CONTROL = 4, AF_FLR = 2 };
 /* ACS_ISOLATION: source validation, request and completion redirect, upstream forwarding */
 enum acs { ACS_CAPABLE = 4, ACS_CONTROL = 6, ACS_REDIRECT = 0x0c, ACS_ISOLATION = 0x1d };
-enum size {
-    SIZE_PM = 8,
-    SIZE_PCIE = 20,
-    SIZE_PCIE_2 = 60,
-    SIZE_MSIX = 12,
-    SIZE_AF = 6,
-    SIZE_ACS = 8,
-    SIZE_SRIOV = 64
-};
+enum size { SIZE_PM = 8, SIZE_PCIE = 20, SIZE_PCIE_2 = 60, SIZE_MSIX = 12, SIZE_AF = 6 };
+enum extended_size { SIZE_ACS = 8, SIZE_SRIOV = 64 };
 
 #define MULTI_FUNCTION 0x80u
 #define HOST_BRIDGE    0x0600u

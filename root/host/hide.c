@@ -39,15 +39,22 @@ static bool is_of(const uint8_t *table, uint32_t at, uint32_t apic_id)
 }
 
 /* Its structures become the maker's own, which no system reads: one that is merely disabled would
-   be a processor that can be plugged in (5.2.12, table 5.21). */
-uint64_t hide_processor(uint32_t apic_id)
+   be a processor that can be plugged in (5.2.12, table 5.21). From its third byte
+   on it has two letters and the number by which the system's tool finds its line
+   (cli/session/pages.c). */
+uint64_t hide_processor(uint32_t apic_id, uint32_t line)
 {
     uint8_t *table = open_table(ACPI_MADT);
     uint32_t size = machine.acpi.place[ACPI_MADT].size;
     uint64_t status = BAD_ARG;
+    uint8_t own[2 + sizeof(line)];
+    memcpy(own, BOOT_LINE, 2);
+    memcpy(own + 2, &line, sizeof(line));
     for (uint32_t at = FIRST; table && at + 8 <= size && table[at + 1] >= 2; at += table[at + 1])
         if (is_of(table, at, apic_id)) {
             set(table, at, OEM);
+            for (uint32_t i = 0; i < sizeof(own); i++)
+                set(table, at + 2 + i, own[i]);
             status = OK;
         }
     return status;
@@ -95,13 +102,6 @@ uint64_t hide_table(enum acpi_known which)
 }
 
 /* ---- the chipset ------------------------------------------------------------------ */
-static struct region shown; /* RAM that the system has in the chipset's place */
-
-uint64_t hide_take(void)
-{
-    return host_is_there() ? memory_take(PAGE_SIZE, PAGE_SIZE, &shown) : (uint64_t)OK;
-}
-
 /* QEMU's AMD-Vi unit has that page; beneath a launch it is the system's own. */
 static bool has_iommu(uint64_t page)
 {
@@ -121,11 +121,11 @@ uint64_t hide_chipset(uint64_t pd)
     if (has_iommu(CHIPSET))
         return OK;
     uint64_t status = memory_take_device(CHIPSET, PAGE_SIZE, &taken);
-    uint32_t *to = memory_open(shown.base, PAGE_SIZE, MR_READ | MR_WRITE);
+    uint32_t *to = memory_open(host_pages.base, PAGE_SIZE, MR_READ | MR_WRITE);
     const volatile uint32_t *from = memory_open(CHIPSET, PAGE_SIZE, MR_READ);
     if (status != OK || !to || !from)
         return BAD_ARG;
     for (uint32_t at = 0; at < PAGE_SIZE; at += 4)
         to[at / 4] = at - 0x200 < 0x400 || at >= 0xc00 ? from[at / 4] : ~0u;
-    return memory_map(shown.base, PAGE_SIZE, pd, MR_READ | MR_WRITE, CHIPSET);
+    return memory_map(host_pages.base, PAGE_SIZE, pd, MR_READ | MR_WRITE, CHIPSET);
 }

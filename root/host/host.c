@@ -10,13 +10,14 @@
 #define HOST_OBJECTS 1000u
 #define WAIT_MS      5000u
 #define LOOK_MS      2000u
-#define LEAVE_MS     100u   /* from one look at whether it wants to leave to the next */
+#define LINE_MS      20u    /* from one look at its line to the next: it rings no bell */
 #define STOP_MS      30000u /* all processors of a system that runs */
 #define GHOST_MS     1u     /* a stand-in's time in each GHOST_OF_MS */
 #define GHOST_OF_MS  20u
 #define CHIPSET_DATA 0xcd7u      /* of AMD's, at index CD6h: it moves PM1 control, too */
 #define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
 
+struct region host_pages;
 static struct boot_host *host;
 static uint32_t counters[MAX_CORES]; /* of its vCPUs: indices in kernel_stat.vcpu */
 static struct {
@@ -25,12 +26,19 @@ static struct {
     uint16_t power_off;     /* what PM1 control is given for it */
 } start;
 
-/* The installed system has the place of a VM behind the plan's. */
-static uint64_t guest_slot(void) { return SLOT_VM + VM_SLOTS * machine.vms + VM_GUEST; }
+static uint64_t guest_slot(void) { return vm_slot(host_vm(), VM_GUEST); }
 static uint64_t host_vcpu_slot(uint32_t i) { return SLOT_VCPU + MAX_VCPUS_BESIDE + i; }
 /* A system that runs has no use for ghosts: it knows that these processors are off. */
 static uint32_t first_vcpu(void) { return host_is_late() ? host->kept : 0; }
 static uint32_t cores_of_its_own(void) { return host->cpus - host->kept; }
+
+uint64_t host_take(void)
+{
+    if (!host_is_there())
+        return OK;
+    *host_vm() = (struct vm){.plan = &plan_installed, .index = machine.vms};
+    return memory_take(PAGE_SIZE + HOST_LINE, PAGE_SIZE, &host_pages);
+}
 
 /* Its processors' states, as they left them. memory_read() unmaps them with all of their region. */
 static uint64_t open_states(void)
@@ -122,7 +130,7 @@ static uint64_t own_cores(void) { return ~0ull >> (MAX_CORES - host->cpus) & ~0u
 
 static uint64_t call_processors(void)
 {
-    uint64_t status = host_is_late() ? leave_open(host->leave) : (uint64_t)OK;
+    uint64_t status = line_open(host_is_late() ? host->leave : host_pages.base);
     if (status == OK)
         status = ask();
     for (uint32_t i = host->kept; i < host->cpus && status == OK; i++)
@@ -176,12 +184,13 @@ static uint64_t open_iommus(void)
 static uint64_t hide(void)
 {
     uint64_t status = OK;
+    uint32_t line = plan_installed.control ? (uint32_t)(host_pages.base >> PAGE_SHIFT) + 1 : 0;
     if (host_is_late())
         return OK;
     if (iommu_units())
         status = hide_table(iommu_kind() == IOMMU_VTD ? ACPI_DMAR : ACPI_IVRS);
     for (uint32_t i = 0; i < host->kept && status == OK; i++)
-        status = hide_processor(host->cpu[i].apic_id);
+        status = hide_processor(host->cpu[i].apic_id, line);
     return status;
 }
 
@@ -265,10 +274,10 @@ uint64_t host_turn(uint64_t now, bool tell)
 {
     static uint64_t told;
     look_for_end();
-    leave_turn(guest_slot());
+    line_turn();
     if (tell && now >= told + clock_ticks(LOOK_MS)) {
         told = now;
         host_report();
     }
-    return now + clock_ticks(host_is_late() ? LEAVE_MS : LOOK_MS);
+    return now + clock_ticks(LINE_MS);
 }

@@ -107,11 +107,16 @@ uint64_t fault_prepare(uint32_t domain, uint64_t cores)
     return OK;
 }
 
-static uint64_t fault_serve_by(uint32_t i, uint64_t pd, void (*entry)(uint64_t, struct utcb *),
-                               uint64_t slot, uint64_t mtd, uint64_t id)
+uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd,
+                        void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t mtd,
+                        uint64_t id)
 {
-    uint64_t made = pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, id);
-    return slot_hand_over(made, pd, slot, PT_CALL);
+    for (uint32_t i = 0; i < handlers; i++)
+        if (handler[i].domain == domain && handler[i].core == core)
+            return slot_hand_over(
+                pt_create(SLOT_SCRATCH, pd, SLOT_HANDLER + i, (uint64_t)entry, mtd, id), pd, slot,
+                PT_CALL);
+    return BAD_CORE;
 }
 
 uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t, struct utcb *),
@@ -120,18 +125,9 @@ uint64_t fault_serve(uint32_t domain, uint64_t pd, void (*entry)(uint64_t, struc
     uint64_t status = OK;
     for (uint32_t i = 0; i < handlers && status == OK; i++)
         if (handler[i].domain == domain)
-            status = fault_serve_by(i, pd, entry, slot + handler[i].core, mtd, domain);
+            status = fault_serve_on(domain, handler[i].core, pd, entry, slot + handler[i].core, mtd,
+                                    domain);
     return status;
-}
-
-uint64_t fault_serve_on(uint32_t domain, uint32_t core, uint64_t pd,
-                        void (*entry)(uint64_t, struct utcb *), uint64_t slot, uint64_t mtd,
-                        uint64_t id)
-{
-    for (uint32_t i = 0; i < handlers; i++)
-        if (handler[i].domain == domain && handler[i].core == core)
-            return fault_serve_by(i, pd, entry, slot, mtd, id);
-    return BAD_CORE;
 }
 
 uint64_t fault_watch(uint32_t domain, uint64_t pd)

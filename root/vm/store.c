@@ -72,7 +72,7 @@ static void lay_out_store(struct vm *vm)
         [PIECE_LAN] = lan_bytes(vm, LINK_LAN),
         [PIECE_STORE] = lan_bytes(vm, LINK_STORE),
         [PIECE_CHIPSET] = GUEST_CHIPSET_PAGES * PAGE_SIZE,
-        [PIECE_LOG] = vm->plan->console == CONSOLE_SHOWN ? CONSOLE_LOG : 0,
+        [PIECE_LOG] = vm->plan->console ? CONSOLE_LOG : 0,
         [PIECE_DATA] = machine.vmm.data,
     };
     uint64_t at = 0;

@@ -1,6 +1,6 @@
 /*
- * Control pages as root reads them: the input is what two hostile VMMs write
- * there, and when root looks. No line of the console is another's than its
+ * Control pages as root reads them: the input is what two hostile VMMs, and an
+ * installed system, write there, and when root looks. No line of the console is another's than its
  * speaker's, root's own records have one form whatever a VMM says, and each turn
  * ends. A control line of `own` says and does nothing about the other VM.
  */
@@ -24,16 +24,18 @@
 #include <sys/mman.h>
 
 #define VMS       2u
+#define PAGES     (VMS + 1) /* the installed system's, too */
 #define SAID      0x20000u
 #define MILLI     1000000ull /* ticks */
 #define TURN_PUTS 100000u    /* calls of uart_put in a turn, far more than there can be */
 
 uint64_t fuzz_now;
 struct machine machine;
-static struct plan_vm plans[VMS] = {
+static struct plan_vm plans[PAGES] = {
     {.name = "evil", .vcpus = 1, .on_exit = EXIT_RESTART, .control = CONTROL_OWN},
-    {.name = "worse", .vcpus = 1, .control = CONTROL_ALL}};
-static uint8_t *store[VMS];
+    {.name = "worse", .vcpus = 1, .control = CONTROL_ALL},
+    {.name = "host", .mode = MODE_HOST, .control = CONTROL_ALL}};
+static uint8_t *store[PAGES];
 static char said[SAID + 1];
 static uint32_t said_size, puts_left;
 static bool build_fails, has_left;
@@ -42,7 +44,7 @@ static bool faults;
 
 void fuzz_begin(void)
 {
-    for (uint32_t i = 0; i < VMS; i++)
+    for (uint32_t i = 0; i < PAGES; i++)
         store[i] = malloc(sizeof(struct vm_control) + CONSOLE_LOG);
     void *stat = mmap((void *)ROOT_STAT, sizeof(struct kernel_stat), PROT_READ,
                       MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -152,7 +154,9 @@ static void check_said(void)
 static void begin(void)
 {
     static const struct plan none;
+    static const struct boot_info info = {.flags = BOOT_HOST};
     memset(&machine, 0, sizeof(machine));
+    machine.info = &info;
     machine.plan = &none;
     machine.vms = VMS;
     machine.clock.tsc_hz = 1000 * MILLI;
@@ -162,25 +166,28 @@ static void begin(void)
     plans[0].console = plans[1].console = CONSOLE_SHOWN;
     build_fails = has_left = faults = false;
     memset(&ended, 0, sizeof(ended));
-    for (uint32_t i = 0; i < VMS; i++) {
+    for (uint32_t i = 0; i < PAGES; i++) {
         memset(store[i], 0, sizeof(struct vm_control));
         machine.vm[i] = (struct vm){.plan = &plans[i],
                                     .index = i,
                                     .store.base = (uintptr_t)store[i] - ROOT_PHYS,
                                     .offset[PIECE_LOG] = sizeof(struct vm_control)};
-        life_start(&machine.vm[i]);
+        if (i < VMS)
+            life_start(&machine.vm[i]);
     }
+    machine.vm[VMS].life = LIFE_RUNNING;
 }
 
 /* A request, or a part of one, in the ring of the control line. */
 static void ask(struct feed *f, struct vm_control *c)
 {
     static const char *const words[] = {
-        "machine",    "vm ",   "start ",     "stop ",        "restart ", "events on",
-        "events off", "sync ", "vm worse\n", "stop worse\n", "\n",       "evil",
-        "#2",         "#1\n",  "ask ",       "worse",        "create\n", "destroy ",
-        "focus ",     "log ",  "log evil ",  "4294967297"};
-    const char *word = words[feed_8(f) % 22];
+        "machine",     "vm ",   "start ",     "stop ",        "restart ", "events on",
+        "events off",  "sync ", "vm worse\n", "stop worse\n", "\n",       "evil",
+        "#2",          "#1\n",  "ask ",       "worse",        "create\n", "destroy ",
+        "focus ",      "log ",  "log evil ",  "4294967297",   "type ",    "type evil 410d",
+        "type worse ", "0f"};
+    const char *word = words[feed_8(f) % (sizeof(words) / sizeof(words[0]))];
     char noise[8];
     feed_bytes(f, noise, sizeof(noise));
     for (; *word; word++)
@@ -195,15 +202,23 @@ static void serve(void)
     const struct vm_control *c = (const void *)store[0];
     uint32_t from = c->answer_head;
     enum life before = machine.vm[1].life;
+    uint32_t typed[VMS];
+    for (uint32_t i = 0; i < VMS; i++)
+        typed[i] = ((const struct vm_control *)(const void *)store[i])->in_head;
     control_turn();
-    fuzz_must(plans[1].control || machine.vm[1].life == before, "a line of `own` ends no other VM");
+    for (uint32_t i = 0; i < VMS; i++)
+        fuzz_must(plans[i].console == CONSOLE_OPEN ||
+                      typed[i] == ((const struct vm_control *)(const void *)store[i])->in_head,
+                  "nothing is typed on a console that is not open");
+    fuzz_must(plans[1].control || plans[VMS].control || machine.vm[1].life == before,
+              "a line of `own` ends no other VM");
     for (uint32_t i = from; i != c->answer_head; i++) {
         const char *at = &c->answer[i % CONTROL_ANSWER];
         fuzz_must(*at == '\n' || (*at >= ' ' && *at < 0x7f), "an answer is printable text");
         fuzz_must(i % CONTROL_ANSWER > CONTROL_ANSWER - 10 || !starts(at, "name=worse"),
                   "and of no other VM");
         fuzz_must(i % CONTROL_ANSWER > CONTROL_ANSWER - 4 || !starts(at, "hex=") ||
-                      plans[0].console == CONSOLE_SHOWN,
+                      plans[0].console,
                   "a private console is not read");
     }
 }
@@ -258,7 +273,8 @@ static void happens(struct feed *f)
     switch (what % 8) {
     case 5:
         plans[1].control = what & 0x80 ? CONTROL_ALL : CONTROL_NONE;
-        plans[what >> 6 & 1].console = what & 0x20 ? CONSOLE_SHOWN : CONSOLE_PRIVATE;
+        plans[VMS].control = what & 0x10 ? CONTROL_ALL : CONTROL_NONE;
+        plans[what >> 6 & 1].console = what & 0xf ? what % 3 : CONSOLE_PRIVATE;
         break;
     case 6: ((struct vm_control *)(void *)store[what >> 7])->answer_tail += what & 0x70; break;
     case 0: life_stop(&machine.vm[what >> 7], what & 0x40); break;
@@ -278,7 +294,7 @@ void fuzz_one(const uint8_t *data, size_t size)
         uint8_t what = feed_8(&f);
         puts_left = TURN_PUTS;
         if (what < 128)
-            write_control(&f, what & 1);
+            write_control(&f, what % PAGES);
         else if (what < 224)
             look(&f);
         else

@@ -206,7 +206,7 @@ static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
     if (vm->control)
         fprintf(out, "    control: %s\n", vm->control == CONTROL_ALL ? "all" : "own");
     if (vm->console)
-        fputs("    console: shown\n", out);
+        fprintf(out, "    console: %s\n", vm->console == CONSOLE_OPEN ? "open" : "shown");
     write_list(out, job, vm);
     write_volumes(out, vm);
 }

@@ -36,10 +36,10 @@ $(O)/tests/hostile_switch.elf: $(O)/tests/system/hostile_switch.c.o $(O)/lan/swi
 $(O)/tests/hostile_switch.img: $(O)/tests/hostile_switch.elf
 	objcopy -O binary $< $@
 
-# A program in the place of a service VM's server, static: any Linux can carry it.
-$(O)/tests/hostile_blade $(O)/tests/kexec $(O)/tests/kvm_holder: $(O)/tests/%: tests/system/%.c
+# Programs in the place of a service VM's server, or of a host's root, static: any Linux can carry them.
+$(O)/tests/hostile_blade $(O)/tests/kexec $(O)/tests/kvm_holder $(O)/tests/line_storm: $(O)/tests/%: tests/system/%.c
 	@mkdir -p $(@D)
-	$(HOSTCC) $(WARN) -D_GNU_SOURCE -O2 -static -o $@ $<
+	$(HOSTCC) $(WARN) -D_GNU_SOURCE -O2 -I. -static -o $@ $<
 
 # A module of a hostile Linux, for a packaged kernel.
 $(O)/kernels/%/reach.ko: $(O)/kernels/%/headers tests/system/reach.c

@@ -409,13 +409,14 @@ def test_sealed_needs_level_1(tmp_path):
 
 
 def test_vault_signs():
-    """The example: one VM beside asks another for signatures, and all is good. Whoever comes first waits for the others here:
-    with --batch the Debian would power the machine off, be they done or not."""
+    """The example: the Debian has its tool ask the sealed VM beside for signatures, by that one's serial line."""
     ovmf()
     run = rig.Live(rig.SOURCE / "examples/vault.yaml")
-    good = ("front| CHECK sign-vault ok", *(f"{name}| HAIRLINE-CHECKS: ok" for name in ("front", "vault", "debian")))
+    good = ("debian| FACT sign ok", "debian| HAIRLINE-CHECKS: ok", "vault| HAIRLINE-CHECKS: ok")
     try:
         assert run.wait(lambda: all(line in run.lines for line in good)), run.text()
+        assert run.has(r"hairline\| host name=debian level=L1") and run.has(r"debian\| FACT beside vault +dedicated +running "), run.text()
+        assert not run.has(r"vault\| A shell on"), run.text()
     finally:
         run.stop()
 

@@ -2,6 +2,7 @@
 the module and says what it sees."""
 
 import hashlib
+import json
 import pathlib
 import re
 import shutil
@@ -226,6 +227,7 @@ tool leave 2>&1 | while read -r line; do say "leave $line"; done
 tool launch /many.yaml | while read -r line; do say "many $line"; done
 tool launch /plan.yaml
 tool launch /plan.yaml | while read -r line; do say "twice $line"; done
+hairline-tool list 2>&1 | while read -r line; do say "list $line"; done
 tool leave
 """
 
@@ -252,7 +254,74 @@ def test_tool_launches_and_leaves(tmp_path, kernel):
     assert "Hairline is beneath this system: level L0" in run.log and "hello from a bare guest" in run.hairline
     assert any("not beneath this system" in text for text in run.said("leave"))
     assert any("no processor would be left" in text for text in run.said("many"))
+    assert [text.split(":")[1] for text in run.said("list")] == [" nothing is running"]  # the plan gives it no line
     assert any("`hairline leave` first" in text for text in run.said("twice"))
+
+
+STEPS_OF_A_MASTER = """
+tell() { # tell WHAT ARGUMENT...: what the tool says, each line a fact; and how it ended
+    what=$1
+    shift
+    hairline-tool "$@" >/said 2>&1
+    code=$?
+    while read -r line; do say "$what $line"; done </said
+    say "$what code=$code"
+}
+rounds() { hairline-tool logs canary | grep -c 'canary: round'; }
+tell before list
+tell launch launch /plan.yaml
+until [ $(rounds) -ge 1 ]; do sleep 1; done
+tell list list --json -
+tell top top --json - --timeout 2
+tell kill kill canary
+tell killed list
+tell start start canary
+before=$(rounds)
+until [ $(rounds) -gt $before ]; do sleep 1; done
+tell events events --timeout 2
+tell private logs hello
+echo typed | hairline-tool console canary --timeout 2 >/said 2>&1
+say "console code=$?"
+tell create create /plan.yaml
+tell nobody kill nobody
+line_storm /dev/hairline
+say "storm code=$?"
+before=$(rounds)
+until [ $(rounds) -gt $before ]; do sleep 1; done
+tell after list
+tell leave leave
+tell left list
+tell again launch /plan.yaml
+until [ $(rounds) -ge 1 ]; do sleep 1; done
+tell relaunched list
+tell last leave
+"""
+
+
+def test_system_commands_what_is_beside(tmp_path):
+    """The tool in a system beneath which Hairline was launched, whose plan says `control: all`: as in a service VM. Its root also
+    writes what it likes into the pages that it shares with Hairline."""
+    images = ["hairline.elf", "hairline64.elf", "uefi.efi", "root.img", "vmm.img", "lan.img"]
+    files = {f"/bin/{name}": rig.BUILD / name for name in images}
+    files |= {f"/{name}.elf": rig.BUILD / f"guest/bare/{name}.elf" for name in ("hello", "canary")} | {"/disk": bytes(4096)}
+    vms = [{**guest("canary", "canary", cores=[0], console="open"), "kernel": "/canary.elf"}]
+    vms += [{**guest("hello", "hello", cores=[0]), "kernel": "/hello.elf"}, {"name": "debian", "mode": "host", "control": "all"}]
+    files["/plan.yaml"] = rig.write_plan(tmp_path, vms, cores=2, firmware="uefi", host={"disk": "/disk"})
+    storm = rig.BUILD / "tests/line_storm"
+    rig.made(storm)
+    run = Linux(tmp_path, [], STEPS_OF_A_MASTER, *IOMMU, programs=[rig.BUILD / "hairline-tool", storm], more=files)
+    codes = {name: run.said(name)[-1] for name, _ in run.facts if run.said(name)[-1].startswith("code=")}
+    good = ("launch", "list", "top", "kill", "killed", "start", "events", "console", "storm", "after", "leave", "again", "relaunched", "last")
+    refused = {"before": 2, "left": 2, "private": 1, "create": 2, "nobody": 1}
+    assert codes == {name: "code=0" for name in good} | {name: f"code={code}" for name, code in refused.items()}, run.log
+    look = json.loads("".join(run.said("list")[:-1]))
+    assert look["machine"]["self"] == "debian" and sorted(look["vms"]) == ["canary", "hello"] and look["vms"]["canary"]["exits"]["vmcall"] > 0
+    assert any(re.match(r"canary +shared +off ", line) for line in run.said("killed"))
+    assert "name=canary state=running" in run.said("events")
+    for name in ("after", "relaunched"):
+        assert any(re.match(r"canary +shared +running ", line) for line in run.said(name)), run.log
+    assert "keeps its console private" in run.said("private")[0] and "nothing is running" in run.said("left")[0]
+    assert run.hairline.count("leaves: status 0") == 2 and "canary: wrong" not in run.hairline and "LEAK" not in run.hairline
 
 
 STEPS_OF_A_HOSTILE_ONE = """

@@ -2,6 +2,7 @@
 #include "test.h"
 #include <root/console/command.h>
 #include <root/console/control.h>
+#include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
 #include <root/host/host.h>
@@ -14,7 +15,7 @@ static struct plan plan;
 static struct boot_info boot;
 static char said[8192];
 static const char *keys;
-static uint32_t used, space, lists, stops;
+static uint32_t used, space, lists, stops, typed;
 static char asked[96];
 
 /* ---- the rest of root ---- */
@@ -31,6 +32,11 @@ int uart_get(void)
     if (*keys == 0)
         return -1;
     return (uint8_t)*keys++;
+}
+uint32_t output_type(const struct vm *vm, const char *bytes, uint32_t n)
+{
+    (void)vm, (void)bytes;
+    return typed += n, n;
 }
 void report_list(void) { lists++; }
 void host_report(void) { fail(); }

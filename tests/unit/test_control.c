@@ -2,6 +2,7 @@
 #include "test.h"
 #include <root/console/command.h>
 #include <root/console/control.h>
+#include <root/console/output.h>
 #include <root/console/report.h>
 #include <root/console/uart.h>
 #include <root/plan.h>
@@ -18,6 +19,8 @@ struct machine machine;
 static struct plan plan;
 static uint8_t log_bytes[CONSOLE_LOG];
 static uint32_t space, starts, stops, creates, destroys, focuses;
+static char typed[80];
+static uint32_t typed_size, takes = 80;
 
 /* ---- the rest of root ---- */
 uint32_t uart_space(void) { return space; }
@@ -37,6 +40,12 @@ struct vm *create_vm(const struct vm *by, const char **wrong)
 const char *create_refuses(const struct vm *vm) { return vm->created ? NULL : "is of the plan"; }
 void create_destroy(struct vm *vm) { (void)vm, destroys++; }
 uint32_t plan_next(void) { return 0; }
+uint32_t output_type(const struct vm *vm, const char *bytes, uint32_t n)
+{
+    assert_ptr_equal(vm, &machine.vm[1]);
+    memcpy(typed, bytes, n);
+    return typed_size = n, takes < n ? takes : n;
+}
 
 /* ---- requests ---- */
 static const char *say(const struct vm *from, const char *request)
@@ -133,6 +142,34 @@ static void a_console_is_read_if_its_plan_shows_it(void **state)
     assert_string_equal(say(by, "log gamma 16383"), "ok at=16383 end=16386 hex=7f410a");
 }
 
+static void a_console_is_typed_on_if_its_plan_opens_it(void **state)
+{
+    static const char longest[] =
+        "type gamma "
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20212";
+    const struct vm *by = &machine.vm[0];
+    (void)state;
+    assert_string_equal(say(by, "type gamma 41"),
+                        "error gamma lets nobody type on its console: its "
+                        "plan does not say `console: open`");
+    plan.vm[1].console = CONSOLE_SHOWN;
+    assert_memory_equal(say(by, "type gamma 41"), "error gamma lets nobody type", 28);
+    plan.vm[1].console = CONSOLE_OPEN;
+    assert_int_equal(typed_size, 0);
+    assert_string_equal(say(by, "type gamma 410dff"), "ok taken=3");
+    assert_memory_equal(typed, "A\r\xff", 3);
+    assert_string_equal(say(by, "type gamma 41 42"), "ok taken=1"); /* up to what is no digit */
+    assert_string_equal(say(by, "type gamma 4"), "ok taken=0");
+    assert_string_equal(say(by, "type gamma 4g"), "ok taken=0");
+    assert_string_equal(say(by, "type gamma 4A"), "ok taken=0");
+    assert_string_equal(say(by, "type gamma"), "ok taken=0");
+    takes = 2;
+    assert_string_equal(say(by, "type gamma 414243"), "ok taken=2");
+    takes = 80;
+    assert_int_equal(strlen(longest), 80);
+    assert_string_equal(say(by, longest), "ok taken=34");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +177,7 @@ int main(void)
         cmocka_unit_test_setup(nobody_is_created_while_the_console_has_no_room, begin),
         cmocka_unit_test_setup(the_operator_has_no_line_and_a_line_no_focus, begin),
         cmocka_unit_test_setup(a_console_is_read_if_its_plan_shows_it, begin),
+        cmocka_unit_test_setup(a_console_is_typed_on_if_its_plan_opens_it, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

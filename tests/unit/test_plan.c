@@ -188,8 +188,10 @@ static void its_devices(void **state)
            "VM 3: a LAN and disks are of a VMM that stays and has the guest's memory");
     BROKEN(vm[0].control = CONTROL_ALL + 1,
            "VM 1: bad control line, or of a VMM that leaves or has not the guest's memory");
-    BROKEN(vm[0].console = CONSOLE_SHOWN + 1, "VM 1: its console is neither private nor shown");
+    BROKEN(vm[0].console = CONSOLE_OPEN + 1,
+           "VM 1: its console is neither private, shown nor open");
     GOOD(vm[2].console = CONSOLE_SHOWN);
+    GOOD(vm[2].console = CONSOLE_OPEN);
     BROKEN(vm[2].control = CONTROL_OWN,
            "VM 3: bad control line, or of a VMM that leaves or has not the guest's memory");
     GOOD(vm[0].control = CONTROL_ALL; vm[1].control = CONTROL_OWN);
@@ -275,6 +277,12 @@ static void beside_an_installed_system(void **state)
         add(name, MODE_SHARED, 2)->vcpus = PLAN_VCPUS;
     add("host", MODE_HOST, 0);
     assert_string_equal(load(), "");
+    for (uint32_t control = CONTROL_NONE; control <= CONTROL_ALL + 1; control++) {
+        plan.vm[plan.vms - 1].control = control;
+        bool good = control == CONTROL_NONE || control == CONTROL_ALL;
+        assert_true(good == !strstr(load(), "bad name or control line of the VM of mode host"));
+    }
+    plan.vm[plan.vms - 1].control = CONTROL_NONE;
     plan.tpm = 1;
     assert_non_null(strstr(load(), "devices, the TPM or spare cores beside a VM of mode host"));
     plan.tpm = 0;
