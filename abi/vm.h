@@ -92,10 +92,12 @@ static inline uint64_t guest_end(uint64_t memory)
 _Static_assert(VMM_MSIX + VMM_MSIX_PAGES * 4096ull <= VMM_ECAM(0), "and they fit their place");
 
 /* The machine's TPM, which one VM may have: the page of its locality 0, at the same address in the
-   guest (TCG PC Client Platform TPM Profile 6.3). Its command response buffer's control area. */
+   guest (TCG PC Client Platform TPM Profile 6.3); and how commands come to it, as ACPI's TPM2 table
+   has it (start methods, TCG ACPI 8): by a FIFO, or by a buffer with a control area. */
 #define TPM_PAGE    0xfed40000ul
-#define TPM_CONTROL 0xfed40040ul
-#define TPM_CRB     7u /* start method of ACPI's TPM2 table (TCG ACPI 8): by the buffer itself */
+#define TPM_FIFO    6u
+#define TPM_CRB     7u
+#define TPM_CONTROL 0xfed40040ul /* with TPM_CRB */
 
 struct vm_file {
     uint64_t address, size; /* bytes; address in the VMM's space, page aligned, 0: none */
@@ -135,7 +137,7 @@ struct vm_config {
     uint32_t load; /* 1: fill the RAM of a sealed VM, set vm_control.boot and no more; else such a
                       VM's VMM has no RAM */
     struct vm_boot boot;     /* of a sealed VM, from its loader */
-    uint32_t tpm, reserved;  /* 1: it has the machine's TPM */
+    uint32_t tpm, reserved;  /* TPM_FIFO, TPM_CRB: it has the machine's TPM */
     uint32_t iommu, devices; /* enum iommu_kind */
     struct vm_device device[PLAN_DEVICES];
     uint32_t apic_id[PLAN_VCPUS];          /* MODE_DEDICATED: of each vCPU's core */

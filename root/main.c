@@ -144,9 +144,10 @@ static uint64_t find_tpm(void)
 {
     if (!machine.plan->tpm || machine.acpi.tpm)
         return OK;
-    console_say("VM %s: this machine has no TPM 2.0 with a command response buffer at 0x%lx: take "
-                "`tpm` out of the plan, or turn it on in the firmware",
-                machine.plan->vm[machine.plan->tpm - 1].name, TPM_PAGE);
+    console_say(
+        "VM %s: this machine has no TPM 2.0 at 0x%lx: take `tpm` out of the plan, or turn it "
+        "on in the firmware",
+        machine.plan->vm[machine.plan->tpm - 1].name, TPM_PAGE);
     return BAD_ARG;
 }
 

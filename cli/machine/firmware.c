@@ -117,6 +117,7 @@ pid_t firmware_start(const struct job *job, const char *folder)
 const char *const *firmware_arguments(const struct job *job, const char *folder)
 {
     static const char *words[15];
+    const char *given = getenv("HAIRLINE_TPM"); /* tpm-tis: one with a FIFO */
     const char *all[] = {
         "-drive",   host_text("if=pflash,format=raw,readonly=on,file=%s", firmware_code()),
         "-drive",   host_text("if=pflash,format=raw,file=%s/vars.fd", folder),
@@ -124,7 +125,7 @@ const char *const *firmware_arguments(const struct job *job, const char *folder)
         "-device",  job->kept_cores ? DRIVERS_DISK : "ide-hd,drive=esp,bootindex=0",
         "-chardev", host_text("socket,id=tpm,path=%s/tpm", folder),
         "-tpmdev",  "emulator,id=tpm0,chardev=tpm",
-        "-device",  "tpm-crb,tpmdev=tpm0",
+        "-device",  host_text("%s,tpmdev=tpm0", given ? given : "tpm-crb"),
         NULL,
     };
     memcpy(words, all, sizeof(all));

@@ -176,8 +176,9 @@ static void read_spcr(struct acpi *acpi)
 static void read_tpm2(struct acpi *acpi)
 {
     enum { CONTROL = 40, METHOD = 48 };
-    acpi->tpm =
-        acpi_get(&table, CONTROL, 8) == TPM_CONTROL && acpi_get(&table, METHOD, 4) == TPM_CRB;
+    uint64_t method = acpi_get(&table, METHOD, 4), control = acpi_get(&table, CONTROL, 8);
+    if (method == TPM_FIFO || (method == TPM_CRB && control == TPM_CONTROL))
+        acpi->tpm = (uint32_t)method;
 }
 
 static void read_dmar(struct acpi *acpi) { scope_read_dmar(&table, &acpi->scopes); }

@@ -46,7 +46,7 @@ struct acpi {
     uint8_t reset_value;
     uint16_t sleep_port; /* PM1 control; 0: none, or more than one register */
     struct acpi_place place[ACPI_TABLES];
-    bool tpm;             /* there is one at TPM_PAGE that takes commands in a buffer */
+    uint32_t tpm;         /* how the one at TPM_PAGE takes commands (TPM_*); 0: there is none */
     struct serial serial; /* of the firmware's console (SPCR) */
     uint64_t ecam;        /* configuration space of bus 0 of segment 0, physical; 0: none */
     uint32_t buses;       /* that it has, from 0 on: 1..256 */

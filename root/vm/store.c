@@ -152,7 +152,7 @@ static void fill_config(const struct vm *vm, struct vm_config *config)
     config->plan = *vm->plan;
     config->load = vm->loading;
     config->boot = vm->boot;
-    config->tpm = vm_has_tpm(vm);
+    config->tpm = vm_has_tpm(vm) ? machine.acpi.tpm : 0;
     config->tsc_hz = machine.clock.tsc_hz;
     config->worker_budget = vm_help_budget(vm_worker_core(vm));
     config->worker_period = vm_help_period();

@@ -130,8 +130,8 @@ static void build_madt(void)
 static void build_tpm2(void)
 {
     uint8_t *t = begin(TPM2, "TPM2", TPM2_SIZE, 4);
-    put64(t + 40, TPM_CONTROL);
-    put32(t + 48, TPM_CRB);
+    put64(t + 40, config()->tpm == TPM_CRB ? TPM_CONTROL : 0);
+    put32(t + 48, config()->tpm);
     end(t);
 }
 
