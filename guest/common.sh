@@ -47,6 +47,8 @@ tell_pcrs() { # what the machine's TPM has of its boot, if this VM has that
         file=/sys/class/tpm/tpm0/pcr-sha256/$pcr
         [ ! -r $file ] || echo "PCR $pcr sha256 $(tr A-F a-f <$file)"
     done
+    driver=/sys/class/tpm/tpm0/device/driver
+    [ ! -e $driver ] || echo "TPM $(basename "$(readlink $driver)")"
 }
 
 load() { # load LIST: the modules of /modules/LIST

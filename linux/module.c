@@ -86,7 +86,7 @@ static int map_line(struct file *unused, struct vm_area_struct *area)
     int status = 0;
     kernel_param_lock(THIS_MODULE);
     for (i = 0; i < vma_pages(area) && !status; i++) {
-        struct page *page = launched ? steps_line(i) : NULL;
+        struct page *page = launched ? steps_line(area->vm_pgoff + i) : NULL;
         status = page ? vm_insert_page(area, area->vm_start + i * PAGE_SIZE, page) : -ENXIO;
     }
     kernel_param_unlock(THIS_MODULE);

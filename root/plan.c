@@ -289,8 +289,8 @@ static const char *check_plan(void)
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
 
-/* The record of mode host is the last, and no VM's like others: of it there are name and control.
- */
+/* The record of mode host is the last, and no VM's like others: of it name and control
+ * are kept. */
 static const char *take_host(bool beneath)
 {
     const struct plan_vm *last = &plan_loaded.vm[plan_loaded.vms ? plan_loaded.vms - 1 : 0];
@@ -300,7 +300,8 @@ static const char *take_host(bool beneath)
                   : "no VM of mode host, but the firmware started this as its driver";
     if (!is)
         return 0;
-    plan_installed = *last;
+    plan_installed = (struct plan_vm){.mode = MODE_HOST, .control = last->control};
+    memcpy(plan_installed.name, last->name, sizeof(last->name));
     plan_loaded.vms--;
     uint32_t given = plan_loaded.tpm;
     for (uint32_t i = 0; i < plan_loaded.vms; i++)

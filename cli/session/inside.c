@@ -206,12 +206,11 @@ int inside(const struct options *options)
     } acts[] = {{"list", inside_list}, {"top", inside_top}, {"events", inside_events},
                 {"stop", inside_stop}, {"logs", logs_show}, {"console", logs_follow},
                 {"create", create_vms}};
-    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     struct line *line = line_open();
     if (!line)
         return EXIT_USAGE;
-    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-        signal(ends[i], interrupt);
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
     int (*act)(struct line * line, const struct options *options) = change;
     for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
         if (strcmp(acts[i].verb, options->verb) == 0)

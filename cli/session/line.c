@@ -124,7 +124,7 @@ static const char *hear_answer(struct line *line)
 
 static bool line_say(const struct line *line, const char *request)
 {
-    return line_write(line, host_text("%s\n", request));
+    return line_write(line, request) && line_write(line, "\n");
 }
 
 const char *line_ask(struct line *line, const char *request)
@@ -212,6 +212,12 @@ struct line *line_open(void)
     if (!is_vm() && pages_open(&line->pages)) {
         line->device = line->pages.device;
         line->fd = line->pages.fd;
+        if (!line->pages.at) {
+            host_fail("Hairline is beneath this system, but %s gives no access to its pages: %s",
+                      line->device, strerror(errno));
+            line_close(line);
+            return NULL;
+        }
     } else {
         line->device = LINE_DEVICE;
         line->fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC);

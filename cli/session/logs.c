@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define FOLLOW_MS  200  /* from one look at what is new to the next */
-#define KEYS       30u  /* bytes of a request that types */
+#define KEYS       30u  /* bytes of a request that types, at most: two digits each, */
+#define DIGITS     74u  /* and so many digits are there for them and the VM's name */
 #define ESCAPE_KEY 0x1d /* Ctrl-] */
 
 static volatile sig_atomic_t stopped;
@@ -60,8 +61,15 @@ struct keys {
     struct termios before; /* of the terminal, if it is one */
     bool raw, ended;
     unsigned char byte[KEYS];
-    size_t used; /* that the VM has not taken yet */
+    size_t most, used; /* of these; that the VM has not taken yet */
+    bool moves;        /* it took some of the last ones */
 };
+
+static void stop_on(int signal)
+{
+    (void)signal;
+    logs_stop();
+}
 
 /* Nothing is typed on a console that is not open, nor in the background of a terminal. */
 static bool may_type(struct line *line, const char *name)
@@ -72,10 +80,15 @@ static bool may_type(struct line *line, const char *name)
 
 static void keys_begin(struct line *line, const char *name, struct keys *keys)
 {
+    static const int ends[] = {SIGHUP, SIGQUIT, SIGPIPE}; /* else the terminal would stay raw */
     struct termios raw;
+    size_t most = (DIGITS - strlen(name)) / 2;
+    keys->most = most < KEYS ? most : KEYS;
     keys->ended = !may_type(line, name);
     if (keys->ended || tcgetattr(STDIN_FILENO, &keys->before) != 0)
         return;
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        signal(ends[i], stop_on);
     raw = keys->before;
     raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG);
     raw.c_iflag &= ~(tcflag_t)(ICRNL | IXON);
@@ -96,7 +109,7 @@ static void keys_read(struct keys *keys)
 {
     struct pollfd wait = {.fd = STDIN_FILENO, .events = POLLIN};
     unsigned char typed[KEYS];
-    size_t room = KEYS - keys->used;
+    size_t room = keys->most - keys->used;
     if (keys->ended || (!room && !keys->raw) || poll(&wait, 1, 0) <= 0)
         return;
     ssize_t size = read(STDIN_FILENO, typed, keys->raw ? KEYS : room);
@@ -115,6 +128,7 @@ static bool keys_pass(struct line *line, const char *name, struct keys *keys)
     char hex[2 * KEYS + 1] = "";
     size_t taken = 0;
     keys_read(keys);
+    keys->moves = false;
     if (!keys->used || stopped)
         return true;
     for (size_t i = 0; i < keys->used; i++)
@@ -122,6 +136,7 @@ static bool keys_pass(struct line *line, const char *name, struct keys *keys)
     const char *text = line_ask(line, host_text("type %s %s", name, hex));
     if (!text || sscanf(text, "taken=%zu", &taken) != 1 || taken > keys->used)
         return false;
+    keys->moves = taken != 0;
     keys->used -= taken;
     memmove(keys->byte, keys->byte + taken, keys->used);
     return true;
@@ -136,7 +151,7 @@ static int follow(struct line *line, const struct options *options, struct keys 
         if (stopped || ferror(stdout) ||
             (options->timeout && time(NULL) - begun >= (time_t)options->timeout))
             return 0;
-        if (!line_rest(line, keys->used ? 1 : FOLLOW_MS))
+        if (!line_rest(line, keys->moves ? 1 : FOLLOW_MS))
             return EXIT_DIED;
     }
 }

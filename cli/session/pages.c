@@ -63,10 +63,9 @@ bool pages_open(struct pages *pages)
     pages_close(pages);
     uint64_t page = find_page();
     pages->device = "/dev/mem";
-    if (page && (pages_map(pages, page * PAGE) || pages->fd < 0))
-        return true;
-    pages_close(pages);
-    return false;
+    if (page)
+        pages_map(pages, page * PAGE);
+    return page != 0;
 }
 
 void pages_close(struct pages *pages)
@@ -87,8 +86,9 @@ size_t pages_read(const struct pages *pages, char *to, size_t size, uint64_t unt
     for (;;) {
         uint32_t n = ring_read(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, to,
                                (uint32_t)size);
-        if (n || host_now_ms() >= until || usleep(LOOK_US) != 0)
+        if (n || host_now_ms() >= until)
             return n;
+        usleep(LOOK_US);
     }
 }
 
@@ -98,7 +98,8 @@ bool pages_write(const struct pages *pages, const char *text, uint64_t until)
     for (;;) {
         text += ring_write(c->ask, CONTROL_ASK, &c->ask_head, &c->ask_tail, text,
                            (uint32_t)strlen(text));
-        if (!*text || host_now_ms() >= until || usleep(LOOK_US) != 0)
+        if (!*text || host_now_ms() >= until)
             return !*text;
+        usleep(LOOK_US);
     }
 }

@@ -12,18 +12,18 @@
 
 struct pages {
     const char *device;    /* by which they come */
-    int fd;                /* of it, for a lock; -1: it cannot be opened */
+    int fd;                /* of it, for a lock; -1: it is not open */
     struct vm_control *at; /* NULL: they are not mapped */
 };
 
-/* Is Hairline beneath, with a line that this user may see? Then they are mapped, or `fd` is -1 and
- * errno says why the device cannot be opened. */
+/* Is Hairline beneath, with a line that this user may see? Then they are mapped, or errno says why
+ * they cannot be. */
 bool pages_open(struct pages *pages);
 void pages_close(struct pages *pages);
 
 /* What an earlier user did not read is dropped. */
 void pages_drop(const struct pages *pages);
-/* Up to `size` bytes, until the time `until` (host_now_ms) or a signal; 0: none came. */
+/* Up to `size` bytes, until the time `until` (host_now_ms); 0: none came. */
 size_t pages_read(const struct pages *pages, char *to, size_t size, uint64_t until);
 /* False: root did not take all of `text` until then. */
 bool pages_write(const struct pages *pages, const char *text, uint64_t until);

@@ -162,7 +162,7 @@ static void begin(void)
     machine.clock.tsc_hz = 1000 * MILLI;
     fuzz_now = 1000 * MILLI;
     plans[0].mode = MODE_SHARED;
-    plans[1].control = CONTROL_ALL;
+    plans[1].control = plans[VMS].control = CONTROL_ALL;
     plans[0].console = plans[1].console = CONSOLE_SHOWN;
     build_fails = has_left = faults = false;
     memset(&ended, 0, sizeof(ended));
@@ -176,6 +176,7 @@ static void begin(void)
             life_start(&machine.vm[i]);
     }
     machine.vm[VMS].life = LIFE_RUNNING;
+    control_reset(&machine.vm[VMS]);
 }
 
 /* A request, or a part of one, in the ring of the control line. */

@@ -267,17 +267,17 @@ tell() { # tell WHAT ARGUMENT...: what the tool says, each line a fact; and how 
     while read -r line; do say "$what $line"; done </said
     say "$what code=$code"
 }
-rounds() { hairline-tool logs canary | grep -c 'canary: round'; }
+last() { hairline-tool logs canary | sed -n 's/^canary: round //p' | tail -n 1; }
 tell before list
 tell launch launch /plan.yaml
-until [ $(rounds) -ge 1 ]; do sleep 1; done
+until [ -n "$(last)" ]; do sleep 1; done
 tell list list --json -
 tell top top --json - --timeout 2
 tell kill kill canary
 tell killed list
 tell start start canary
-before=$(rounds)
-until [ $(rounds) -gt $before ]; do sleep 1; done
+before=$(last)
+until [ "$(last)" != "$before" ]; do sleep 1; done
 tell events events --timeout 2
 tell private logs hello
 echo typed | hairline-tool console canary --timeout 2 >/said 2>&1
@@ -286,13 +286,13 @@ tell create create /plan.yaml
 tell nobody kill nobody
 line_storm /dev/hairline
 say "storm code=$?"
-before=$(rounds)
-until [ $(rounds) -gt $before ]; do sleep 1; done
+before=$(last)
+until [ "$(last)" != "$before" ]; do sleep 1; done
 tell after list
 tell leave leave
 tell left list
 tell again launch /plan.yaml
-until [ $(rounds) -ge 1 ]; do sleep 1; done
+until [ -n "$(last)" ]; do sleep 1; done
 tell relaunched list
 tell last leave
 """

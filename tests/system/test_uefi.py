@@ -213,6 +213,7 @@ def test_vm_that_has_the_tpm(batch, tmp_path, monkeypatch, kind):
     assert run.code == 0, run.errors + run.output
     said = call(TOOL, "build", tmp_path / "plan.yaml", "--batch", "--efi", tmp_path / "same.efi")
     assert len(pcrs(said)) == 2 and pcrs(run.logs["keeper"]) == pcrs(said)
+    assert f"TPM {kind.replace('-', '_')}" in run.logs["keeper"]
     assert "HAIRLINE-CHECKS: ok" in run.logs["other"] and not pcrs(run.logs["other"])
 
 
