@@ -215,8 +215,10 @@ static void describe(const struct vm *vm, uint32_t i, struct vm_device *d)
     d->vf_offset = (uint16_t)f->vf_offset;
     d->vf_stride = (uint16_t)f->vf_stride;
     d->vf_total = (uint16_t)f->vfs;
+    /* One of 4 GiB or more is shown as none: a guest would look for room for all of them, of which
+       it has none, and not enable them. Whoever has one of them is told of its BARs anyway. */
     for (uint32_t b = 0; b < PCI_BARS; b++)
-        d->vf_bar_size[b] = (uint32_t)f->vf_bar[b].size;
+        d->vf_bar_size[b] = f->vf_bar[b].size >> 32 ? 0 : (uint32_t)f->vf_bar[b].size;
 }
 
 void device_describe(const struct vm *vm, struct vm_config *config)
