@@ -395,7 +395,7 @@ BAD |= {
     "lan in a dedicated vm": (own("    sealed: true", "    lan: office"), 25, "`lan` of a dedicated VM is its VMM's, which leaves it: write `disengage: never`"),
     "disks in a dedicated vm": (own("    sealed: true", "    disks: [{file: disk}]"), 25, "`disks` of a dedicated VM is its VMM's, which leaves it"),
     "control of a dedicated vm": (own("    sealed: true", "    control: own"), 25, "`control` of a dedicated VM is its VMM's, which leaves it"),
-    "console of no kind": (OWN + "    console: open\n", 29, "cannot be `open`: write private or shown"),
+    "console of no kind": (OWN + "    console: loud\n", 29, "cannot be `loud`: write private, shown or open"),
     "lan in a sealed vm": (own("    sealed: true", "    sealed: true\n    lan: office"), 26, "a sealed VM has no `lan`: its VMM cannot see its memory"),
     "budget in a dedicated vm": (own("    sealed: true", "    budget: 1ms"), 25, "`budget` is for shared VMs"),
     "period in a dedicated vm": (own("    sealed: true", "    period: 50ms"), 25, "`period` is for shared VMs"),
@@ -549,7 +549,7 @@ host = functools.partial(altered, HOST)
 NOT_THE_HOSTS = {
     "kernel": "pvh", "initrd": "disk", "cmdline": "quiet", "memory": "2M", "vcpus": "1", "cores": "[1]", "devices": "[nvme/0]", "disengage": "auto",
     "after": "quiet", "sealed": "false", "tpm": "false", "priority": "8", "budget": "1ms", "period": "1s", "disks": "[{file: disk}]",
-    "volumes": "[{name: a, size: 1M}]", "gateway": "{}", "lan": "a", "on_exit": "restart", "exit_port": "0xf4", "control": "all", "start": "boot",
+    "volumes": "[{name: a, size: 1M}]", "gateway": "{}", "lan": "a", "on_exit": "restart", "exit_port": "0xf4", "start": "boot",
 }
 
 
@@ -557,6 +557,7 @@ BAD |= {
     f"host with {key}": (HOST + f"    {key}: {value}\n", 9, f"`{key}` is not for `debian`: a VM of `mode: host` has all")
     for key, value in NOT_THE_HOSTS.items()
 } | {
+    "host that commands itself": (HOST + "    control: own\n", 9, "`debian` has no console or end of its own: say `control: all`"),
     "two hosts": (HOST + "  - {name: other, mode: host}\n", 9, "`debian` is the host already: a machine has one"),
     "host before another": (HOST + "  - {name: beta, kernel: pvh, memory: 16M, cores: [0]}\n", 8, "`debian` is the host: move it behind the other VMs"),
     "devices beside a host": (host("[0, 1]", "[1]\n    mode: dedicated\n    devices: [nvme/0]"), 8, "no `devices` beside `debian`: the machine's devices are the host's"),
