@@ -221,7 +221,7 @@ static bool make_packages(const struct job_file *const file[], uint32_t count)
 bool check_make_disk(const struct job *job)
 {
     const struct job_file *const file[] = {&job->host_disk, &job->host_tool, &job->host_module};
-    if (make_packages(file, 3))
+    if (make_packages(file, sizeof(file) / sizeof(file[0])))
         return true;
     return host_fail("the installed Debian%s could not be made: name another disk's image in "
                      "`machine.host.disk`",

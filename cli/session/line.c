@@ -127,9 +127,15 @@ static bool line_say(const struct line *line, const char *request)
     return line_write(line, request) && line_write(line, "\n");
 }
 
+/* All of the answer; NULL: none. */
+static const char *line_answer(struct line *line, const char *request)
+{
+    return line_say(line, request) ? hear_answer(line) : NULL;
+}
+
 const char *line_ask(struct line *line, const char *request)
 {
-    const char *text = line_say(line, request) ? hear_answer(line) : NULL;
+    const char *text = line_answer(line, request);
     if (text && strncmp(text, "ok", 2) == 0)
         return text + (text[2] == ' ' ? 3 : 2);
     if (text && strncmp(text, "error ", 6) == 0)
@@ -141,7 +147,7 @@ const char *line_ask(struct line *line, const char *request)
 
 bool line_takes(struct line *line, const char *request)
 {
-    const char *text = line_say(line, request) ? hear_answer(line) : NULL;
+    const char *text = line_answer(line, request);
     return text && strncmp(text, "ok", 2) == 0;
 }
 

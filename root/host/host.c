@@ -279,5 +279,5 @@ uint64_t host_turn(uint64_t now, bool tell)
         told = now;
         host_report();
     }
-    return now + clock_ticks(LINE_MS);
+    return now + clock_ticks(host_is_late() || plan_installed.control ? LINE_MS : LOOK_MS);
 }
