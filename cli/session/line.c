@@ -25,9 +25,7 @@
 #define EVENTS      256u /* that wait while an answer is awaited; older ones are dropped */
 
 struct line {
-    const char *device;
-    int fd;                         /* a VM's; or of the pages' device */
-    struct pages pages;             /* an installed system's: `at` is NULL in a VM */
+    struct pages pages;             /* in a VM only their device is there: `at` is NULL */
     char bytes[2 * CONTROL_ANSWER]; /* heard, and not yet a line */
     size_t used;
     char text[CONTROL_ANSWER + 1]; /* the last line */
@@ -57,12 +55,12 @@ bool line_is_inside(void)
 static size_t line_read(const struct line *line, char *to, size_t size, uint64_t until)
 {
     uint64_t now = host_now_ms();
-    struct pollfd wait = {.fd = line->fd, .events = POLLIN};
+    struct pollfd wait = {.fd = line->pages.fd, .events = POLLIN};
     if (line->pages.at)
         return pages_read(&line->pages, to, size, until);
     if (poll(&wait, 1, until > now ? (int)(until - now) : 0) <= 0)
         return 0;
-    ssize_t n = read(line->fd, to, size);
+    ssize_t n = read(line->pages.fd, to, size);
     return n > 0 ? (size_t)n : 0;
 }
 
@@ -70,7 +68,7 @@ static bool line_write(const struct line *line, const char *text)
 {
     if (line->pages.at)
         return pages_write(&line->pages, text, host_now_ms() + ANSWER_MS);
-    return write(line->fd, text, strlen(text)) == (ssize_t)strlen(text);
+    return write(line->pages.fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
 /* The first line of what was heard, to line->text; false: there is no whole one yet. */
@@ -141,7 +139,7 @@ const char *line_ask(struct line *line, const char *request)
     if (text && strncmp(text, "error ", 6) == 0)
         host_fail("%s", text + 6);
     else
-        host_fail("no answer on %s", line->device);
+        host_fail("no answer on %s", line->pages.device);
     return NULL;
 }
 
@@ -172,19 +170,19 @@ static bool make_raw(const struct line *line)
     struct termios raw;
     if (line->pages.at)
         return true;
-    if (tcgetattr(line->fd, &raw) != 0)
+    if (tcgetattr(line->pages.fd, &raw) != 0)
         return false;
     cfmakeraw(&raw);
-    return tcsetattr(line->fd, TCSAFLUSH, &raw) == 0;
+    return tcsetattr(line->pages.fd, TCSAFLUSH, &raw) == 0;
 }
 
 /* The line for ourselves: whoever has it is waited for. */
 static bool line_take(struct line *line)
 {
     uint64_t until = host_now_ms() + TAKE_MS;
-    while (flock(line->fd, LOCK_EX | LOCK_NB) != 0) {
+    while (flock(line->pages.fd, LOCK_EX | LOCK_NB) != 0) {
         if (host_now_ms() >= until)
-            return host_fail("another hairline has %s: wait until it ends", line->device);
+            return host_fail("another hairline has %s: wait until it ends", line->pages.device);
         usleep(LOOK_US);
     }
     return true;
@@ -198,39 +196,40 @@ static bool line_begin(struct line *line)
     if (line->pages.at)
         pages_drop(&line->pages);
     if (!make_raw(line))
-        return host_fail("%s: %s", line->device, strerror(errno));
+        return host_fail("%s: %s", line->pages.device, strerror(errno));
     if (sync_up(line))
         return true;
-    return host_fail("no answer on %s; " NO_LINE, line->device);
+    return host_fail("no answer on %s; " NO_LINE, line->pages.device);
 }
 
 bool line_rest(struct line *line, unsigned ms)
 {
-    flock(line->fd, LOCK_UN);
+    flock(line->pages.fd, LOCK_UN);
     usleep(ms * 1000);
     line->used = 0;
     return line_begin(line);
 }
 
+/* By a VM's device, or an installed system's pages; false after one line on stderr. */
+static bool line_connect(struct line *line)
+{
+    if (!is_vm() && pages_open(&line->pages)) {
+        if (line->pages.at)
+            return true;
+        return host_fail("Hairline is beneath this system, but %s gives no access to its pages: %s",
+                         line->pages.device, strerror(errno));
+    }
+    line->pages = (struct pages){.device = LINE_DEVICE,
+                                 .fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC)};
+    if (line->pages.fd >= 0)
+        return true;
+    return host_fail("%s: %s; " NO_LINE, LINE_DEVICE, strerror(errno));
+}
+
 struct line *line_open(void)
 {
     struct line *line = calloc(1, sizeof(*line));
-    if (!is_vm() && pages_open(&line->pages)) {
-        line->device = line->pages.device;
-        line->fd = line->pages.fd;
-        if (!line->pages.at) {
-            host_fail("Hairline is beneath this system, but %s gives no access to its pages: %s",
-                      line->device, strerror(errno));
-            line_close(line);
-            return NULL;
-        }
-    } else {
-        line->device = LINE_DEVICE;
-        line->fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    }
-    if (line->fd < 0)
-        host_fail("%s: %s; " NO_LINE, line->device, strerror(errno));
-    else if (line_begin(line))
+    if (line_connect(line) && line_begin(line))
         return line;
     line_close(line);
     return NULL;
@@ -238,10 +237,7 @@ struct line *line_open(void)
 
 void line_close(struct line *line)
 {
-    if (line->pages.at)
-        pages_close(&line->pages);
-    else if (line->fd >= 0)
-        close(line->fd);
+    pages_close(&line->pages);
     for (unsigned i = 0; i < line->events; i++)
         free(line->event[i]);
     free(line);
