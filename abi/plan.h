@@ -14,7 +14,7 @@
 #define PLAN_VMS            64
 #define PLAN_DISKS          4
 #define PLAN_VCPUS          64
-#define PLAN_MEMORY_MAX     (64ull << 30) /* bytes of a VM */
+#define PLAN_MEMORY_MAX     (1ull << 40) /* bytes of a VM */
 #define PLAN_LANS           4
 #define PLAN_MTU            1500 /* of a LAN, bytes: the usual, */
 #define PLAN_MTU_MAX        9000 /* and the largest */

@@ -20,11 +20,14 @@ enum {
     QUOTA_ROOT_LAN = 7,  /* for a LAN: PD, bell, fault handler, memory */
 };
 
+/* Bytes of one mapping, at most: as many leaves of 2 MiB as a call may write. */
+#define QUOTA_MAPPING ((uint64_t)MAX_LEAVES_PER_MAP * PAGE_SIZE * 512)
+
 /* Mappings of RAM beyond the first: what does not fit below the devices (abi/vm.h). */
 static inline uint32_t quota_ram(const struct plan_vm *vm)
 {
-    const uint64_t map = (uint64_t)MAX_FRAMES_PER_MAP * PAGE_SIZE;
-    return (uint32_t)((vm->memory - guest_low(vm->memory) + map - 1) / map);
+    uint64_t high = vm->memory - guest_low(vm->memory);
+    return (uint32_t)((high + QUOTA_MAPPING - 1) / QUOTA_MAPPING);
 }
 
 /* A VMM: mappings of its image (3), of the pieces of its store (5, with volumes 6), files (6) and

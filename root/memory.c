@@ -1,5 +1,6 @@
 #include <root/memory.h>
 #include <lib/call.h>
+#include <lib/quota.h>
 #include <lib/string.h>
 
 #define EXTENTS (SLOT_VM - SLOT_REGION + BOOT_RANGES)
@@ -41,7 +42,7 @@ uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, ui
     const struct extent *e = memory_find(first, frames << PAGE_SHIFT);
     uint64_t at = e ? (first - e->base) >> PAGE_SHIFT : 0, status = e ? OK : BAD_ARG;
     /* The installed system's is where it is: most of its leaves have 1 GiB. */
-    uint64_t most = e && e->kind == RANGE_HOST ? MAX_FRAMES_PER_MAP : MEMORY_MAPPING;
+    uint64_t most = e && e->kind == RANGE_HOST ? MAX_FRAMES_PER_MAP : QUOTA_MAPPING / PAGE_SIZE;
     for (uint64_t done = 0, part; done < frames && status == OK; done += part) {
         part = frames - done < most ? frames - done : most;
         status = mr_map(e->slot, pd, perm, va + (done << PAGE_SHIFT), at + done, part);

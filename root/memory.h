@@ -11,9 +11,6 @@
 #include <root/slots.h>
 #include <stdbool.h>
 
-/* A mapping has at most so many frames: MAX_LEAVES_PER_MAP leaves of 2 MiB. */
-#define MEMORY_MAPPING (1u << 21)
-
 struct region {
     uint64_t slot, base, size; /* bytes, page aligned */
 };

@@ -206,7 +206,7 @@ static const char *clash(const struct plan_vm *vm)
     return 0;
 }
 
-_Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_PRIORITY_MAX == 24 && PLAN_MTU == 1500 &&
+_Static_assert(PLAN_MEMORY_MAX == 1ull << 40 && PLAN_PRIORITY_MAX == 24 && PLAN_MTU == 1500 &&
                    PLAN_MTU_MAX == 9000,
                "as the words below say");
 
@@ -217,7 +217,7 @@ static const char *check_vm(const struct boot_info *info, const struct plan_vm *
         {vm->mode > MODE_DEDICATED, "unknown mode"},
         {vm->vcpus < 1 || vm->vcpus > PLAN_VCPUS, "bad number of vCPUs"},
         {vm->memory == 0 || vm->memory % MEBI2 || vm->memory > PLAN_MEMORY_MAX,
-         "memory is not 2 MiB .. 64 GiB in steps of 2 MiB"},
+         "memory is not 2 MiB .. 1 TiB in steps of 2 MiB"},
         {vm->cores == 0 || vm->cores & ~cores_mask(plan_cores),
          "cores that this machine does not have"},
         {vm->mode == MODE_DEDICATED && !plan_own_cores,

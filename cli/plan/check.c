@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const struct limit limit_memory = {unit_bytes, 2 * MEBI, PLAN_MEMORY_MAX, 2 * MEBI,
-                                          "a size from 2M to 64G in steps of 2M, like 512M"};
+                                          "a size from 2M to 1024G in steps of 2M, like 512M"};
 static const struct limit limit_vcpus = {unit_none, 1, PLAN_VCPUS, 1, "a number from 1 to 64"};
 static const struct limit limit_priority = {unit_none, 1, PLAN_PRIORITY_MAX, 1,
                                             "a number from 1 (low) to 24 (high)"};
@@ -19,7 +19,7 @@ static const struct limit limit_mtu = {unit_none, PLAN_MTU, PLAN_MTU_MAX, 1,
                                        "a number from 1500 to 9000"};
 static const struct limit limit_port = {unit_none, 1, 0xffff, 1, "a port from 1 to 0xffff"};
 
-_Static_assert(PLAN_MEMORY_MAX == 64ull << 30 && PLAN_VCPUS == 64 && PLAN_PRIORITY_MAX == 24 &&
+_Static_assert(PLAN_MEMORY_MAX == 1ull << 40 && PLAN_VCPUS == 64 && PLAN_PRIORITY_MAX == 24 &&
                    PLAN_TIME_MIN_US == 100 && PLAN_TIME_MAX_US == 10000000 && PLAN_MTU == 1500 &&
                    PLAN_MTU_MAX == 9000,
                "as the words above say; cli/main.c, root/plan.c and docs/hairline.1, too");

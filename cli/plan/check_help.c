@@ -63,7 +63,7 @@ const char check_help[] =
     "                      on a LAN hairline.ip=10.0.LAN.VM/24 and hairline.peers=NAME:IP,..., and "
     "hairline.batch\n"
     "                      under --batch\n"
-    "    memory: 512M      2M to 64G, in steps of 2M; must be there\n"
+    "    memory: 512M      2M to 1024G, in steps of 2M; must be there\n"
     "    vcpus: 2          1 to 64 (default 1)\n"
     "    cores: [1, 2]     those of the machine that the vCPUs may use, one after the other "
     "(default: all but\n"

@@ -10,8 +10,8 @@
 #define ISCSI_PORT 3260        /* RFC 7143, 6.1 */
 
 static const struct limit limit_cores = {unit_none, 1, MAX_CORES, 1, "a number from 1 to 64"};
-static const struct limit limit_machine_memory = {unit_bytes, 64 * MEBI, 1024 * 1024 * MEBI, MEBI,
-                                                  "a size from 64M to 1024G, like 4G"};
+static const struct limit limit_machine_memory = {unit_bytes, 64 * MEBI, 4096 * 1024 * MEBI, MEBI,
+                                                  "a size from 64M to 4096G, like 4G"};
 static const struct choice iommus[] = {
     {"none", IOMMU_NONE}, {"intel", IOMMU_VTD}, {"amd", IOMMU_AMDVI}, {0}};
 static const struct choice firmwares[] = {{"bios", false}, {"uefi", true}, {0}};

@@ -171,7 +171,7 @@ uint32_t device_mappings(const struct vm *vm)
     uint64_t count = 0;
     for (uint32_t i = 0; i < vm->plan->devices; i++)
         for (uint32_t b = 0; b < PCI_BARS; b++)
-            count += assigned[vm->index].function[i]->bar[b].size / PAGE_SIZE / MEMORY_MAPPING;
+            count += assigned[vm->index].function[i]->bar[b].size / QUOTA_MAPPING;
     return (uint32_t)count;
 }
 

@@ -10,7 +10,7 @@
 
 /* Frames of the guest's domain that `n` devices cost; objects: lib/quota.h. */
 #define DEVICE_FRAMES(n) (12 * (n))
-/* And objects beyond those: a BAR takes one more for each MAX_FRAMES_PER_MAP that it has. Each
+/* And objects beyond those: a BAR takes one more for each QUOTA_MAPPING that it has. Each
  * takes two frames at most: behind the page of an MSI-X table a mapping ends within large pages. */
 uint32_t device_mappings(const struct vm *vm);
 

@@ -140,10 +140,10 @@ static void what_each_vm_says(void **state)
     BROKEN(vm[0].mode = 2, "VM 1: unknown mode");
     BROKEN(vm[0].vcpus = 0, "VM 1: bad number of vCPUs");
     BROKEN(vm[0].vcpus = PLAN_VCPUS + 1, "VM 1: bad number of vCPUs");
-    BROKEN(vm[0].memory = 0, "VM 1: memory is not 2 MiB .. 64 GiB in steps of 2 MiB");
-    BROKEN(vm[0].memory = 3 << 20, "VM 1: memory is not 2 MiB .. 64 GiB in steps of 2 MiB");
+    BROKEN(vm[0].memory = 0, "VM 1: memory is not 2 MiB .. 1 TiB in steps of 2 MiB");
+    BROKEN(vm[0].memory = 3 << 20, "VM 1: memory is not 2 MiB .. 1 TiB in steps of 2 MiB");
     BROKEN(vm[0].memory = PLAN_MEMORY_MAX + (2 << 20),
-           "VM 1: memory is not 2 MiB .. 64 GiB in steps of 2 MiB");
+           "VM 1: memory is not 2 MiB .. 1 TiB in steps of 2 MiB");
     BROKEN(vm[0].on_exit = 2, "VM 1: unknown on_exit");
     BROKEN(vm[0].exit_port = 0x10000, "VM 1: exit port is not a port, or a device's");
     BROKEN(vm[0].exit_port = 0x3f8, "VM 1: exit port is not a port, or a device's");

@@ -195,7 +195,7 @@ static void quotas(void **state)
 static void large_bars(void **state)
 {
     (void)state;
-    const uint64_t map = (uint64_t)MEMORY_MAPPING * PAGE_SIZE;
+    const uint64_t map = QUOTA_MAPPING;
     for (uint32_t i = 0; i < PLAN_DEVICES; i++)
         function[i].bar[0] = (struct pci_bar){FAR + 4 * map * i, 4 * map, 4};
     add_dedicated(0, 1, 0, PLAN_DEVICES);
@@ -280,6 +280,26 @@ static int setup(void **state)
     return 0;
 }
 
+/* RAM is as many mappings as the leaves of a call make necessary. Nothing else of the quotas
+ * changes with its size; the guest's shows it. */
+static void ram_of_a_server(void **state)
+{
+    static const uint64_t size[] = {MEBI2, 12 * GIBI, 24 * GIBI, 25 * GIBI + MEBI2,
+                                    PLAN_MEMORY_MAX};
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
+        (void)setup(state);
+        info.range[info.ranges++] = (struct boot_range){2 * FAR, 4 * FAR, RANGE_RAM, 0};
+        add_shared(0, 4, 0);
+        plan.vm[0].memory = size[i];
+        most_leaves = 0;
+        build();
+        assert_in_range(most_leaves, 1, MAX_LEAVES_PER_MAP);
+        left = i ? left : spare(vm_slot(&machine.vm[0], VM_GUEST));
+        assert_int_equal(spare(vm_slot(&machine.vm[0], VM_GUEST)), left);
+    }
+}
+
 /* The UTCBs of root's fault handlers, where they are. */
 static int map_handlers(void **state)
 {
@@ -295,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(quotas, setup),
+        cmocka_unit_test_setup(ram_of_a_server, setup),
         cmocka_unit_test_setup(large_bars, setup),
         cmocka_unit_test_setup(a_host_of_many_bits, setup),
         cmocka_unit_test_setup(a_switch_is_above_the_vms_of_the_plan, setup),

@@ -84,7 +84,7 @@ const char *load_guest(void)
 {
     const char *wrong = "unknown kind";
     if (config()->plan.memory < 2 * HIGH_MEMORY || config()->plan.memory > PLAN_MEMORY_MAX)
-        return "the VM's memory is not between 2 MiB and 64 GiB";
+        return "the VM's memory is not between 2 MiB and 1 TiB";
     boot.gdt = BOOT_USUAL;
     switch (config()->plan.kernel_type) {
     case KERNEL_BZIMAGE: wrong = load_bzimage(); break;
