@@ -180,6 +180,10 @@ static inline void cpu_xsetbv(uint64_t v)
     __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)));
 }
 static inline uint64_t cpu_xgetbv(void) { return CPU_READ_PAIR("xgetbv", "c"(0)); }
+/* Where microcode makes it so, this also clears the buffers from which MDS, TAA, MMIO stale data,
+   RFDS and TSA leak (Intel: MD_CLEAR, CPUID 7 EDX[10]; AMD: VERW_CLEAR, CPUID 80000021h EAX[5]); by
+   an operand in memory only. Elsewhere it does nothing. */
+static inline void cpu_verw(const uint16_t *s) { __asm__ volatile("verw %0" : : "m"(*s) : "cc"); }
 static inline void cpu_clts(void) { __asm__ volatile("clts"); }
 static inline void cpu_xsave(void *area)
 {

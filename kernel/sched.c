@@ -174,17 +174,14 @@ void sched_switch(struct ec *ec)
     }
 }
 
-/* Does the end of the slice need the timer? Only if another SC has the same priority, or the budget
- * is a limit. */
-static bool slice_matters(const struct sc *sc) { return sc->period || sc->next != sc; }
-
 void sched_arm(void)
 {
     struct core *c = cpu_core();
     if (core_owned(c)) /* the timer is the guest's */
         return;
     uint64_t at = c->timers ? c->timers->deadline : 0;
-    if (c->sc && c->sc->queued && slice_matters(c->sc)) {
+    /* A slice's end matters if the budget is a limit, or another SC has the same priority. */
+    if (c->sc && c->sc->queued && (c->sc->period || c->sc->next != c->sc)) {
         uint64_t end = c->since + c->sc->remaining;
         at = at && at < end ? at : end;
     }
@@ -196,9 +193,15 @@ void sched_arm(void)
 
 void sched_pick(void)
 {
+    static const uint16_t selector = SEL_KERNEL_DATA;
     struct core *c = cpu_core();
     account(cpu_tsc());
+    const struct sc *before = c->sc;
     c->sc = c->ready_mask ? c->ready[31 - __builtin_clz(c->ready_mask)] : 0;
+    /* MDS and its kin: who has the core now does not sample what another left in its buffers. A VM
+       has SCs of its own, on which its VMM runs, too. */
+    if (c->sc != before)
+        cpu_verw(&selector);
     c->current = 0;
     if (c->sc)
         sched_switch(c->sc->ec);

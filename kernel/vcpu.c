@@ -11,17 +11,15 @@
 #include <sched.h>
 #include <virt.h>
 
-static uint64_t all_states;       /* what XCR0 may hold */
+uint64_t vcpu_states;
 static bool has_barrier;          /* IBPB */
 static bool stat_used[MAX_VCPUS]; /* counters.vcpu[i] belongs to a vCPU */
-
-uint64_t vcpu_states(void) { return all_states; }
 
 void vcpu_core_init(struct core *c)
 {
     virt_core_init(c);
     struct cpuid states = cpu_cpuid(0xd, 0);
-    all_states = (uint64_t)states.edx << 32 | states.eax;
+    vcpu_states = (uint64_t)states.edx << 32 | states.eax;
     cpu_xsetbv(7);
     has_barrier = (cpu_cpuid(0x80000008, 0).ebx >> 12 | cpu_cpuid(7, 0).edx >> 26) & 1;
 }
@@ -155,7 +153,7 @@ void vcpu_load_core(struct core *c, struct ec *ec)
         cpu_wrmsr(MSR_PRED_CMD, 1);
     cpu_clts();
     cpu_set_dr(v->dr);
-    cpu_xsetbv(all_states); /* a guest without a VMM may have used more than others get */
+    cpu_xsetbv(vcpu_states); /* a guest without a VMM may have used more than others get */
     cpu_xrstor(v->xsave);
     cpu_xsetbv(v->xcr0);
     fpu_off();

@@ -36,7 +36,7 @@ void vcpu_core_init(struct core *c);
  * the guest TLB. Own core. */
 void vcpu_unload(struct core *c);
 /* All that XCR0 may hold. */
-uint64_t vcpu_states(void);
+extern uint64_t vcpu_states;
 /* Have the core hold `ec`'s. Own core. */
 void vcpu_load_core(struct core *c, struct ec *ec);
 

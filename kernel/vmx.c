@@ -269,7 +269,7 @@ static bool is_xcr0(uint64_t v)
         if ((v & together[i]) != 0 && (v & together[i]) != together[i])
             return false;
     /* mutant: vmx-xcr0 */
-    return v & 1 && !(v & ~(vcpu_states() & KNOWN)) && (v & SSE_AVX) != AVX &&
+    return v & 1 && !(v & ~(vcpu_states & KNOWN)) && (v & SSE_AVX) != AVX &&
            ((v & AVX512) == 0 || v & AVX);
 }
 

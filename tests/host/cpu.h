@@ -39,6 +39,7 @@ struct machine {
     uint32_t ipis;               /* bit i: an IPI waits at core i                        */
     uint32_t nmis;               /* the same of NMIs                                     */
     uint32_t barriers;           /* IBPBs                                                */
+    uint32_t verws;              /* of the kernel's data segment                         */
     bool no_barrier;             /* by CPUID; and no flush by ASID                       */
     uint32_t ended;              /* EOIs                                                 */
     uint32_t written_back;       /* WBINVDs                                              */
@@ -123,6 +124,7 @@ void machine_halt(void) __attribute__((noreturn));
 #define cpu_set_dr(from)                machine_copy_dr(machine_cpu()->dr, from)
 #define cpu_xsetbv(v)                   machine_xsetbv(v)
 #define cpu_xgetbv()                    (machine_cpu()->xcr0)
+#define cpu_verw(selector)              ((void)(machine.verws += *(selector) == SEL_KERNEL_DATA))
 #define cpu_clts()                      machine_set_cr0(machine_cpu()->cr0 & ~(uint64_t)CR0_TS)
 #define cpu_xsave(area)                 machine_xsave(area)
 #define cpu_xrstor(area)                machine_xrstor(area)

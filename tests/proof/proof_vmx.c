@@ -171,10 +171,10 @@ void keep(void)
 void xcr0(void)
 {
     uint64_t v = any();
-    all_states = any();
+    vcpu_states = any();
     if (!is_xcr0(v))
         return;
-    check(v & 1 && !(v & ~all_states));
+    check(v & 1 && !(v & ~vcpu_states));
     check(!(v & 4) || v & 2);
     check(!(v & 0xe0) || ((v & 0xe0) == 0xe0 && v & 4));
     check((v & 0x18) == 0 || (v & 0x18) == 0x18);

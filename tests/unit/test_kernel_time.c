@@ -191,6 +191,33 @@ static void a_call_on_time_that_ran_out_waits(void **state)
     assert_ptr_equal(current(), t.e);
 }
 
+/* MDS and its kin. The time of a call is its caller's; a new SC in the slot of one that has ended
+   is another. */
+static void buffers_are_cleared_for_another_s_time(void **state)
+{
+    (void)state;
+    struct thread t = start(0, 9, SLICE, 0);
+    uint64_t pd = make_pd(PD_HOST, 16, 16), handler = make_ec(pd, 0, EC_HANDLER);
+    give(make_pt(handler, 0, 0), t.pd, BELL, PT_CALL);
+    uint32_t before = machine.verws;
+    call(t.e, CALL_PT_CALL, BELL, 0);
+    assert_ptr_equal(current(), object_at(handler));
+    reply(current(), 0);
+    pass(10 * SLICE);
+    assert_ptr_equal(current(), t.e);
+    assert_int_equal(machine.verws, before);
+    struct thread higher = start(0, 10, SLICE, 0);
+    assert_ptr_equal(current(), higher.e);
+    assert_int_equal(machine.verws, before + 1);
+    const struct sc *slot = higher.s;
+    assert_int_equal(end(higher.pd), OK);
+    assert_ptr_equal(current(), t.e);
+    assert_int_equal(machine.verws, before + 2);
+    higher = start(0, 10, SLICE, 0);
+    assert_ptr_equal(higher.s, slot);
+    assert_int_equal(machine.verws, before + 3);
+}
+
 /* ---- semaphores ---- */
 static void a_semaphore_counts(void **state)
 {
@@ -374,6 +401,7 @@ int main(void)
         RIG_TEST(a_nap_has_a_price),
         RIG_TEST(a_stopped_fault_without_budget_stays_stopped),
         RIG_TEST(a_call_on_time_that_ran_out_waits),
+        RIG_TEST(buffers_are_cleared_for_another_s_time),
         RIG_TEST(a_semaphore_counts),
         RIG_TEST(rights_on_a_semaphore),
         RIG_TEST(waiters_come_in_order),
