@@ -57,7 +57,7 @@ struct job {
     struct job_file host_disk;
     bool host_late;            /* the installed system puts Hairline beneath itself, not firmware */
     struct job_file host_tool; /* for a packaged one, `hairline`; path NULL: none */
-    struct job_file host_module; /* for a late launch, hairline.ko for its kernel; likewise */
+    struct job_file host_module; /* and hairline.ko for its kernel; likewise                */
     struct job_file iscsi;       /* the disk of the target beside the machine; path NULL: none */
     uint16_t iscsi_port;         /* on the host; set by the caller, 0: the usual one           */
 };

@@ -4,7 +4,11 @@
  *
  *   echo FILE >/sys/module/hairline/parameters/launch
  *   echo 1 >/sys/module/hairline/parameters/leave
+ *
+ * And the line of a system beneath which Hairline has been since power-on, where Linux keeps
+ * /dev/mem shut: by the same device.
  */
+#include <linux/acpi.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -79,11 +83,33 @@ static int get_launch(char *buffer, const struct kernel_param *unused)
 static const struct kernel_param_ops launch_ops = {.set = set_launch, .get = get_launch};
 module_param_cb(launch, &launch_ops, NULL, 0600);
 
+static unsigned long own_line; /* since power-on: number of its first page, Hairline's; or 0 */
+
+/* Firmware's table of processors names it in place of those that Hairline keeps (root/host/hide.c).
+ */
+static unsigned long __init find_own_line(void)
+{
+    enum { OEM = 0x80 };
+    struct acpi_table_header *madt;
+    unsigned long found = 0;
+    const u8 *at, *end;
+    if (ACPI_FAILURE(acpi_get_table(ACPI_SIG_MADT, 0, &madt)))
+        return 0;
+    at = (const u8 *)madt + sizeof(struct acpi_table_madt);
+    for (end = (const u8 *)madt + madt->length; at + 8 <= end && at[1] >= 2; at += at[1])
+        if (at[0] == OEM && memcmp(at + 2, "Ha", 2) == 0)
+            memcpy(&found, at + 4, sizeof(u32));
+    acpi_put_table(madt);
+    return found;
+}
+
 /* Root's tool speaks to Hairline by these pages. */
 static int map_line(struct file *unused, struct vm_area_struct *area)
 {
     unsigned long i;
     int status = 0;
+    if (own_line)
+        return vm_iomap_memory(area, own_line << PAGE_SHIFT, LAUNCH_LINE * PAGE_SIZE);
     kernel_param_lock(THIS_MODULE);
     for (i = 0; i < vma_pages(area) && !status; i++) {
         struct page *page = launched ? steps_line(area->vm_pgoff + i) : NULL;
@@ -137,6 +163,7 @@ static void leave_notifiers(void)
 static int __init hairline_load(void)
 {
     int status = register_pm_notifier(&power);
+    own_line = find_own_line();
     if (!status)
         status = register_reboot_notifier(&reboot);
     if (!status)

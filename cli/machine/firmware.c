@@ -28,8 +28,8 @@ static const char *ovmf_file(const char *name)
 static const char *firmware_code(void) { return ovmf_file("OVMF_CODE_4M.fd"); }
 
 /* Beneath a host: the image is a driver, or, for a late launch, a file that firmware knows nothing
- * of, with the module that reads it beside; and the tool, for a packaged system. Secure Boot is
- * off, as the host's disk is signed for no machine of ours. */
+ * of; beside it module and tool, for a packaged system. Secure Boot is off, as the host's disk is
+ * signed for no machine of ours. */
 static bool make_driver(const struct job *job, const char *folder)
 {
     struct efi_expected expected;

@@ -223,9 +223,8 @@ bool check_make_disk(const struct job *job)
     const struct job_file *const file[] = {&job->host_disk, &job->host_tool, &job->host_module};
     if (make_packages(file, sizeof(file) / sizeof(file[0])))
         return true;
-    return host_fail("the installed Debian%s could not be made: name another disk's image in "
-                     "`machine.host.disk`",
-                     job->host_late ? " or its module" : "");
+    return host_fail("the installed Debian or its module could not be made: name another disk's "
+                     "image in `machine.host.disk`");
 }
 
 /* All of a plan's, and the iSCSI disk. */

@@ -23,13 +23,12 @@ void check_host_machine(struct check *check)
             (struct job_file){.kind = FILE_PACKAGED, .path = host_image("debian-disk")};
         check->job->host_tool =
             (struct job_file){.kind = FILE_PACKAGED, .path = host_image("hairline-static")};
+        check->job->host_module = (struct job_file){
+            .kind = FILE_PACKAGED, .path = host_image("kernels/debian-disk/hairline.ko")};
     } else
         check_image(check, "machine.host.disk", text->host->disk, "host", &check->job->host_disk);
     check->job->host_late =
         check_choice(check, "machine.host.launch", text->host->launch, launches);
-    if (check->job->host_late && check->job->host_disk.kind == FILE_PACKAGED)
-        check->job->host_module = (struct job_file){
-            .kind = FILE_PACKAGED, .path = host_image("kernels/debian-disk/hairline.ko")};
     if (!text->iommu)
         check->job->iommu = IOMMU_VTD;
 }

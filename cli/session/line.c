@@ -216,8 +216,10 @@ static bool line_connect(struct line *line)
     if (!is_vm() && pages_open(&line->pages)) {
         if (line->pages.at)
             return true;
-        return host_fail("Hairline is beneath this system, but %s gives no access to its pages: %s",
-                         line->pages.device, strerror(errno));
+        return host_fail(
+            "Hairline is beneath this system, but %s gives no access to its pages: %s; "
+            "the module `hairline` does, once it is loaded",
+            line->pages.device, strerror(errno));
     }
     line->pages = (struct pages){.device = LINE_DEVICE,
                                  .fd = open(LINE_DEVICE, O_RDWR | O_NOCTTY | O_CLOEXEC)};

@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BENEATH    "/sys/module/hairline/parameters/launch" /* the module's word that it is */
 #define PROCESSORS "/sys/firmware/acpi/tables/APIC"
 #define PAGE       4096u
 #define LOOK_US    2000 /* from one look at the rings to the next */
@@ -56,9 +55,8 @@ static uint64_t find_page(void)
 
 bool pages_open(struct pages *pages)
 {
-    char beneath = '0';
     *pages = (struct pages){.device = "/dev/hairline", .fd = -1};
-    if (read_some(BENEATH, &beneath, 1) && beneath == '1' && pages_map(pages, 0))
+    if (pages_map(pages, 0))
         return true;
     pages_close(pages);
     uint64_t page = find_page();

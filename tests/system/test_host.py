@@ -415,6 +415,7 @@ def test_vault_signs():
     good = ("debian| FACT sign ok", "debian| HAIRLINE-CHECKS: ok", "vault| HAIRLINE-CHECKS: ok")
     try:
         assert run.wait(lambda: all(line in run.lines for line in good)), run.text()
+        assert run.has(r"debian\| FACT locked none \[integrity\] confidentiality refused") and run.has(r"debian\| FACT locked ok"), run.text()
         assert run.has(r"hairline\| host name=debian level=L1") and run.has(r"debian\| FACT beside vault +dedicated +running "), run.text()
         assert not run.has(r"vault\| A shell on"), run.text()
     finally:
