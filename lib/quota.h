@@ -1,7 +1,7 @@
 /*
- * Kernel objects by domain: the quota that root gives each of its domains, and what root itself
- * spends on them. Root creates the domains with these numbers. The plan checker adds them up,
- * because the kernel's table of objects has one size (QUOTA_KERNEL).
+ * Kernel objects, and frames of the kernel's pool, by domain: the quota that root gives each of its
+ * domains, and what root itself spends on them. Root creates the domains with these numbers. The
+ * plan checker adds them up, because table and pool have one size each (QUOTA_KERNEL, POOL_KERNEL).
  */
 #ifndef LIB_QUOTA_H
 #define LIB_QUOTA_H
@@ -68,6 +68,54 @@ static inline uint32_t quota_plan(const struct plan *plan)
     for (uint32_t i = 0; i < plan->vms; i++)
         objects += plan_is_vm(&plan->vm[i]) ? quota_vm(&plan->vm[i]) : 0;
     return objects;
+}
+
+/* ---- frames ---- */
+enum {
+    POOL_KERNEL = 8192,       /* the whole pool: kernel/config.h */
+    POOL_ROOT = 64,           /* what root and the kernel have before the first VM */
+    POOL_IOMMUS = 800,        /* of as many units as there may be, on most machines */
+    POOL_LAN = 24 + PLAN_VMS, /* a switch: page tables, one a port; a UTCB */
+    POOL_ROOT_VM = 2,         /* root's for a VM: tables in which it has its store */
+    POOL_ROOT_VCPU = 1,       /* and for each vCPU: its fault handler's UTCB */
+};
+
+/* Both domains of a VM have tables of capabilities of this order (PD_TABLE); and frames of one
+   beyond the first. */
+static inline uint64_t quota_table_order(uint32_t vcpus)
+{
+    uint64_t order = 0;
+    while (CAP_SLOTS << order < VM_SLOTS_OF(vcpus))
+        order++;
+    return order;
+}
+static inline uint64_t quota_table_frames(uint32_t vcpus)
+{
+    return (1ull << quota_table_order(vcpus)) - 1;
+}
+
+/* Page tables of 2 MiB pages and some edges, UTCBs; a table for each GiB of RAM, as where that is
+   not aligned to one. What a VMM maps beside RAM is less than 4 GiB. */
+static inline uint64_t pool_vmm(const struct plan_vm *vm)
+{
+    return 54 + 2 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus);
+}
+/* Without its devices. */
+static inline uint64_t pool_guest(const struct plan_vm *vm)
+{
+    return 16 + 4 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus);
+}
+/* A device: page tables of its BARs. */
+enum { POOL_DEVICE = 12 };
+
+static inline uint64_t pool_plan(const struct plan *plan)
+{
+    uint64_t frames = POOL_ROOT + POOL_IOMMUS + POOL_LAN * plan->lans;
+    for (const struct plan_vm *vm = plan->vm; vm < plan->vm + plan->vms; vm++)
+        frames += plan_is_vm(vm) ? pool_vmm(vm) + pool_guest(vm) + POOL_DEVICE * vm->devices +
+                                       POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus
+                                 : 0;
+    return frames;
 }
 
 #endif

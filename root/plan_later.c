@@ -32,6 +32,7 @@ static const char *check_later(const struct plan_vm *vm, const struct plan_vm *b
          "four workers of VMs are on its first core already, or on core 0 if it is dedicated"},
         {vcpus > MAX_VCPUS, "too many vCPUs with those of the others"},
         {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for one more"},
+        {pool_plan(&plan_loaded) > POOL_KERNEL, "the kernel has not the frames for one more"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }

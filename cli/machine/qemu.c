@@ -13,6 +13,11 @@
 
 #define QEMU_OLDEST 9   /* the first with x2APIC in its emulation */
 #define QEMU_ARGS   256 /* words of its command line, with the NULL */
+/* Bytes of the machine from which on it may be more than the host has free: only what is touched
+   is taken. */
+#define LARGE (16ull << 30)
+/* And from which on the processor has a server's addresses: 40 bits are too few for a TiB. */
+#define WIDE (512ull << 30)
 
 /* ---- its command line ---------------------------------------------------------- */
 
@@ -84,12 +89,17 @@ static void add_machine(struct line *line, const struct job *job)
 {
     const char *board = machines[job->iommu];
     add_pair(line, "-machine", job->uefi ? host_text("%s,smm=off", board) : board);
-    add_pair(line, "-cpu", cpu);
+    add_pair(line, "-cpu", job->memory < WIDE ? cpu : host_text("%s,phys-bits=46", cpu));
     add_word(line, "-nodefaults");
     add_word(line, "-no-user-config");
     add_word(line, "-no-reboot");
     add_pair(line, "-display", "none");
     add_pair(line, "-m", host_text("%luM", job->memory >> 20));
+    if (job->memory >= LARGE) {
+        add_pair(line, "-object",
+                 host_text("memory-backend-ram,id=ram,size=%luM,reserve=off", job->memory >> 20));
+        add_pair(line, "-machine", "memory-backend=ram");
+    }
     add_pair(line, "-smp", host_text("%u", job->cores));
 }
 

@@ -1,5 +1,6 @@
 /* Whether all that a plan wants fits: kernel and initrd into their VM; VMs, files and copies into
    the machine's RAM, each in one piece, at the places that root will choose. */
+#include <cli/host.h>
 #include <cli/plan/check.h>
 #include <abi/call.h>
 #include <lib/quota.h>
@@ -11,6 +12,8 @@
 #define OVERHEAD_VM      (4 * MEBI)
 /* What an installed system needs at least, bytes, in the emulated machine. */
 #define HOST_LEAST (512 * MEBI)
+/* And of that below 4 GiB: firmware, its loader and Linux are there, too. */
+#define HOST_LOW (256 * MEBI)
 /* RAM of QEMU's q35, bytes: with so much or more, 2 GiB are below the devices' addresses, and the
  * rest is above 4 GiB. */
 #define SPLIT_FROM (2816 * MEBI)
@@ -18,13 +21,19 @@
 #define SPLIT_HIGH (4096 * MEBI)
 /* Low RAM, bytes: the kernel and its pool are below the modules; firmware keeps something at its
  * end. */
-#define KERNEL_END (20 * MEBI)
-#define FIRMWARE   MEBI
+#define LOW_START    MEBI
+#define KERNEL_START (16 * MEBI)
+#define KERNEL_END   (54 * MEBI) /* with root, VMM and LAN, which come behind it */
+#define FIRMWARE     MEBI
+/* All files together, bytes: a loader puts them below 2 GiB, behind the kernel. */
+#define FILES_MOST (1900 * MEBI)
+/* And how many of them a file for UEFI can hold: its header is a page (boot/uefi/pe.S). */
+#define FILES_UEFI 87u
 /* Upper limit of a VM's store without disks, and of a LAN's region, bytes. */
 #define STORE (4 * MEBI)
 #define LAN   (2 * MEBI)
-#define SPARE PLAN_VMS                       /* in place of a VM: the spare memory */
-#define RUNS  (3 + 2 * PLAN_VMS + PLAN_LANS) /* runs of RAM: each piece that is taken splits one */
+#define SPARE (PLAN_VMS + 1u)                /* in place of a VM: the spare memory */
+#define RUNS  (4 + 2 * PLAN_VMS + PLAN_LANS) /* runs of RAM: each piece that is taken splits one */
 
 /* ---- places: where root will put what VMs have (root/memory.c, store.c), in the order in which it
    does, each in one run of RAM */
@@ -45,8 +54,10 @@ static void ram_open(struct ram *ram, const struct job *job, uint64_t memory)
     uint64_t low = memory < SPLIT_FROM ? memory : SPLIT_LOW, base = KERNEL_END;
     for (uint32_t i = 0; i < job->plan.files; i++)
         base += round_up(job->file[i].size, PAGE_SIZE);
-    *ram = (struct ram){.runs = 2,
-                        .run = {{base, low - FIRMWARE}, {SPLIT_HIGH, SPLIT_HIGH + memory - low}}};
+    *ram = (struct ram){.runs = 3,
+                        .run = {{LOW_START, KERNEL_START},
+                                {base, low - FIRMWARE},
+                                {SPLIT_HIGH, SPLIT_HIGH + memory - low}}};
 }
 
 /* Take the highest place in the first run that has one, as root does; false: none has. */
@@ -122,12 +133,12 @@ static void check_places(struct check *check)
         return;
     while (fill(&other, job, enough, &none) != job->plan.vms)
         enough += GIBI;
-    check_error(check, "memory",
-                "`%s` needs %lu MiB in one piece, and the largest left of the machine's %lu MiB "
-                "has %lu MiB: "
-                "raise machine.memory to %luG",
-                job->plan.vm[check->vm].name, size / MEBI, job->memory / MEBI, largest(&ram) / MEBI,
-                enough / GIBI);
+    bool is_vm = check->vm < job->plan.vms;
+    source_error_at(&check->source, is_vm ? host_text("vms[%u].memory", check->vm) : "spare.memory",
+                    "`%s` needs %lu MiB in one piece, and the largest left of the machine's %lu "
+                    "MiB has %lu MiB: raise machine.memory to %luG",
+                    is_vm ? job->plan.vm[check->vm].name : "spare", size / MEBI, job->memory / MEBI,
+                    largest(&ram) / MEBI, enough / GIBI);
 }
 
 /* ---- sizes ------------------------------------------------------------------------ */
@@ -162,23 +173,50 @@ static uint64_t check_need(const struct job *job)
     uint64_t need = OVERHEAD_MACHINE + job->plan.spare_memory + job->plan.upload;
     for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++) {
         for (uint32_t i = 0; i < vm->disks; i++)
-            need += vm->disk[i].flags == DISK_VOLATILE ? job->file[vm->disk[i].file].size : 0;
+            need += vm->disk[i].flags == DISK_VOLATILE
+                        ? round_up(job->file[vm->disk[i].file].size, 2 * MEBI)
+                        : 0;
         need += vm->mode == MODE_HOST ? 0 : vm->memory + OVERHEAD_VM;
     }
     return need;
 }
 
-/* All VMs, files and copies fit into the machine. Beside a host, Hairline has one piece of it. */
+/* A loader can take the files. */
+static void check_files_size(struct check *check, uint64_t files)
+{
+    const struct job *job = check->job;
+    if (files > FILES_MOST)
+        source_error_at(&check->source, "vms",
+                        "the files have %lu MiB, and a loader takes %lu MiB: give VMs volumes "
+                        "instead of large disks",
+                        files / MEBI, FILES_MOST / MEBI);
+    if (job->uefi && job->plan.files > FILES_UEFI)
+        source_error_at(&check->source, "vms",
+                        "the plan has %u files, and one that starts by UEFI holds %u: have VMs "
+                        "share kernels or disks",
+                        job->plan.files, FILES_UEFI);
+}
+
+/* All VMs, files and copies fit into the machine. Beside a host, Hairline has one piece of it,
+   which firmware or Linux takes below 4 GiB. */
 static void check_machine_size(struct check *check)
 {
     struct job *job = check->job;
-    uint64_t need = check_need(job);
+    uint64_t need = check_need(job), files = 0;
+    for (uint32_t i = 0; i < job->plan.files; i++)
+        files += job->file[i].size;
+    check_files_size(check, files);
     if (job->kept_cores) {
         job->kept_memory = round_up(need, 2 * MEBI);
+        if (job->memory >= SPLIT_FROM && job->kept_memory + files > SPLIT_LOW - HOST_LOW)
+            source_error_at(&check->source, "vms",
+                            "the VMs beside the installed system and the files need %lu MiB below "
+                            "4 GiB, of which there are %lu MiB for them: lower a VM's memory",
+                            (job->kept_memory + files + MEBI - 1) / MEBI,
+                            (SPLIT_LOW - HOST_LOW) / MEBI);
         need = job->kept_memory + HOST_LEAST;
     }
-    for (uint32_t i = 0; i < job->plan.files; i++)
-        need += job->file[i].size;
+    need += files;
     if (need > job->memory)
         source_error_at(&check->source, "machine.memory",
                         "the VMs, their files and Hairline need %lu MiB and the machine has %lu "
@@ -207,9 +245,15 @@ void check_sizes(struct check *check)
         source_error_at(&check->source, "vms",
                         "all VMs together have %u vCPUs: take them down to %u", vcpus, most);
     uint32_t objects = quota_plan(&job->plan);
+    uint64_t frames = pool_plan(&job->plan);
     if (objects > QUOTA_KERNEL)
         source_error_at(
             &check->source, "vms",
             "the VMs and LANs need about %u kernel objects of %u: take out VMs, vCPUs or LANs",
             objects, QUOTA_KERNEL);
+    else if (frames > POOL_KERNEL)
+        source_error_at(&check->source, "vms",
+                        "the VMs and LANs need about %lu frames of the kernel's %u: take out VMs, "
+                        "vCPUs or LANs, or lower the memory of large VMs",
+                        frames, POOL_KERNEL);
 }

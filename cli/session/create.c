@@ -25,7 +25,9 @@ const char create_help[] =
     "keeps what is\n"
     "written until the VM is destroyed.\n";
 
-#define COPY_MS 60000u /* for root to have taken what was uploaded */
+/* For root to have taken what was uploaded, and to have cleared the memory beforehand. */
+#define COPY_MS      60000u
+#define COPY_MEBI_MS 4u
 
 /* ---- the upload ---------------------------------------------------------------- */
 
@@ -173,7 +175,8 @@ static bool create_one(struct line *line, const char *plan, uint32_t vm, struct 
     bool good = write_upload(fd, job, vm) && line_ask(line, "create");
     close(fd);
     /* Root has taken it all before the next one is uploaded. */
-    if (good && !line_leaves(line, job->plan.vm[vm].name, "copying", COPY_MS)) {
+    uint64_t patience = COPY_MS + COPY_MEBI_MS * (job->plan.vm[vm].memory >> 20);
+    if (good && !line_leaves(line, job->plan.vm[vm].name, "copying", (unsigned)patience)) {
         take_back(line, job->plan.vm[vm].name);
         good = false;
     }

@@ -4,6 +4,7 @@
 #include <root/plan.h>
 #include <root/vm/fault.h>
 #include <lib/hw/cpuid.h>
+#include <lib/quota.h>
 #include <lib/string.h>
 
 #define HOST_FRAMES  600u /* of page tables, vCPUs and its capabilities */
@@ -155,7 +156,7 @@ static uint64_t take_iommus(void)
 static uint64_t make_domain(void)
 {
     return pd_create(guest_slot(), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST,
-                     PD_PORTS | PD_TABLE(vm_table_order(host->cpus)), HOST_FRAMES, HOST_OBJECTS,
+                     PD_PORTS | PD_TABLE(quota_table_order(host->cpus)), HOST_FRAMES, HOST_OBJECTS,
                      own_cores() | 1);
 }
 

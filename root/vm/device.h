@@ -8,10 +8,9 @@
 #include <root/hardware/pci.h>
 #include <root/vm/vm.h>
 
-/* Frames of the guest's domain that `n` devices cost; objects: lib/quota.h. */
-#define DEVICE_FRAMES(n) (12 * (n))
-/* And objects beyond those: a BAR takes one more for each QUOTA_MAPPING that it has. Each
- * takes two frames at most: behind the page of an MSI-X table a mapping ends within large pages. */
+/* Objects beyond those that lib/quota.h counts: a BAR takes one more for each QUOTA_MAPPING that it
+ * has. Each takes two frames at most: behind the page of an MSI-X table a mapping ends within large
+ * pages. */
 uint32_t device_mappings(const struct vm *vm);
 
 /* Find the functions that the plan's VMs name, once. No function goes to two VMs, nor an isolation

@@ -87,6 +87,17 @@ void fault_forget(uint32_t domain)
             handler[i].domain = FAULT_NOBODY;
 }
 
+/* The next one; where all have been made, one of nobody's ends, whose core nobody asks for. */
+static uint32_t free_handler(void)
+{
+    for (uint32_t i = 1; handlers == HANDLERS && i < handlers; i++)
+        if (handler[i].domain == FAULT_NOBODY) {
+            ignore(destroy(SLOT_HANDLER + i)); /* it is there */
+            return i;
+        }
+    return handlers;
+}
+
 uint64_t fault_prepare(uint32_t domain, uint64_t cores)
 {
     for (uint32_t i = 1; i < handlers; i++) /* those of VMs that are gone first */
@@ -94,15 +105,14 @@ uint64_t fault_prepare(uint32_t domain, uint64_t cores)
             handler[i].domain = domain;
             cores &= ~(1ull << handler[i].core);
         }
-    for (; cores; cores &= cores - 1, handlers++) {
-        uint32_t core = (uint32_t)__builtin_ctzll(cores);
-        if (handlers == HANDLERS)
-            return NO_MEMORY;
-        uint64_t status = make_handler(handlers, core, stack[handlers] + STACK);
+    for (; cores; cores &= cores - 1) {
+        uint32_t core = (uint32_t)__builtin_ctzll(cores), i = free_handler();
+        uint64_t status = i < HANDLERS ? make_handler(i, core, stack[i] + STACK) : NO_MEMORY;
         if (status != OK)
             return status;
-        handler[handlers].domain = domain;
-        handler[handlers].core = core;
+        handler[i].domain = domain;
+        handler[i].core = core;
+        handlers += i == handlers;
     }
     return OK;
 }

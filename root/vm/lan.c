@@ -7,7 +7,6 @@
 #include <lib/string.h>
 
 #define STARTS_MAX 5u
-#define FRAMES     (24u + PLAN_VMS) /* of a domain: page tables, one a port; a UTCB */
 
 /* A switch's region: configuration, stack, data. */
 #define CONFIG_SIZE ((uint64_t)PAGE_SIZE)
@@ -94,7 +93,7 @@ static uint64_t lan_start(uint32_t lan)
     config->budget = vm_help_budget(lan_core(lan));
     config->period = vm_help_period();
     image_copy_data(&machine.lan, (void *)(ROOT_PHYS + r->base + DATA_AT));
-    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, FRAMES, QUOTA_LAN,
+    uint64_t status = pd_create(lan_pd(lan), SLOT_ROOT_PD, 0, PD_HOST, 0, POOL_LAN, QUOTA_LAN,
                                 1ull << lan_core(lan));
     if (status == OK)
         status = map_own(lan, r);

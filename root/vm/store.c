@@ -85,11 +85,12 @@ static void lay_out_store(struct vm *vm)
     vm->store.size = at;
 }
 
-/* RAM aligned for the largest pages that fit it, 1 GiB or 2 MiB. */
+/* RAM aligned for the largest pages that fit it, 1 GiB or 2 MiB. Beside an installed system all VMs
+   have one run, of just their size: a hole in it would be missing to the next. */
 static uint64_t take_ram(struct vm *vm)
 {
     uint64_t size = vm->plan->memory, status = NO_MEMORY;
-    if (size >= GIBI)
+    if (size >= GIBI && !(machine.info->flags & BOOT_HOST))
         status = memory_take(size, GIBI, &vm->ram);
     return status == OK ? OK : memory_take(size, MEBI2, &vm->ram);
 }

@@ -64,30 +64,14 @@ static uint64_t map_ram(const struct vm *vm, uint64_t pd, uint64_t perm, uint64_
     return status;
 }
 
-uint64_t vm_table_order(uint32_t vcpus)
-{
-    uint64_t order = 0;
-    while (CAP_SLOTS << order < VM_SLOTS_OF(vcpus))
-        order++;
-    return order;
-}
-/* And the frames of one beyond the first. */
-static uint64_t table_frames(const struct vm *vm)
-{
-    return (1ull << vm_table_order(vm->plan->vcpus)) - 1;
-}
-
-/* The VMM's domain with all its memory, of this VM only. Frames of its quota: page tables of 2 MiB
- * pages and some edges, UTCBs. RAM of a sealed VM only while it is loaded (seal.c). */
+/* The VMM's domain with all its memory, of this VM only. RAM of a sealed VM only while it is loaded
+ * (seal.c). */
 static void make_vmm(struct vm *vm)
 {
-    uint64_t vcpus = vm->plan->vcpus, gibi = vm->plan->memory / GIBI;
-    for (uint32_t i = 0; i < FILES; i++)
-        gibi += vm->file[i].size / GIBI;
-    uint64_t pd = vm_slot(vm, VM_VMM), frames = 50 + 2 * vcpus + gibi + table_frames(vm);
+    uint64_t pd = vm_slot(vm, VM_VMM), table = PD_TABLE(quota_table_order(vm->plan->vcpus));
     vm_fail(vm, "VMM domain",
-            pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, PD_TABLE(vm_table_order(vm->plan->vcpus)),
-                      frames, quota_vmm(vm->plan), vm_cores(vm)));
+            pd_create(pd, SLOT_ROOT_PD, 0, PD_HOST, table, pool_vmm(vm->plan), quota_vmm(vm->plan),
+                      vm_cores(vm)));
     vm_fail(vm, "VMM image", image_map(&machine.vmm, pd, vm->store.base + vm->offset[PIECE_DATA]));
     vm_fail(vm, "VMM memory", store_map(vm));
     if (!vm->plan->sealed || vm->loading)
@@ -96,17 +80,14 @@ static void make_vmm(struct vm *vm)
 
 static void make_guest(struct vm *vm)
 {
-    uint64_t vcpus = vm->plan->vcpus, devices = vm->plan->devices,
-             frames = 16 + 4 * vcpus + vm->plan->memory / GIBI + table_frames(vm);
+    uint64_t table = PD_TABLE(quota_table_order(vm->plan->vcpus)), more = device_mappings(vm),
+             frames = pool_guest(vm->plan) + POOL_DEVICE * vm->plan->devices + 2 * more;
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
-    vm_fail(
-        vm, "guest domain",
-        pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST,
-                  PD_TABLE(vm_table_order(vm->plan->vcpus)),
-                  frames + DEVICE_FRAMES(devices) + 2 * device_mappings(vm),
-                  quota_guest(vm->plan) + device_mappings(vm) + (vm_has_tpm(vm) ? QUOTA_TPM : 0),
-                  vm_cores(vm)));
+    vm_fail(vm, "guest domain",
+            pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, table, frames,
+                      quota_guest(vm->plan) + more + (vm_has_tpm(vm) ? QUOTA_TPM : 0),
+                      vm_cores(vm)));
     vm_fail(vm, "RAM in the guest", map_ram(vm, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
     vm_fail(vm, "chipset's pages",
             memory_map(chipset, vm->size[PIECE_CHIPSET], pd, MR_READ | MR_WRITE, GUEST_CHIPSET));

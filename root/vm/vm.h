@@ -186,8 +186,6 @@ uint64_t vm_run(struct vm *vm) WARN_UNUSED;
 /* Destroy both domains, as far as they are there; a heavy step. When it returns, no core, TLB or
    IOMMU has a way to the VM's memory, and its devices are quiet. */
 void vm_destroy(struct vm *vm);
-/* The order of the capability tables of its domains, whose size goes by its vCPUs. */
-uint64_t vm_table_order(uint32_t vcpus);
 /* The core of thread or vCPU `i`: the i-th of the plan's cores, wrapping around. */
 uint32_t vm_core(const struct vm *vm, uint32_t i);
 /* Does the plan give it the machine's TPM? */

@@ -8,7 +8,6 @@ import rig
 from firmware import call
 from rig import guest, linux
 
-LARGE = ["-cpu", "EPYC,+svm,+npt,+x2apic,phys-bits=46"]
 CAUSES = "start recall port msr hlt vmcall memory shutdown invalid opcode xsetbv exception cpuid intr nmi icr step".split()
 
 
@@ -71,17 +70,12 @@ def test_kernel_boots(kernels, name):
     assert kernels.vms[name]["reason"] == "poweroff"
 
 
-def backing(size):
-    """QEMU's options for RAM that may be more than the host has."""
-    return ["-m", size, "-object", f"memory-backend-ram,id=ram,size={size},reserve=off", "-machine", "memory-backend=ram"]
-
-
 def test_memory_above_4_gib(batch):
     """RAM goes on behind the devices, in more than one mapping (QUOTA_MAPPING); Linux takes from its end first, so the disk's
     buffers and rings are there, too. The host backs only what is touched."""
     disk = [{"file": "ext4:8M", "mode": "volatile"}]
     run = batch(linux("big", "debian", memory="20G", vcpus=2, cores=[1], cmdline="console=ttyS0", disks=disk),
-                guest("multiboot", "mboot", "name=multiboot", memory="4G"), cores=2, memory="32G", qemu=backing("32G"))
+                guest("multiboot", "mboot", "name=multiboot", memory="4G"), cores=2, memory="32G")
     assert run.code == 0, run.errors + run.output[-2000:]
     log = run.logs["big"]
     assert re.search(r"e820: \[mem 0x0{8}00100000-0x0{8}bfffffff\] usable", log), log[:2000]
@@ -161,7 +155,7 @@ def test_the_most_that_check_lets_pass(batch, vcpus, cores):
 
 def test_several_tebibytes(batch):
     """A VM that does not fit below 4 GiB is at the end of them. The host backs only what is touched. 4 TiB cost the pool a frame more than 1 GiB."""
-    run = batch(guest("high", "hello", memory="8G"), memory="16G", qemu=[*LARGE, *backing("4096G")])
+    run = batch(guest("high", "hello", memory="8G"), memory="4096G")
     assert run.code == 0 and "hello" in run.logs["high"], run.errors + run.output
     assert run.report["kernel"]["pool_free"] > 8000
 
@@ -169,7 +163,7 @@ def test_several_tebibytes(batch):
 @pytest.mark.parametrize("size", ["24G", "1024G"])
 def test_vm_of_a_server(batch, size):
     """A call maps at most QUOTA_MAPPING, 8 GiB, so such a VM's RAM is several mappings, in both of its domains."""
-    run = batch(guest("big", "hello", memory=size), memory="2048G", qemu=[*LARGE, *backing("2048G")])
+    run = batch(guest("big", "hello", memory=size), memory="2048G")
     assert run.code == 0 and "hello" in run.logs["big"], run.errors + run.output
 
 

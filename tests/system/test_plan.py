@@ -888,7 +888,7 @@ def test_words_that_are_good_after_all(house):
 
 
 @pytest.mark.parametrize("machine, vms, good", [
-    ("2815M", ["2600M"], True), ("2816M", ["2600M"], False), ("2816M", ["2040M"], False), ("2816M", ["2000M", "700M"], True),
+    ("2815M", ["2600M"], True), ("2816M", ["2600M"], False), ("2816M", ["2040M"], False), ("2816M", ["1990M", "700M"], True), ("2816M", ["2000M", "700M"], False),
     ("8G", ["3584M"], True), ("8G", ["2G", "2G", "2G"], True), ("8G", ["3584M", "3584M"], False), ("8G", ["2G", "1G", "1G", "1G", "1G"], True), ("12G", ["3584M", "3584M"], True),
     ("128G", ["64G"], True), ("2048G", ["1024G", "900G"], True), ("8G", ["5G"], True), ("8G", ["6656M"], False),
 ])
@@ -921,6 +921,59 @@ def test_how_many_files_fit(house, files):
     done = tool("check", "plan.yaml")
     assert done.returncode == (0 if files == 124 else 2), done.stderr
     assert ("too many files: a plan can name 124 different ones" in done.stderr) == (files == 125) and done.stderr.count("\n") == (files == 125)
+
+
+def alone(*vms, machine, more=""):
+    return f"machine: {{{machine}}}\n{more}vms:\n" + "".join(f"  - {{{vm}}}\n" for vm in vms)
+
+
+SERVER = "name: n{}, kernel: bz, memory: {}"
+TOO_MUCH = {
+    "files for a loader": (alone("name: a, kernel: bz, memory: 64M, disks: [{file: large}, {file: larger}]", machine="memory: 8G"), 2, "the files have 1901 MiB, and a loader takes 1900 MiB"),
+    "frames of the kernel": (alone(*(SERVER.format(i, "32G") for i in range(64)), machine="memory: 4096G"), 2, "frames of the kernel's 8192: take out VMs"),
+    "memory beside a host": (alone(SERVER.format(0, "1800M"), "name: debian, mode: host", machine="firmware: uefi, memory: 8G, host: {disk: disk}"), 2,
+                             "need 1853 MiB below 4 GiB, of which there are 1792 MiB for them"),
+    "copies beside a host": (alone(*(f"name: n{i}, kernel: bz, memory: 16M, disks: [{{file: odd, mode: volatile}}]" for i in range(20)), "name: debian, mode: host",
+                                   machine="firmware: uefi, memory: 1050M, host: {disk: disk}"), 1, "need 1085 MiB and the machine has 1050 MiB"),
+    "spare in one piece": (alone("name: a, kernel: bz, memory: 1G, control: all, disks: [{upload: 1M}]", machine="memory: 8G", more="spare: {cores: [1], memory: 6300M}\n"), 2,
+                           "`spare` needs 6300 MiB in one piece, and the largest left of the machine's 8192 MiB has 5120 MiB"),
+}
+
+
+@pytest.mark.parametrize("plan, line, words", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_what_no_machine_carries_is_refused(house, plan, line, words):
+    for name, size in {"large": 1500 << 20, "larger": 401 << 20, "disk": 1 << 20, "odd": (4 << 20) + 512}.items():
+        (house / name).touch()
+        os.truncate(house / name, size)
+    (house / "plan.yaml").write_text(plan)
+    done = tool("check", "plan.yaml")
+    assert done.returncode == 2 and done.stderr.startswith(f"plan.yaml:{line}: ") and words in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("files", [87, 88])
+def test_how_many_files_fit_one_for_uefi(house, files):
+    """Its header is a page, of which each section has some bytes."""
+    for i in range(files):
+        (house / f"k{i}").write_bytes(bzimage())
+    plan = [{"name": f"n{i}", "kernel": f"k{i}", "memory": "8M"} for i in range(44)]
+    for i in range(44, files):
+        plan[i - 44]["initrd"] = f"k{i}"
+    (house / "plan.yaml").write_text(json.dumps({"machine": {"memory": "2G", "firmware": "uefi"}, "vms": plan}))
+    done = tool("check", "plan.yaml")
+    assert done.returncode == (0 if files == 87 else 2) and ("holds 87" in done.stderr) == (files == 88), done.stderr
+    if files == 87:
+        subprocess.run([BUILD / "hairline-tool", "build", "plan.yaml", "--efi", "plan.efi"], check=True, capture_output=True)
+
+
+def test_kernel_ends_where_check_thinks():
+    """With root, VMM, LAN and a plan behind it."""
+    symbols = subprocess.run(["nm", BUILD / "hairline64.elf"], check=True, capture_output=True, text=True).stdout
+    (end,) = [int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" kernel_end")]
+    images = sum((BUILD / name).stat().st_size for name in ("root.img", "vmm.img", "lan.img"))
+    text = (SOURCE / "cli/plan/check_memory.c").read_text()
+    believed = int(re.search(r"#define KERNEL_END +\((\d+) \* MEBI\)", text)[1]) << 20
+    assert 0 <= believed - (end - 0xFFFFFFFF80000000) - images < 2 << 20
 
 
 PROMISES = {

@@ -300,6 +300,39 @@ static void ram_of_a_server(void **state)
     }
 }
 
+/* Beside an installed system VMs have one run of RAM, of their size and little more, anywhere. */
+static void vms_beside_a_host_fill_their_run(void **state)
+{
+    (void)state;
+    info.flags = BOOT_HOST;
+    info.range[0] = (struct boot_range){0x3a600000, 2 * GIBI + (60 << 20), RANGE_RAM, 0};
+    for (uint32_t i = 0; i < 2; i++) {
+        add_shared(0, 1, 0);
+        plan.vm[i].memory = GIBI;
+    }
+    memory_init(&info);
+    for (uint32_t i = 0; i < plan.vms; i++) {
+        machine.vm[i] = (struct vm){.plan = &plan.vm[i], .index = i, .files = &info};
+        assert_int_equal(store_take(&machine.vm[i]), OK);
+    }
+}
+
+/* VMs come and go, each on cores of its own: who is last finds a handler, too. */
+static void handlers_change_cores(void **state)
+{
+    (void)state;
+    uint32_t made = 1;
+    while (made < 2 * MAX_VCPUS && fault_prepare(made, 1) == OK)
+        made++;
+    assert_in_range(made, 3, 2 * MAX_VCPUS - 1);
+    assert_int_equal(fault_prepare(0, 2), NO_MEMORY);
+    fault_forget(1);
+    assert_int_equal(fault_prepare(1, 2), OK);
+    for (uint32_t vm = 2; vm < made; vm++)
+        fault_forget(vm);
+    assert_int_equal(fault_prepare(2, ~0ull), OK);
+}
+
 /* The UTCBs of root's fault handlers, where they are. */
 static int map_handlers(void **state)
 {
@@ -315,11 +348,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(quotas, setup),
-        cmocka_unit_test_setup(ram_of_a_server, setup),
         cmocka_unit_test_setup(large_bars, setup),
         cmocka_unit_test_setup(a_host_of_many_bits, setup),
         cmocka_unit_test_setup(a_switch_is_above_the_vms_of_the_plan, setup),
         cmocka_unit_test_setup(behind_a_copy_are_zeros, setup),
+        cmocka_unit_test_setup(ram_of_a_server, setup),
+        cmocka_unit_test_setup(vms_beside_a_host_fill_their_run, setup),
+        cmocka_unit_test_setup(handlers_change_cores, setup),
     };
     fake_memory = aligned_alloc(PAGE_SIZE, RAM_END);
     memset(fake_memory + RAM, 0, RAM_END - RAM);
