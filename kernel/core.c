@@ -244,6 +244,8 @@ void core_attention(void)
     struct core *c = cpu_core();
     check_that(interrupts_off());
     for (;;) {
+        while (panic_used)
+            cpu_idle(false);
         c->attention = 0;
         if (c->doorbell) {
             /* Before the inbox is read: a post that comes after the reading sets it again. */

@@ -37,14 +37,8 @@ enum msr {
 enum { VM_CR_R_INIT = 2 }; /* INIT becomes #SX, which ends it (APM2 15.30.1) */
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
 enum { EFER_AIBRSE = 1 << 21 };
-enum {
-    CR0_WP = 1 << 16,
-    CR0_TS = 1 << 3,
-    CR0_NE = 1 << 5,
-    CR0_PE = 1,
-    CR0_ET = 1 << 4,
-    CR0_MP = 1 << 1
-};
+enum { CR0_PE = 1, CR0_MP = 1 << 1, CR0_TS = 1 << 3, CR0_ET = 1 << 4, CR0_NE = 1 << 5 };
+enum { CR0_WP = 1 << 16, CR0_NW = 1 << 29, CR0_CD = 1 << 30 };
 #define CR0_PG (1u << 31)
 enum {
     CR4_PAE = 1 << 5,
@@ -243,7 +237,6 @@ static inline void cpu_set_dr6(uint64_t v) { __asm__ volatile("mov %0, %%db6" : 
 void cpu_end_nmi(void);
 static inline void cpu_fence(void) { __asm__ volatile("mfence; lfence" : : : "memory"); }
 static inline void cpu_relax(void) { __asm__ volatile("pause"); }
-static inline uint64_t cpu_flags(void) { return __builtin_ia32_readeflags_u64(); }
 /* Let pending interrupts in, once. STGI: after #VMEXIT the entry code has set GIF already. */
 static inline void cpu_irq_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 /* Until an interrupt, if they are let in, or an NMI; at once if one came since this core looked at

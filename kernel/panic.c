@@ -2,7 +2,7 @@
 #include <panic.h>
 
 static char text[256];
-uint32_t panic_used; /* entry.S: other cores stop at an INIT, if it becomes #SX */
+uint32_t panic_used;
 
 static void say(const char *s)
 {
@@ -28,8 +28,11 @@ void panic(const char *what, uint64_t vector, uint64_t rip)
     say_hex(cpu_cr2());
     say("\r\n");
     for (uint32_t i = 0; i < core_count; i++)
-        if (i != cpu_core()->number)
+        if (i != cpu_core()->number) {
+            cores[i].doorbell = 1;
             apic_send(cores[i].apic_id, SEND_INIT);
+            apic_send(cores[i].apic_id, SEND_NMI);
+        }
     cpu_set_cr3((uint64_t)boot_pml4);
     boot_last_words(text);
 }

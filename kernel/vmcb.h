@@ -70,7 +70,6 @@ enum intercept2 { /* 010: VMRUN VMMCALL VMLOAD VMSAVE STGI CLGI SKINIT, MONITOR 
                   I2_XSETBV = 1 << 13,
 };
 enum { CR8_WRITE = 1 << 24, VINTR_TPR = 0xf, VINTR_IRQ = 1 << 8, VINTR_MASKING = 1 << 24 };
-#define VINTR_VECTOR (0xffull << 32)
 
 enum exit_code {
     EXIT_FIRST = 0x40,

@@ -59,8 +59,8 @@ static void write_controls(const struct ec *ec)
     cpu_vmwrite(VMCS_MSR_BITMAP, vmx_msrs_pa(MAP_SHARED));
     cpu_vmwrite(VMCS_VPID, 1);                             /* all guests': vmx_current */
     cpu_vmwrite(VMCS_EPTP, ec->pd->table_pa | 6 | 3 << 3); /* write-back, four levels */
-    cpu_vmwrite(VMCS_CR0_MASK, CR0_NE);
-    cpu_vmwrite(VMCS_CR4_MASK, CR4_VMXE);
+    cpu_vmwrite(VMCS_CR0_MASK, CR0_KEPT);
+    cpu_vmwrite(VMCS_CR4_MASK, CR4_KEPT);
     static const uint16_t zero[] = {
         VMCS_PF_MASK,     VMCS_PF_MATCH,    VMCS_CR3_TARGETS,  VMCS_EXIT_STORES,   VMCS_EXIT_LOADS,
         VMCS_ENTRY_LOADS, VMCS_INJECT,      VMCS_TSC_OFFSET,   VMCS_CR0_SHADOW,    VMCS_CR4_SHADOW,
@@ -72,7 +72,7 @@ static void write_controls(const struct ec *ec)
     cpu_vmwrite(VMCS_LINK, ~0ull);
     cpu_vmwrite(VMCS_PAT, PAT_RESET);
     cpu_vmwrite(VMCS_CR0, CR0_NE);
-    cpu_vmwrite(VMCS_CR4, CR4_VMXE);
+    cpu_vmwrite(VMCS_CR4, CR4_KEPT);
     cpu_vmwrite(VMCS_RFLAGS, RFLAGS_FIXED);
     cpu_vmwrite(VMCS_DR7, 0x400);
 }
@@ -203,6 +203,8 @@ static unsigned exception(void)
         return CAUSE_NMI;
     }
     block_nmi_again(event);
+    if ((event & INJECT_TYPE) == 5 << 8) /* INT1, which exits before it is done (SDM3 27.3.3) */
+        vmx_skip();
     if (vector == 1)
         debug_exception();
     if (vector == 18)
@@ -235,8 +237,8 @@ static void move_cr8(struct ec *ec, uint64_t *reg, bool write)
     vmx_offer(ec);
 }
 
-/* CR0.NE and CR4.VMXE are 1 in VMX operation. The guest sees its own NE: that is noted, and the
-   instruction, which is made again, changes the rest. VMXE it cannot have. */
+/* CR0_KEPT, CR4_KEPT. The guest sees its own NE, CD and NW: they are noted, and the instruction,
+   which is made again, changes the rest. NW without CD, VMXE and MCE it cannot have. */
 static unsigned control_register(struct ec *ec)
 {
     enum { LOAD, STORE };
@@ -244,8 +246,8 @@ static unsigned control_register(struct ec *ec)
     ec->regs.rsp = cpu_vmread(VMCS_RSP);
     if ((q & 15) == 8)
         move_cr8(ec, reg, (q >> 4 & 3) == LOAD);
-    else if ((q & 15) == 0)
-        cpu_vmwrite(VMCS_CR0_SHADOW, *reg & CR0_NE);
+    else if ((q & 15) == 0 && (*reg & (CR0_CD | CR0_NW)) != CR0_NW)
+        cpu_vmwrite(VMCS_CR0_SHADOW, *reg & CR0_KEPT);
     else
         vmx_skip_or_fault(ec, false);
     return CAUSE_STEP;
@@ -290,10 +292,10 @@ static unsigned set_xcr0(struct ec *ec)
    changed the vectoring information, nor taken back the event of the entry (SDM3 26.8). */
 static unsigned refused(struct ec *ec)
 {
-    struct core *c = cpu_core();
-    c->refused = 0;
+    cpu_core()->refused = 0;
+    cpu_wrmsr(MSR_MCG_STATUS, 0); /* a machine check may have come in between (SDM3 26.8) */
     vmx_inject(ec, 0);
-    vcpu_unload(c);
+    vcpu_unload(cpu_core());
     return EVENT_INVALID;
 }
 

@@ -21,6 +21,11 @@ uint64_t vmx_load(struct ec *ec, const struct exit_state *x, uint64_t mtd);
 /* Interrupts: what of the offer and the injection goes into the VMCS; after either has changed. */
 void vmx_offer(struct ec *ec);
 void vmx_go_home(void);
+/* Bits that are the kernel's while a guest runs, which sees its own in their place: CR0.NE and
+   CR4.VMXE, which VMX operation wants to be 1; CR0.CD and NW, which an exit leaves as they are: the
+   core's caches would stay off for all (SDM3 27.5.1); CR4.MCE, without which a machine check is a
+   shutdown instead of an exit (26.8). */
+enum { CR0_KEPT = CR0_CD | CR0_NW | CR0_NE, CR4_KEPT = CR4_VMXE | CR4_MCE };
 /* MSR bitmaps: of vCPUs that share their core; that have one; that have disengaged, too. */
 enum msr_map { MAP_SHARED, MAP_OWN, MAP_ALONE, MAPS };
 uint64_t vmx_msrs_pa(enum msr_map map);

@@ -29,13 +29,13 @@ static void go_on(uint64_t rip, bool done)
 void vmx_skip(void) { go_on(cpu_vmread(VMCS_RIP) + cpu_vmread(VMCS_LENGTH), true); }
 
 /* What an entry would refuse (SDM3 26.2.1.3, 26.3.1.5): error codes in real mode, which has none;
-   interrupts and NMIs in a shadow, which they end. */
+   what is injected in a shadow, which it ends; of exceptions only a #DB with RFLAGS.TF. */
 void vmx_inject(struct ec *ec, uint64_t event)
 {
-    uint64_t type = event & INJECT_TYPE, real = 0;
+    uint64_t real = 0;
     if (event & INJECT_ERROR && !(cpu_vmread(VMCS_CR0) & CR0_PE))
         real = INJECT_ERROR;
-    if (event & INJECT_VALID && (type == 0 || type == INJECT_NMI))
+    if (event & INJECT_VALID)
         vmx_set_control(VMCS_BLOCKING, BLOCKING_INTR, false);
     ec->vcpu->inject = event;
     cpu_vmwrite(VMCS_INJECT, event & 0xffffffff & ~real);
@@ -201,9 +201,9 @@ void vmx_write_efer(struct ec *ec, uint64_t value)
 
 static void store_control(const struct ec *ec, struct exit_state *x)
 {
-    x->cr0 = (cpu_vmread(VMCS_CR0) & ~(uint64_t)CR0_NE) | cpu_vmread(VMCS_CR0_SHADOW);
+    x->cr0 = (cpu_vmread(VMCS_CR0) & ~(uint64_t)CR0_KEPT) | cpu_vmread(VMCS_CR0_SHADOW);
     x->cr2 = ec->vcpu->cr2, x->cr3 = cpu_vmread(VMCS_CR3);
-    x->cr4 = cpu_vmread(VMCS_CR4) & ~(uint64_t)CR4_VMXE;
+    x->cr4 = cpu_vmread(VMCS_CR4) & ~(uint64_t)CR4_KEPT;
     x->xcr0 = ec->vcpu->xcr0, x->dr6 = cpu_dr6(), x->dr7 = cpu_vmread(VMCS_DR7);
 }
 
@@ -211,11 +211,11 @@ static void vmx_load_control(struct ec *ec, const struct exit_state *x)
 {
     struct vcpu *v = ec->vcpu;
     uint64_t xcr0 = once(x->xcr0) & 7;
-    cpu_vmwrite(VMCS_CR0, x->cr0 | CR0_NE);
-    cpu_vmwrite(VMCS_CR0_SHADOW, x->cr0 & CR0_NE);
+    cpu_vmwrite(VMCS_CR0, (x->cr0 & ~(uint64_t)CR0_KEPT) | CR0_NE);
+    cpu_vmwrite(VMCS_CR0_SHADOW, x->cr0 & CR0_KEPT);
     cpu_vmwrite(VMCS_CR3, x->cr3);
     /* mutant: vmx-cr4 */
-    cpu_vmwrite(VMCS_CR4, x->cr4 | CR4_VMXE);
+    cpu_vmwrite(VMCS_CR4, x->cr4 | CR4_KEPT);
     cpu_vmwrite(VMCS_DR7, x->dr7);
     vcpu_unload(cpu_core()); /* CR2, DR6 and XCR0 are in the core */
     v->cr2 = x->cr2;

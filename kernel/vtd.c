@@ -123,17 +123,14 @@ void vtd_enable(struct iommu *u, void *frames, uint64_t all)
     cpu_write64(u->regs + IQT, 0);
     cpu_write64(u->regs + IQA, cpu_pa(u->queue));
     command(u, QUEUE, true);
-    if (all) {
-        vtd_flush(u, true);
-        command(u, TRANSLATE, true);
-        unprotect(u);
-        return;
+    if (!all) {
+        cpu_write64(u->regs + IRTA, cpu_pa(u->interrupts) | X2APIC | ENTRIES_256);
+        command(u, SET_REMAP, true);
     }
-    cpu_write64(u->regs + IRTA, cpu_pa(u->interrupts) | X2APIC | ENTRIES_256);
-    command(u, SET_REMAP, true);
     vtd_flush(u, true);
     command(u, TRANSLATE, true);
-    command(u, REMAP, true);
+    if (!all)
+        command(u, REMAP, true);
     unprotect(u);
 }
 

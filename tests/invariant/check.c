@@ -14,6 +14,9 @@ bool has_graph_lock(void)
 }
 
 bool is_own_core(uint32_t number) { return number == cpu_core()->number; }
+#ifndef cpu_flags
+#define cpu_flags() __builtin_ia32_readeflags_u64()
+#endif
 bool interrupts_off(void) { return !(cpu_flags() & RFLAGS_IF); }
 
 void check_or_stop(bool ok, const char *what)

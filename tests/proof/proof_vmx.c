@@ -111,9 +111,9 @@ static bool may_write(uint64_t field, uint64_t v)
     if (type != 2)
         return type == 0 && may_control(field, v);
     if (field == VMCS_CR0)
-        return (v & CR0_NE) != 0;
+        return (v & CR0_KEPT) == CR0_NE;
     if (field == VMCS_CR4)
-        return (v & CR4_VMXE) != 0;
+        return (v & CR4_KEPT) == CR4_KEPT;
     return field != VMCS_LINK && field != VMCS_DEBUGCTL;
 }
 

@@ -334,7 +334,7 @@ static void check_event(const struct vmcs *v)
         return;
     if (e & INJECT_ERROR && !(v->field[VMCS_CR0] & CR0_PE))
         model_refuse("an entry", e, "an error code in real mode");
-    if ((type == 0 || type == INJECT_NMI) && b & BLOCKING_INTR)
+    if (b & BLOCKING_INTR) /* of exceptions: with RFLAGS.TF, unless a trap is pending (XSA-308) */
         model_refuse("an entry", e, "it comes in the shadow of STI or MOV SS");
     if (type == 0 && !(v->field[VMCS_RFLAGS] & RFLAGS_IF))
         model_refuse("an entry", e, "an interrupt for a guest with IF clear");
@@ -361,6 +361,10 @@ void model_vmx_enter(bool resume)
         check_written(v);
     if (!(v->field[VMCS_CR0] & CR0_NE) || !(v->field[VMCS_CR4] & CR4_VMXE))
         model_refuse("an entry", v->field[VMCS_CR4], "CR0.NE and CR4.VMXE are fixed (SDM3 23.8)");
+    if (v->field[VMCS_CR0] & (CR0_CD | CR0_NW))
+        model_refuse("an entry", v->field[VMCS_CR0], "the caches would stay off (SDM3 27.5.1)");
+    if (!(v->field[VMCS_CR4] & CR4_MCE))
+        model_refuse("an entry", v->field[VMCS_CR4], "a machine check would be a shutdown (26.8)");
     if (!(v->field[VMCS_EFER] & EFER_LMA) != !(v->field[VMCS_ENTRY] & ENTRY_LONG_MODE))
         model_refuse("an entry", v->field[VMCS_EFER], "LMA is not what the entry asks for");
     if (v->field[VMCS_INJECT] & INJECT_VALID && v->field[VMCS_PRIMARY] & PRIMARY_INTR_WINDOW &&

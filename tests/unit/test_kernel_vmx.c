@@ -190,8 +190,8 @@ static void check_controls(uint64_t pin, uint64_t primary)
     assert_int_equal(get(VMCS_EXIT), FIXED_EXIT | EXIT_CONTROLS);
     assert_int_equal(get(VMCS_ENTRY), FIXED_ENTRY | ENTRY_CONTROLS);
     assert_int_equal(get(VMCS_EXCEPTIONS), 1u << 1 | 1u << 17 | 1u << 18);
-    assert_int_equal(get(VMCS_CR0_MASK), CR0_NE);
-    assert_int_equal(get(VMCS_CR4_MASK), CR4_VMXE);
+    assert_int_equal(get(VMCS_CR0_MASK), CR0_NE | CR0_CD | CR0_NW);
+    assert_int_equal(get(VMCS_CR4_MASK), CR4_VMXE | CR4_MCE);
     assert_int_equal(get(VMCS_EPTP), ((struct pd *)object_at(guest_pd))->table_pa | 0x1e);
     assert_int_equal(get(VMCS_TSC_OFFSET), 0);
 }
@@ -363,6 +363,9 @@ static void exceptions_leave_traces(void **state)
     cpu_wrmsr(MSR_MCG_STATUS, 4);
     exits_with_event(0, 0, FAULT(18));
     assert_int_equal(cpu_rdmsr(MSR_MCG_STATUS), 0);
+    answer(0);
+    exits_with_event(0, 0, INJECT_VALID | 5 << 8 | 1); /* INT1: not a fault, it is behind it */
+    assert_int_equal(get(VMCS_RIP), RIP + LENGTH);
 }
 
 /* ---- state ---- */
@@ -378,7 +381,7 @@ static void groups_travel_alone(void **state)
         struct exit_state was = *x, sent;
         memset(x, 0x41 + (int)i, sizeof *x);
         x->xcr0 = 3, x->efer = 0xd01, x->cpl = 3, x->cr8 = 7;
-        x->cr0 = 0x80000031, x->cr4 = 0x40, x->rip = 0x9999, x->dr6 = 0xffff0ff1;
+        x->cr0 = 0x80000031, x->cr4 = 0x80, x->rip = 0x9999, x->dr6 = 0xffff0ff1;
         x->lstar = 0xffffffff81000000, x->cstar = 0x81001000, x->kernel_gs = 0xffff888000000000;
         x->sfmask = 0x47700, x->inject = 0;
         for (unsigned s = 0; s < SEG_COUNT; s++) {
@@ -445,32 +448,37 @@ static void the_kernels_bits_are_not_seen(void **state)
 {
     (void)state;
     start_vmx(MTD_CONTROL);
-    for (unsigned ne = 0; ne < 2; ne++) {
+    static const uint64_t own[] = {0, CR0_NE, CR0_CD, CR0_CD | CR0_NW, CR0_CD | CR0_NW | CR0_NE};
+    for (unsigned i = 0; i < COUNT(own); i++) {
         exits(12, 0);
-        x->cr0 = CR0_PE | (ne ? CR0_NE : 0), x->cr4 = CR4_PAE;
+        x->cr0 = CR0_PE | own[i], x->cr4 = CR4_PAE;
         answer(MTD_CONTROL);
         assert_int_equal(get(VMCS_CR0), CR0_PE | CR0_NE);
-        assert_int_equal(get(VMCS_CR0_SHADOW), ne ? CR0_NE : 0);
-        assert_int_equal(get(VMCS_CR4), CR4_PAE | CR4_VMXE);
+        assert_int_equal(get(VMCS_CR0_SHADOW), own[i]);
+        assert_int_equal(get(VMCS_CR4), CR4_PAE | CR4_VMXE | CR4_MCE);
         assert_int_equal(get(VMCS_CR4_SHADOW), 0);
         exits(12, 0);
-        assert_int_equal(x->cr0, CR0_PE | (ne ? CR0_NE : 0));
+        assert_int_equal(x->cr0, CR0_PE | own[i]);
         assert_int_equal(x->cr4, CR4_PAE);
         answer(0);
     }
-    vcpu->regs.rbx = CR0_PE | CR0_NE;
-    set(VMCS_CR0_SHADOW, 0);
-    exits(28, 3 << 8); /* mov rbx, cr0 */
-    assert_int_equal(get(VMCS_CR0_SHADOW), CR0_NE);
-    assert_int_equal(get(VMCS_RIP), RIP); /* it is made again */
-    assert_int_equal(injected(), 0);
+    for (unsigned i = 0; i < COUNT(own); i++) {
+        vcpu->regs.rbx = CR0_PE | own[i];
+        exits(28, 3 << 8); /* mov rbx, cr0 */
+        assert_int_equal(get(VMCS_CR0_SHADOW), own[i]);
+        assert_int_equal(get(VMCS_RIP), RIP); /* it is made again */
+        assert_int_equal(injected(), 0);
+    }
+    vcpu->regs.rbx = CR0_PE | CR0_NW; /* without CD */
+    exits(28, 3 << 8);
+    assert_int_equal(injected(), GP);
     vcpu->regs.rbx = CR0_PE;
     exits(28, 3 << 8);
     assert_int_equal(get(VMCS_CR0_SHADOW), 0);
     exits(28, 4 | 3 << 8); /* CR4.VMXE */
     assert_int_equal(injected(), GP);
     assert_int_equal(get(VMCS_RIP), RIP);
-    assert_int_equal(vcpu->vcpu->counters->exits[CAUSE_STEP], 3);
+    assert_int_equal(vcpu->vcpu->counters->exits[CAUSE_STEP], COUNT(own) + 3);
 }
 
 static void a_long_mode_guest_enters_so(void **state)
@@ -738,6 +746,14 @@ static void events_are_made_to_fit(void **state)
     answer(MTD_INJECT);
     assert_int_equal(injected(), NMI);
     assert_int_equal(get(VMCS_BLOCKING), 0);
+    /* A #DB of INT1 behind MOV SS, with RFLAGS.TF: user mode could end its VM (XSA-308) */
+    set(VMCS_BLOCKING, 2);
+    set(VMCS_RFLAGS, RFLAGS_FIXED | RFLAGS_TF);
+    exits_with_event(0, 0, FAULT(1));
+    x->inject = FAULT(1), x->intr = 0;
+    answer(MTD_INJECT);
+    assert_int_equal(injected(), FAULT(1));
+    assert_int_equal(get(VMCS_BLOCKING), 0);
 }
 
 /* ---- steps ---- */
@@ -812,12 +828,14 @@ static void a_refused_entry_is_an_event(void **state)
         answer(MTD_INJECT);
         if (!(reasons[i] & VMX_FAILED))
             machine.core->refused = 1;
+        cpu_wrmsr(MSR_MCG_STATUS, 4);
         set(VMCS_VECTORING, NMI); /* of an exit long ago */
         set(VMCS_BLOCKING, BLOCKING_NMI);
         exits(reasons[i], 0);
         set(VMCS_INJECT, FAULT(6)); /* it is not cleared */
         assert_event(EVENT_INVALID);
         assert_int_equal(machine.core->refused, 0);
+        assert_int_equal(cpu_rdmsr(MSR_MCG_STATUS), 0);
         assert_int_equal(x->inject, 0);
         assert_int_equal(x->shadow, SHADOW_NMI);
         set(VMCS_INJECT, 0);
