@@ -5,12 +5,14 @@
 #include <stdint.h>
 
 /* The other cores are stopped, because no VM may go on beside a kernel that does not: by INIT (or
-   the #SX that it becomes); on Intel's processors, which hold INIT off in VMX operation, by an NMI
-   and the doorbell, with which they come to core_attention(). Then a last word, on the stub's page
-   tables, and the machine is reset. */
+   the #SX that it becomes); on Intel's processors, which hold INIT off in VMX operation (outside of
+   guests), by an NMI and the doorbell, with which they come to core_attention(). Then a last word,
+   on the stub's page tables, and the machine is reset. */
 void panic(const char *what, uint64_t vector, uint64_t rip) __attribute__((noreturn));
 
-extern uint32_t panic_used; /* characters of the message; not 0: other cores stop */
+/* Characters of the message, never fewer again; not 0: other cores stop. A core that waited for one
+   of them for too long adds its own. */
+extern uint32_t panic_used;
 
 /* boot/words.c: show `text` for 10 s, under BOOT_BATCH for none, and reset the machine. On page
  * tables that map all below 4 GiB one to one, and the image where it is. */

@@ -199,7 +199,8 @@ void sched_pick(void)
     const struct sc *before = c->sc;
     c->sc = c->ready_mask ? c->ready[31 - __builtin_clz(c->ready_mask)] : 0;
     /* MDS and its kin: who has the core now does not sample what another left in its buffers. A VM
-       has SCs of its own, on which its VMM runs, too. */
+       has SCs of its own, on which its VMM runs, too. What a vCPU leaves in the core goes later:
+       vcpu_load_core(). */
     if (c->sc != before)
         cpu_verw(&selector);
     c->current = 0;

@@ -95,7 +95,7 @@ static inline uint64_t quota_table_frames(uint32_t vcpus)
 }
 
 /* Page tables of 2 MiB pages and some edges, UTCBs; a table for each GiB of RAM, as where that is
-   not aligned to one. What a VMM maps beside RAM is less than 4 GiB. */
+   not aligned to one; some for files and their copies. */
 static inline uint64_t pool_vmm(const struct plan_vm *vm)
 {
     return 54 + 2 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus);

@@ -95,12 +95,15 @@ static void add_machine(struct line *line, const struct job *job)
     add_word(line, "-no-reboot");
     add_pair(line, "-display", "none");
     add_pair(line, "-m", host_text("%luM", job->memory >> 20));
-    if (job->memory >= LARGE) {
-        add_pair(line, "-object",
-                 host_text("memory-backend-ram,id=ram,size=%luM,reserve=off", job->memory >> 20));
-        add_pair(line, "-machine", "memory-backend=ram");
-    }
     add_pair(line, "-smp", host_text("%u", job->cores));
+}
+
+/* With a backend of its own, whose size no later -m may change. */
+static void add_large_memory(struct line *line, const struct job *job)
+{
+    add_pair(line, "-object",
+             host_text("memory-backend-ram,id=ram,size=%luM,reserve=off", job->memory >> 20));
+    add_pair(line, "-machine", "memory-backend=ram");
 }
 
 /* Add a device on a root port of its own. With AMD's IOMMU it is on bus 0 instead: QEMU's model
@@ -170,6 +173,8 @@ static bool all_arguments(const char *folder, const struct job *job, char *const
     struct line line = {.argv = argv};
     add_word(&line, program());
     add_machine(&line, job);
+    if (job->memory >= LARGE && !has_option(args, "-m"))
+        add_large_memory(&line, job);
     if (iommu_devices[job->iommu])
         add_pair(&line, "-device", iommu_devices[job->iommu]);
     if (job->kept_cores)

@@ -13,7 +13,8 @@
 /* What an installed system needs at least, bytes, in the emulated machine. */
 #define HOST_LEAST (512 * MEBI)
 /* And of that below 4 GiB: firmware, its loader and Linux are there, too. */
-#define HOST_LOW (256 * MEBI)
+#define HOST_LOW           (256 * MEBI)
+#define HOST_LOW_ELSEWHERE (3072 * MEBI)
 /* RAM of QEMU's q35, bytes: with so much or more, 2 GiB are below the devices' addresses, and the
  * rest is above 4 GiB. */
 #define SPLIT_FROM (2816 * MEBI)
@@ -27,8 +28,11 @@
 #define FIRMWARE     MEBI
 /* All files together, bytes: a loader puts them below 2 GiB, behind the kernel. */
 #define FILES_MOST (1900 * MEBI)
-/* And how many of them a file for UEFI can hold: its header is a page (boot/uefi/pe.S). */
-#define FILES_UEFI 87u
+/* By UEFI: firmware has the file, and what it made of it, below 4 GiB at once. */
+#define FILES_UEFI_MOST (800 * MEBI)
+/* And how many sections the file can have for them: its header is a page (boot/uefi/pe.S). Beneath
+   an installed system one says so. */
+#define SECTIONS_UEFI 88u
 /* Upper limit of a VM's store without disks, and of a LAN's region, bytes. */
 #define STORE (4 * MEBI)
 #define LAN   (2 * MEBI)
@@ -185,20 +189,31 @@ static uint64_t check_need(const struct job *job)
 static void check_files_size(struct check *check, uint64_t files)
 {
     const struct job *job = check->job;
-    if (files > FILES_MOST)
+    uint64_t most = job->uefi ? FILES_UEFI_MOST : FILES_MOST;
+    uint32_t sections = SECTIONS_UEFI - (job->kept_cores ? 1 : 0);
+    if (files > most)
         source_error_at(&check->source, "vms",
                         "the files have %lu MiB, and a loader takes %lu MiB: give VMs volumes "
                         "instead of large disks",
-                        files / MEBI, FILES_MOST / MEBI);
-    if (job->uefi && job->plan.files > FILES_UEFI)
+                        files / MEBI, most / MEBI);
+    if (job->uefi && job->plan.files > sections)
         source_error_at(&check->source, "vms",
                         "the plan has %u files, and one that starts by UEFI holds %u: have VMs "
                         "share kernels or disks",
-                        job->plan.files, FILES_UEFI);
+                        job->plan.files, sections);
+}
+
+/* Bytes that a machine with an installed system has below 4 GiB for Hairline: the emulated one, if
+   the plan has its disk; else one of which nothing is known. */
+static uint64_t host_low(const struct job *job)
+{
+    uint64_t low = job->memory < SPLIT_FROM ? job->memory : SPLIT_LOW;
+    return (job->host_disk.path ? low : HOST_LOW_ELSEWHERE) - HOST_LOW;
 }
 
 /* All VMs, files and copies fit into the machine. Beside a host, Hairline has one piece of it,
-   which firmware or Linux takes below 4 GiB. */
+   which firmware or Linux takes below 4 GiB, and the files behind it; at power-on they are there
+   once more, as firmware has loaded them. */
 static void check_machine_size(struct check *check)
 {
     struct job *job = check->job;
@@ -208,13 +223,15 @@ static void check_machine_size(struct check *check)
     check_files_size(check, files);
     if (job->kept_cores) {
         job->kept_memory = round_up(need, 2 * MEBI);
-        if (job->memory >= SPLIT_FROM && job->kept_memory + files > SPLIT_LOW - HOST_LOW)
+        need = job->kept_memory + HOST_LEAST + (job->host_late ? 0 : files);
+        uint64_t low = need - HOST_LEAST + files;
+        if (low > host_low(job)) {
             source_error_at(&check->source, "vms",
                             "the VMs beside the installed system and the files need %lu MiB below "
                             "4 GiB, of which there are %lu MiB for them: lower a VM's memory",
-                            (job->kept_memory + files + MEBI - 1) / MEBI,
-                            (SPLIT_LOW - HOST_LOW) / MEBI);
-        need = job->kept_memory + HOST_LEAST;
+                            (low + MEBI - 1) / MEBI, host_low(job) / MEBI);
+            return;
+        }
     }
     need += files;
     if (need > job->memory)

@@ -17,12 +17,20 @@
 static bool pages_map(struct pages *pages, uint64_t at)
 {
     const int access = PROT_READ | PROT_WRITE;
-    pages->fd = open(pages->device, O_RDWR | O_CLOEXEC);
-    void *there = pages->fd < 0
-                      ? MAP_FAILED
-                      : mmap(NULL, sizeof(*pages->at), access, MAP_SHARED, pages->fd, (off_t)at);
+    int fd = open(pages->device, O_RDWR | O_CLOEXEC);
+    void *there =
+        fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(*pages->at), access, MAP_SHARED, fd, (off_t)at);
+    if (fd >= 0)
+        close(fd);
     pages->at = there == MAP_FAILED ? NULL : there;
     return pages->at && memcmp(pages->at->message, BOOT_LINE, sizeof(BOOT_LINE)) == 0;
+}
+
+static void pages_unmap(struct pages *pages)
+{
+    if (pages->at)
+        munmap(pages->at, sizeof(*pages->at));
+    pages->at = NULL;
 }
 
 /* Up to `size` bytes of a file; 0: it cannot be read. */
@@ -55,10 +63,12 @@ static uint64_t find_page(void)
 
 bool pages_open(struct pages *pages)
 {
-    *pages = (struct pages){.device = "/dev/hairline", .fd = -1};
+    /* The lock is the same file's, whichever device it goes by. */
+    *pages =
+        (struct pages){.device = "/dev/hairline", .fd = open(PROCESSORS, O_RDONLY | O_CLOEXEC)};
     if (pages_map(pages, 0))
         return true;
-    pages_close(pages);
+    pages_unmap(pages);
     uint64_t page = find_page();
     pages->device = "/dev/mem";
     if (page)
@@ -68,11 +78,9 @@ bool pages_open(struct pages *pages)
 
 void pages_close(struct pages *pages)
 {
-    if (pages->at)
-        munmap(pages->at, sizeof(*pages->at));
+    pages_unmap(pages);
     if (pages->fd >= 0)
         close(pages->fd);
-    pages->at = NULL;
     pages->fd = -1;
 }
 

@@ -12,7 +12,7 @@
 
 struct pages {
     const char *device;    /* by which they come */
-    int fd;                /* of it, for a lock; -1: it is not open */
+    int fd;                /* for a lock, and of a VM's device; -1: it is not open */
     struct vm_control *at; /* NULL: they are not mapped */
 };
 

@@ -23,7 +23,8 @@ enum msr {
 };
 enum { VM_CR_R_INIT = 2 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800, EFER_SVME = 0x1000 };
-enum { CR0_PE = 1, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR4_VMXE = 1 << 13, CR4_OSXSAVE = 1 << 18 };
+enum { CR0_PE = 1, CR0_TS = 1 << 3, CR0_NE = 1 << 5, CR0_NW = 1 << 29, CR0_CD = 1 << 30 };
+enum { CR4_MCE = 1 << 6, CR4_VMXE = 1 << 13, CR4_OSXSAVE = 1 << 18 };
 enum { CR4_PKE = 1 << 22 };
 enum {
     RFLAGS_FIXED = 2,

@@ -427,6 +427,7 @@ static void check_fpu(const void *area)
 
 void machine_xsave(void *area)
 {
+    machine.buffered = true;
     check_fpu(area);
     memcpy(area, machine_cpu()->fpu, MACHINE_FPU);
 }
