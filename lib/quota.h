@@ -78,6 +78,7 @@ enum {
     POOL_LAN = 24 + PLAN_VMS, /* a switch: page tables, one a port; a UTCB */
     POOL_ROOT_VM = 2,         /* root's for a VM: tables in which it has its store */
     POOL_ROOT_VCPU = 1,       /* and for each vCPU: its fault handler's UTCB */
+    POOL_DEVICE = 12,         /* a device of a guest's: page tables of its BARs */
 };
 
 /* Both domains of a VM have tables of capabilities of this order (PD_TABLE); and frames of one
@@ -100,21 +101,18 @@ static inline uint64_t pool_vmm(const struct plan_vm *vm)
 {
     return 54 + 2 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus);
 }
-/* Without its devices. */
 static inline uint64_t pool_guest(const struct plan_vm *vm)
 {
-    return 16 + 4 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus);
+    return 16 + 4 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus) +
+           POOL_DEVICE * vm->devices;
 }
-/* A device: page tables of its BARs. */
-enum { POOL_DEVICE = 12 };
 
 static inline uint64_t pool_plan(const struct plan *plan)
 {
     uint64_t frames = POOL_ROOT + POOL_IOMMUS + POOL_LAN * plan->lans;
     for (const struct plan_vm *vm = plan->vm; vm < plan->vm + plan->vms; vm++)
-        frames += plan_is_vm(vm) ? pool_vmm(vm) + pool_guest(vm) + POOL_DEVICE * vm->devices +
-                                       POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus
-                                 : 0;
+        if (plan_is_vm(vm))
+            frames += pool_vmm(vm) + pool_guest(vm) + POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus;
     return frames;
 }
 

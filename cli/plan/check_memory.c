@@ -6,15 +6,14 @@
 #include <lib/quota.h>
 
 #define GIBI 0x40000000ul
-/* Memory beside VMs and files, bytes: kernel, root and LANs; for each VM its VMM, and what
- * alignment costs. */
+/* Memory beside VMs and files, bytes: kernel, root and LANs. */
 #define OVERHEAD_MACHINE (48 * MEBI)
-#define OVERHEAD_VM      (4 * MEBI)
 /* What an installed system needs at least, bytes, in the emulated machine. */
 #define HOST_LEAST (512 * MEBI)
 /* And of that below 4 GiB: firmware, its loader and Linux are there, too. */
-#define HOST_LOW           (256 * MEBI)
-#define HOST_LOW_ELSEWHERE (3072 * MEBI)
+#define HOST_LOW (256 * MEBI)
+/* RAM below 4 GiB of a machine of which nothing is known, at most. */
+#define LOW_ELSEWHERE (3072 * MEBI)
 /* RAM of QEMU's q35, bytes: with so much or more, 2 GiB are below the devices' addresses, and the
  * rest is above 4 GiB. */
 #define SPLIT_FROM (2816 * MEBI)
@@ -33,7 +32,8 @@
 /* And how many sections the file can have for them: its header is a page (boot/uefi/pe.S). Beneath
    an installed system one says so. */
 #define SECTIONS_UEFI 88u
-/* Upper limit of a VM's store without disks, and of a LAN's region, bytes. */
+/* Upper limit of a VM's store without disks, with what alignment costs, and of a LAN's region,
+ * bytes. */
 #define STORE (4 * MEBI)
 #define LAN   (2 * MEBI)
 #define SPARE (PLAN_VMS + 1u)                /* in place of a VM: the spare memory */
@@ -174,14 +174,9 @@ void check_fits(struct check *check)
 /* All that is Hairline's and the VMs', but for the host and for files, bytes. */
 static uint64_t check_need(const struct job *job)
 {
-    uint64_t need = OVERHEAD_MACHINE + job->plan.spare_memory + job->plan.upload;
-    for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++) {
-        for (uint32_t i = 0; i < vm->disks; i++)
-            need += vm->disk[i].flags == DISK_VOLATILE
-                        ? round_up(job->file[vm->disk[i].file].size, 2 * MEBI)
-                        : 0;
-        need += vm->mode == MODE_HOST ? 0 : vm->memory + OVERHEAD_VM;
-    }
+    uint64_t need = OVERHEAD_MACHINE + job->plan.spare_memory;
+    for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++)
+        need += vm->mode == MODE_HOST ? 0 : vm->memory + store(job, vm);
     return need;
 }
 
@@ -208,7 +203,7 @@ static void check_files_size(struct check *check, uint64_t files)
 static uint64_t host_low(const struct job *job)
 {
     uint64_t low = job->memory < SPLIT_FROM ? job->memory : SPLIT_LOW;
-    return (job->host_disk.path ? low : HOST_LOW_ELSEWHERE) - HOST_LOW;
+    return (job->host_disk.path ? low : LOW_ELSEWHERE) - HOST_LOW;
 }
 
 /* All VMs, files and copies fit into the machine. Beside a host, Hairline has one piece of it,
@@ -223,8 +218,9 @@ static void check_machine_size(struct check *check)
     check_files_size(check, files);
     if (job->kept_cores) {
         job->kept_memory = round_up(need, 2 * MEBI);
-        need = job->kept_memory + HOST_LEAST + (job->host_late ? 0 : files);
-        uint64_t low = need - HOST_LEAST + files;
+        need = job->kept_memory + HOST_LEAST;
+        files *= job->host_late ? 1 : 2;
+        uint64_t low = job->kept_memory + files;
         if (low > host_low(job)) {
             source_error_at(&check->source, "vms",
                             "the VMs beside the installed system and the files need %lu MiB below "

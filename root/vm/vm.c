@@ -81,7 +81,7 @@ static void make_vmm(struct vm *vm)
 static void make_guest(struct vm *vm)
 {
     uint64_t table = PD_TABLE(quota_table_order(vm->plan->vcpus)), more = device_mappings(vm),
-             frames = pool_guest(vm->plan) + POOL_DEVICE * vm->plan->devices + 2 * more;
+             frames = pool_guest(vm->plan) + 2 * more;
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
     vm_fail(vm, "guest domain",
