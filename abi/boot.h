@@ -17,6 +17,7 @@ enum boot_flag {
     BOOT_BATCH = 1, /* the plan's PLAN_BATCH: nobody is there to read the console */
     BOOT_HOST = 2,  /* the installed system goes on as a guest: module BOOT_HOST_MODULE */
     BOOT_LATE = 4,  /* it runs already: it has read the firmware's tables, and has the IOMMUs */
+    BOOT_SMALL_PAGES = 8, /* the processor has iTLB multihit: PLAN_SMALL_PAGES, whatever the plan */
 };
 #define BOOT_HOST_MODULE "host" /* struct boot_host */
 

@@ -41,6 +41,7 @@ enum plan_flag {
     PLAN_BATCH = 1,          /* no console input; reset the machine when every VM is off */
     PLAN_PROBE = 2,          /* only tell what the machine has, then reset it; may have no VMs */
     PLAN_SHARE_SIBLINGS = 4, /* two VMs may have threads of one processor core */
+    PLAN_SMALL_PAGES = 8,    /* what a guest can execute is in nested pages of 4 KiB */
 };
 /* MODE_HOST: the system that the machine's firmware starts, which owns all that no other VM and
  * root have. One VM at most, the last; of its record only name and control say anything, the rest

@@ -6,9 +6,6 @@
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define ADVICE                "enable it in the firmware or use another machine"
 #define COUNT(a)              (sizeof(a) / sizeof((a)[0]))
-#define SPECULATES(error)                                                                          \
-    SENTENCE("this processor does not say that it is free of " error,                              \
-             "Hairline does nothing about that yet, so use another machine")
 
 /* start.S has seen long mode and NX. The rest, each needing the ones before it (APM3 appendix E).
  */
@@ -60,18 +57,6 @@ static const struct {
      SENTENCE("this processor's VMX does not switch PAT and EFER at entries", ADVICE)},
 };
 
-/* Errors of speculation about which the kernel does nothing (docs/threat-model.md): the bits of
-   IA32_ARCH_CAPABILITIES (SDM4) by which a processor says that it is without. Who is told that
-   another one flushes L1 (SKIP_L1DFL_VMENTRY) still has Meltdown, so that does not do. */
-static const struct {
-    uint64_t free;
-    const char *missing;
-} speculation[] = {
-    {1u << 0, SPECULATES("Meltdown and L1TF")},
-    {1u << 5, SPECULATES("MDS")},
-    {1u << 6, SPECULATES("iTLB multihit")},
-};
-
 static bool has(const struct need *n)
 {
     struct cpuid r = cpu_cpuid(n->leaf, 0);
@@ -102,13 +87,25 @@ static bool emulated(void)
     return !(cpu_cpuid(1, 0).ecx >> 31) && cpu_inb(BOCHS) == BOCHS;
 }
 
+/* Errors of speculation (docs/threat-model.md), by IA32_ARCH_CAPABILITIES (SDM4). Who is told that
+   another one flushes L1 (SKIP_L1DFL_VMENTRY) still has Meltdown, so that does not do. Of what has
+   MDS_NO and TAA, VERW clears the buffers only with the microcode that brought TSX_CTRL. */
 static void check_speculation(void)
 {
-    static const struct need capabilities = {7, 3, 29, 0};
+    enum { RDCL_NO = 1, MDS_NO = 1 << 5, PSCHANGE_MC_NO = 1 << 6, TSX_CTRL = 1 << 7 };
+    enum { TAA_NO = 1 << 8 };
+    static const struct need capabilities = {7, 3, 29, 0}, md_clear = {7, 3, 10, 0},
+                             rtm = {7, 1, 11, 0};
     uint64_t says = has(&capabilities) ? cpu_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
-    for (unsigned i = 0; i < COUNT(speculation); i++)
-        if (!(says & speculation[i].free))
-            boot_refuse(speculation[i].missing);
+    bool has_taa = has(&rtm) && !(says & TAA_NO);
+    if (!(says & RDCL_NO))
+        boot_refuse(SENTENCE("this processor does not say that it is free of Meltdown and L1TF",
+                             "Hairline does nothing about that, so use another machine"));
+    if (says & MDS_NO ? has_taa && !(says & TSX_CTRL) : !has(&md_clear))
+        boot_refuse(SENTENCE("this processor's microcode does not clear what MDS and TAA leak",
+                             "update the firmware or use another machine"));
+    if (!(says & PSCHANGE_MC_NO))
+        boot_info.flags |= BOOT_SMALL_PAGES;
 }
 
 static void check_intel(void)

@@ -20,14 +20,24 @@ enum {
     QUOTA_ROOT_LAN = 7,  /* for a LAN: PD, bell, fault handler, memory */
 };
 
+/* Bytes that one table of leaves of 4 KiB maps. */
+#define QUOTA_TABLE (512ull * PAGE_SIZE)
 /* Bytes of one mapping, at most: as many leaves of 2 MiB as a call may write. */
-#define QUOTA_MAPPING ((uint64_t)MAX_LEAVES_PER_MAP * PAGE_SIZE * 512)
+#define QUOTA_MAPPING (MAX_LEAVES_PER_MAP * QUOTA_TABLE)
+/* And where RAM is in leaves of 4 KiB (PLAN_SMALL_PAGES), in the guest. */
+#define QUOTA_SMALL ((uint64_t)MAX_LEAVES_PER_MAP * PAGE_SIZE)
 
 /* Mappings of RAM beyond the first: what does not fit below the devices (abi/vm.h). */
 static inline uint32_t quota_ram(const struct plan_vm *vm)
 {
     uint64_t high = vm->memory - guest_low(vm->memory);
     return (uint32_t)((high + QUOTA_MAPPING - 1) / QUOTA_MAPPING);
+}
+
+/* More of them in leaves of 4 KiB, with those that make the tables for one (root/memory.c). */
+static inline uint32_t quota_small(const struct plan_vm *vm)
+{
+    return (uint32_t)(vm->memory / QUOTA_SMALL + QUOTA_SMALL / QUOTA_TABLE);
 }
 
 /* A VMM: mappings of its image (3), of the pieces of its store (5, with volumes 6), files (6) and
@@ -44,9 +54,10 @@ static inline uint32_t quota_vmm(const struct plan_vm *vm)
 /* A guest: mappings of RAM, the chipset's pages, MSI-X pages. A vCPU: itself, its time, and when
    sealed root's portal for its start. A device: its function, its BARs, of which one is in three
    parts. */
-static inline uint32_t quota_guest(const struct plan_vm *vm)
+static inline uint32_t quota_guest(const struct plan_vm *vm, bool small)
 {
-    return 4 + quota_ram(vm) + (vm->sealed ? 3 : 2) * vm->vcpus + (PCI_BARS + 4) * vm->devices;
+    return 4 + quota_ram(vm) + (small ? quota_small(vm) : 0) + (vm->sealed ? 3 : 2) * vm->vcpus +
+           (PCI_BARS + 4) * vm->devices;
 }
 
 /* The machine's TPM, in a guest. */
@@ -56,17 +67,18 @@ enum { QUOTA_TPM = 1 };
  * fault portal. */
 enum { QUOTA_LAN = 26 + PLAN_VMS };
 
-static inline uint32_t quota_vm(const struct plan_vm *vm)
+static inline uint32_t quota_vm(const struct plan_vm *vm, bool small)
 {
-    return QUOTA_ROOT_VM + QUOTA_ROOT_VCPU * vm->vcpus + quota_vmm(vm) + quota_guest(vm);
+    return QUOTA_ROOT_VM + QUOTA_ROOT_VCPU * vm->vcpus + quota_vmm(vm) + quota_guest(vm, small);
 }
 
 static inline uint32_t quota_plan(const struct plan *plan)
 {
+    bool small = plan->flags & PLAN_SMALL_PAGES;
     uint32_t objects =
         QUOTA_ROOT + (QUOTA_ROOT_LAN + QUOTA_LAN) * plan->lans + (plan->tpm ? QUOTA_TPM : 0);
     for (uint32_t i = 0; i < plan->vms; i++)
-        objects += plan_is_vm(&plan->vm[i]) ? quota_vm(&plan->vm[i]) : 0;
+        objects += plan_is_vm(&plan->vm[i]) ? quota_vm(&plan->vm[i], small) : 0;
     return objects;
 }
 
@@ -101,18 +113,20 @@ static inline uint64_t pool_vmm(const struct plan_vm *vm)
 {
     return 54 + 2 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus);
 }
-static inline uint64_t pool_guest(const struct plan_vm *vm)
+static inline uint64_t pool_guest(const struct plan_vm *vm, bool small)
 {
-    return 16 + 4 * vm->vcpus + (vm->memory >> 30) + quota_table_frames(vm->vcpus) +
-           POOL_DEVICE * vm->devices;
+    return 16 + 4 * vm->vcpus + (vm->memory >> 30) + (small ? vm->memory / QUOTA_TABLE : 0) +
+           quota_table_frames(vm->vcpus) + POOL_DEVICE * vm->devices;
 }
 
 static inline uint64_t pool_plan(const struct plan *plan)
 {
     uint64_t frames = POOL_ROOT + POOL_IOMMUS + POOL_LAN * plan->lans;
+    bool small = plan->flags & PLAN_SMALL_PAGES;
     for (const struct plan_vm *vm = plan->vm; vm < plan->vm + plan->vms; vm++)
         if (plan_is_vm(vm))
-            frames += pool_vmm(vm) + pool_guest(vm) + POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus;
+            frames +=
+                pool_vmm(vm) + pool_guest(vm, small) + POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus;
     return frames;
 }
 

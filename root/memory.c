@@ -36,6 +36,18 @@ static struct extent *memory_find(uint64_t base, uint64_t size)
     return 0;
 }
 
+/* Have tables for leaves of 4 KiB at `va` of `pd`, which has nothing there yet: a page of root's is
+ * mapped in the bytes of each for a moment. Tables stay, and no larger leaf takes the place of one
+ * (kernel/ptab.h). */
+static uint64_t make_tables(uint64_t pd, uint64_t va, uint64_t frames)
+{
+    const struct extent *e = memory_find(boot->root_base, PAGE_SIZE);
+    uint64_t status = e ? OK : BAD_ARG, end = va + (frames << PAGE_SHIFT);
+    for (; va < end && status == OK; va += QUOTA_TABLE)
+        status = mr_map(e->slot, pd, MR_READ, va, 0, 1);
+    return status == OK ? mr_unmap(e->slot, pd) : status;
+}
+
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, uint64_t va)
 {
     uint64_t first = base & ~(uint64_t)(PAGE_SIZE - 1), frames = pages(base - first + size);
@@ -43,9 +55,14 @@ uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, ui
     uint64_t at = e ? (first - e->base) >> PAGE_SHIFT : 0, status = e ? OK : BAD_ARG;
     /* The installed system's is where it is: most of its leaves have 1 GiB. */
     uint64_t most = e && e->kind == RANGE_HOST ? MAX_FRAMES_PER_MAP : QUOTA_MAPPING / PAGE_SIZE;
+    bool small = perm & MEMORY_SMALL;
+    most = small ? MAX_LEAVES_PER_MAP : most;
     for (uint64_t done = 0, part; done < frames && status == OK; done += part) {
+        uint64_t to = va + (done << PAGE_SHIFT);
         part = frames - done < most ? frames - done : most;
-        status = mr_map(e->slot, pd, perm, va + (done << PAGE_SHIFT), at + done, part);
+        status = small ? make_tables(pd, to, part) : status;
+        if (status == OK)
+            status = mr_map(e->slot, pd, perm & ~(uint64_t)MEMORY_SMALL, to, at + done, part);
     }
     return status;
 }

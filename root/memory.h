@@ -35,10 +35,13 @@ uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *taken) 
 /* Is [base, base + size) device memory of one range that nobody has taken? */
 bool memory_is_device(uint64_t base, uint64_t size);
 
+/* Beside the rights: in leaves of 4 KiB only, for which there must be nothing at `va` yet. */
+enum { MEMORY_SMALL = 8 };
+
 /* Map bytes [base, base + size), widened to whole pages, at `va` of the PD in slot `pd`, which
-   pays. `perm`: MR_READ | MR_WRITE | MR_EXEC. All of it must be in one region: what a region holds
-   is one owner's, and this does not ask whose. It is the caller who keeps VMs apart. BAD_ARG: it is
-   not in one region; else the status of CALL_MR_MAP. */
+   pays. `perm`: MR_READ | MR_WRITE | MR_EXEC | MEMORY_SMALL. All of it must be in one region: what
+   a region holds is one owner's, and this does not ask whose. It is the caller who keeps VMs apart.
+   BAD_ARG: it is not in one region; else the status of CALL_MR_MAP. */
 uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm,
                     uint64_t va) WARN_UNUSED;
 

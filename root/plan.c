@@ -6,6 +6,7 @@
 #include <lib/cores.h>
 #include <lib/flatpc.h>
 #include <lib/format.h>
+#include <lib/quota.h>
 #include <lib/string.h>
 
 struct plan plan_loaded;
@@ -272,7 +273,8 @@ static const char *check_plan(void)
         {plan_loaded.version != PLAN_VERSION, "made for another version"},
         {plan_loaded.vms > PLAN_VMS || (plan_loaded.vms < 1 && !(plan_loaded.flags & PLAN_PROBE)),
          "bad number of VMs"},
-        {plan_loaded.flags & ~(uint32_t)(PLAN_BATCH | PLAN_PROBE | PLAN_SHARE_SIBLINGS),
+        {plan_loaded.flags &
+             ~(uint32_t)(PLAN_BATCH | PLAN_PROBE | PLAN_SHARE_SIBLINGS | PLAN_SMALL_PAGES),
          "flags of another version"},
         {plan_loaded.lans > PLAN_LANS, "too many LANs"},
         {plan_loaded.tpm > plan_loaded.vms, "the TPM is for a VM that is not there"},
@@ -313,6 +315,19 @@ static const char *take_host(bool beneath)
     return good ? 0 : "bad name or control line of the VM of mode host";
 }
 
+const char *plan_check_room(void)
+{
+    const bool small = plan_loaded.flags & PLAN_SMALL_PAGES;
+    const struct rule rule[] = {
+        {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for all VMs"},
+        {pool_plan(&plan_loaded) > POOL_KERNEL,
+         small ? "the kernel has not the frames for all VMs in pages of 4 KiB, which this "
+                 "processor needs, or the plan wants: lower their memory"
+               : "the kernel has not the frames for all VMs: lower their memory"},
+    };
+    return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+}
+
 const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool own_cores)
 {
     const struct boot_module *m = plan_module(info, "plan");
@@ -326,6 +341,8 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
     plan_own_cores = own_cores;
     const uint32_t most = info->flags & BOOT_HOST ? MAX_VCPUS_BESIDE : MAX_VCPUS;
     const char *wrong = check_plan();
+    if (info->flags & BOOT_SMALL_PAGES)
+        plan_loaded.flags |= PLAN_SMALL_PAGES;
     wrong = wrong ? wrong : take_host(info->flags & BOOT_HOST);
     if (!wrong && plan_loaded.upload && uploaders() == 0)
         wrong = "nobody can use what is spare";
@@ -344,8 +361,11 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
         if (wrong)
             console_say("plan: VM %u: %s", i + 1, wrong);
     }
+    const char *full = wrong ? 0 : plan_check_room();
+    if (full)
+        console_say("plan: %s", full);
     plan_booted = plan_loaded.vms;
-    return wrong ? 0 : &plan_loaded;
+    return wrong || full ? 0 : &plan_loaded;
 }
 
 /* Is a core of `a`, and another one of `b`, a thread of the same? Which: `*i` and `*k`. */

@@ -1,7 +1,6 @@
 /* Records of the plan for VMs that are created while the machine runs. */
 #include <root/plan_rules.h>
 #include <lib/cores.h>
-#include <lib/quota.h>
 
 uint32_t plan_next(void)
 {
@@ -31,10 +30,9 @@ static const char *check_later(const struct plan_vm *vm, const struct plan_vm *b
         {workers > CORES_SPARE_HELPERS,
          "four workers of VMs are on its first core already, or on core 0 if it is dedicated"},
         {vcpus > MAX_VCPUS, "too many vCPUs with those of the others"},
-        {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for one more"},
-        {pool_plan(&plan_loaded) > POOL_KERNEL, "the kernel has not the frames for one more"},
     };
-    return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+    const char *wrong = first_broken(rule, sizeof(rule) / sizeof(rule[0]));
+    return wrong ? wrong : plan_check_room();
 }
 
 const struct plan_vm *plan_admit(const struct boot_info *files, const struct plan_vm *record,

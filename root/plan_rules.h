@@ -25,5 +25,8 @@ static inline const char *first_broken(const struct rule *rule, uint32_t rules)
 
 /* All that is checked of a VM when a plan is loaded, once more, beside all others. */
 const char *plan_check_again(const struct boot_info *files, const struct plan_vm *vm);
+/* Has the kernel what all VMs and LANs take? `hairline check` has counted that, too, but does not
+   know what the processor adds. */
+const char *plan_check_room(void);
 
 #endif

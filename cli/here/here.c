@@ -102,8 +102,9 @@ static void write_here_plan(FILE *file, const struct here *here)
     fputs("# Written by `hairline probe --here`: a plan to start from. Core 0 is root's and the "
           "shared VMs'.\n",
           file);
-    fprintf(file, "machine:\n  cores: %u\n  memory: %" PRIu64 "M\n  iommu: %s\nvms:\n", here->cores,
-            (memory < most ? memory : most) >> 20, iommus[here->iommu]);
+    fprintf(file, "machine:\n  cores: %u\n  memory: %" PRIu64 "M\n  iommu: %s\n%svms:\n",
+            here->cores, (memory < most ? memory : most) >> 20, iommus[here->iommu],
+            here->small_pages ? "  small_pages: true\n" : "");
     write_here_vm(file, "shared", NULL, NULL);
     for (uint32_t i = 0; i < here->devices && i + 1 < here->cores; i++)
         write_here_vm(file, host_text("device-%u", i + 1), here->device[i], here->device_name[i]);

@@ -28,9 +28,10 @@ struct here {
     uint32_t count[4]; /* lines by verdict */
 
     /* For the plan. */
-    bool dedicated;  /* VMs of that mode run here */
-    uint32_t cores;  /* of those online that Hairline uses, at least 1 */
-    uint64_t memory; /* RAM, bytes; 0: unknown */
+    bool dedicated;   /* VMs of that mode run here */
+    bool small_pages; /* there, machine.small_pages is true whatever a plan says */
+    uint32_t cores;   /* of those online that Hairline uses, at least 1 */
+    uint64_t memory;  /* RAM, bytes; 0: unknown */
     enum iommu_kind iommu;
     const char *device[HERE_DEVICES], *device_name[HERE_DEVICES];
     uint32_t devices;

@@ -29,16 +29,6 @@ static const struct need vmx[] = {{"ept", "nested paging (EPT)"},
                                   {"vnmi", "virtual NMIs"},
                                   {NULL, NULL}};
 
-/* The errors of speculation about which Hairline does nothing: their files in Linux's
-   vulnerabilities, and the bits of IA32_ARCH_CAPABILITIES (SDM4) that deny them. */
-static const struct {
-    const char *file, *item;
-    uint32_t bit;
-} errors[] = {{"meltdown", "free of Meltdown", 0},
-              {"l1tf", "free of L1TF", 0},
-              {"mds", "free of MDS", 5},
-              {"itlb_multihit", "free of iTLB multihit", 6}};
-
 /* The value of `key` in the first processor's part of /proc/cpuinfo; NULL: it has none. */
 static const char *cpuinfo(const char *text, const char *key)
 {
@@ -106,22 +96,49 @@ static void tell_amd(struct here *here, const char *flags)
     tell_lock(here, known, vm_cr & VM_CR_SVMDIS, "firmware's lock (VM_CR)");
 }
 
+/* IA32_ARCH_CAPABILITIES (SDM4). */
+enum { RDCL_NO = 1, MDS_NO = 1 << 5, PSCHANGE_MC_NO = 1 << 6, TSX_CTRL = 1 << 7, TAA_NO = 1 << 8 };
+
+/* What Linux says of an error of speculation begins so. */
+static bool is_told(const struct here *here, const char *error, const char *words)
+{
+    const char *path = host_text("/sys/devices/system/cpu/vulnerabilities/%s", error),
+               *told = here_line(here, path);
+    return told && strncmp(told, words, strlen(words)) == 0;
+}
+
+static void tell_whether(struct here *here, bool fits, const char *item, const char *why_not)
+{
+    here_say(here, fits ? FITS : MISSING, item, "%s", fits ? "the processor says so" : why_not);
+}
+
+/* As boot/processor.c asks. Where IA32_ARCH_CAPABILITIES cannot be read, by Linux's word. */
 static void tell_speculation(struct here *here, const char *flags)
 {
     uint64_t says = 0;
     bool shown = has_flag(flags, "arch_capabilities"), read = shown && here_msr(here, 0x10a, &says);
-    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-        const char *path = host_text("/sys/devices/system/cpu/vulnerabilities/%s", errors[i].file),
-                   *told = here_line(here, path);
-        bool free =
-            read ? says >> errors[i].bit & 1 : shown && told && strcmp(told, "Not affected") == 0;
-        if (free)
-            here_say(here, FITS, errors[i].item, "the processor says so");
-        else
-            here_say(here, MISSING, errors[i].item,
-                     "the processor does not say so (IA32_ARCH_CAPABILITIES), and Hairline does "
-                     "nothing about it");
+    if (shown && !read) {
+        says |= is_told(here, "meltdown", "Not affected") && is_told(here, "l1tf", "Not affected")
+                    ? RDCL_NO
+                    : 0;
+        says |= is_told(here, "mds", "Not affected") ? MDS_NO : 0;
+        says |= is_told(here, "itlb_multihit", "Not affected") ? PSCHANGE_MC_NO : 0;
+        says |= is_told(here, "tsx_async_abort", "Not affected") ? TAA_NO : 0;
+        says |= is_told(here, "tsx_async_abort", "Mitigation") ? TSX_CTRL : 0;
     }
+    bool has_taa = has_flag(flags, "rtm") && !(says & TAA_NO);
+    tell_whether(here, says & RDCL_NO, "free of Meltdown and L1TF",
+                 "the processor does not say so (IA32_ARCH_CAPABILITIES), and Hairline does "
+                 "nothing about it");
+    tell_whether(here, says & MDS_NO ? !has_taa || says & TSX_CTRL : has_flag(flags, "md_clear"),
+                 "free of MDS and TAA, or VERW clears what they leak",
+                 "the processor does not say so: update its microcode by the firmware");
+    here->small_pages = !(says & PSCHANGE_MC_NO);
+    if (here->small_pages)
+        here_say(here, WITHOUT, "free of iTLB multihit",
+                 "VMs have their memory in pages of 4 KiB, so some 14 GiB of it in all");
+    else
+        here_say(here, FITS, "free of iTLB multihit", "the processor says so");
 }
 
 static void tell_intel(struct here *here, const char *flags, const char *controls)

@@ -30,7 +30,7 @@ struct host_text {
 
 struct machine_text {
     struct host_text *host;
-    char *cores, *memory, *iommu, *firmware, *iscsi, *share_siblings;
+    char *cores, *memory, *iommu, *firmware, *iscsi, *share_siblings, *small_pages;
     struct device_text *devices;
     uint32_t devices_count;
 };

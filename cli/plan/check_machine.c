@@ -82,6 +82,8 @@ void check_machine(struct check *check)
     job->uefi = check_choice(check, "machine.firmware", text->firmware, firmwares);
     if (check_choice(check, "machine.share_siblings", text->share_siblings, check_bools))
         job->plan.flags |= PLAN_SHARE_SIBLINGS;
+    if (check_choice(check, "machine.small_pages", text->small_pages, check_bools))
+        job->plan.flags |= PLAN_SMALL_PAGES;
     machine_devices(check);
     check_host_machine(check);
     if (text->iscsi)

@@ -80,15 +80,17 @@ static void make_vmm(struct vm *vm)
 
 static void make_guest(struct vm *vm)
 {
+    bool small = machine.plan->flags & PLAN_SMALL_PAGES;
     uint64_t table = PD_TABLE(quota_table_order(vm->plan->vcpus)), more = device_mappings(vm),
-             frames = pool_guest(vm->plan) + 2 * more;
+             frames = pool_guest(vm->plan, small) + 2 * more;
     uint64_t pd = vm_slot(vm, VM_GUEST), msix = vm->store.base + vm->offset[PIECE_MSIX];
     uint64_t chipset = vm->store.base + vm->offset[PIECE_CHIPSET];
     vm_fail(vm, "guest domain",
             pd_create(pd, SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST, table, frames,
-                      quota_guest(vm->plan) + more + (vm_has_tpm(vm) ? QUOTA_TPM : 0),
+                      quota_guest(vm->plan, small) + more + (vm_has_tpm(vm) ? QUOTA_TPM : 0),
                       vm_cores(vm)));
-    vm_fail(vm, "RAM in the guest", map_ram(vm, pd, MR_READ | MR_WRITE | MR_EXEC, 0));
+    vm_fail(vm, "RAM in the guest",
+            map_ram(vm, pd, MR_READ | MR_WRITE | MR_EXEC | (small ? MEMORY_SMALL : 0), 0));
     vm_fail(vm, "chipset's pages",
             memory_map(chipset, vm->size[PIECE_CHIPSET], pd, MR_READ | MR_WRITE, GUEST_CHIPSET));
     if (vm_has_tpm(vm))

@@ -215,8 +215,9 @@ static char *write_plan(const struct plan *p, const struct job *job, uint32_t co
 {
     char *text;
     FILE *out = open_memstream(&text, size);
-    fprintf(out, "machine: {cores: %u, memory: 1024G, share_siblings: %s}\n", cores,
-            p->flags & PLAN_SHARE_SIBLINGS ? "true" : "false");
+    fprintf(out, "machine: {cores: %u, memory: 1024G, share_siblings: %s, small_pages: %s}\n",
+            cores, p->flags & PLAN_SHARE_SIBLINGS ? "true" : "false",
+            p->flags & PLAN_SMALL_PAGES ? "true" : "false");
     if (p->spare_memory)
         fprintf(out, "spare:\n    memory: %luK\n", p->spare_memory >> 10);
     if (p->spare_memory)
@@ -291,7 +292,7 @@ static void check_taken(const struct plan *taken, const struct job *job, uint32_
 {
     static struct job again;
     size_t size;
-    fuzz_must(taken->vms <= PLAN_VMS && taken->lans <= PLAN_LANS && !(taken->flags & ~7u),
+    fuzz_must(taken->vms <= PLAN_VMS && taken->lans <= PLAN_LANS && !(taken->flags & ~15u),
               "the plan's head is within its bounds");
     for (uint32_t i = 0; i < taken->vms; i++)
         check_text(&taken->vm[i]);

@@ -49,8 +49,8 @@ def live(tmp_path):
     """live(vm, ...): start these VMs and keep a hand on the keyboard; what still runs at the end is stopped."""
     runs = []
 
-    def start(*vms, cores=2, memory="1G", spare=None, **how):
-        runs.append(rig.Live(rig.write_plan(tmp_path, vms, cores, memory, spare), **how))
+    def start(*vms, cores=2, memory="1G", spare=None, machine=None, **how):
+        runs.append(rig.Live(rig.write_plan(tmp_path, vms, cores, memory, spare, **(machine or {})), **how))
         return runs[-1]
 
     yield start

@@ -31,12 +31,12 @@ def userland(tmp_path_factory):
 def inside(live, userland):
     """inside(): a machine with the VM `service`, which may create others on core 3, and `beta`."""
 
-    def start(memory="96M", upload="48M", **keys):
+    def start(memory="96M", upload="48M", machine=None, **keys):
         disks = {"disks": [{"file": "ext4:4M"}, {"upload": upload}]} if upload else {}
         service = linux("service", initrd=str(userland), cores=[1], memory="320M", control="all", **disks, **keys)
         beta = guest("beta", "attack", cmdline="test=hlt", cores=[2], on_exit="restart")
         spare = {"cores": [3], "memory": memory} if upload else None
-        return Inside(live(service, beta, cores=4, spare=spare))
+        return Inside(live(service, beta, cores=4, spare=spare, machine=machine))
 
     return start
 
@@ -52,7 +52,7 @@ def create(shell, *vms, **top):
 
 
 def end(shell, name):
-    assert shell.call(f"hairline kill {name}")[1] == 0
+    assert shell.call(f"hairline kill {name}") == ([], 0)
     assert shell.call(f"hairline destroy {name}") == ([], 0)
 
 
@@ -63,9 +63,27 @@ def free(shell):
     return [look(shell)["machine"][key] for key in ("pool_free", "objects_free")]
 
 
+def frames_of(shell, memory):
+    """Frames that a VM of that memory takes."""
+    before = look(shell)["machine"]["pool_free"]
+    assert create(shell, vm("sized", "canary.elf", memory=memory)) == ([], 0)
+    taken = before - look(shell)["machine"]["pool_free"]
+    end(shell, "sized")
+    return taken
+
+
 def leave(shell):
     shell.leave()
     assert shell.run.quit() == 0
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_pages_of_a_guest(inside, small):
+    """Of 4 KiB they need a table for each 2 MiB, in the guest alone, and in all of it; of the other sizes at most one more, where a GiB begins.
+    Linux beside it works in such pages, too."""
+    shell = inside(machine={"small_pages": small})
+    assert frames_of(shell, "72M") - frames_of(shell, "8M") - (32 if small else 0) in (0, 1)
+    leave(shell)
 
 
 def test_lives_of_a_vm_that_was_created(inside):

@@ -11,7 +11,7 @@ import rig
 
 BOTH = "fpu lm nx pdpe1gb rdtscp avx constant_tsc nonstop_tsc"
 VMX = "vnmi preemption_timer ept ept_1gb unrestricted_guest"
-FREE = {"meltdown": "Not affected", "l1tf": "Not affected", "mds": "Not affected", "itlb_multihit": "Not affected"}
+FREE = {name: "Not affected" for name in ("meltdown", "l1tf", "mds", "itlb_multihit", "tsx_async_abort")}
 ALL_FREE = 1 << 0 | 1 << 5 | 1 << 6
 FEATURE_CONTROL, ARCH_CAPABILITIES, VM_CR = 0x3A, 0x10A, 0xC0010114
 
@@ -137,6 +137,9 @@ def amd(folder, flags=BOTH, **other):
     return Tree(folder, **parts)
 
 
+CASCADE_LAKE = {FEATURE_CONTROL: 5, ARCH_CAPABILITIES: 0xAB}
+
+
 def said(lines, verdict, words):
     return any(line.startswith(f"{verdict:8} ") and words in line for line in lines)
 
@@ -159,6 +162,17 @@ def test_intel_with_vtd(tmp_path):
     done = subprocess.run([rig.BUILD / "hairline-tool", "probe", "--here", "--root", tmp_path / "root", "--plan", plan], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1) and "is there already" in done.stderr
     assert plan.read_bytes() == before
+
+
+def test_intel_with_multihit(tmp_path):
+    """The plan says so, and `check` counts what that takes."""
+    plan = tmp_path / "plan.yaml"
+    code, _ = intel(tmp_path / "root", msrs=CASCADE_LAKE).probe("--plan", plan)
+    assert code == 0 and "  small_pages: true\n" in plan.read_text()
+    for memory, status in (("256M", 0), ("15G", 2)):
+        plan.write_text(plan.read_text().replace("256M", memory, 1))
+        check = subprocess.run([rig.BUILD / "hairline-tool", "check", plan], capture_output=True, text=True, check=False)
+        assert check.returncode == status and ("frames of the kernel's 8192" in check.stderr) == bool(status), check
 
 
 def test_amd_without_x2apic(tmp_path):
@@ -188,7 +202,7 @@ def test_a_vm_without_anything(tmp_path):
                 devices={"0000:00:03.0": (virtio, None)})
     code, lines = tree.probe()
     assert code == 1
-    for verdict, words in (("without", "this is a VM"), ("missing", "virtualization (VMX)"), ("unknown", "FEATURE_CONTROL"), ("missing", "free of MDS"),
+    for verdict, words in (("without", "this is a VM"), ("missing", "virtualization (VMX)"), ("unknown", "FEATURE_CONTROL"), ("missing", "free of MDS and TAA"),
                            ("fits", "ACPI PM timer: none, so the TSC's rate"), ("without", "serial port: none"),
                            ("fits", "firmware: started Linux as a BIOS does"), ("without", "not a PCI Express endpoint")):
         assert said(lines, verdict, words), (words, lines)
@@ -200,8 +214,14 @@ def test_a_vm_without_anything(tmp_path):
         (intel, {"msrs": {FEATURE_CONTROL: 1, ARCH_CAPABILITIES: ALL_FREE}}, "missing", "FEATURE_CONTROL): the firmware has locked virtualization off"),
         (intel, {"msrs": {FEATURE_CONTROL: 0, ARCH_CAPABILITIES: ALL_FREE}}, "fits", "FEATURE_CONTROL)"),
         (intel, {"msrs": None}, "unknown", "FEATURE_CONTROL): cannot be read; as root, after `modprobe msr`"),
-        (intel, {"msrs": {FEATURE_CONTROL: 5, ARCH_CAPABILITIES: 1}}, "missing", "free of MDS"),
-        (intel, {"msrs": None, "errors": {**FREE, "l1tf": "Mitigation: PTE Inversion"}}, "missing", "free of L1TF"),
+        (intel, {"msrs": {FEATURE_CONTROL: 5, ARCH_CAPABILITIES: 1}}, "missing", "free of MDS and TAA"),
+        (intel, {"msrs": CASCADE_LAKE}, "without", "free of iTLB multihit: VMs have their memory in pages of 4 KiB"),
+        (intel, {"msrs": CASCADE_LAKE, "flags": f"{BOTH} x2apic vmx arch_capabilities rtm"}, "fits", "VERW clears"),
+        (intel, {"msrs": {FEATURE_CONTROL: 5, ARCH_CAPABILITIES: 0x2B}, "flags": f"{BOTH} x2apic vmx arch_capabilities rtm"}, "missing", "MDS and TAA"),
+        (intel, {"msrs": {FEATURE_CONTROL: 5, ARCH_CAPABILITIES: 0x0B}, "flags": f"{BOTH} x2apic vmx arch_capabilities md_clear"}, "fits", "VERW clears"),
+        (intel, {"msrs": None, "errors": {**FREE, "mds": "Vulnerable: Clear CPU buffers attempted, no microcode"}}, "missing", "MDS and TAA"),
+        (intel, {"msrs": None, "errors": {**FREE, "itlb_multihit": "KVM: Mitigation: VMX disabled"}}, "without", "free of iTLB multihit"),
+        (intel, {"msrs": None, "errors": {**FREE, "l1tf": "Mitigation: PTE Inversion"}}, "missing", "free of Meltdown and L1TF"),
         (intel, {"msrs": None, "flags": f"{BOTH} x2apic vmx"}, "missing", "free of Meltdown"),
         (intel, {"vmx": VMX.replace("unrestricted_guest", "")}, "missing", "unrestricted guests"),
         (intel, {"vmx": "ept_ad ept_1gb unrestricted_guest vnmi"}, "missing", "nested paging (EPT)"),

@@ -417,6 +417,7 @@ BAD |= {
     "device address with a tail": (own("02:00.0", "02:00.0x"), 22, "is no device"),
     "device address with a sign": (own("02:00.0", "+2:00.0"), 22, "is no device"),
     "siblings": (own("  iscsi: disk", "  share_siblings: maybe"), 9, "cannot be `maybe`: write false or true"),
+    "small pages": (own("  iscsi: disk", "  small_pages: 4K"), 9, "cannot be `4K`: write false or true"),
     "iommu": (own("intel", "arm"), 4, "cannot be `arm`: write none, intel or amd"),
     "machine device of no kind": (own("    - nvme: ext4:8M", "    - {}"), 8, "is not one device"),
     "machine device of two kinds": (own("    - nvme: ext4:8M", "    - {nvme: disk, igb: {}}"), 8, "is not one device"),

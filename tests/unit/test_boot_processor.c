@@ -8,6 +8,8 @@
 #define INTEL CPUID_INTEL
 #define AMD   0x444d4163u /* "cAMD" */
 
+enum { NO_CLEAR = 1, NO_TSX = 2 }; /* CPUID leaf 7: MD_CLEAR, RTM */
+
 static const struct model {
     const char *name, *refused; /* a part of the sentence; 0: none */
     uint32_t vendor;
@@ -16,28 +18,36 @@ static const struct model {
     uint64_t capabilities; /* and these are they */
     uint8_t port_e9;       /* what the port reads */
     bool locked;           /* by the firmware, without VMX */
+    uint8_t lacks;
+    bool small; /* what the guests execute must be in small pages */
 } models[] = {
-    {"Sandy Bridge", "free of Meltdown and L1TF;", INTEL, 0, 0, 0, 0xff, 0},
-    {"Skylake, new microcode", "free of Meltdown and L1TF;", INTEL, 0, 1, 0x0c04, 0xff, 0},
-    {"Skylake that has lost the MSR", "free of Meltdown and L1TF;", INTEL, 0, 0, ~0ull, 0xff, 0},
-    {"Whiskey Lake, stepping 11", "free of MDS;", INTEL, 0, 1, 0x0b, 0xff, 0},
-    {"Comet Lake, first stepping, which can VERW", "free of MDS;", INTEL, 0, 1, 0x0b, 0xff, 0},
-    {"KVM on it, which sees to multihit", "free of MDS;", INTEL, 1, 1, 0x4b, 0xff, 0},
-    {"Cascade Lake", "free of iTLB multihit;", INTEL, 0, 1, 0x2b, 0xff, 0},
-    {"Ice Lake", 0, INTEL, 0, 1, 0x6b, 0xff, 0},
-    {"Ice Lake, locked", "locked Intel virtualization", INTEL, 0, 1, 0x6b, 0xff, 1},
-    {"Sapphire Rapids", 0, INTEL, 0, 1, 0x0c6b, 0xff, 0},
-    {"one with everything but Meltdown", "Meltdown", INTEL, 0, 1, ~1ull, 0xff, 0},
-    {"one with everything but MDS", "MDS", INTEL, 0, 1, ~0x20ull, 0xff, 0},
-    {"one with everything but multihit", "multihit", INTEL, 0, 1, ~0x40ull, 0xff, 0},
-    {"Bochs's Skylake-X that says so", 0, INTEL, 0, 0, 0, 0xe9, 0},
-    {"the same, silent", "Meltdown", INTEL, 0, 0, 0, 0xff, 0},
-    {"a port of zeros", "Meltdown", INTEL, 0, 0, 0, 0, 0},
-    {"KVM on a Skylake, which flushes L1", "Meltdown", INTEL, 1, 1, 0x68, 0xff, 0},
-    {"the same with a port of debugging", "Meltdown", INTEL, 1, 1, 0x68, 0xe9, 0},
-    {"KVM on an Ice Lake", 0, INTEL, 1, 1, 0x6b, 0xff, 0},
-    {"Zen 2", 0, AMD, 0, 0, 0, 0xff, 0},
-    {"QEMU's EPYC", 0, AMD, 1, 0, 0, 0xff, 0},
+    {"Sandy Bridge", "free of Meltdown and L1TF;", INTEL, 0, 0, 0, 0xff, 0, 0, 0},
+    {"Skylake, new microcode", "free of Meltdown and L1TF;", INTEL, 0, 1, 0x0c04, 0xff, 0, 0, 0},
+    {"Skylake that lost the MSR", "free of Meltdown and L1TF;", INTEL, 0, 0, ~0ull, 0xff, 0, 0, 0},
+    {"Whiskey Lake, stepping 11", 0, INTEL, 0, 1, 0x8b, 0xff, 0, 0, 1},
+    {"the same, without microcode", "MDS and TAA leak;", INTEL, 0, 1, 0x0b, 0xff, 0, NO_CLEAR, 0},
+    {"the same, in which TSX is off", "MDS and TAA leak;", INTEL, 0, 1, 0x0b, 0xff, 0,
+     NO_CLEAR | NO_TSX, 0},
+    {"Comet Lake", 0, INTEL, 0, 1, 0x02b, 0xff, 0, NO_TSX, 1},
+    {"KVM on it, which sees to multihit", 0, INTEL, 1, 1, 0x4b, 0xff, 0, 0, 0},
+    {"Cascade Lake", 0, INTEL, 0, 1, 0xab, 0xff, 0, 0, 1},
+    {"the same, before TAA was known", "MDS and TAA leak;", INTEL, 0, 1, 0x2b, 0xff, 0, 0, 0},
+    {"the same, without TSX", 0, INTEL, 0, 1, 0x2b, 0xff, 0, NO_TSX | NO_CLEAR, 1},
+    {"Ice Lake", 0, INTEL, 0, 1, 0x16b, 0xff, 0, 0, 0},
+    {"Ice Lake, locked", "locked Intel virtualization", INTEL, 0, 1, 0x16b, 0xff, 1, 0, 0},
+    {"Sapphire Rapids", 0, INTEL, 0, 1, 0x0d6b, 0xff, 0, 0, 0},
+    {"one with everything but Meltdown", "Meltdown", INTEL, 0, 1, ~1ull, 0xff, 0, 0, 0},
+    {"one with MDS", "MDS", INTEL, 0, 1, ~0x20ull, 0xff, 0, NO_CLEAR, 0},
+    {"one with MDS that clears", 0, INTEL, 0, 1, ~0x20ull, 0xff, 0, 0, 0},
+    {"one with everything but multihit", 0, INTEL, 0, 1, ~0x40ull, 0xff, 0, 0, 1},
+    {"Bochs's Skylake-X that says so", 0, INTEL, 0, 0, 0, 0xe9, 0, 0, 0},
+    {"the same, silent", "Meltdown", INTEL, 0, 0, 0, 0xff, 0, 0, 0},
+    {"a port of zeros", "Meltdown", INTEL, 0, 0, 0, 0, 0, 0, 0},
+    {"KVM on a Skylake, which flushes L1", "Meltdown", INTEL, 1, 1, 0x68, 0xff, 0, 0, 0},
+    {"the same with a port of debugging", "Meltdown", INTEL, 1, 1, 0x68, 0xe9, 0, 0, 0},
+    {"KVM on an Ice Lake", 0, INTEL, 1, 1, 0x16b, 0xff, 0, 0, 0},
+    {"Zen 2", 0, AMD, 0, 0, 0, 0xff, 0, 0, 0},
+    {"QEMU's EPYC", 0, AMD, 1, 0, 0, 0xff, 0, 0, 0},
 };
 static const struct model *model;
 static struct {
@@ -55,7 +65,10 @@ static struct cpuid usual_answer(uint32_t leaf)
         return (struct cpuid){leaf | 0x1f, 0, model->vendor, 0};
     if (leaf == 1)
         return (struct cpuid){0, 0, model->below ? ~0u : ~0u >> 1, ~0u};
-    return (struct cpuid){~0u, ~0u, ~0u, leaf == 7 && !model->says ? ~(1u << 29) : ~0u};
+    if (leaf != 7)
+        return (struct cpuid){~0u, ~0u, ~0u, ~0u};
+    return (struct cpuid){~0u, model->lacks & NO_TSX ? ~(1u << 11) : ~0u, ~0u,
+                          ~((model->says ? 0 : 1u << 29) | (model->lacks & NO_CLEAR) << 10)};
 }
 
 static struct cpuid answer(uint32_t leaf)
@@ -111,8 +124,10 @@ static void what_is_not_handled_is_refused(void **state)
     (void)state;
     for (model = models; model < models + COUNT(models); model++) {
         sentence = 0;
+        boot_info.flags = BOOT_BATCH;
         if (!setjmp(back))
             boot_processor_check();
+        assert_int_equal(boot_info.flags, BOOT_BATCH | (model->small ? BOOT_SMALL_PAGES : 0));
         if (!model->refused != !sentence || (sentence && !strstr(sentence, model->refused)))
             fail_msg("%s: %s", model->name, sentence ? sentence : "not refused");
         if (sentence)
@@ -122,8 +137,8 @@ static void what_is_not_handled_is_refused(void **state)
 
 static const char *check_odd(uint32_t vendor)
 {
-    static const struct model good[] = {{"AMD", 0, AMD, 0, 0, 0, 0xff, 0},
-                                        {"Intel", 0, INTEL, 0, 1, 0x6b, 0xff, 0}};
+    static const struct model good[] = {{"AMD", 0, AMD, 0, 0, 0, 0xff, 0, 0, 0},
+                                        {"Intel", 0, INTEL, 0, 1, 0x16b, 0xff, 0, 0, 0}};
     model = &good[vendor == INTEL];
     sentence = 0;
     if (!setjmp(back))

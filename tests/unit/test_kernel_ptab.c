@@ -93,6 +93,23 @@ static void each_format_has_its_bits(void **state)
     ptab_iommu = IOMMU_NONE;
 }
 
+/* What root does where leaves of what can be executed must be small (PLAN_SMALL_PAGES): a page that
+   was mapped in each 2 MiB, and is gone, leaves a table, and where one is no larger leaf goes. */
+static void tables_stay_and_keep_leaves_small(void **state)
+{
+    (void)state;
+    enum { TABLES = MAX_LEAVES_PER_MAP / 512 };
+    const uint64_t slot = make_pd(PD_GUEST, 20, 20), all = MAX_LEAVES_PER_MAP,
+                   rw = (uint64_t)(MR_READ | MR_WRITE | MR_EXEC) << 32, r = (uint64_t)MR_READ << 32;
+    for (uint64_t i = 0; i < TABLES; i++)
+        assert_int_equal(graph(CALL_MR_MAP, DEVICE | slot << 16 | r, AT + (i << 21), 0, 1, 0), OK);
+    assert_int_equal(graph(CALL_MR_UNMAP, DEVICE | slot << 16, 0, 0, 0, 0), OK);
+    assert_int_equal(graph(CALL_MR_MAP, RAM | slot << 16 | rw, AT, 0, all, 0), OK);
+    for (uint64_t at = AT; at < AT + all * PAGE_SIZE; at += PAGE_SIZE)
+        assert_entries(object_at(slot), at, LEVELS, row[3].user | amdvi_bits(3));
+    assert_int_equal(end(slot), OK);
+}
+
 /* What leads nowhere any more: to tables of all levels, and to a page that may be written. */
 static void a_closed_table_has_its_bits(void **state)
 {
@@ -126,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest all[] = {
         RIG_TEST(each_format_has_its_bits),
+        RIG_TEST(tables_stay_and_keep_leaves_small),
         RIG_TEST(a_closed_table_has_its_bits),
         RIG_TEST(what_the_kernel_gives_has_its_bits),
     };

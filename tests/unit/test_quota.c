@@ -38,10 +38,31 @@ uint64_t fake_made(uint64_t payer) { return domain[payer].used++, OK; }
 
 /* CALL_MR_MAP: how many frames, and the most leaves of one call, as kernel/ptab.c counts them. */
 static uint64_t mapped_frames, most_leaves;
-uint64_t fake_map(uint64_t pd, uint64_t va, uint64_t frames)
+/* Mappings in a guest of a page, since the last one of more: they are to make tables, up to an
+   address; and how many frames were mapped there to be executed. */
+static uint64_t single_pages, tables_end, small_frames;
+
+uint64_t fake_unmap(uint64_t mr, uint64_t pd)
+{
+    (void)mr;
+    if (pd != SLOT_ROOT_PD)
+        domain[pd].used -= (uint32_t)single_pages;
+    return OK;
+}
+
+uint64_t fake_map(uint64_t pd, uint64_t perm, uint64_t va, uint64_t frames)
 {
     uint64_t leaves = 0;
     mapped_frames += frames;
+    assert_true(!domain[pd].quota || domain[pd].used < domain[pd].quota);
+    if (machine.plan->flags & PLAN_SMALL_PAGES && perm & MR_EXEC && frames > 1) {
+        assert_true(va + frames * PAGE_SIZE <= tables_end && frames <= MAX_LEAVES_PER_MAP);
+        small_frames += frames;
+        single_pages = 0;
+        return fake_made(pd);
+    }
+    single_pages += pd != SLOT_ROOT_PD;
+    tables_end = va + MEBI2;
     for (uint64_t at = va / PAGE_SIZE, end = at + frames, size; at < end; at += size, leaves++) {
         size = 1 << 18;
         while (at % size || size > end - at)
@@ -54,6 +75,7 @@ uint64_t fake_pd(uint64_t dst, uint64_t payer, uint64_t objects)
 {
     domain[dst].quota = (uint32_t)objects;
     domain[dst].used = 0;
+    single_pages = 0;
     return fake_made(payer);
 }
 struct result fake_ec(uint64_t dst, uint64_t pd)
@@ -269,7 +291,7 @@ static int setup(void **state)
                                .vmm = {RAM, 0, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE},
                                .lan = {RAM, 0, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE},
                                .cores = CORES};
-    info = (struct boot_info){.ranges = 4, .modules = 3};
+    info = (struct boot_info){.root_base = RAM, .ranges = 4, .modules = 3};
     info.range[0] = (struct boot_range){RAM, RAM_END - RAM, RANGE_RAM, 0};
     info.range[1] = (struct boot_range){DEVICES, 0x10000000, RANGE_DEVICE, 0};
     info.range[2] = (struct boot_range){TPM_PAGE, PAGE_SIZE, RANGE_DEVICE, 0};
@@ -297,6 +319,26 @@ static void ram_of_a_server(void **state)
         assert_in_range(most_leaves, 1, MAX_LEAVES_PER_MAP);
         left = i ? left : spare(vm_slot(&machine.vm[0], VM_GUEST));
         assert_int_equal(spare(vm_slot(&machine.vm[0], VM_GUEST)), left);
+    }
+}
+
+/* PLAN_SMALL_PAGES: all of a guest's RAM is mapped where tables for small leaves are, with all the
+ * objects that this takes in between. */
+static void ram_in_small_pages(void **state)
+{
+    static const uint64_t size[] = {MEBI2, 18 << 20, 3 * GIBI, 14 * GIBI};
+    for (uint32_t i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
+        (void)setup(state);
+        info.range[info.ranges++] = (struct boot_range){2 * FAR, 4 * FAR, RANGE_RAM, 0};
+        add_shared(0, 4, 0);
+        plan.vm[0].memory = size[i];
+        plan.flags = PLAN_SMALL_PAGES;
+        small_frames = 0;
+        build();
+        assert_int_equal(small_frames, size[i] / PAGE_SIZE);
+        assert_true(pool_guest(&plan.vm[0], true) >=
+                    size[i] / MEBI2 + pool_guest(&plan.vm[0], false));
+        assert_in_range(spare(vm_slot(&machine.vm[0], VM_GUEST)), 1, 12);
     }
 }
 
@@ -353,6 +395,7 @@ int main(void)
         cmocka_unit_test_setup(a_switch_is_above_the_vms_of_the_plan, setup),
         cmocka_unit_test_setup(behind_a_copy_are_zeros, setup),
         cmocka_unit_test_setup(ram_of_a_server, setup),
+        cmocka_unit_test_setup(ram_in_small_pages, setup),
         cmocka_unit_test_setup(vms_beside_a_host_fill_their_run, setup),
         cmocka_unit_test_setup(handlers_change_cores, setup),
     };
