@@ -119,7 +119,7 @@ void apic_let_in(void)
 
 void apic_write_for_guest(uint64_t reg, uint64_t value)
 {
-    static const uint32_t writable[] = {0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff,
+    static const uint32_t writable[] = {0x107ff, 0x107ff, 0x187ff, 0x187ff,
                                         0x100ff}; /* from THERMAL on (APM2 16.4) */
     if (reg == APIC_TIMER_DIVIDE)
         write(APIC_TIMER_DIVIDE, value & APIC_DIVIDE_BITS);

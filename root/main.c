@@ -256,8 +256,9 @@ void main(void)
     machine.info = (const struct boot_info *)ROOT_INFO;
     memory_init(machine.info);
     acpi_read(machine.info->rsdp, &machine.acpi);
-    if (host_is_there())
-        machine.acpi.serial = host_serial();
+    if (host_is_there()) /* it has the firmware's console: root's own UART */
+        machine.acpi.serial = (struct serial){
+            .base = machine.info->host_serial, .stride = 1, .divisor = 1, .only = true};
     uart_init(&machine.acpi.serial, &machine.info->screen);
     if (open_counters() != OK)
         main_refuse();

@@ -38,9 +38,12 @@ static uint64_t call_unit(uint32_t unit, uint32_t buses)
     return r.status;
 }
 
-/* Of another segment no function is seen, so all buses are blocked. */
+/* Of another segment no function is seen, so all buses are blocked. AMD-Vi's units have one table
+   of functions by requester ID (kernel/amdvi.c), which another segment's would share. */
 static const char *iommu_start_unit(uint32_t unit)
 {
+    if (scopes->unit[unit].kind == IOMMU_AMDVI && scopes->unit[unit].segment)
+        return "an AMD-Vi unit is of a PCI segment other than 0";
     uint64_t status = call_unit(unit, scopes->unit[unit].segment ? 256 : pci_buses());
     if (status == OK)
         return 0;
@@ -49,22 +52,16 @@ static const char *iommu_start_unit(uint32_t unit)
     return text;
 }
 
-/* Is all of this segment behind units? */
-static bool is_blocked(uint32_t segment)
-{
-    for (uint32_t i = 0; i < scopes->units; i++)
-        if (scopes->unit[i].segment == segment &&
-            (scopes->unit[i].rest || scopes->unit[i].kind == IOMMU_AMDVI))
-            return true;
-    return false;
-}
-
 /* Why devices of some segment would be behind no unit; NULL: all are. */
 static const char *open_segment(const struct acpi *acpi)
 {
-    for (uint32_t i = 0; i < acpi->segments; i++)
-        if (!is_blocked(acpi->segment[i]))
+    for (uint32_t i = 0; i < acpi->segments; i++) {
+        bool blocked = false;
+        for (const struct scope_unit *u = scopes->unit; u < scopes->unit + scopes->units; u++)
+            blocked |= u->segment == acpi->segment[i] && (u->rest || u->kind == IOMMU_AMDVI);
+        if (!blocked)
             return "a PCI segment of the machine has no IOMMU";
+    }
     return 0;
 }
 

@@ -93,16 +93,6 @@ static uint16_t find_pcie(const struct pci_function *f)
     return at && is_version_2(f, at) && at + SIZE_PCIE_2 > PCI_EXTENDED_SPACE ? 0 : at;
 }
 
-/* Device control as firmware set it up, to be restored after a reset clears it: above all the
- * payload size, on which both ends of a link must agree. */
-static void read_control(struct pci_function *f)
-{
-    f->control = f->pcie ? pci_read16(f, f->pcie + PCIE_CONTROL) &
-                               ~(uint32_t)(CONTROL_FLR | CONTROL_NO_SNOOP)
-                         : 0;
-    f->control2 = pci_has_control2(f) ? pci_read16(f, f->pcie + PCIE_CONTROL2) : 0;
-}
-
 static enum pci_reset find_reset(const struct pci_function *f)
 {
     if (f->pcie && pci_read32(f, f->pcie + PCIE_CAPABLE) & CAPABLE_FLR)
@@ -122,7 +112,12 @@ void pci_read_capabilities(struct pci_function *f)
     f->sriov = f->pf ? 0 : pci_find_extended(f, EXT_SRIOV, SIZE_SRIOV);
     f->type = f->pcie ? pci_read16(f, f->pcie + PCIE_FLAGS) >> 4 & 15 : 0;
     f->reset = find_reset(f);
-    read_control(f);
+    /* Device control as firmware set it up, to be restored after a reset clears it: above all the
+       payload size, on which both ends of a link must agree. */
+    f->control = f->pcie ? pci_read16(f, f->pcie + PCIE_CONTROL) &
+                               ~(uint32_t)(CONTROL_FLR | CONTROL_NO_SNOOP)
+                         : 0;
+    f->control2 = pci_has_control2(f) ? pci_read16(f, f->pcie + PCIE_CONTROL2) : 0;
     if (f->msix) {
         uint32_t table = pci_read32(f, f->msix + 4u);
         f->msix_count = (pci_read16(f, f->msix + MSIX_CONTROL) & MSIX_LAST) + 1;
@@ -292,11 +287,6 @@ static bool has_neighbours(const struct pci_function *f)
     return false;
 }
 
-static uint16_t device_group(const struct pci_function *f)
-{
-    return f->pf || !has_neighbours(f) ? f->rid : f->rid & 0xfff8;
-}
-
 /* Does every request from below `port` go up towards the IOMMU, with its sender's requester ID? The
    upstream port of a switch needs no ACS: there is no port beside it. */
 static bool sends_up(const struct pci_function *port)
@@ -312,7 +302,7 @@ uint16_t pci_group(const struct pci_function *f)
     const struct pci_function *top = f;
     for (const struct pci_function *port = f->parent; port; port = port->parent)
         top = sends_up(port) ? top : port;
-    return device_group(top);
+    return top->pf || !has_neighbours(top) ? top->rid : top->rid & 0xfff8;
 }
 
 /* ---- reset (6.6.2) ------------------------------------------------------------------------------

@@ -32,8 +32,24 @@ static void add_scope(struct scopes *s, const struct scope *scope)
         scope_refuse(s, "the firmware's list of what is behind each IOMMU is too long");
 }
 
+/* Structures, which begin at byte 48 of both tables: `read` is told of each where it is, [at, end).
+ */
+static void read_structures(const struct acpi_table *t, struct scopes *s, const char *damaged,
+                            void (*read)(const struct acpi_table *t, uint32_t at, uint32_t end,
+                                         struct scopes *s))
+{
+    for (uint32_t at = 48, size; at < t->length; at += size) {
+        size = (uint32_t)acpi_get(t, at + 2, 2);
+        if (size < 4 || size > t->length - at) {
+            scope_refuse(s, damaged);
+            return;
+        }
+        read(t, at, at + size, s);
+    }
+}
+
 /* ---- VT-d ------------------------------------------------------------------------ */
-enum dmar { DMAR_FLAGS = 37, DMAR_FIRST = 48, INTR_REMAP = 1 };
+enum dmar { DMAR_FLAGS = 37, INTR_REMAP = 1 };
 enum remapping { DRHD, RMRR, DRHD_SCOPES = 16, RMRR_SCOPES = 24 };
 enum drhd_flag { INCLUDE_PCI_ALL = 1 };
 enum device_scope { PCI_ENDPOINT = 1, PCI_BELOW, SCOPE_PATH = 6 };
@@ -97,18 +113,10 @@ void scope_read_dmar(const struct acpi_table *t, struct scopes *s)
 {
     if (!(acpi_get(t, DMAR_FLAGS, 1) & INTR_REMAP))
         scope_refuse(s, "the machine has no interrupt remapping");
-    for (uint32_t at = DMAR_FIRST, size; at < t->length; at += size) {
-        size = (uint32_t)acpi_get(t, at + 2, 2);
-        if (size < 4 || size > t->length - at) {
-            scope_refuse(s, "the DMAR table is damaged");
-            return;
-        }
-        read_remapping(t, at, at + size, s);
-    }
+    read_structures(t, s, "the DMAR table is damaged", read_remapping);
 }
 
 /* ---- AMD-Vi ---------------------------------------------------------------------- */
-enum ivrs { IVRS_FIRST = 48 };
 enum block { IVHD = 0x10, IVHD_EXTENDED, IVMD_ALL = 0x20, IVMD_ONE, IVMD_RANGE, IVHD_HID = 0x40 };
 enum entry { PAD, ALL, SELECT, START, END };
 enum long_entry { ALIAS = 66, ALIAS_START, EXT_SELECT = 70, EXT_START, HID = 240 };
@@ -158,15 +166,11 @@ static void read_entries(const struct acpi_table *t, uint32_t at, uint32_t end, 
  * assigned. */
 static void read_memory_block(const struct acpi_table *t, uint32_t at, struct scopes *s)
 {
-    uint64_t type = acpi_get(t, at, 1), first = acpi_get(t, at + 4, 2),
-             last = acpi_get(t, at + 6, 2);
-    if (type == IVMD_ALL) {
-        first = 0;
-        last = 0xffff;
-    } else if (type == IVMD_ONE) {
-        last = first;
-    }
-    add_range(s, SCOPE_RESERVED, first, last);
+    uint64_t type = acpi_get(t, at, 1), first = acpi_get(t, at + 4, 2);
+    if (type == IVMD_ALL)
+        add_range(s, SCOPE_RESERVED, 0, 0xffff);
+    else
+        add_range(s, SCOPE_RESERVED, first, type == IVMD_ONE ? first : acpi_get(t, at + 6, 2));
 }
 
 /* IVHD (5.2.2.1) or IVMD (5.2.2.2) in bytes [at, end). */
@@ -187,12 +191,5 @@ static void read_block(const struct acpi_table *t, uint32_t at, uint32_t end, st
 
 void scope_read_ivrs(const struct acpi_table *t, struct scopes *s)
 {
-    for (uint32_t at = IVRS_FIRST, size; at < t->length; at += size) {
-        size = (uint32_t)acpi_get(t, at + 2, 2);
-        if (size < 4 || size > t->length - at) {
-            scope_refuse(s, "the IVRS table is damaged");
-            return;
-        }
-        read_block(t, at, at + size, s);
-    }
+    read_structures(t, s, "the IVRS table is damaged", read_block);
 }

@@ -23,12 +23,6 @@ static inline bool host_is_late(void) { return machine.info->flags & BOOT_LATE; 
    domain, and is no VM else. */
 static inline struct vm *host_vm(void) { return &machine.vm[machine.vms]; }
 
-/* Root's own UART: the installed system has the firmware's console. */
-static inline struct serial host_serial(void)
-{
-    return (struct serial){
-        .base = machine.info->host_serial, .stride = 1, .divisor = 1, .only = true};
-}
 /* RAM of ours that it has: a page, hide.c; then its line, HOST_LINE bytes. With the VMs' memory it
    is taken. */
 extern struct region host_pages;

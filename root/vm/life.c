@@ -40,6 +40,13 @@ static void end(struct vm *vm, uint32_t reason, uint64_t value)
     vm->life = LIFE_ENDING;
 }
 
+/* The same, with a sentence for the operator about `value`. */
+static void end_saying(struct vm *vm, enum vm_reason reason, uint64_t value, const char *words)
+{
+    format(vm->end.message, sizeof(vm->end.message), words, value);
+    end(vm, reason, value);
+}
+
 static void end_unbuilt(struct vm *vm)
 {
     format(vm->end.message, sizeof(vm->end.message), "%s: status %u, argument %u", vm->failed,
@@ -100,7 +107,6 @@ static void life_build(struct vm *vm)
 static void equip(struct vm *vm, uint64_t now)
 {
     vm->due = now + clock_ticks(DEVICE_MS);
-    vm->life = LIFE_EQUIPPING;
     if (device_ready(vm)) {
         life_build(vm);
     } else if (now - vm->quiet_since >= clock_ticks(TELL_MS)) {
@@ -172,24 +178,8 @@ static void watch_leave(struct vm *vm, uint64_t now)
         vm->life = LIFE_ALONE;
         report_alone(vm);
     } else if (!left && now - vm->quiet_since >= clock_ticks(LEAVE_MS)) {
-        format(vm->end.message, sizeof(vm->end.message), "its VMM would not let it go");
-        end(vm, REASON_VMM, 0);
+        end_saying(vm, REASON_VMM, 0, "its VMM would not let it go");
     }
-}
-
-/* The end of a guest without a VMM, with a sentence for the operator. */
-static void say_alone(struct vm *vm, enum vm_reason reason, uint64_t value)
-{
-    static const char *const words[REASON_COUNT] = {
-        [REASON_PORT] = "it used port 0x%lx without its VMM",
-        [REASON_MSR] = "it used MSR 0x%lx without its VMM",
-        [REASON_MEMORY] = "there is no memory at 0x%lx",
-        [REASON_TRIPLE] = "triple fault",
-        [REASON_FAULT] = "exit 0x%lx without its VMM",
-    };
-    if (words[reason])
-        format(vm->end.message, sizeof(vm->end.message), words[reason], value);
-    end(vm, reason, value);
 }
 
 /* The value that an OUT wrote: as many bytes of RAX as its size. */
@@ -213,15 +203,15 @@ static void end_alone(struct vm *vm, const struct vcpu_stat *s)
     else if (out && number == vm->plan->exit_port && number)
         end(vm, REASON_EXIT_PORT, port_value(s));
     else if (event == EVENT_PORT)
-        say_alone(vm, REASON_PORT, number);
+        end_saying(vm, REASON_PORT, number, "it used port 0x%lx without its VMM");
     else if (event == EVENT_MSR)
-        say_alone(vm, REASON_MSR, number);
+        end_saying(vm, REASON_MSR, number, "it used MSR 0x%lx without its VMM");
     else if (event == EVENT_MEMORY)
-        say_alone(vm, REASON_MEMORY, s->end_info.address);
+        end_saying(vm, REASON_MEMORY, s->end_info.address, "there is no memory at 0x%lx");
     else if (event == EVENT_SHUTDOWN)
-        say_alone(vm, REASON_TRIPLE, 0);
+        end_saying(vm, REASON_TRIPLE, 0, "triple fault");
     else
-        say_alone(vm, REASON_FAULT, s->end_code);
+        end_saying(vm, REASON_FAULT, s->end_code, "exit 0x%lx without its VMM");
 }
 
 /* Nobody rings when such a guest ends: its counters say so. */
@@ -245,8 +235,7 @@ static void watch_start(struct vm *vm, uint32_t state, uint64_t now)
     } else if (state == VM_WAITING) { /* for another VM, as long as that takes */
         vm->due = now + clock_ticks(START_MS);
     } else if (now >= vm->due) {
-        format(vm->end.message, sizeof(vm->end.message), "VMM not ready in time");
-        end(vm, REASON_VMM, 0);
+        end_saying(vm, REASON_VMM, 0, "VMM not ready in time");
     }
 }
 

@@ -79,7 +79,7 @@ static const struct row {
     {"LVT timer", 0x832, 1, RW, 0x310ff, TIMER},        /* APM2 16.4 */
     {"LVT thermal", 0x833, 1, RW, 0x117ff, LVT},
     {"LVT performance", 0x834, 1, RW, 0x117ff, LVT},
-    {"LVT LINT0, 1", 0x835, 2, RW, 0x1f7ff, LVT},
+    {"LVT LINT0, 1", 0x835, 2, RW, 0x1d7ff, LVT},
     {"LVT error", 0x837, 1, RW, 0x110ff, LVT},
     {"timer's initial count", 0x838, 1, RW, 0xffffffff, INITIAL},
     {"timer's current count", 0x839, 1, READ, 0, PLAIN},

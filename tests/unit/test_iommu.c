@@ -66,6 +66,16 @@ static void test_segments(void **state)
     assert_int_equal(unit, 11);
 }
 
+/* AMD-Vi's units share one table of functions: another segment's 41:00.0 would have a VM's memory. */
+static void test_amd_segments(void **state)
+{
+    (void)state;
+    add_unit(IOMMU_AMDVI, 0, false), add_unit(IOMMU_AMDVI, 1, false);
+    acpi.segments = 1, acpi.segment[0] = 1;
+    iommu_start_all(&acpi);
+    assert_string_equal(iommu_problem(), "an AMD-Vi unit is of a PCI segment other than 0");
+}
+
 /* A function of a segment that no unit blocks could reach all memory. */
 static void test_open_segment(void **state)
 {
@@ -132,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_segments, begin),
+        cmocka_unit_test_setup(test_amd_segments, begin),
         cmocka_unit_test_setup(test_open_segment, begin),
         cmocka_unit_test_setup(test_none_that_could_be_started, begin),
         cmocka_unit_test_setup(test_no_unit_of_segment_0, begin),

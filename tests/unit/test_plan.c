@@ -111,6 +111,25 @@ static const char *load(void)
         assert_string_equal(load(), "");                                                           \
     } while (0)
 
+/* What `check` could not know: the processor wants guests' pages of 4 KiB, a table each 2 MiB. */
+static void the_kernel_has_room(void **state)
+{
+    (void)state;
+    GOOD(vm[2].memory = 20ull << 30);
+    GOOD(info.flags = BOOT_SMALL_PAGES);
+    assert_true(plan_loaded.flags & PLAN_SMALL_PAGES);
+    BROKEN(vm[2].memory = 20ull << 30;
+           info.flags = BOOT_SMALL_PAGES,
+           "the kernel has not the frames for all VMs in pages of 4 KiB, which this processor "
+           "needs, or the plan wants: lower their memory");
+    BROKEN(vm[2].memory = 20ull << 30;
+           plan.flags = PLAN_SMALL_PAGES,
+           "the kernel has not the frames for all VMs in pages of 4 KiB, which this processor "
+           "needs, or the plan wants: lower their memory");
+    GOOD((void)0);
+    assert_false(plan_loaded.flags & PLAN_SMALL_PAGES);
+}
+
 static void the_record_itself(void **state)
 {
     (void)state;
@@ -124,7 +143,7 @@ static void the_record_itself(void **state)
     BROKEN(plan.vms = 0, "bad number of VMs");
     BROKEN(plan.vms = PLAN_VMS + 1, "bad number of VMs");
     GOOD(plan.vms = 0; plan.tpm = 0; plan.flags = PLAN_PROBE);
-    BROKEN(plan.flags = 8, "flags of another version");
+    BROKEN(plan.flags = 16, "flags of another version");
     BROKEN(plan.lans = PLAN_LANS + 1, "too many LANs");
     BROKEN(plan.tpm = 5, "the TPM is for a VM that is not there");
 }
@@ -474,6 +493,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_record_itself),
+        cmocka_unit_test(the_kernel_has_room),
         cmocka_unit_test(what_each_vm_says),
         cmocka_unit_test(its_cores_and_time),
         cmocka_unit_test(its_devices),
