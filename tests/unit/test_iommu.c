@@ -66,7 +66,7 @@ static void test_segments(void **state)
     assert_int_equal(unit, 11);
 }
 
-/* AMD-Vi's units share one table of functions: another segment's 41:00.0 would have a VM's memory. */
+/* AMD-Vi's units share one table of functions: another segment's would have a VM's memory. */
 static void test_amd_segments(void **state)
 {
     (void)state;
