@@ -1,11 +1,11 @@
 #include <cpu.h>
 #include <vmcs.h>
+#include <lib/hw/speculation.h>
 #include "boot.h"
 
-#define VM_CR_SVMDIS          0x10u
-#define MSR_ARCH_CAPABILITIES 0x10au
-#define ADVICE                "enable it in the firmware or use another machine"
-#define COUNT(a)              (sizeof(a) / sizeof((a)[0]))
+#define VM_CR_SVMDIS 0x10u
+#define ADVICE       "enable it in the firmware or use another machine"
+#define COUNT(a)     (sizeof(a) / sizeof((a)[0]))
 
 /* start.S has seen long mode and NX. The rest, each needing the ones before it (APM3 appendix E).
  */
@@ -88,20 +88,16 @@ static bool emulated(void)
 }
 
 /* Errors of speculation (docs/threat-model.md), by IA32_ARCH_CAPABILITIES (SDM4). Who is told that
-   another one flushes L1 (SKIP_L1DFL_VMENTRY) still has Meltdown, so that does not do. Of what has
-   MDS_NO and TAA, VERW clears the buffers only with the microcode that brought TSX_CTRL. */
+   another one flushes L1 (SKIP_L1DFL_VMENTRY) still has Meltdown, so that does not do. */
 static void check_speculation(void)
 {
-    enum { RDCL_NO = 1, MDS_NO = 1 << 5, PSCHANGE_MC_NO = 1 << 6, TSX_CTRL = 1 << 7 };
-    enum { TAA_NO = 1 << 8 };
     static const struct need capabilities = {7, 3, 29, 0}, md_clear = {7, 3, 10, 0},
                              rtm = {7, 1, 11, 0};
     uint64_t says = has(&capabilities) ? cpu_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
-    bool has_taa = has(&rtm) && !(says & TAA_NO);
     if (!(says & RDCL_NO))
         boot_refuse(SENTENCE("this processor does not say that it is free of Meltdown and L1TF",
                              "Hairline does nothing about that, so use another machine"));
-    if (says & MDS_NO ? has_taa && !(says & TSX_CTRL) : !has(&md_clear))
+    if (speculation_leaks(says, has(&rtm), has(&md_clear)))
         boot_refuse(SENTENCE("this processor's microcode does not clear what MDS and TAA leak",
                              "update the firmware or use another machine"));
     if (!(says & PSCHANGE_MC_NO))

@@ -36,9 +36,10 @@ static struct extent *memory_find(uint64_t base, uint64_t size)
     return 0;
 }
 
-/* Have tables for leaves of 4 KiB at `va` of `pd`, which has nothing there yet: a page of root's is
- * mapped in the bytes of each for a moment. Tables stay, and no larger leaf takes the place of one
- * (kernel/ptab.h). */
+/* Have tables for leaves of 4 KiB at `va` of `pd`, which has nothing there yet: some page of the
+ * region that root's image is in is mapped in the bytes of each for a moment. Of that region `pd`
+ * has nothing that the unmapping could take away. Tables stay, and no larger leaf takes the place
+ * of one (kernel/ptab.h). */
 static uint64_t make_tables(uint64_t pd, uint64_t va, uint64_t frames)
 {
     const struct extent *e = memory_find(boot->root_base, PAGE_SIZE);
@@ -56,7 +57,7 @@ uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, ui
     /* The installed system's is where it is: most of its leaves have 1 GiB. */
     uint64_t most = e && e->kind == RANGE_HOST ? MAX_FRAMES_PER_MAP : QUOTA_MAPPING / PAGE_SIZE;
     bool small = perm & MEMORY_SMALL;
-    most = small ? MAX_LEAVES_PER_MAP : most;
+    most = small ? QUOTA_SMALL / PAGE_SIZE : most;
     for (uint64_t done = 0, part; done < frames && status == OK; done += part) {
         uint64_t to = va + (done << PAGE_SHIFT);
         part = frames - done < most ? frames - done : most;

@@ -361,11 +361,13 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
         if (wrong)
             console_say("plan: VM %u: %s", i + 1, wrong);
     }
-    const char *full = wrong ? 0 : plan_check_room();
-    if (full)
-        console_say("plan: %s", full);
+    if (!wrong) {
+        wrong = plan_check_room();
+        if (wrong)
+            console_say("plan: %s", wrong);
+    }
     plan_booted = plan_loaded.vms;
-    return wrong || full ? 0 : &plan_loaded;
+    return wrong ? 0 : &plan_loaded;
 }
 
 /* Is a core of `a`, and another one of `b`, a thread of the same? Which: `*i` and `*k`. */

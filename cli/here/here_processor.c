@@ -2,6 +2,7 @@
 #include <cli/host.h>
 
 #include <abi/plan.h>
+#include <lib/hw/speculation.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,49 +97,53 @@ static void tell_amd(struct here *here, const char *flags)
     tell_lock(here, known, vm_cr & VM_CR_SVMDIS, "firmware's lock (VM_CR)");
 }
 
-/* IA32_ARCH_CAPABILITIES (SDM4). */
-enum { RDCL_NO = 1, MDS_NO = 1 << 5, PSCHANGE_MC_NO = 1 << 6, TSX_CTRL = 1 << 7, TAA_NO = 1 << 8 };
-
-/* What Linux says of an error of speculation begins so. */
-static bool is_told(const struct here *here, const char *error, const char *words)
+/* What Linux says of an error of speculation. */
+static const char *linux_says(const struct here *here, const char *error)
 {
     const char *path = host_text("/sys/devices/system/cpu/vulnerabilities/%s", error),
                *told = here_line(here, path);
-    return told && strncmp(told, words, strlen(words)) == 0;
+    return told ? told : "";
 }
 
-static void tell_whether(struct here *here, bool fits, const char *item, const char *why_not)
+static bool is_free(const struct here *here, const char *error)
 {
-    here_say(here, fits ? FITS : MISSING, item, "%s", fits ? "the processor says so" : why_not);
+    return strcmp(linux_says(here, error), "Not affected") == 0;
 }
 
-/* As boot/processor.c asks. Where IA32_ARCH_CAPABILITIES cannot be read, by Linux's word. */
+/* IA32_ARCH_CAPABILITIES, where it cannot be read: by Linux's word. */
+static uint64_t guess_capabilities(const struct here *here)
+{
+    static const char mitigated[] = "Mitigation";
+    uint64_t says = is_free(here, "meltdown") && is_free(here, "l1tf") ? RDCL_NO : 0;
+    says |= is_free(here, "mds") ? MDS_NO : 0;
+    says |= is_free(here, "itlb_multihit") ? PSCHANGE_MC_NO : 0;
+    says |= is_free(here, "tsx_async_abort") ? TAA_NO : 0;
+    bool ends_taa = strncmp(linux_says(here, "tsx_async_abort"), mitigated, strlen(mitigated)) == 0;
+    return says | (ends_taa ? TSX_CTRL : 0);
+}
+
+static void tell_whether(struct here *here, bool fits, const char *item, enum verdict or_else,
+                         const char *why)
+{
+    here_say(here, fits ? FITS : or_else, item, "%s", fits ? "the processor says so" : why);
+}
+
+/* As boot/processor.c asks. */
 static void tell_speculation(struct here *here, const char *flags)
 {
     uint64_t says = 0;
-    bool shown = has_flag(flags, "arch_capabilities"), read = shown && here_msr(here, 0x10a, &says);
-    if (shown && !read) {
-        says |= is_told(here, "meltdown", "Not affected") && is_told(here, "l1tf", "Not affected")
-                    ? RDCL_NO
-                    : 0;
-        says |= is_told(here, "mds", "Not affected") ? MDS_NO : 0;
-        says |= is_told(here, "itlb_multihit", "Not affected") ? PSCHANGE_MC_NO : 0;
-        says |= is_told(here, "tsx_async_abort", "Not affected") ? TAA_NO : 0;
-        says |= is_told(here, "tsx_async_abort", "Mitigation") ? TSX_CTRL : 0;
-    }
-    bool has_taa = has_flag(flags, "rtm") && !(says & TAA_NO);
-    tell_whether(here, says & RDCL_NO, "free of Meltdown and L1TF",
+    bool shown = has_flag(flags, "arch_capabilities");
+    if (shown && !here_msr(here, MSR_ARCH_CAPABILITIES, &says))
+        says = guess_capabilities(here);
+    bool leaks = speculation_leaks(says, has_flag(flags, "rtm"), has_flag(flags, "md_clear"));
+    here->small_pages = !(says & PSCHANGE_MC_NO);
+    tell_whether(here, says & RDCL_NO, "free of Meltdown and L1TF", MISSING,
                  "the processor does not say so (IA32_ARCH_CAPABILITIES), and Hairline does "
                  "nothing about it");
-    tell_whether(here, says & MDS_NO ? !has_taa || says & TSX_CTRL : has_flag(flags, "md_clear"),
-                 "free of MDS and TAA, or VERW clears what they leak",
+    tell_whether(here, !leaks, "free of MDS and TAA, or VERW clears what they leak", MISSING,
                  "the processor does not say so: update its microcode by the firmware");
-    here->small_pages = !(says & PSCHANGE_MC_NO);
-    if (here->small_pages)
-        here_say(here, WITHOUT, "free of iTLB multihit",
+    tell_whether(here, !here->small_pages, "free of iTLB multihit", WITHOUT,
                  "VMs have their memory in pages of 4 KiB, so some 14 GiB of it in all");
-    else
-        here_say(here, FITS, "free of iTLB multihit", "the processor says so");
 }
 
 static void tell_intel(struct here *here, const char *flags, const char *controls)
