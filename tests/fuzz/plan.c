@@ -9,6 +9,7 @@
  */
 #include "fuzz.h"
 #include "tool.h"
+#include <root/plan.h>
 #include <abi/utcb.h>
 
 #include <stdio.h>
@@ -147,7 +148,7 @@ static void write_volumes(FILE *out, const struct plan_vm *service)
 {
     const char *key = "    volumes:\n";
     for (const struct plan_vm *vm = plan.vm; vm < plan.vm + plan.vms; vm++)
-        for (uint32_t i = 0; i < vm->disks; i++) {
+        for (uint32_t i = 0; vm->mode != MODE_HOST && i < vm->disks; i++) {
             if (vm->disk[i].flags != DISK_VOLUME || vm->server - 1 != plan_index(service))
                 continue;
             fprintf(out, "%s      - {name: '%s', size: 8M}\n", key, vm->disk[i].volume);
@@ -182,10 +183,6 @@ static void write_list(FILE *out, const struct job *job, const struct plan_vm *v
 static void write_vm(FILE *out, const struct job *job, const struct plan_vm *vm)
 {
     static const char *const disengage[] = {"auto", "guest", "never"};
-    if (vm->mode == MODE_HOST) {
-        fprintf(out, "  - name: '%s'\n    mode: host\n", vm->name);
-        return;
-    }
     fprintf(out, "  - name: '%s'\n    mode: %s\n    kernel: \"%s\"\n", vm->name,
             vm->mode == MODE_DEDICATED ? "dedicated" : "shared", path(job, vm->kernel));
     if (vm->initrd != PLAN_NO_FILE)
@@ -228,6 +225,9 @@ static char *write_plan(const struct plan *p, const struct job *job, uint32_t co
         fputs(p->tpm == i + 1 ? "    tpm: true\n" : "", out);
         fputs(p->held >> i & 1 ? "    start: command\n" : "", out);
     }
+    if (has_host(&job->plan))
+        fprintf(out, "  - name: '%s'\n    mode: host\n%s", plan_installed.name,
+                plan_installed.control ? "    control: all\n" : "");
     fclose(out);
     return text;
 }
@@ -280,12 +280,17 @@ static void check_text(const struct plan_vm *vm)
                   "a command line is text");
 }
 
-/* The tool counts the kernel's objects, and the machine's memory, before it starts a machine; root
- * finds out when they are used up. */
+/* The tool counts the kernel's objects, the machine's memory, and what of it and of the cores an
+ * installed system leaves, before it starts a machine; root finds out when they are used up. */
 static bool lacks_objects(void)
 {
-    return (strstr(tool_said, "kernel objects") || strstr(tool_said, "raise machine.memory")) &&
-           strchr(tool_said, '\n')[1] == 0;
+    static const char *const words[] = {"kernel objects", "raise machine.memory",
+                                        "the VMs beside the installed system and the files need",
+                                        "no core is left for"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strstr(tool_said, words[i]))
+            return strchr(tool_said, '\n')[1] == 0;
+    return false;
 }
 
 static void check_taken(const struct plan *taken, const struct job *job, uint32_t cores)

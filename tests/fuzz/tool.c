@@ -146,11 +146,18 @@ uint64_t memory_read(uint64_t base, void *to, uint64_t size)
     return OK;
 }
 
+bool has_host(const struct plan *plan)
+{
+    return plan->vms && plan->vm[plan->vms - 1].mode == MODE_HOST;
+}
+
 const struct plan *root_takes(const struct plan *plan, const struct job *job, uint32_t cores)
 {
     static struct boot_info info;
     memset(&info, 0, sizeof(info));
     records = plan;
+    if (has_host(&job->plan))
+        info.flags = BOOT_HOST;
     info.module[info.modules++] = (struct boot_module){0x1000, sizeof(*plan), "plan"};
     for (uint32_t i = 0; i < job->plan.files; i++) {
         struct boot_module *m = &info.module[info.modules++];

@@ -18,8 +18,11 @@ void tool_begin(void);
 bool tool_checks(const char *text, size_t size, struct job *job);
 extern char *tool_said;
 
-/* The records `plan`, on a machine with `cores` and the files of `job`, as root takes them; NULL:
- * it refuses. */
+/* Is the last of its VMs the system that Hairline is beneath? */
+bool has_host(const struct plan *plan);
+
+/* The records `plan`, on a machine with `cores` and the files of `job`, as root takes them, beneath
+ * an installed system if `job` has one; NULL: it refuses. */
 const struct plan *root_takes(const struct plan *plan, const struct job *job, uint32_t cores);
 
 #endif
