@@ -11,21 +11,22 @@ void core_set_syscall(void)
     cpu_wrmsr(MSR_SFMASK, RFLAGS_IF | RFLAGS_DF | RFLAGS_TF | RFLAGS_AC | RFLAGS_NT | RFLAGS_IOPL);
 }
 
-/* Predictions of the kernel's branches do not follow what user mode trained (APM2 3.1.7). */
-static bool has_automatic_ibrs(void)
+/* CPUID 80000021h EAX, of AMD's (APM3 E.4). */
+static uint32_t features(void)
 {
-    return cpu_cpuid(0x80000000, 0).eax >= 0x80000021 && cpu_cpuid(0x80000021, 0).eax >> 8 & 1;
+    return cpu_cpuid(0x80000000, 0).eax >= 0x80000021 ? cpu_cpuid(0x80000021, 0).eax : 0;
 }
 
 /* Bits that AMD has system software set, and what is wrong without. Bit i of `models`: models i0h
    to iFh of the family. */
 enum { FAMILY_17 = 0x00800f00, FAMILY_19 = 0x00a00f00, FAMILY = 0x0ff00f00 };
-enum { ZENS = 0xffff, ZEN_2 = 0x6d8, ZEN_4 = 0x7c2 };
+enum { ZENS = 0xffff, ZEN_1 = 0x27, ZEN_2 = 0x6d8, ZEN_4 = 0x7c2 };
 static const struct {
     uint32_t family, models, msr;
     uint64_t bits;
 } mends[] = {
     {FAMILY_17, ZENS, MSR_DE_CFG, 1 << 1},      /* Spectre v1: LFENCE waits */
+    {FAMILY_17, ZEN_1, MSR_FP_CFG, 1 << 9},     /* floating-point divider (CVE-2025-54505) */
     {FAMILY_17, ZEN_2, MSR_DE_CFG, 1 << 9},     /* Zenbleed (AMD-SB-7008) */
     {FAMILY_17, ZEN_2, MSR_DE_CFG2, 1 << 1},    /* branches predicted where none is (AMD-SB-1037) */
     {FAMILY_17, ZEN_2, MSR_BP_CFG, 1ull << 33}, /* threads share the op cache */
@@ -41,6 +42,9 @@ static void mend_processor(void)
     for (uint32_t i = 0; i < sizeof mends / sizeof mends[0]; i++)
         if ((signature & FAMILY) == mends[i].family && mends[i].models >> model & 1)
             cpu_wrmsr(mends[i].msr, cpu_rdmsr(mends[i].msr) | mends[i].bits);
+    /* SRSO_MSR_FIX: the kernel's returns do not follow what a guest trained. */
+    if (features() >> 31)
+        cpu_wrmsr(MSR_BP_CFG, cpu_rdmsr(MSR_BP_CFG) | 1 << 4);
 }
 
 void core_init_registers(struct core *c)
@@ -51,8 +55,10 @@ void core_init_registers(struct core *c)
     cpu_set_cr4(CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXSAVE |
                 (ebx & 1 << 7 ? CR4_SMEP : 0) | (ebx & 1 << 20 ? CR4_SMAP : 0) |
                 (ecx & 1 << 2 ? CR4_UMIP : 0));
+    /* Automatic IBRS: predictions of the kernel's branches do not follow what user mode trained
+       (APM2 3.1.7). */
     cpu_wrmsr(MSR_EFER,
-              EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | (has_automatic_ibrs() ? EFER_AIBRSE : 0));
+              EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | (features() >> 8 & 1 ? EFER_AIBRSE : 0));
     if (!c->adopted)
         cpu_wrmsr(MSR_DEBUGCTL, 0); /* what a system that had the core before wants trapped */
     mend_processor();

@@ -30,6 +30,7 @@ enum msr {
     MSR_TSC_AUX = 0xc0000103,
     MSR_VM_CR = 0xc0010114,
     MSR_VM_HSAVE = 0xc0010117,
+    MSR_FP_CFG = 0xc0011028,
     MSR_DE_CFG = 0xc0011029,
     MSR_BP_CFG = 0xc001102e,
     MSR_DE_CFG2 = 0xc00110e3,
@@ -174,10 +175,16 @@ static inline void cpu_xsetbv(uint64_t v)
     __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)));
 }
 static inline uint64_t cpu_xgetbv(void) { return CPU_READ_PAIR("xgetbv", "c"(0)); }
-/* Where microcode makes it so, this also clears the buffers from which MDS, TAA, MMIO stale data,
-   RFDS and TSA leak (Intel: MD_CLEAR, CPUID 7 EDX[10]; AMD: VERW_CLEAR, CPUID 80000021h EAX[5]); by
-   an operand in memory only. Elsewhere it does nothing. */
-static inline void cpu_verw(const uint16_t *s) { __asm__ volatile("verw %0" : : "m"(*s) : "cc"); }
+/* Leave nothing for another domain to sample. Where microcode makes it so, VERW also clears the
+   buffers from which MDS, TAA, MMIO stale data, RFDS and TSA leak (Intel: MD_CLEAR, CPUID 7
+   EDX[10]; AMD: VERW_CLEAR, CPUID 80000021h EAX[5]); by an operand in memory only. Elsewhere it
+   does nothing. Nought by one, which is nought, ends what Zen 1's divider shows of the one before
+   (AMD-SB-7007). */
+static inline void cpu_clear_buffers(void)
+{
+    static const uint16_t selector = SEL_KERNEL_DATA;
+    __asm__ volatile("verw %0\n\tdivl %1" : : "m"(selector), "r"(1), "a"(0), "d"(0) : "cc");
+}
 static inline void cpu_clts(void) { __asm__ volatile("clts"); }
 static inline void cpu_xsave(void *area)
 {

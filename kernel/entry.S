@@ -230,15 +230,13 @@ nmi_from_user:
     swapgs
     iretq
 
-/* #SX, on the stack of what is fatal: an INIT, which is over then (virt_since_power_on); or panic() has
-   sent it. Stack: error code, rip, cs, rflags, rsp, ss. An interrupt of this vector that a dead guest
-   left has no error code: there the kernel's rip is, which is negative. */
+/* #SX, on the stack of what is fatal: an INIT, which is over then (virt_since_power_on). Stack: error
+   code, rip, cs, rflags, rsp, ss. An interrupt of this vector that a dead guest left has no error
+   code: there the kernel's rip is, which is negative. */
     .globl init_entry
 init_entry:
     cmpq $0, (%rsp)
     jl drain_entry
-    cmpl $0, panic_used(%rip)
-    jne given_up
     add $8, %rsp
     iretq
 

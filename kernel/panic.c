@@ -1,6 +1,5 @@
 #include <apic.h>
 #include <panic.h>
-#include <virt.h>
 
 static char text[256];
 uint32_t panic_used;
@@ -30,7 +29,7 @@ void panic(const char *what, uint64_t vector, uint64_t rip)
     for (uint32_t i = 0; i < core_count; i++)
         if (i != cpu_core()->number) {
             cores[i].doorbell = 1;
-            apic_send(cores[i].apic_id, virt_vmx ? SEND_NMI : SEND_INIT);
+            apic_send(cores[i].apic_id, SEND_NMI);
         }
     cpu_set_cr3((uint64_t)boot_pml4);
     boot_last_words(text);

@@ -193,7 +193,6 @@ void sched_arm(void)
 
 void sched_pick(void)
 {
-    static const uint16_t selector = SEL_KERNEL_DATA;
     struct core *c = cpu_core();
     account(cpu_tsc());
     const struct sc *before = c->sc;
@@ -202,7 +201,7 @@ void sched_pick(void)
        has SCs of its own, on which its VMM runs, too. What a vCPU leaves in the core goes later:
        vcpu_load_core(). */
     if (c->sc != before)
-        cpu_verw(&selector);
+        cpu_clear_buffers();
     c->current = 0;
     if (c->sc)
         sched_switch(c->sc->ec);

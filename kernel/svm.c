@@ -220,6 +220,10 @@ unsigned svm_rare_event(struct ec *ec)
 {
     struct vmcb *v = ec->vcpu->vmcb;
     v->next_rip = 0;
+    /* Seen: with MCIP set the next one would reset the machine (APM2 9.3.1). A guest with CR4.MCE
+       clear may shut down by it. */
+    if (v->code == EXIT_EXCEPTION + 18 || v->code == EXIT_SHUTDOWN)
+        cpu_wrmsr(MSR_MCG_STATUS, 0);
     switch (v->code) {
     case EXIT_IRET: return end_nmi(ec, v);
     case EXIT_CR8: return step_cr8(ec, v);
@@ -235,16 +239,10 @@ unsigned svm_rare_event(struct ec *ec)
     }
 }
 
-/* A machine check has been seen: with MCIP set the next one would reset the machine (APM2 9.3.1).
-   Where the state was refused, a flush may not have been made, and an emulator may have cleared
+/* The state was refused: a flush may not have been made, and an emulator may have cleared
    V_INTR_MASKING: a guest with RFLAGS.IF clear would keep the core for good. */
-void svm_see_to_rare(const struct ec *ec)
+void svm_refused(const struct ec *ec)
 {
-    struct vmcb *v = ec->vcpu->vmcb;
-    if (v->code == EXIT_EXCEPTION + 18)
-        cpu_wrmsr(MSR_MCG_STATUS, 0);
-    if ((uint32_t)v->code != EXIT_INVALID)
-        return;
-    v->tlb_control = svm_flush;
-    v->vintr |= ec->core_mode ? 0 : VINTR_MASKING;
+    ec->vcpu->vmcb->tlb_control = svm_flush;
+    ec->vcpu->vmcb->vintr |= ec->core_mode ? 0 : VINTR_MASKING;
 }

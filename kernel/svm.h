@@ -13,7 +13,7 @@ extern uint32_t svm_flush;   /* the VMCB's order to flush what guests have in th
 extern bool svm_guesses_rip; /* the processor does not say where an instruction ends */
 
 unsigned svm_rare_event(struct ec *ec) RARE;
-void svm_see_to_rare(const struct ec *ec) RARE;
+void svm_refused(const struct ec *ec) RARE;
 void svm_info(const struct ec *ec, unsigned event, struct exit_info *info);
 void svm_record(const struct ec *ec, struct vcpu_stat *s);
 uint64_t svm_efer(const struct ec *ec);
@@ -51,8 +51,8 @@ static inline void svm_left(struct ec *ec, struct control *c)
     struct vmcb *v = svm_vmcb(c);
     v->tlb_control = 0;
     v->inject = v->exit_int & INJECT_VALID ? v->exit_int : 0; /* APM2 15.7.1 */
-    if (__builtin_expect(v->code - EXIT_CPUID > EXIT_VMMCALL - EXIT_CPUID, 0))
-        svm_see_to_rare(ec);
+    if (__builtin_expect((uint32_t)v->code == EXIT_INVALID, 0))
+        svm_refused(ec);
 }
 
 static inline bool svm_wrote_msr(struct control *c)

@@ -144,7 +144,6 @@ void vcpu_unload(struct core *c)
 
 void vcpu_load_core(struct core *c, struct ec *ec)
 {
-    static const uint16_t selector = SEL_KERNEL_DATA;
     struct vcpu *v = ec->vcpu;
     if (c->loaded == ec)
         return;
@@ -160,7 +159,7 @@ void vcpu_load_core(struct core *c, struct ec *ec)
     fpu_off();
     c->loaded = ec;
     virt_current(ec, true);
-    cpu_verw(&selector); /* MDS and its kin: what was stored of the vCPU before (sched_pick) */
+    cpu_clear_buffers(); /* MDS and its kin: what was stored of the vCPU before (sched_pick) */
     if (!v->counters->first)
         v->counters->first = cpu_tsc();
 }

@@ -56,7 +56,7 @@ static RARE struct cpuid_row installed_row(const struct ec *ec, struct control *
         r.ecx = (r.ecx & ~(uint32_t)OSPKE) | (guest_cr4(c) & CR4_PKE ? OSPKE : 0);
     if (leaf == 7 && subleaf == 1)
         r.eax &= ~(uint32_t)FRED; /* its stacks are not switched (APM2 B, VMCB 0B8h) */
-    if (leaf == 0xb)
+    if (leaf == 0xb || leaf == 0x80000026)
         r.edx = installed_id(ec);
     if (leaf == 0x8000001e)
         r.eax = installed_id(ec);

@@ -39,7 +39,7 @@ struct machine {
     uint32_t ipis;               /* bit i: an IPI waits at core i                        */
     uint32_t nmis;               /* the same of NMIs                                     */
     uint32_t barriers;           /* IBPBs                                                */
-    uint32_t verws;              /* of the kernel's data segment                         */
+    uint32_t clears;             /* of the core's buffers                                */
     bool buffered;               /* a vCPU's registers, which no VERW has cleared since  */
     bool no_barrier;             /* by CPUID; and no flush by ASID                       */
     uint32_t ended;              /* EOIs                                                 */
@@ -97,36 +97,35 @@ void machine_copy_dr(uint64_t *to, const uint64_t *from);
 void machine_idle(void) __attribute__((noreturn));
 void machine_halt(void) __attribute__((noreturn));
 
-#define cpu_pa(address)          ((uint64_t)(address))
-#define cpu_pool_address(pa)     ((void *)(pa))
-#define cpu_core()               (machine.core)
-#define cpu_cpuid(leaf, subleaf) ((void)(subleaf), machine_cpuid(leaf))
-#define cpu_rdmsr(msr)           machine_rdmsr(msr)
-#define cpu_wrmsr(msr, v)        machine_wrmsr(msr, v)
-#define cpu_tsc()                (machine.tsc)
-#define cpu_read32(va)           ((uint32_t)machine.read(va, 4))
-#define cpu_read64(va)           machine.read(va, 8)
-#define cpu_write32(va, v)       machine.write(va, 4, v)
-#define cpu_write64(va, v)       machine.write(va, 8, v)
-#define cpu_wbinvd()             ((void)machine.written_back++)
-#define cpu_clflush(at)          ((void)(machine.written_line = (at)))
-#define cpu_outb(port, v)        machine_say(v)
-#define cpu_inb(port)            0x20
-#define cpu_cr0()                (machine_cpu()->cr0)
-#define cpu_cr2()                (machine_cpu()->cr2)
-#define cpu_set_cr2(v)           ((void)(machine_cpu()->cr2 = (v)))
-#define cpu_cr4()                (machine_cpu()->cr4)
-#define cpu_dr6()                (machine_cpu()->dr6)
-#define cpu_set_dr6(v)           machine_set_dr6(v)
-#define cpu_set_cr0(v)           machine_set_cr0(v)
-#define cpu_set_cr3(v)           machine_set_cr3(v)
-#define cpu_set_cr4(v)           machine_set_cr4(v)
-#define cpu_get_dr(to)           machine_copy_dr(to, machine_cpu()->dr)
-#define cpu_set_dr(from)         machine_copy_dr(machine_cpu()->dr, from)
-#define cpu_xsetbv(v)            machine_xsetbv(v)
-#define cpu_xgetbv()             (machine_cpu()->xcr0)
-#define cpu_verw(selector)                                                                         \
-    ((void)(machine.verws += *(selector) == SEL_KERNEL_DATA, machine.buffered = false))
+#define cpu_pa(address)                 ((uint64_t)(address))
+#define cpu_pool_address(pa)            ((void *)(pa))
+#define cpu_core()                      (machine.core)
+#define cpu_cpuid(leaf, subleaf)        ((void)(subleaf), machine_cpuid(leaf))
+#define cpu_rdmsr(msr)                  machine_rdmsr(msr)
+#define cpu_wrmsr(msr, v)               machine_wrmsr(msr, v)
+#define cpu_tsc()                       (machine.tsc)
+#define cpu_read32(va)                  ((uint32_t)machine.read(va, 4))
+#define cpu_read64(va)                  machine.read(va, 8)
+#define cpu_write32(va, v)              machine.write(va, 4, v)
+#define cpu_write64(va, v)              machine.write(va, 8, v)
+#define cpu_wbinvd()                    ((void)machine.written_back++)
+#define cpu_clflush(at)                 ((void)(machine.written_line = (at)))
+#define cpu_outb(port, v)               machine_say(v)
+#define cpu_inb(port)                   0x20
+#define cpu_cr0()                       (machine_cpu()->cr0)
+#define cpu_cr2()                       (machine_cpu()->cr2)
+#define cpu_set_cr2(v)                  ((void)(machine_cpu()->cr2 = (v)))
+#define cpu_cr4()                       (machine_cpu()->cr4)
+#define cpu_dr6()                       (machine_cpu()->dr6)
+#define cpu_set_dr6(v)                  machine_set_dr6(v)
+#define cpu_set_cr0(v)                  machine_set_cr0(v)
+#define cpu_set_cr3(v)                  machine_set_cr3(v)
+#define cpu_set_cr4(v)                  machine_set_cr4(v)
+#define cpu_get_dr(to)                  machine_copy_dr(to, machine_cpu()->dr)
+#define cpu_set_dr(from)                machine_copy_dr(machine_cpu()->dr, from)
+#define cpu_xsetbv(v)                   machine_xsetbv(v)
+#define cpu_xgetbv()                    (machine_cpu()->xcr0)
+#define cpu_clear_buffers()             ((void)(machine.clears++, machine.buffered = false))
 #define cpu_clts()                      machine_set_cr0(machine_cpu()->cr0 & ~(uint64_t)CR0_TS)
 #define cpu_xsave(area)                 machine_xsave(area)
 #define cpu_xrstor(area)                machine_xrstor(area)

@@ -71,7 +71,7 @@ static inline void cpu_get_dr(uint64_t dr[4]) { (void)dr; }
 static inline void cpu_set_dr(const uint64_t dr[4]) { (void)dr; }
 static inline void cpu_xsetbv(uint64_t v) { (void)v; }
 static inline uint64_t cpu_xgetbv(void) { return 1; }
-static inline void cpu_verw(const uint16_t *selector) { (void)selector; }
+static inline void cpu_clear_buffers(void) {}
 static inline void cpu_clts(void) {}
 static inline void cpu_xsave(void *area) { (void)area; }
 static inline void cpu_xrstor(const void *area) { (void)area; }

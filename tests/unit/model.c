@@ -93,6 +93,7 @@ static const struct row {
     {"TSC_AUX", 0xc0000103, 1, RW, 0xffffffff, PLAIN},
     {"VM_CR", MSR_VM_CR, 1, RW, 0x1f, PLAIN},           /* APM2 15.30.1 */
     {"VM_HSAVE_PA", 0xc0010117, 1, RW, PHYSICAL, PAGE}, /* APM2 15.30.4 */
+    {"FP_CFG", 0xc0011028, 1, RW, ALL_BITS, PLAIN},
     {"DE_CFG", 0xc0011029, 1, RW, ALL_BITS, PLAIN},
     {"BP_CFG", 0xc001102e, 1, RW, ALL_BITS, PLAIN},
     {"DE_CFG2", 0xc00110e3, 1, RW, ALL_BITS, PLAIN},

@@ -245,7 +245,7 @@ static void cpuid_follows_its_cr4(void **state)
 static void it_says_for_which_processor_it_stands(void **state)
 {
     (void)state;
-    static const uint32_t leaves[] = {1, 0xb, 0x8000001e};
+    static const uint32_t leaves[] = {1, 0xb, 0x8000001e, 0x80000026};
     start_installed_vcpu();
     for (uint32_t i = 0; i < MAX_CORES; i++)
         cores[i].installed = i == 3 ? vcpu : 0;
@@ -253,7 +253,7 @@ static void it_says_for_which_processor_it_stands(void **state)
     for (uint32_t i = 0; i < COUNT(leaves); i++) {
         vmcb->rax = leaves[i], vcpu->regs.rcx = 0;
         vm_exit(vcpu, EXIT_CPUID);
-        uint64_t says[] = {vcpu->regs.rbx >> 24, vcpu->regs.rdx, vmcb->rax};
+        uint64_t says[] = {vcpu->regs.rbx >> 24, vcpu->regs.rdx, vmcb->rax, vcpu->regs.rdx};
         assert_int_equal(says[i], 0x56);
     }
 }

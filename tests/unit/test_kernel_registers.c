@@ -231,26 +231,28 @@ static void processors_are_mended(void **state)
     static const struct {
         uint32_t signature;
         bool below;
-        uint64_t de, bp, de2;
-    } row[] = {{0x00800f12, false, 2, 0, 0},
-               {0x00810f81, false, 2, 0, 0},
-               {0x00830f10, false, 0x202, 1ull << 33, 2},
-               {0x00870f10, false, 0x202, 1ull << 33, 2},
-               {0x008a0f00, false, 0x202, 1ull << 33, 2},
-               {0x00850f00, false, 2, 0, 0},
-               {0x00830f10, true, 0, 0, 0},
-               {0x00a20f10, false, 0, 0, 0},
-               {0x00a00f11, false, 0, 0, 0},
-               {0x00a50f00, false, 0, 0, 0},
-               {0x00a10f11, false, 0, 0x20, 0},
-               {0x00a60f12, false, 0, 0x20, 0},
-               {0x00a70f41, false, 0, 0x20, 0},
-               {0x00aa0f02, false, 0, 0x20, 0},
-               {0x00a90f00, false, 0, 0x20, 0},
-               {0x00a10f11, true, 0, 0, 0},
-               {0x00b10f10, false, 0, 0, 0},
-               {0x000906ed, false, 0, 0, 0},
-               {0x00600f20, false, 0, 0, 0}};
+        uint64_t de, bp, de2, fp;
+    } row[] = {{0x00800f12, false, 2, 0, 0, 0x200},
+               {0x00810f81, false, 2, 0, 0, 0x200},
+               {0x00820f01, false, 2, 0, 0, 0x200},
+               {0x00800f12, true, 0, 0, 0, 0},
+               {0x00830f10, false, 0x202, 1ull << 33, 2, 0},
+               {0x00870f10, false, 0x202, 1ull << 33, 2, 0},
+               {0x008a0f00, false, 0x202, 1ull << 33, 2, 0},
+               {0x00850f00, false, 2, 0, 0, 0x200},
+               {0x00830f10, true, 0, 0, 0, 0},
+               {0x00a20f10, false, 0, 0, 0, 0},
+               {0x00a00f11, false, 0, 0, 0, 0},
+               {0x00a50f00, false, 0, 0, 0, 0},
+               {0x00a10f11, false, 0, 0x20, 0, 0},
+               {0x00a60f12, false, 0, 0x20, 0, 0},
+               {0x00a70f41, false, 0, 0x20, 0, 0},
+               {0x00aa0f02, false, 0, 0x20, 0, 0},
+               {0x00a90f00, false, 0, 0x20, 0, 0},
+               {0x00a10f11, true, 0, 0, 0, 0},
+               {0x00b10f10, false, 0, 0, 0, 0},
+               {0x000906ed, false, 0, 0, 0, 0},
+               {0x00600f20, false, 0, 0, 0, 0}};
     for (unsigned i = 0; i < COUNT(row); i++) {
         model_reset();
         on_core(1);
@@ -259,11 +261,37 @@ static void processors_are_mended(void **state)
         cpu_wrmsr(MSR_DE_CFG, 0x10000);
         cpu_wrmsr(MSR_BP_CFG, 0x10000);
         cpu_wrmsr(MSR_DE_CFG2, 0x10000);
+        cpu_wrmsr(MSR_FP_CFG, 0x10000);
         core_init(&cores[1], 1, &objects[1].pd);
         assert_int_equal(cpu_rdmsr(MSR_DE_CFG), 0x10000 | row[i].de);
         assert_int_equal(cpu_rdmsr(MSR_BP_CFG), 0x10000 | row[i].bp);
         assert_int_equal(cpu_rdmsr(MSR_DE_CFG2), 0x10000 | row[i].de2);
+        assert_int_equal(cpu_rdmsr(MSR_FP_CFG), 0x10000 | row[i].fp);
     }
+}
+
+/* SRSO_MSR_FIX (8000_0021h EAX[31]): what a guest trains is not what the kernel's returns go by. */
+static void returns_are_kept_from_guests(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t last_leaf, features;
+        bool below, set;
+    } row[] = {{0x80000021, 1u << 31, false, true},
+               {0x80000021, ~(1u << 31), false, false},
+               {0x80000020, ~0u, false, false},
+               {0x80000021, 1u << 31, true, false}};
+    for (unsigned i = 0; i < COUNT(row); i++) {
+        model_reset();
+        on_core(1);
+        machine.last_leaf = row[i].last_leaf;
+        machine.more_features = row[i].features;
+        machine.below = row[i].below;
+        cpu_wrmsr(MSR_BP_CFG, 0x10000);
+        core_init(&cores[1], 1, &objects[1].pd);
+        assert_int_equal(cpu_rdmsr(MSR_BP_CFG), 0x10000 | (row[i].set ? 0x10 : 0));
+    }
+    machine.last_leaf = 0;
 }
 
 /* A core that a system had before: what that wants trapped is over, and the kernel's branches are
@@ -378,6 +406,7 @@ int main(void)
         cmocka_unit_test(an_apic_goes_to_a_guest_and_comes_back),
         cmocka_unit_test(all_in_service_ends),
         cmocka_unit_test(processors_are_mended),
+        cmocka_unit_test(returns_are_kept_from_guests),
         cmocka_unit_test(a_core_begins_as_the_kernels),
         cmocka_unit_test(a_core_that_comes_traps_what_it_did),
         cmocka_unit_test(without_x2apic_there_is_a_page),

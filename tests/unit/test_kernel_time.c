@@ -199,23 +199,23 @@ static void buffers_are_cleared_for_another_s_time(void **state)
     struct thread t = start(0, 9, SLICE, 0);
     uint64_t pd = make_pd(PD_HOST, 16, 16), handler = make_ec(pd, 0, EC_HANDLER);
     give(make_pt(handler, 0, 0), t.pd, BELL, PT_CALL);
-    uint32_t before = machine.verws;
+    uint32_t before = machine.clears;
     call(t.e, CALL_PT_CALL, BELL, 0);
     assert_ptr_equal(current(), object_at(handler));
     reply(current(), 0);
     pass(10 * SLICE);
     assert_ptr_equal(current(), t.e);
-    assert_int_equal(machine.verws, before);
+    assert_int_equal(machine.clears, before);
     struct thread higher = start(0, 10, SLICE, 0);
     assert_ptr_equal(current(), higher.e);
-    assert_int_equal(machine.verws, before + 1);
+    assert_int_equal(machine.clears, before + 1);
     const struct sc *slot = higher.s;
     assert_int_equal(end(higher.pd), OK);
     assert_ptr_equal(current(), t.e);
-    assert_int_equal(machine.verws, before + 2);
+    assert_int_equal(machine.clears, before + 2);
     higher = start(0, 10, SLICE, 0);
     assert_ptr_equal(higher.s, slot);
-    assert_int_equal(machine.verws, before + 3);
+    assert_int_equal(machine.clears, before + 3);
 }
 
 /* ---- semaphores ---- */
