@@ -71,9 +71,8 @@ uint64_t memory_map(uint64_t base, uint64_t size, uint64_t pd, uint64_t perm, ui
 void *memory_open(uint64_t base, uint64_t size, uint64_t perm)
 {
     uint64_t va = ROOT_PHYS + base;
-    return memory_map(base, size, SLOT_ROOT_PD, perm, va & ~(uint64_t)(PAGE_SIZE - 1)) == OK
-               ? (void *)va
-               : 0;
+    uint64_t status = memory_map(base, size, SLOT_ROOT_PD, perm, va & ~(uint64_t)(PAGE_SIZE - 1));
+    return status == OK ? (void *)va : 0;
 }
 
 /* Copy `size` bytes at physical `base`, all in one page, by a mapping that ends here. */
@@ -97,15 +96,15 @@ uint64_t memory_read(uint64_t base, void *to, uint64_t size)
     return status;
 }
 
-/* The lowest module that overlaps [base, base + size), or NULL. */
-static const struct boot_module *lowest_module(uint64_t base, uint64_t size)
+/* Where the lowest module begins that overlaps [base, base + size); ~0: none does. */
+static uint64_t lowest_module(uint64_t base, uint64_t size)
 {
-    const struct boot_module *lowest = 0;
+    uint64_t lowest = ~0ull;
     for (uint32_t i = 0; i < boot->modules; i++) {
         const struct boot_module *m = &boot->module[i];
         if (m->base < base + size && base < m->base + round_up(m->size, PAGE_SIZE) &&
-            (!lowest || m->base < lowest->base))
-            lowest = m;
+            m->base < lowest)
+            lowest = m->base;
     }
     return lowest;
 }
@@ -114,15 +113,7 @@ static const struct boot_module *lowest_module(uint64_t base, uint64_t size)
  * 0). */
 static uint64_t memory_place(const struct extent *e, uint64_t size, uint64_t align)
 {
-    uint64_t end = e->base + e->size;
-    while (end >= size && ((end - size) & ~(align - 1)) >= e->base) {
-        uint64_t base = (end - size) & ~(align - 1);
-        const struct boot_module *m = lowest_module(base, size);
-        if (!m)
-            return base;
-        end = m->base;
-    }
-    return 0;
+    return memory_run(e->base, e->base + e->size, size, align, lowest_module);
 }
 
 /* Cut `e` at physical address `at`, inside it: `e` keeps what is below. The rest; NULL: no slot, no

@@ -38,6 +38,21 @@ bool memory_is_device(uint64_t base, uint64_t size);
 /* Beside the rights: in leaves of 4 KiB only, for which there must be nothing at `va` yet. */
 enum { MEMORY_SMALL = 8 };
 
+/* The highest run of `size` bytes in [base, end), aligned to `align` (a power of two), in which
+   nothing lies. `begins`: where something begins that meets [at, at + size), ~0: nothing does. 0:
+   there is no such run. */
+static inline uint64_t memory_run(uint64_t base, uint64_t end, uint64_t size, uint64_t align,
+                                  uint64_t (*begins)(uint64_t at, uint64_t size))
+{
+    while (end >= size && ((end - size) & ~(align - 1)) >= base) {
+        uint64_t at = (end - size) & ~(align - 1), next = begins(at, size);
+        if (next == ~0ull)
+            return at;
+        end = next;
+    }
+    return 0;
+}
+
 /* Map bytes [base, base + size), widened to whole pages, at `va` of the PD in slot `pd`, which
    pays. `perm`: MR_READ | MR_WRITE | MR_EXEC | MEMORY_SMALL. All of it must be in one region: what
    a region holds is one owner's, and this does not ask whose. It is the caller who keeps VMs apart.
@@ -51,6 +66,16 @@ uint64_t memory_map_host(uint64_t end, uint64_t pd) WARN_UNUSED;
 /* The same for root itself, for good, at ROOT_PHYS + `base`. The address; NULL: it is not mapped.
  */
 void *memory_open(uint64_t base, uint64_t size, uint64_t perm) WARN_UNUSED;
+
+/* Take bytes [base, base + size) of the device memory, widened to whole pages, and map them for
+ * root itself, both for good. The address; NULL: they are not device memory, or not mapped. */
+static inline WARN_UNUSED void *memory_open_device(uint64_t base, uint64_t size, uint64_t perm)
+{
+    struct region taken;
+    uint64_t first = base & ~(uint64_t)(PAGE_SIZE - 1);
+    uint64_t status = memory_take_device(first, pages(base - first + size) << PAGE_SHIFT, &taken);
+    return status == OK ? memory_open(base, size, perm) : 0;
+}
 
 /* Map all boot modules into root, read-only, for good. BAD_ARG: one could not be mapped. */
 uint64_t memory_open_modules(void) WARN_UNUSED;

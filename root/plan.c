@@ -376,8 +376,7 @@ static bool have_siblings(const struct plan_vm *a, const struct plan_vm *b,
 {
     for (*i = 0; *i < MAX_CORES; (*i)++)
         for (*k = 0; a->cores >> *i & 1 && *k < MAX_CORES; (*k)++)
-            if (*i != *k && a->cores >> *i & 1 && b->cores >> *k & 1 &&
-                thread_of[*i] == thread_of[*k])
+            if (*i != *k && b->cores >> *k & 1 && thread_of[*i] == thread_of[*k])
                 return true;
     return false;
 }

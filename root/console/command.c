@@ -60,8 +60,6 @@ void command_forget(const struct vm *vm)
         command_set_focus(0);
 }
 
-static void quit(void) { quitting = true; }
-
 /* One VM a turn: its end is a heavy step (root/vm/vm.h). */
 static void stop_all(void)
 {
@@ -83,7 +81,7 @@ static void run_line(char *line)
     else if (strcmp(line, "help") == 0)
         help();
     else if (strcmp(line, "quit") == 0)
-        quit();
+        quitting = true;
     else if (*line)
         console_say("%s", control_answer(0, line));
 }
@@ -92,9 +90,8 @@ static void edit(char c)
 {
     if (c == '\r' || c == '\n') {
         console_typed("", 0, "\n");
-        uint32_t used = command_typed_used;
+        command_typed[command_typed_used] = 0;
         command_typed_used = 0;
-        command_typed[used] = 0;
         run_line(command_typed);
     } else if ((c == 0x7f || c == '\b') && command_typed_used) {
         console_typed(command_typed, --command_typed_used, "\b \b");
@@ -114,7 +111,7 @@ static void escape_key(char c)
     else if (c == 's')
         list();
     else if (c == 'q')
-        quit();
+        quitting = true;
     else
         help();
 }

@@ -8,7 +8,7 @@ static bool in_line; /* the cursor is not at the start of a line */
 static const char *typed = "";
 static uint32_t typed_used;
 
-static void put(const char *bytes, uint32_t n)
+void console_raw(const char *bytes, uint32_t n)
 {
     if (n == 0)
         return;
@@ -16,14 +16,14 @@ static void put(const char *bytes, uint32_t n)
     in_line = bytes[n - 1] != '\n';
 }
 
-static void put_string(const char *text) { put(text, (uint32_t)strlen(text)); }
+static void put_string(const char *text) { console_raw(text, (uint32_t)strlen(text)); }
 
 static void show_typed(void)
 {
     if (typed_used == 0)
         return;
     put_string("hairline> ");
-    put(typed, typed_used);
+    console_raw(typed, typed_used);
 }
 
 static void put_line(const char *speaker, const char *text, uint32_t n)
@@ -32,7 +32,7 @@ static void put_line(const char *speaker, const char *text, uint32_t n)
         put_string("\n");
     put_string(speaker);
     put_string("| ");
-    put(text, n);
+    console_raw(text, n);
     put_string("\n");
     show_typed();
 }
@@ -99,8 +99,6 @@ void console_hear(const char *name, struct console_line *line, const char *bytes
         hear_byte(name, line, bytes[i]);
     line->changed = tsc();
 }
-
-void console_raw(const char *bytes, uint32_t n) { put(bytes, n); }
 
 void console_typed(const char *text, uint32_t used, const char *echo)
 {

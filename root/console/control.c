@@ -20,9 +20,8 @@ _Static_assert(REQUEST == 80, "as the words below say");
 
 /* What root knows of each VM's line. */
 static struct line {
-    char text[REQUEST + 1]; /* of the request that has begun */
-    uint32_t used;
-    bool too_long; /* and it has no room for the rest */
+    char text[REQUEST + 2]; /* of the request that has begun */
+    uint32_t used;          /* more than REQUEST: it is too long, and the rest is dropped */
     bool events;
     uint64_t lost; /* answers and events */
 } lines[PLAN_VMS];
@@ -290,8 +289,7 @@ static bool take_line(const struct vm *vm, struct line *line)
             return true;
         if (byte < 0x20 || byte > 0x7e)
             continue;
-        line->too_long |= line->used == REQUEST;
-        if (!line->too_long)
+        if (line->used <= REQUEST)
             line->text[line->used++] = byte;
     }
     return false;
@@ -320,12 +318,11 @@ static void control_serve(const struct vm *vm)
         ;
     else if (CONTROL_ANSWER - unread(vm_control(vm)) < ANSWER)
         line->lost++;
-    else if (line->too_long)
+    else if (line->used > REQUEST)
         answer = "error a request has at most 80 bytes";
     else if (line->used)
         answer = control_answer(vm, line->text);
     line->used = 0;
-    line->too_long = false;
     if (answer && vm_lives(vm)) /* it may have ended itself */
         control_send(vm, answer);
 }

@@ -50,14 +50,10 @@ static bool answers(void)
 /* Registers in memory are root's for good: no VM gets a device that has them. */
 static bool reach(const struct serial *at)
 {
-    struct region page;
     uart = *at;
-    uart_registers = 0;
-    if (!at->memory)
-        return at->base != 0;
-    if (memory_take_device(at->base & ~(uint64_t)(PAGE_SIZE - 1), PAGE_SIZE, &page) == OK)
-        uart_registers = memory_open(at->base, 8ull * at->stride, MR_READ | MR_WRITE);
-    return uart_registers;
+    uart_registers =
+        at->memory ? memory_open_device(at->base, 8ull * at->stride, MR_READ | MR_WRITE) : 0;
+    return at->memory ? uart_registers != 0 : at->base != 0;
 }
 
 static void set_up(void)
@@ -76,12 +72,8 @@ static void set_up(void)
 /* The screen is root's for good, like registers in memory: no VM gets a device that has it. */
 static void open_screen(const struct boot_screen *how)
 {
-    struct region all;
-    uint64_t base = how->base & ~(uint64_t)(PAGE_SIZE - 1),
-             size = round_up(how->base - base + (uint64_t)how->pitch * how->height, PAGE_SIZE);
-    void *at = how->base && memory_take_device(base, size, &all) == OK
-                   ? memory_open(how->base, size - (how->base - base), MR_WRITE | MR_READ)
-                   : 0;
+    uint64_t size = (uint64_t)how->pitch * how->height;
+    void *at = how->base ? memory_open_device(how->base, size, MR_READ | MR_WRITE) : 0;
     if (at)
         screen_open(&screen, at, how, false);
 }

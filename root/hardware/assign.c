@@ -88,7 +88,6 @@ const char *assign_wrong(const struct pci_function *f)
     uint32_t unit;
     const char *wrong = f->pf ? is_never(f) : assign_function_wrong(f);
     wrong = wrong ? wrong : bars_wrong(f);
-    if (wrong || iommu_problem())
-        return wrong ? wrong : iommu_problem();
-    return iommu_of(f, &unit);
+    wrong = wrong ? wrong : iommu_problem();
+    return wrong ? wrong : iommu_of(f, &unit);
 }

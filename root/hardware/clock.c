@@ -19,7 +19,6 @@ static uint64_t hz = 1;
 static uint16_t pm_timer;
 
 static uint32_t read_timer(void) { return port_in32(pm_timer); }
-static uint64_t read_tsc(void) { return tsc(); }
 
 static uint8_t rtc(uint8_t index)
 {
@@ -92,7 +91,7 @@ static uint64_t told_rate(void)
 
 uint64_t clock_init(const struct acpi *acpi, struct clock *clock)
 {
-    static const struct rate_source timer = {read_timer, read_tsc}, date = {read_second, read_tsc};
+    static const struct rate_source timer = {read_timer, tsc}, date = {read_second, tsc};
     pm_timer = acpi->pm_timer;
     uint64_t measured = pm_timer ? rate_measure(&timer) : 0;
     if (measured == 0)

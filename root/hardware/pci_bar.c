@@ -42,18 +42,19 @@ void pci_write_bars(const struct pci_function *f, uint32_t offset,
     }
 }
 
-/* A BAR of another function than `f` that overlaps [address, address + size); NULL: none. */
-static const struct pci_bar *meeting(const struct pci_function *f, uint64_t address, uint64_t size)
+/* Where a BAR of another function than `f` begins that overlaps [address, address + size); ~0: none
+ * does. */
+static uint64_t meeting(const struct pci_function *f, uint64_t address, uint64_t size)
 {
     for (const struct pci_function *other = pci_function(0); other < pci_function(pci_count());
          other++)
         for (uint32_t i = 0; i < PCI_BARS && other != f; i++) {
             if (pci_bar_meets(&other->bar[i], 1, address, size))
-                return &other->bar[i];
+                return other->bar[i].address;
             if (pci_bar_meets(&other->vf_bar[i], other->vfs, address, size))
-                return &other->vf_bar[i];
+                return other->vf_bar[i].address;
         }
-    return 0;
+    return ~0ull;
 }
 
 static bool inside(const struct pci_bar *window, uint64_t address, uint64_t size)
@@ -67,23 +68,16 @@ bool pci_owns(const struct pci_function *f, uint64_t address, uint64_t size)
     const struct pci_function *bridge = f->parent;
     bool forwarded = !bridge || inside(&bridge->window[0], address, size) ||
                      inside(&bridge->window[1], address, size);
-    return forwarded && !meeting(f->pf ? f->pf : f, address, size);
+    return forwarded && meeting(f->pf ? f->pf : f, address, size) == ~0ull;
 }
 
 /* ---- virtual functions (9.3.3) ----------------------------------------------------------- */
+static uint64_t any_bar(uint64_t address, uint64_t size) { return meeting(0, address, size); }
+
 /* The highest free place in `window` for `size` bytes, aligned to `align`; 0: none. */
 static uint64_t pci_bar_place(const struct pci_bar *window, uint64_t size, uint64_t align)
 {
-    for (uint64_t end = window->address + window->size; end >= window->address + size;) {
-        uint64_t at = (end - size) & ~(align - 1);
-        const struct pci_bar *taken = meeting(0, at, size);
-        if (at < window->address)
-            return 0;
-        if (!taken)
-            return at;
-        end = taken->address;
-    }
-    return 0;
+    return memory_run(window->address, window->address + window->size, size, align, any_bar);
 }
 
 /* Room for BARs on bus 0, where no bridge's window says what is forwarded: ROOM bytes below the

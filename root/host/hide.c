@@ -105,11 +105,10 @@ uint64_t hide_table(enum acpi_known which)
 /* QEMU's AMD-Vi unit has that page; beneath a launch it is the system's own. */
 static bool has_iommu(uint64_t page)
 {
-    const struct scopes *s = &machine.acpi.scopes;
-    bool found = false;
-    for (uint32_t i = 0; i < s->units; i++)
-        found |= s->unit[i].base == page;
-    return found;
+    for (uint32_t i = 0; i < machine.acpi.scopes.units; i++)
+        if (machine.acpi.scopes.unit[i].base == page)
+            return true;
+    return false;
 }
 
 /* Firmware, its methods (AML) and drivers read there what they did, as it is now: power management
@@ -117,13 +116,11 @@ static bool has_iommu(uint64_t page)
    which a read may have effects, and the watchdog, which must not seem to be there. */
 uint64_t hide_chipset(uint64_t pd)
 {
-    struct region taken;
     if (has_iommu(CHIPSET))
         return OK;
-    uint64_t status = memory_take_device(CHIPSET, PAGE_SIZE, &taken);
+    const volatile uint32_t *from = memory_open_device(CHIPSET, PAGE_SIZE, MR_READ);
     uint32_t *to = memory_open(host_pages.base, PAGE_SIZE, MR_READ | MR_WRITE);
-    const volatile uint32_t *from = memory_open(CHIPSET, PAGE_SIZE, MR_READ);
-    if (status != OK || !to || !from)
+    if (!to || !from)
         return BAD_ARG;
     for (uint32_t at = 0; at < PAGE_SIZE; at += 4)
         to[at / 4] = at - 0x200 < 0x400 || at >= 0xc00 ? from[at / 4] : ~0u;

@@ -15,8 +15,7 @@
 #define STOP_MS      30000u /* all processors of a system that runs */
 #define GHOST_MS     1u     /* a stand-in's time in each GHOST_OF_MS */
 #define GHOST_OF_MS  20u
-#define CHIPSET_DATA 0xcd7u      /* of AMD's, at index CD6h: it moves PM1 control, too */
-#define SIZES        0x80000008u /* CPUID: bits of a physical address (APM3) */
+#define CHIPSET_DATA 0xcd7u /* of AMD's, at index CD6h: it moves PM1 control, too */
 
 struct region host_pages;
 static struct boot_host *host;
@@ -91,7 +90,7 @@ static void __attribute__((noreturn)) begin(uint64_t id, struct utcb *u)
 
 static uint64_t map_memory(void)
 {
-    return memory_map_host(1ull << (cpu_cpuid(SIZES, 0).eax & 0xff), guest_slot());
+    return memory_map_host(1ull << (cpu_cpuid(CPUID_ADDRESSES, 0).eax & 0xff), guest_slot());
 }
 
 /* vCPU `i`: of its own core, or a ghost on core 0. */

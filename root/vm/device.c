@@ -175,24 +175,18 @@ uint32_t device_mappings(const struct vm *vm)
     return (uint32_t)count;
 }
 
-static uint64_t resolve(const struct vm *vm)
-{
-    uint64_t status = OK;
-    for (uint32_t i = 0; i < vm->plan->devices && status == OK; i++)
-        status = claim(vm, i);
-    for (uint32_t i = 0; i < vm->plan->devices && status == OK; i++) {
-        status = check_group(vm, i);
-        if (status == OK && misplaced(vm, i))
-            status = device_refuse(vm, i, misplaced(vm, i));
-    }
-    return status;
-}
-
 uint64_t device_resolve(void)
 {
     uint64_t status = OK;
-    for (uint32_t i = 0; i < machine.vms && status == OK; i++)
-        status = resolve(&machine.vm[i]);
+    for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++) {
+        for (uint32_t i = 0; i < vm->plan->devices && status == OK; i++)
+            status = claim(vm, i);
+        for (uint32_t i = 0; i < vm->plan->devices && status == OK; i++) {
+            status = check_group(vm, i);
+            if (status == OK && misplaced(vm, i))
+                status = device_refuse(vm, i, misplaced(vm, i));
+        }
+    }
     return status;
 }
 
@@ -338,10 +332,12 @@ static void each(const struct vm *vm, enum stage stage)
 {
     static void (*const enter[])(const struct pci_function *) = {
         [USED] = pci_restore, [QUIET] = pci_quiet, [RESET] = pci_reset, [AWAKE] = pci_wake};
+    static const uint32_t ms[] = {[RESET] = RESET_MS, [AWAKE] = WAKE_MS};
     for (uint32_t i = 0; i < vm->plan->devices; i++)
         if (pci_is_there(assigned[vm->index].function[i]))
             enter[stage](assigned[vm->index].function[i]);
     assigned[vm->index].stage = stage;
+    assigned[vm->index].due = tsc() + clock_ticks(ms[stage]);
 }
 
 void device_quiet(const struct vm *vm)
@@ -352,29 +348,23 @@ void device_quiet(const struct vm *vm)
 
 bool device_stop(const struct vm *vm)
 {
-    uint64_t now = tsc();
     if (assigned[vm->index].stage != QUIET)
         return true;
-    if (now < assigned[vm->index].pending && pending(vm))
+    if (tsc() < assigned[vm->index].pending && pending(vm))
         return false;
     each(vm, RESET);
-    assigned[vm->index].due = now + clock_ticks(RESET_MS);
     return true;
 }
 
 /* One step of the stages; true: at USED again. */
-static bool new_again(const struct vm *vm, uint64_t now)
+static bool new_again(const struct vm *vm)
 {
     if (assigned[vm->index].stage == USED)
         device_quiet(vm);
-    if (assigned[vm->index].stage == QUIET) {
+    if (assigned[vm->index].stage == QUIET)
         device_stop(vm);
-    } else if (assigned[vm->index].stage == RESET) {
-        each(vm, AWAKE);
-        assigned[vm->index].due = now + clock_ticks(WAKE_MS);
-    } else {
-        each(vm, USED);
-    }
+    else
+        each(vm, assigned[vm->index].stage == RESET ? AWAKE : USED);
     return assigned[vm->index].stage == USED;
 }
 
@@ -396,5 +386,5 @@ bool device_ready(const struct vm *vm)
         return false;
     }
     look_again(vm);
-    return new_again(vm, now);
+    return new_again(vm);
 }

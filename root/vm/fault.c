@@ -7,7 +7,6 @@
 
 _Static_assert((int)LAN_FAULT == (int)VMM_FAULT, "one place for fault portals");
 
-#define HANDLERS  (SLOT_REGION - SLOT_HANDLER)
 #define STACK     1024u
 #define OWN_STACK 4096u
 
@@ -22,10 +21,10 @@ static struct {
 /* Handler threads, by index; 0 is for root's own faults. */
 static struct {
     uint32_t domain, core;
-} handler[HANDLERS] = {{FAULT_ROOT, 0}};
+} handler[MAX_HANDLERS] = {{FAULT_ROOT, 0}};
 static uint32_t handlers = 1;
 
-static _Alignas(16) uint8_t stack[HANDLERS][STACK], own_stack[OWN_STACK];
+static _Alignas(16) uint8_t stack[MAX_HANDLERS][STACK], own_stack[OWN_STACK];
 
 /* End a fault handler's call: the faulting thread stops. The words are cleared, because the same
    handler serves calls (fault_serve), and a call that sends few words would see old ones. */
@@ -90,7 +89,7 @@ void fault_forget(uint32_t domain)
 /* The next one; where all have been made, one of nobody's ends, whose core nobody asks for. */
 static uint32_t free_handler(void)
 {
-    for (uint32_t i = 1; handlers == HANDLERS && i < handlers; i++)
+    for (uint32_t i = 1; handlers == MAX_HANDLERS && i < handlers; i++)
         if (handler[i].domain == FAULT_NOBODY) {
             ignore(destroy(SLOT_HANDLER + i)); /* it is there */
             return i;
@@ -107,7 +106,7 @@ uint64_t fault_prepare(uint32_t domain, uint64_t cores)
         }
     for (; cores; cores &= cores - 1) {
         uint32_t core = (uint32_t)__builtin_ctzll(cores), i = free_handler();
-        uint64_t status = i < HANDLERS ? make_handler(i, core, stack[i] + STACK) : NO_MEMORY;
+        uint64_t status = i < MAX_HANDLERS ? make_handler(i, core, stack[i] + STACK) : NO_MEMORY;
         if (status != OK)
             return status;
         handler[i].domain = domain;

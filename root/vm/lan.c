@@ -70,18 +70,12 @@ static uint64_t map_own(uint32_t lan, const struct region *r)
  * they have cores where no switch is. */
 static uint64_t start_thread(uint32_t lan)
 {
-    uint32_t core = lan_core(lan);
     uint64_t priority = 0;
     for (const struct vm *vm = machine.vm; vm < machine.vm + machine.vms; vm++)
         if (!vm->created && plan_is_on(vm->plan, lan) && vm->plan->priority > priority)
             priority = vm->plan->priority;
-    uint64_t status = ec_create(SLOT_SCRATCH, lan_pd(lan), core, EC_THREAD, LAN_UTCB,
-                                LAN_FAULT + core, machine.lan.entry, LAN_STACK_TOP)
-                          .status;
-    if (status == OK)
-        status = vm_help(SLOT_SCRATCH, core, priority);
-    slot_empty(SLOT_SCRATCH);
-    return status;
+    return vm_help(lan_pd(lan), lan_core(lan), LAN_UTCB, machine.lan.entry, LAN_STACK_TOP,
+                   priority);
 }
 
 static uint64_t lan_start(uint32_t lan)

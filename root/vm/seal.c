@@ -99,7 +99,7 @@ static bool seal_measure(struct vm *vm)
 
 static bool load(struct vm *vm)
 {
-    ignore(vm_load(vm)); /* vm->failed is seen at the next turn */
+    ignore(vm_build(vm)); /* vm->failed is seen at the next turn */
     vm->due = machine.turn_began + clock_ticks(LOAD_MS);
     return true;
 }

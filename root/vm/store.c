@@ -62,7 +62,7 @@ static uint64_t lan_bytes(const struct vm *vm, uint32_t link)
                                     : 0;
 }
 
-static void lay_out_store(struct vm *vm)
+void store_lay_out(struct vm *vm)
 {
     const uint64_t fixed[PIECE_FILE] = {
         [PIECE_CONFIG] = sizeof(struct vm_config),
@@ -76,6 +76,7 @@ static void lay_out_store(struct vm *vm)
         [PIECE_DATA] = machine.vmm.data,
     };
     uint64_t at = 0;
+    lay_out_files(vm);
     for (uint32_t i = 0; i < PIECES; i++) {
         bool fixed_size = i < PIECE_FILE;
         vm->offset[i] = fixed_size ? at : round_up(at, MEBI2);
@@ -101,12 +102,6 @@ static uint64_t store_refuse(const struct vm *vm, uint64_t size)
     console_say("VM %s: no contiguous run of %lu MiB (largest free: %lu MiB): raise machine.memory",
                 vm->plan->name, wanted, free);
     return NO_MEMORY;
-}
-
-void store_lay_out(struct vm *vm)
-{
-    lay_out_files(vm);
-    lay_out_store(vm);
 }
 
 void store_place_copies(struct vm *vm)
@@ -151,7 +146,7 @@ static struct vm_file config_file(const struct file *f)
 static void fill_config(const struct vm *vm, struct vm_config *config)
 {
     config->plan = *vm->plan;
-    config->load = vm->loading;
+    config->load = vm_loads(vm);
     config->boot = vm->boot;
     config->tpm = vm_has_tpm(vm) ? machine.acpi.tpm : 0;
     config->tsc_hz = machine.clock.tsc_hz;

@@ -40,11 +40,16 @@ uint64_t vm_help_budget(uint32_t core)
     return vm_help_period() / 2 / cores_helpers(machine.plan, core, machine.cores);
 }
 
-uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority)
+uint64_t vm_help(uint64_t pd, uint32_t core, uint64_t utcb, uint64_t entry, uint64_t sp,
+                 uint64_t priority)
 {
-    uint64_t status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, ec, priority + 1,
-                                vm_help_budget(core), vm_help_period());
+    uint64_t status =
+        ec_create(SLOT_SCRATCH, pd, core, EC_THREAD, utcb, VMM_FAULT + core, entry, sp).status;
+    if (status == OK)
+        status = sc_create(SLOT_SCRATCH_TIME, SLOT_ROOT_SYS, SLOT_SCRATCH, priority + 1,
+                           vm_help_budget(core), vm_help_period());
     slot_empty(SLOT_SCRATCH_TIME);
+    slot_empty(SLOT_SCRATCH);
     return status;
 }
 
@@ -74,7 +79,7 @@ static void make_vmm(struct vm *vm)
                       vm_cores(vm)));
     vm_fail(vm, "VMM image", image_map(&machine.vmm, pd, vm->store.base + vm->offset[PIECE_DATA]));
     vm_fail(vm, "VMM memory", store_map(vm));
-    if (!vm->plan->sealed || vm->loading)
+    if (!vm->plan->sealed || vm_loads(vm))
         vm_fail(vm, "RAM in the VMM", map_ram(vm, pd, MR_READ | MR_WRITE, VMM_RAM));
 }
 
@@ -111,15 +116,6 @@ static void give_own_capabilities(struct vm *vm)
     vm_fail(vm, "fault portals", fault_watch(vm->index, pd));
 }
 
-static void give_capabilities(struct vm *vm)
-{
-    give_own_capabilities(vm);
-    give(vm, "guest PD", vm_slot(vm, VM_GUEST), VMM_GUEST, PD_GRANT);
-    for (uint32_t link = 0; link < LINKS; link++)
-        if (plan_lan(vm->plan, link))
-            give(vm, "LAN's bell", lan_bell(plan_lan(vm->plan, link)), VMM_SM_LAN + link, SM_UP);
-}
-
 static uint64_t vcpu_slot(const struct vm *vm, uint32_t i)
 {
     return SLOT_VCPU + vm->first_vcpu + i;
@@ -138,43 +134,34 @@ static void make_vcpu(struct vm *vm, uint32_t i)
     give(vm, "vCPU", vcpu, VMM_VCPU + i, EC_RECALL | EC_SETUP);
 }
 
-static void start_worker(struct vm *vm)
+/* What the VMM has of its guest, and the vCPUs. */
+static void add_guest(struct vm *vm)
 {
-    uint32_t core = vm_worker_core(vm);
-    vm_fail(vm, "worker",
-            ec_create(SLOT_SCRATCH, vm_slot(vm, VM_VMM), core, EC_THREAD, VMM_UTCB,
-                      VMM_FAULT + core, machine.vmm.entry, VMM_STACK_TOP(0))
-                .status);
-    if (!vm->failed)
-        vm_fail(vm, "worker's time", vm_help(SLOT_SCRATCH, core, vm->plan->priority));
-    slot_empty(SLOT_SCRATCH);
-}
-
-uint64_t vm_load(struct vm *vm)
-{
-    machine.heavy = true;
-    vm->loading = true;
-    store_fill(vm);
-    make_vmm(vm);
-    give_own_capabilities(vm);
-    start_worker(vm);
-    vm->loading = false;
-    return vm->failed_status;
+    give(vm, "guest PD", vm_slot(vm, VM_GUEST), VMM_GUEST, PD_GRANT);
+    for (uint32_t link = 0; link < LINKS; link++)
+        if (plan_lan(vm->plan, link))
+            give(vm, "LAN's bell", lan_bell(plan_lan(vm->plan, link)), VMM_SM_LAN + link, SM_UP);
+    vm_fail(vm, "devices", device_map(vm));
+    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
+        make_vcpu(vm, i);
+    if (vm->plan->sealed) /* last of all that the guest gets, and before its VMM has a thread */
+        vm_fail(vm, "seal", seal_close(vm));
 }
 
 uint64_t vm_build(struct vm *vm)
 {
     machine.heavy = true;
     store_fill(vm);
-    make_guest(vm);
+    if (!vm_loads(vm))
+        make_guest(vm);
     make_vmm(vm);
-    give_capabilities(vm);
-    vm_fail(vm, "devices", device_map(vm));
-    for (uint32_t i = 0; i < vm->plan->vcpus; i++)
-        make_vcpu(vm, i);
-    if (vm->plan->sealed) /* last of all that the guest gets, and before its VMM has a thread */
-        vm_fail(vm, "seal", seal_close(vm));
-    start_worker(vm);
+    give_own_capabilities(vm);
+    if (!vm_loads(vm))
+        add_guest(vm);
+    if (!vm->failed)
+        vm_fail(vm, "worker",
+                vm_help(vm_slot(vm, VM_VMM), vm_worker_core(vm), VMM_UTCB, machine.vmm.entry,
+                        VMM_STACK_TOP(0), vm->plan->priority));
     return vm->failed_status;
 }
 
@@ -208,14 +195,6 @@ static const struct vcpu_stat *vcpu_counters(const struct vm *vm, uint32_t i)
 /* The vCPUs that have counters: all, if it was built. */
 static uint32_t counted(const struct vm *vm) { return vm->failed ? 0 : vm->plan->vcpus; }
 
-static void add_exits(struct end *sums, const struct vcpu_stat *s)
-{
-    for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
-        sums->exits[cause] += s->exits[cause];
-        sums->engaged[cause] += s->disengaged ? s->engaged[cause] : s->exits[cause];
-    }
-}
-
 void vm_count(const struct vm *vm, struct end *sums)
 {
     uint64_t first = 0, left = 0;
@@ -225,7 +204,10 @@ void vm_count(const struct vm *vm, struct end *sums)
     for (uint32_t i = 0; i < counted(vm); i++) {
         const struct vcpu_stat *s = vcpu_counters(vm, i);
         sums->time += is_dedicated(vm) ? own_time(s) : s->time;
-        add_exits(sums, s);
+        for (uint32_t cause = 0; cause < CAUSE_COUNT; cause++) {
+            sums->exits[cause] += s->exits[cause];
+            sums->engaged[cause] += s->disengaged ? s->engaged[cause] : s->exits[cause];
+        }
         if (s->first && (!first || s->first < first))
             first = s->first;
         left = s->disengaged > left ? s->disengaged : left;

@@ -105,7 +105,6 @@ struct vm {
     const char *failed;            /* the first step of its building that failed */
     uint64_t failed_status;        /* OK: none */
     uint32_t seal;                 /* how far its memory is (seal.c) */
-    bool loading;                  /* the VMM that is built is the loader */
     struct vm_boot boot;
     struct sha256 sha;
     uint64_t measured; /* bytes */
@@ -155,6 +154,8 @@ static inline bool vm_lives(const struct vm *vm)
 {
     return vm->life >= LIFE_STARTING && vm->life <= LIFE_ALONE;
 }
+/* Is the VMM that is built the loader of a sealed VM (seal.c)? */
+static inline bool vm_loads(const struct vm *vm) { return vm->life == LIFE_COPYING; }
 static inline uint64_t vm_slot(const struct vm *vm, uint64_t slot)
 {
     return SLOT_VM + VM_SLOTS * vm->index + slot;
@@ -174,11 +175,9 @@ static inline struct vm_control *vm_control(const struct vm *vm)
    VM's RAM, chipset's pages and devices. The VMM gets its store, the RAM unless that is sealed, and
    capabilities of this VM only: its own PD without PD_GRANT, the guest's with PD_GRANT alone, so it
    can make portals but map nothing. The status is that of the first step that failed in this life
-   (vm_fail); steps after it do no harm, and vm_destroy takes all back. */
+   (vm_fail); steps after it do no harm, and vm_destroy takes all back. Where the VM loads: the
+   VMM's domain alone, with the RAM, and no guest. */
 uint64_t vm_build(struct vm *vm) WARN_UNUSED;
-/* The loader of a sealed VM: the VMM's domain alone, with the RAM, and no guest. The status: as
- * above. */
-uint64_t vm_load(struct vm *vm) WARN_UNUSED;
 /* Unless `status` is OK, note step and status, if they are the first of this life. */
 void vm_fail(struct vm *vm, const char *step, uint64_t status);
 /* The VMM is ready: give the vCPUs time, to a dedicated VM its cores. The status: as above. */
@@ -202,10 +201,12 @@ bool vm_has_left(const struct vm *vm);
 void vm_drop_vmm(struct vm *vm);
 /* The counters of the first vCPU that ended without a VMM, or NULL. */
 const struct vcpu_stat *vm_ended(const struct vm *vm);
-/* Time for a worker or LAN switch in slot `ec` on `core`, above the VMs of `priority` that it
-   serves. All such helpers of one core together get half of it, so that no flood of frames can keep
-   a VM from running. */
-uint64_t vm_help(uint64_t ec, uint32_t core, uint64_t priority) WARN_UNUSED;
+/* The thread of a VMM's worker or of a LAN's switch, in the PD in slot `pd` on `core`, with its
+   time: above the VMs of `priority` that it serves. Its fault portals are there (fault_watch). All
+   such helpers of one core together get half of it, so that no flood of frames can keep a VM from
+   running. */
+uint64_t vm_help(uint64_t pd, uint32_t core, uint64_t utcb, uint64_t entry, uint64_t sp,
+                 uint64_t priority) WARN_UNUSED;
 /* What it has, TSC ticks, of each `vm_help_period()`. */
 uint64_t vm_help_budget(uint32_t core);
 uint64_t vm_help_period(void);
