@@ -148,7 +148,7 @@ enum after {
 #define BOOT_LEAVE_AT 0x8800
 
 enum iommu_kind { IOMMU_NONE, IOMMU_VTD, IOMMU_AMDVI };
-#define MAX_IOMMUS 8
+#define MAX_IOMMUS 32
 #define DV_IRQS    16u /* interrupts of one function: index 0..15 */
 
 #define MAX_CORES          64

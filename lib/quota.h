@@ -86,7 +86,7 @@ static inline uint32_t quota_plan(const struct plan *plan)
 enum {
     POOL_KERNEL = 8192,       /* the whole pool: kernel/config.h */
     POOL_ROOT = 64,           /* what root and the kernel have before the first VM */
-    POOL_IOMMUS = 800,        /* of as many units as there may be, on most machines */
+    POOL_IOMMUS = 800,        /* of IOMMUs, at least: of eight of AMD's */
     POOL_LAN = 24 + PLAN_VMS, /* a switch: page tables, one a port; a UTCB */
     POOL_ROOT_VM = 2,         /* root's for a VM: tables in which it has its store */
     POOL_ROOT_VCPU = 1,       /* and for each vCPU: its fault handler's UTCB */
@@ -119,9 +119,11 @@ static inline uint64_t pool_guest(const struct plan_vm *vm, bool small)
            quota_table_frames(vm->vcpus) + POOL_DEVICE * vm->devices;
 }
 
-static inline uint64_t pool_plan(const struct plan *plan)
+/* `iommus`: what the machine's have taken; 0: it is not known. */
+static inline uint64_t pool_plan(const struct plan *plan, uint64_t iommus)
 {
-    uint64_t frames = POOL_ROOT + POOL_IOMMUS + POOL_LAN * plan->lans;
+    uint64_t frames =
+        POOL_ROOT + (iommus > POOL_IOMMUS ? iommus : POOL_IOMMUS) + POOL_LAN * plan->lans;
     bool small = plan->flags & PLAN_SMALL_PAGES;
     for (const struct plan_vm *vm = plan->vm; vm < plan->vm + plan->vms; vm++)
         if (plan_is_vm(vm))

@@ -268,8 +268,10 @@ void main(void)
     }
     start_cores();
     note_threads();
+    plan_iommu_frames = kernel_stat()->frames_free;
     if (!host_is_there()) /* whose IOMMUs they are there */
         iommu_start_all(&machine.acpi);
+    plan_iommu_frames -= kernel_stat()->frames_free;
     if (fault_init() != OK || load_plan() != OK)
         main_refuse();
     if (machine.plan->flags & PLAN_PROBE)

@@ -11,6 +11,7 @@
 
 struct plan plan_loaded;
 struct plan_vm plan_installed;
+uint32_t plan_iommu_frames;
 uint32_t plan_booted;
 /* The machine's cores; may they be VMs' own? */
 static uint32_t plan_cores;
@@ -320,7 +321,7 @@ const char *plan_check_room(void)
     const bool small = plan_loaded.flags & PLAN_SMALL_PAGES;
     const struct rule rule[] = {
         {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for all VMs"},
-        {pool_plan(&plan_loaded) > POOL_KERNEL,
+        {pool_plan(&plan_loaded, plan_iommu_frames) > POOL_KERNEL,
          small ? "the kernel has not the frames for all VMs in pages of 4 KiB, which this "
                  "processor needs, or the plan wants: lower their memory"
                : "the kernel has not the frames for all VMs: lower their memory"},

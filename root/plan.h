@@ -21,6 +21,8 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
 
 /* The record of mode host, if the firmware is beneath; plan_load() has taken it out of the plan. */
 extern struct plan_vm plan_installed;
+/* Of the kernel's pool, what the machine's IOMMUs have taken before plan_load(). */
+extern uint32_t plan_iommu_frames;
 
 /*
  * A record of the plan for a VM that is created later by VM `by`: a copy of `record`, whose files

@@ -123,8 +123,10 @@ static const char *class_of_function(const struct function *f)
 static bool can_be_reset(const struct function *f)
 {
     uint32_t pcie = capability(f, CAP_PCIE), af = capability(f, CAP_AF), pm = capability(f, CAP_PM);
-    return (pcie && acpi_get(&f->all, pcie + PCIE_CAPABLE, 4) >> 28 & 1) ||
-           (af && acpi_get(&f->all, af + 3, 1) & 2) || (pm && !(acpi_get(&f->all, pm + 4, 2) & 8));
+    bool flr = (pcie && acpi_get(&f->all, pcie + PCIE_CAPABLE, 4) >> 28 & 1) ||
+               (af && acpi_get(&f->all, af + 3, 1) & 2);
+    return (flr && !pci_flr_fails((uint32_t)acpi_get(&f->all, PCI_ID, 4))) ||
+           (pm && !(acpi_get(&f->all, pm + 4, 2) & 8));
 }
 
 static const char *group_of(const struct here *here, const char *address)

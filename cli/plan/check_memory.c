@@ -258,7 +258,7 @@ void check_sizes(struct check *check)
         source_error_at(&check->source, "vms",
                         "all VMs together have %u vCPUs: take them down to %u", vcpus, most);
     uint32_t objects = quota_plan(&job->plan);
-    uint64_t frames = pool_plan(&job->plan);
+    uint64_t frames = pool_plan(&job->plan, 0);
     if (objects > QUOTA_KERNEL)
         source_error_at(
             &check->source, "vms",

@@ -2,6 +2,9 @@
 #ifndef LIB_HW_PCI_H
 #define LIB_HW_PCI_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define PCI_BARS 6u
 
 enum pci_register {
@@ -65,5 +68,21 @@ enum sriov_register {
     SRIOV_MIGRATION = 0x3c
 };
 enum sriov_control { SRIOV_VFE = 1, SRIOV_MSE = 8, SRIOV_ARI = 16 };
+
+/* Does a function-level reset hang the function, or leave it useless, though it says that it has
+ * one? `id`: vendor | device << 16. */
+static inline bool pci_flr_fails(uint32_t id)
+{
+    static const uint32_t ids[] = {
+        0x14871022, 0x148c1022, 0x149c1022, /* AMD Starship and Matisse: audio, USB */
+        0x79011022,                         /* AMD FCH: SATA */
+        0x15028086, 0x15038086,             /* Intel 82579 */
+        0x061614c3,                         /* MediaTek MT7922 */
+    };
+    for (uint32_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
 
 #endif

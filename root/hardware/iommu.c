@@ -13,7 +13,7 @@ static const struct scopes *scopes;
 static const char *problem;
 static char text[96];
 static struct region registers[MAX_IOMMUS];
-static uint32_t iommu_number[MAX_IOMMUS], started; /* the kernel's numbers */
+static uint32_t started; /* the kernel counts as root does */
 static uint64_t due;
 
 const char *iommu_problem(void) { return problem; }
@@ -33,18 +33,35 @@ static uint64_t call_unit(uint32_t unit, uint32_t buses)
 {
     struct result r =
         iommu_start(SLOT_ROOT_SYS, registers[unit].slot, scopes->unit[unit].kind, buses);
-    if (r.status == OK)
-        iommu_number[started++] = (uint32_t)r.value;
+    started += r.status == OK;
     return r.status;
 }
 
-/* Of another segment no function is seen, so all buses are blocked. AMD-Vi's units have one table
-   of functions by requester ID (kernel/amdvi.c), which another segment's would share. */
+/* The first buses, up to the last with a function that may be assigned: each takes a frame of the
+   kernel's pool (kernel/vtd.c), what has none is blocked as well. Of another segment no function is
+   seen. */
+static uint32_t buses_behind(uint32_t unit)
+{
+    const struct scope_unit *u = &scopes->unit[unit];
+    uint32_t buses = 1, its = unit;
+    if (u->segment == 0 && (u->rest || u->kind == IOMMU_AMDVI))
+        return pci_buses();
+    for (const struct pci_function *f = pci_function(0); f < pci_function(pci_count()); f++) {
+        const struct pci_function *bridge = f->header ? f : f->parent; /* VFs lie behind it, too */
+        uint32_t last = bridge ? bridge->subordinate : f->rid >> 8;
+        if (!iommu_of(f, &its) && its == unit && last >= buses)
+            buses = last + 1;
+    }
+    return buses;
+}
+
+/* AMD-Vi's units have one table of functions by requester ID (kernel/amdvi.c), which another
+   segment's would share. */
 static const char *iommu_start_unit(uint32_t unit)
 {
     if (scopes->unit[unit].kind == IOMMU_AMDVI && scopes->unit[unit].segment)
         return "an AMD-Vi unit is of a PCI segment other than 0";
-    uint64_t status = call_unit(unit, scopes->unit[unit].segment ? 256 : pci_buses());
+    uint64_t status = call_unit(unit, buses_behind(unit));
     if (status == OK)
         return 0;
     format(text, sizeof(text), "the IOMMU at 0x%lx cannot be used: status %u",
@@ -127,7 +144,7 @@ const char *iommu_of(const struct pci_function *f, uint32_t *unit)
     f = f->pf ? f->pf : f;
     for (uint32_t i = 0; i < scopes->units; i++)
         if (scopes->unit[i].rest && scopes->unit[i].segment == 0) {
-            *unit = iommu_number[i];
+            *unit = i;
             wrong = 0;
         }
     for (uint32_t i = 0; i < scopes->scopes; i++) {
@@ -139,7 +156,7 @@ const char *iommu_of(const struct pci_function *f, uint32_t *unit)
         } else if (s->unit == SCOPE_ALIAS) {
             forbidden = "its requests carry another function's requester ID (IVRS alias)";
         } else {
-            *unit = iommu_number[s->unit];
+            *unit = s->unit;
             wrong = 0;
         }
     }
@@ -161,7 +178,7 @@ uint64_t iommu_turn(uint64_t now)
         return due;
     for (uint32_t i = 0; i < started; i++) {
         for (uint32_t lines = 0; lines < LINES_MAX && uart_space() >= UART_SAY; lines++) {
-            struct result r = iommu_fault(SLOT_ROOT_SYS, iommu_number[i]);
+            struct result r = iommu_fault(SLOT_ROOT_SYS, i);
             if (r.status != OK)
                 break;
             tell(r.value);

@@ -95,9 +95,10 @@ static uint16_t find_pcie(const struct pci_function *f)
 
 static enum pci_reset find_reset(const struct pci_function *f)
 {
-    if (f->pcie && pci_read32(f, f->pcie + PCIE_CAPABLE) & CAPABLE_FLR)
+    bool flr = !pci_flr_fails(f->id);
+    if (flr && f->pcie && pci_read32(f, f->pcie + PCIE_CAPABLE) & CAPABLE_FLR)
         return RESET_FLR;
-    if (f->af && pci_read(f->rid, f->af + AF_CAPABLE, 1) & AF_FLR)
+    if (flr && f->af && pci_read(f->rid, f->af + AF_CAPABLE, 1) & AF_FLR)
         return RESET_AF;
     return f->pm && !(pci_read16(f, f->pm + PM_CONTROL) & PM_KEEPS) ? RESET_PM : RESET_NONE;
 }

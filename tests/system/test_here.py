@@ -44,17 +44,17 @@ def spcr(kind, space, base):
     return table("SPCR", bytes([kind, 0, 0, 0]) + struct.pack("<BBBBQ", space, 8, 0, 1, base) + bytes(24))
 
 
-def config(class_code, kind=0, flr=True, msix=True, pcie=True, acs=True):
+def config(class_code, kind=0, flr=True, msix=True, pcie=True, acs=True, identity=(0x8086, 0x1521)):
     """A function's configuration space: PCIe capability (its type: `kind`), MSI-X, and a port's ACS."""
     space = bytearray(4096)
-    struct.pack_into("<HH", space, 0, 0x8086, 0x1521)
+    struct.pack_into("<HH", space, 0, *identity)
     struct.pack_into("<HH", space, 0x0A, class_code, 0)
     at = [(0x10, struct.pack("<HI", kind << 4 | 2, flr << 28))] if pcie else []
     at += [(0x11, bytes(10))] if msix else []
-    for i, (identity, body) in enumerate(at):
+    for i, (what, body) in enumerate(at):
         place = 0x40 + 0x20 * i
         space[0x34 if i == 0 else place - 0x20 + 1] = place
-        space[place:place + 2 + len(body)] = bytes([identity, 0]) + body
+        space[place:place + 2 + len(body)] = bytes([what, 0]) + body
     if acs:
         struct.pack_into("<I", space, 0x100, 0xD | 1 << 16)
     return bytes(space)
@@ -249,6 +249,7 @@ def test_a_vm_without_anything(tmp_path):
         (intel, {"devices": {"0000:01:00.0": (config(0x0200), None)}}, "fits", "Linux tells once it uses the IOMMU"),
         (intel, {"devices": {"0000:01:00.0": (config(0x0200)[:64], 1)}}, "without", "Linux shows all of it to root only"),
         (intel, {"devices": {"0000:01:00.0": (config(0x0200, flr=False), 1)}}, "without", "it cannot be reset"),
+        (intel, {"devices": {"0000:01:00.0": (config(0x0C03, identity=(0x1022, 0x149C)), 1)}}, "without", "it cannot be reset"),
         (intel, {"devices": {"0000:01:00.0": (config(0x0200, msix=False), 1)}}, "without", "it has no MSI-X"),
         (intel, {"devices": {"0001:01:00.0": (config(0x0200), 1)}}, "without", "not in PCI segment 0"),
     ],

@@ -9,7 +9,7 @@
 #include <dv.h>
 #include <iommu.h>
 
-enum { FAKES = MAX_IOMMUS, FAKE_REGS = 0x4000, FAKE_COMMANDS = 64, UNIT = 44 };
+enum { FAKES = MAX_IOMMUS, FAKE_REGS = 0x4000, FAKE_COMMANDS = 64, UNIT = 300 };
 
 struct fake {
     uint8_t regs[FAKE_REGS];

@@ -11,14 +11,20 @@ static struct acpi acpi;
 static uint64_t buses[MAX_IOMMUS];
 static uint32_t starts;
 static bool elsewhere;
-static struct pci_function nic = {.rid = 0x100};
+static struct pci_function functions[] = {
+    {.rid = 0x100},
+    {.rid = 0x8, .header = 1, .secondary = 2, .subordinate = 5},
+    {.rid = 0x210, .parent = &functions[1]},
+    {.rid = 0x610},
+};
+static struct pci_function *const nic = &functions[0];
 
 struct result fake_start(uint64_t mr, uint64_t kind, uint64_t last)
 {
     assert_int_equal(mr, acpi.scopes.unit[starts].base >> 12);
     assert_int_equal(kind, acpi.scopes.unit[starts].kind);
     buses[starts++] = last;
-    return (struct result){OK, 10 + starts};
+    return (struct result){OK, starts - 1};
 }
 struct result fake_fault(uint64_t unit) { return (struct result){BAD_ARG, unit}; }
 uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
@@ -28,7 +34,15 @@ uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
 }
 const char *pci_scan(uint64_t ecam, uint32_t n) { return ecam && n ? NULL : "no"; }
 uint32_t pci_buses(void) { return 7; }
-struct pci_function *pci_find(uint16_t rid) { return rid == nic.rid ? &nic : NULL; }
+uint32_t pci_count(void) { return COUNT(functions); }
+struct pci_function *pci_function(uint32_t i) { return &functions[i]; }
+struct pci_function *pci_find(uint16_t rid)
+{
+    for (uint32_t i = 0; i < COUNT(functions); i++)
+        if (functions[i].rid == rid)
+            return &functions[i];
+    return NULL;
+}
 const char *device_owner(uint16_t rid) { return rid ? "-" : ""; }
 void console_say(const char *fmt, ...) { (void)fmt; }
 uint32_t uart_space(void) { return 0; }
@@ -61,9 +75,39 @@ static void test_segments(void **state)
     iommu_start_all(&acpi);
     assert_null(iommu_problem());
     assert_int_equal(starts, 2);
-    assert_true(buses[0] == 7 && buses[1] == 256);
-    assert_null(iommu_of(&nic, &unit));
-    assert_int_equal(unit, 11);
+    assert_true(buses[0] == 7 && buses[1] == 1);
+    assert_null(iommu_of(nic, &unit));
+    assert_int_equal(unit, 0);
+}
+
+static void add_path(uint8_t unit, uint8_t what, uint8_t bus, uint8_t path)
+{
+    acpi.scopes.scope[acpi.scopes.scopes++] =
+        (struct scope){.unit = unit, .what = what, .bus = bus, .depth = 1, .path = {path}};
+}
+
+/* Each bus of a unit takes a frame: as many as it has functions on, with what a bridge leads to. */
+static void test_buses_of_a_unit(void **state)
+{
+    uint32_t unit = 9;
+    (void)state;
+    for (uint32_t i = 0; i < 5; i++)
+        add_unit(IOMMU_VTD, 0, i == 4);
+    add_path(0, SCOPE_BELOW, 0, 0x8);
+    add_path(1, SCOPE_FUNCTION, 6, 0x10);
+    add_path(2, SCOPE_FUNCTION, 2, 0x10);
+    add_path(3, SCOPE_FUNCTION, 9, 0x10);
+    iommu_start_all(&acpi);
+    assert_null(iommu_problem());
+    assert_int_equal(buses[0], 6);
+    assert_int_equal(buses[1], 7);
+    assert_int_equal(buses[2], 6); /* its bridge is another's; its virtual functions are its own */
+    assert_int_equal(buses[3], 1); /* the function is not there */
+    assert_int_equal(buses[4], 7);
+    assert_null(iommu_of(&functions[3], &unit));
+    assert_int_equal(unit, 1);
+    assert_null(iommu_of(&functions[2], &unit));
+    assert_int_equal(unit, 2);
 }
 
 /* AMD-Vi's units share one table of functions: another segment's would have a VM's memory. */
@@ -110,7 +154,7 @@ static void test_no_unit_of_segment_0(void **state)
     (void)state;
     add_unit(IOMMU_VTD, 1, true);
     iommu_start_all(&acpi);
-    assert_string_equal(iommu_of(&nic, &unit), "it is behind no IOMMU");
+    assert_string_equal(iommu_of(nic, &unit), "it is behind no IOMMU");
 }
 
 static void add_range(uint8_t unit, uint16_t first, uint16_t last)
@@ -129,19 +173,20 @@ static void test_reserved_and_alias(void **state)
     add_range(SCOPE_RESERVED, 0x101, 0x1ff);
     add_range(SCOPE_ALIAS, 0, 0xff);
     iommu_start_all(&acpi);
-    assert_null(iommu_of(&nic, &unit));
-    acpi.scopes.scope[1].first = nic.rid;
-    assert_string_equal(iommu_of(&nic, &unit), "firmware uses memory with it (RMRR, IVMD)");
-    acpi.scopes.scope[1].first++, acpi.scopes.scope[2].last = nic.rid;
-    assert_string_equal(iommu_of(&nic, &unit),
+    assert_null(iommu_of(nic, &unit));
+    acpi.scopes.scope[1].first = nic->rid;
+    assert_string_equal(iommu_of(nic, &unit), "firmware uses memory with it (RMRR, IVMD)");
+    acpi.scopes.scope[1].first++, acpi.scopes.scope[2].last = nic->rid;
+    assert_string_equal(iommu_of(nic, &unit),
                         "its requests carry another function's requester ID (IVRS alias)");
-    assert_int_equal(unit, 11);
+    assert_int_equal(unit, 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_segments, begin),
+        cmocka_unit_test_setup(test_buses_of_a_unit, begin),
         cmocka_unit_test_setup(test_amd_segments, begin),
         cmocka_unit_test_setup(test_open_segment, begin),
         cmocka_unit_test_setup(test_none_that_could_be_started, begin),

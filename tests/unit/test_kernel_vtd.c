@@ -1,6 +1,9 @@
 /* VT-d: what a unit must have, what it is told in which order, and the tables it reads. */
 #include "rig_iommu.h"
 
+_Static_assert(IOMMU_WINDOW + MAX_IOMMUS * IOMMU_FRAMES * PAGE_SIZE <= APIC_WINDOW,
+               "one page table has the windows");
+
 #define VTD IOMMU_VTD
 enum {
     CAP = 0x08,

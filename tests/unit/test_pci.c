@@ -107,6 +107,22 @@ static void test_reset_kinds(void **state)
     assert_int_equal(pci_find(16)->reset, RESET_AF);
 }
 
+/* It says that it has one; and it is known to hang by it. */
+static void test_flr_that_fails(void **state)
+{
+    (void)state;
+    add(0, 0), add(8, 0), add(16, 0), add(24, 0);
+    set(0, 0, 4, 0x149c1022);
+    set(8, 0, 4, 0x15028086), set(8, PM + 4, 2, 8);
+    set(16, 0, 4, 0x149b1022);
+    set(24, 0, 4, 0x061614c3), set(24, PCIE + 4, 4, 0), set(24, PM, 4, 0x02060013 | MSIX << 8);
+    scan();
+    assert_int_equal(pci_find(0)->reset, RESET_PM);
+    assert_int_equal(pci_find(8)->reset, RESET_NONE);
+    assert_int_equal(pci_find(16)->reset, RESET_FLR);
+    assert_int_equal(pci_find(24)->reset, RESET_NONE);
+}
+
 static void test_circles(void **state)
 {
     (void)state;
@@ -509,6 +525,7 @@ int main(void)
     const struct CMUnitTest all[] = {
         TEST(test_capabilities),
         TEST(test_reset_kinds),
+        TEST(test_flr_that_fails),
         TEST(test_circles),
         TEST(test_lists_in_the_header),
         TEST(test_bridges),

@@ -128,6 +128,10 @@ static void the_kernel_has_room(void **state)
            "needs, or the plan wants: lower their memory");
     GOOD((void)0);
     assert_false(plan_loaded.flags & PLAN_SMALL_PAGES);
+    GOOD(plan_iommu_frames = 7000);
+    BROKEN(plan_iommu_frames = 7900,
+           "the kernel has not the frames for all VMs: lower their memory");
+    plan_iommu_frames = 0;
 }
 
 static void the_record_itself(void **state)

@@ -744,7 +744,7 @@ static void cpuid_speaks_each_vendors_language(void **state)
     static const struct {
         uint32_t vendor, caches[4], count, legacy, eax_of_21;
     } says[] = {
-        {AMD, {0, 0, 0, 0}, 2u << 12 | (VCPUS - 1), 2, 0x45},
+        {AMD, {0, 0, 0, 0}, 2u << 12 | (VCPUS - 1), 2, 0x65},
         {CPUID_INTEL, {0x0c000121, 0x0c000122, 0x0c000143, 0x0c00c163}, 0, 0, 0},
     };
     for (uint32_t i = 0; i < COUNT(says); i++) {
@@ -758,6 +758,7 @@ static void cpuid_speaks_each_vendors_language(void **state)
         assert_int_equal(row_of(&u, 0x80000008, 0)->ecx, says[i].count);
         assert_int_equal(row_of(&u, 0x80000001, 0)->ecx & 2, says[i].legacy);
         assert_int_equal(row_of(&u, 0x80000021, 0)->eax, says[i].eax_of_21);
+        assert_int_equal(row_of(&u, 0x80000021, 0)->ecx, vendor == AMD ? 6 : 0);
         assert_int_equal(row_of(&u, 0, 0)->ecx, vendor);
         assert_int_equal(row_of(&u, 1, 0)->ecx & (1u << 3 | 1u << 5 | 1u << 17), 0);
         assert_int_equal(row_of(&u, 0x80000001, 0)->ecx & 1u << 2, 0); /* SVM */

@@ -66,8 +66,8 @@ static const struct policy {
     {0x80000007, CPUID_ANY, 0, {0}, {0, 0, 0, 0x100}},
     /* address sizes; CLZERO, XSAVE of error pointers */
     {0x80000008, CPUID_ANY, 0, {0xffff, 5, 0, 0}, {0}},
-    /* LFENCE waits, null selectors clear the base */
-    {0x80000021, CPUID_ANY, 0, {0x45, 0, 0, 0}, {0}},
+    /* eax: LFENCE waits, VERW clears buffers, null selectors clear the base; ecx: without TSA */
+    {0x80000021, CPUID_ANY, 0, {0x65, 0, 6, 0}, {0}},
 };
 #define POLICIES (sizeof(policies) / sizeof(policies[0]))
 
