@@ -39,18 +39,25 @@ static bool is_firmwares(uint32_t function)
     return class == BRIDGE ? subclass != TO_PCI : class == SYSTEM && subclass == IOMMU;
 }
 
-void boot_pci_silence(void)
+/* Of the device whose first function is `first`. */
+static void silence(uint32_t first)
 {
-    uint32_t step;
-    for (uint32_t function = 0; function < 1u << 16; function += step) {
-        step = function & 7 ? 1 : 8;
-        if (!present(function))
-            continue;
-        if (cpu_inb(config_byte(function, HEADER_TYPE)) & MULTI_FUNCTION)
-            step = 1;
-        if (is_firmwares(function))
+    uint32_t count = cpu_inb(config_byte(first, HEADER_TYPE)) & MULTI_FUNCTION ? 8 : 1;
+    for (uint32_t function = first; function < first + count; function++) {
+        if (!present(function) || is_firmwares(function))
             continue;
         uint16_t command = config_byte(function, COMMAND);
         cpu_outb(command, cpu_inb(command) & (uint8_t)~BUS_MASTER);
+    }
+}
+
+/* From the last bus on: a bridge that is silenced answers what is behind it with errors, so that
+ * comes first. */
+void boot_pci_silence(void)
+{
+    for (uint32_t device = 1; device <= 1u << 13; device++) {
+        uint32_t first = (1u << 16) - 8 * device;
+        if (present(first))
+            silence(first);
     }
 }

@@ -41,7 +41,13 @@ enum pci_capability {
     CAP_MSIX = 0x11,
     CAP_AF = 0x13
 };
-enum pci_extended_capability { EXT_ACS = 0x0d, EXT_ARI = 0x0e, EXT_SRIOV = 0x10 };
+enum pci_extended_capability {
+    EXT_ACS = 0x0d,
+    EXT_ARI = 0x0e,
+    EXT_SRIOV = 0x10,
+    EXT_RESIZABLE = 0x15,
+    EXT_VF_RESIZABLE = 0x24
+};
 
 /* Offsets in capabilities. */
 enum pcie_register {

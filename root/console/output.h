@@ -11,7 +11,7 @@ bool output_turn(const struct vm *focus);
 uint32_t output_type(const struct vm *vm, const char *bytes, uint32_t n);
 /* All that an ended VM had said is in the queue. */
 bool output_done(const struct vm *vm);
-/* End lines that have stood unfinished for 100 ms. */
+/* End lines that have stood unfinished for 400 ms. */
 void output_flush(uint64_t now, const struct vm *focus);
 
 #endif

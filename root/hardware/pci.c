@@ -113,6 +113,7 @@ void pci_read_capabilities(struct pci_function *f)
     f->sriov = f->pf ? 0 : pci_find_extended(f, EXT_SRIOV, SIZE_SRIOV);
     f->type = f->pcie ? pci_read16(f, f->pcie + PCIE_FLAGS) >> 4 & 15 : 0;
     f->reset = find_reset(f);
+    pci_read_sizes(f);
     /* Device control as firmware set it up, to be restored after a reset clears it: above all the
        payload size, on which both ends of a link must agree. */
     f->control = f->pcie ? pci_read16(f, f->pcie + PCIE_CONTROL) &
@@ -344,6 +345,7 @@ void pci_restore(const struct pci_function *f)
         pci_write16(f, f->pcie + PCIE_CONTROL, f->control);
     if (pci_has_control2(f))
         pci_write16(f, f->pcie + PCIE_CONTROL2, f->control2);
+    pci_write_sizes(f);
     if (!f->pf)
         pci_write_bars(f, PCI_BAR0, f->bar);
     if (f->vfs)

@@ -38,6 +38,10 @@ struct pci_function {
     uint32_t vfs, vf_offset, vf_stride; /* its virtual functions; 0: none that could be used */
     bool at_work;                       /* a thread of its VM is in config_write() */
     struct pci_bar vf_bar[PCI_BARS];    /* of the first; the others' follow */
+    struct pci_sizes {                  /* of BARs whose size firmware chose */
+        uint16_t at;                    /* the capability; 0: there is none */
+        uint32_t count, control[PCI_BARS];
+    } sizes, vf_sizes;
 };
 
 /* `size`: 1, 2 or 4 bytes, `offset` a multiple of it below 4096; no such function reads as all
@@ -87,6 +91,11 @@ bool pci_has_control2(const struct pci_function *f);
 void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_bar bar[PCI_BARS]);
 void pci_write_bars(const struct pci_function *f, uint32_t offset,
                     const struct pci_bar bar[PCI_BARS]);
+
+/* Read the sizes that firmware chose for BARs (7.8.6, 7.8.7); write them again after a reset, which
+ * may make them others, while decoding is off. */
+void pci_read_sizes(struct pci_function *f);
+void pci_write_sizes(const struct pci_function *f);
 
 /* Give the virtual functions of `f` their places; they are there once its owner enables them. */
 void pci_prepare_vfs(struct pci_function *f);

@@ -42,6 +42,37 @@ void pci_write_bars(const struct pci_function *f, uint32_t offset,
     }
 }
 
+/* ---- sizes that can be chosen ------------------------------------------------------------ */
+enum { FIRST_SIZE = 8, SIZE_STEP = 8 };
+
+static void read_sizes(const struct pci_function *f, uint32_t id, struct pci_sizes *sizes)
+{
+    sizes->at = f->pf ? 0 : pci_find_extended(f, id, FIRST_SIZE + 4);
+    sizes->count = sizes->at ? pci_read32(f, sizes->at + FIRST_SIZE) >> 5 & 7 : 0;
+    if (sizes->count > PCI_BARS || sizes->at + SIZE_STEP * sizes->count + 4 > PAGE_SIZE)
+        sizes->count = 0;
+    for (uint32_t i = 0; i < sizes->count; i++)
+        sizes->control[i] = pci_read32(f, sizes->at + FIRST_SIZE + SIZE_STEP * i);
+}
+
+static void write_sizes(const struct pci_function *f, const struct pci_sizes *sizes)
+{
+    for (uint32_t i = 0; i < sizes->count; i++)
+        pci_write32(f, sizes->at + FIRST_SIZE + SIZE_STEP * i, sizes->control[i]);
+}
+
+void pci_read_sizes(struct pci_function *f)
+{
+    read_sizes(f, EXT_RESIZABLE, &f->sizes);
+    read_sizes(f, EXT_VF_RESIZABLE, &f->vf_sizes);
+}
+
+void pci_write_sizes(const struct pci_function *f)
+{
+    write_sizes(f, &f->sizes);
+    write_sizes(f, &f->vf_sizes);
+}
+
 /* Where a BAR of another function than `f` begins that overlaps [address, address + size); ~0: none
  * does. */
 static uint64_t meeting(const struct pci_function *f, uint64_t address, uint64_t size)

@@ -16,7 +16,7 @@ static struct {
     uint32_t rid;
     uint8_t space[64];
 } machine_function[COUNT_MAX];
-static uint32_t functions, address;
+static uint32_t functions, address, order[COUNT_MAX], writes;
 
 static uint8_t *byte_at(uint16_t port)
 {
@@ -38,6 +38,7 @@ static void test_outb(uint16_t port, uint8_t value)
     uint8_t *byte = byte_at(port);
     assert_non_null(byte);
     *byte = value;
+    order[writes++] = (address >> 8) & 0xffff;
 }
 
 static void test_outl(uint16_t port, uint32_t value)
@@ -78,6 +79,10 @@ static void test_whose_mastering(void **state)
     assert_int_equal(*usb, 3);
     assert_int_equal(*disk, 3);
     assert_int_equal(*timer, 3);
+    for (uint32_t i = 0, behind = 0; i < writes; i++) {
+        behind += order[i] == 0x100 || order[i] == 0x107;
+        assert_true(order[i] != 0x09 || behind == 2); /* the port comes after what is behind it */
+    }
 }
 
 int main(void)

@@ -294,6 +294,30 @@ static void test_reset_keeps(void **state)
     assert_int_equal(pci_read(0x18, 4, 2), 0x402);
 }
 
+/* A reset makes them those of the data sheet; firmware chose larger ones. */
+static void test_reset_keeps_sizes_of_bars(void **state)
+{
+    (void)state;
+    add(0x18, 0), add(0x20, 0);
+    set(0x18, 0x100, 4, 0x20010015);
+    set(0x18, 0x108, 4, 0x00000840), set(0x18, 0x110, 4, 0x00000c02); /* two of them */
+    set(0x18, 0x200, 4, 0x00010024), set(0x18, 0x208, 4, 0x00000520);
+    set(0x20, 0x100, 4, 0xff010015), set(0x20, 0xff0, 4, 0x00010024);
+    set(0x20, 0x108, 4, 0x000008e0),
+        set(0x20, 0xff8, 4, 0x00000540); /* seven; and beyond the end */
+    scan();
+    for (uint32_t rid = 0x18; rid <= 0x20; rid += 8) {
+        set(rid, 0x108, 4, 0x40), set(rid, 0x110, 4, 2), set(rid, 0x208, 4, 0x20);
+        set(rid, 0xff8, 4, 0x40);
+        pci_restore(pci_find((uint16_t)rid));
+        bool kept = rid == 0x18;
+        assert_int_equal(pci_read((uint16_t)rid, 0x108, 4), kept ? 0x840 : 0x40);
+        assert_int_equal(pci_read((uint16_t)rid, 0x110, 4), kept ? 0xc02 : 2);
+        assert_int_equal(pci_read((uint16_t)rid, 0x208, 4), kept ? 0x520 : 0x20);
+        assert_int_equal(pci_read((uint16_t)rid, 0xff8, 4), 0x40);
+    }
+}
+
 static void test_reset_by_power_state(void **state)
 {
     (void)state;
@@ -538,6 +562,7 @@ int main(void)
         TEST(test_control_elsewhere),
         TEST(test_switch),
         TEST(test_reset_keeps),
+        TEST(test_reset_keeps_sizes_of_bars),
         TEST(test_reset_by_power_state),
         TEST(test_quiet),
         TEST(test_extended_at_the_end),
