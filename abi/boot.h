@@ -86,6 +86,7 @@ struct boot_info {
     uint32_t ranges, modules, bsp_apic_id;
     uint32_t flags;       /* enum boot_flag */
     uint32_t host_serial; /* BOOT_HOST: I/O port of root's own 16550; 0: there is none */
+    uint32_t more_frames; /* of the kernel's pool, behind its image: `hairline build` writes it */
     struct boot_screen screen;
     struct boot_range range[BOOT_RANGES];
     struct boot_module module[BOOT_MODULES];

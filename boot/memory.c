@@ -105,7 +105,8 @@ static void choose_ap_page(void)
  * is not RAM. Last the kernel's own pages, which no range may have, whatever the map says. */
 static void claim_all(void)
 {
-    uint64_t image = (uint64_t)image_start - KERNEL_BASE, end = (uint64_t)kernel_end - KERNEL_BASE;
+    uint64_t image = (uint64_t)image_start - KERNEL_BASE,
+             end = (uint64_t)kernel_end - KERNEL_BASE + boot_info.more_frames * PAGE_SIZE;
     bool host = boot_info.flags & BOOT_HOST;
     uint32_t rest = host ? RANGE_HOST : RANGE_DEVICE;
     claim(0, DEVICE_END, rest);
@@ -114,7 +115,7 @@ static void claim_all(void)
             claim_line(&line[i % lines]);
     claim(0, PAGE_SIZE, rest); /* of a BIOS */
     claim(LOW_END, HIGH_START, rest);
-    if (!is_all_ram(image, end))
+    if (boot_info.more_frames > POOL_MOST - POOL_FRAMES || !is_all_ram(image, end))
         boot_refuse(SENTENCE("the kernel's place is not all RAM in the memory map",
                              "boot the file of `hairline build --efi`, which chooses its place"));
     if (!host) { /* there, no core starts from real mode */

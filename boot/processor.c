@@ -18,6 +18,7 @@ static const struct need both[] = {
     {0x80000001, 3, 26, SENTENCE("this processor has no 1 GiB pages", ADVICE)},
     {0x80000001, 3, 27, SENTENCE("this processor has no RDTSCP", ADVICE)},
     {0x00000001, 2, 28, SENTENCE("this processor has no AVX", ADVICE)},
+    {0x00000001, 3, 14, SENTENCE("this processor has no machine checks (MCA)", ADVICE)},
 };
 static const struct need amd[] = {
     {0x80000001, 2, 2, SENTENCE("this processor has no AMD virtualization (SVM)", ADVICE)},

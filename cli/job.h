@@ -45,7 +45,8 @@ struct job {
     struct plan plan;
     struct job_file file[JOB_FILES]; /* plan.files of them: modules f0, f1, ... */
     uint32_t cores;
-    uint64_t memory; /* of the machine, bytes */
+    uint64_t memory;      /* of the machine, bytes */
+    uint32_t more_frames; /* of the kernel's pool: struct boot_info */
     enum iommu_kind iommu;
     bool uefi; /* it boots by UEFI firmware, else by the emulator's own loader */
     uint32_t devices;

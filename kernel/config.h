@@ -9,9 +9,11 @@
     0x00007ffffffff000ull /* first address that is never user's: the last canonical page is left   \
                              out */
 
+/* The pool is all memory the kernel ever uses beside its image. */
 #ifndef POOL_FRAMES
-#define POOL_FRAMES 8192u /* 32 MiB: all memory the kernel ever uses beside its image */
+#define POOL_FRAMES 8192u /* 32 MiB: what the image is linked with */
 #endif
+#define POOL_MOST (8 * POOL_FRAMES - 1) /* with what lies behind it (boot_info.more_frames) */
 #ifndef OBJECTS
 #define OBJECTS 8192u
 #endif

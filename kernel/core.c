@@ -244,12 +244,13 @@ void core_attention(void)
     struct core *c = cpu_core();
     check_that(interrupts_off());
     for (;;) {
+        c->attention = 0;
+        /* Lost wake-up: a post or a panic that comes after what is read below sets it again. The
+           exchange keeps the reads behind the write. */
+        bool rung = __atomic_exchange_n(&c->doorbell, 0, __ATOMIC_SEQ_CST);
         while (panic_used)
             cpu_idle(false);
-        c->attention = 0;
-        if (c->doorbell) {
-            /* Before the inbox is read: a post that comes after the reading sets it again. */
-            c->doorbell = 0;
+        if (rung) {
             core_take_inbox();
             core_sync_poll();
         }

@@ -1,16 +1,15 @@
 /* The frame pool. */
 #include <frame.h>
 
-struct frame pool[POOL_FRAMES] __attribute__((section(".pool")));
-uint16_t frame_owner[POOL_FRAMES];        /* object index of the PD that pays; 0: free */
-static uint16_t frame_stack[POOL_FRAMES]; /* the free ones */
+uint16_t frame_owner[POOL_MOST];        /* object index of the PD that pays; 0: free */
+static uint16_t frame_stack[POOL_MOST]; /* the free ones */
 static uint32_t frame_count;
 
-void frame_init(void)
+void frame_init(uint32_t more)
 {
-    counters.frames = counters.frames_free = frame_count = POOL_FRAMES;
-    for (uint32_t i = 0; i < POOL_FRAMES; i++)
-        frame_stack[i] = (uint16_t)(POOL_FRAMES - 1 - i);
+    counters.frames = counters.frames_free = frame_count = POOL_FRAMES + more;
+    for (uint32_t i = 0; i < frame_count; i++)
+        frame_stack[i] = (uint16_t)(frame_count - 1 - i);
 }
 
 void *frame_new(struct pd *payer)
@@ -27,22 +26,19 @@ void *frame_new(struct pd *payer)
     return &pool[i];
 }
 
-/* Where `frames` free ones lie together; POOL_FRAMES: nowhere. */
+/* Where `frames` free ones lie together; POOL_MOST: nowhere. */
 static uint32_t find_run(uint32_t frames)
 {
-    uint32_t run = 0;
-    for (uint32_t i = 0; i < POOL_FRAMES; i++) {
-        run = frame_owner[i] ? 0 : run + 1;
-        if (run == frames)
-            return i + 1 - frames;
-    }
-    return POOL_FRAMES;
+    uint32_t run = 0, end = 0;
+    for (; run < frames && end < counters.frames; end++)
+        run = frame_owner[end] ? 0 : run + 1;
+    return run == frames ? end - frames : POOL_MOST;
 }
 
 void *frame_run(struct pd *payer, uint32_t frames)
 {
     uint32_t first = find_run(frames), left = 0;
-    if (first == POOL_FRAMES || frames > payer->frames_left)
+    if (first == POOL_MOST || frames > payer->frames_left)
         return 0;
     for (uint32_t i = first; i < first + frames; i++) {
         frame_owner[i] = object_index(payer);
@@ -68,7 +64,7 @@ void frame_free(void *frame)
 
 void frame_free_all(struct pd *owner)
 {
-    for (uint32_t i = 0; i < POOL_FRAMES; i++)
+    for (uint32_t i = 0; i < counters.frames; i++)
         if (frame_owner[i] == object_index(owner))
             frame_free(&pool[i]);
 }

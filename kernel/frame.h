@@ -8,7 +8,10 @@ struct frame {
     uint8_t byte[PAGE_SIZE];
 } __attribute__((aligned(PAGE_SIZE)));
 
-void frame_init(void);
+extern struct frame pool[];
+
+/* `more`: frames behind those that the image is linked with; with them at most POOL_MOST. */
+void frame_init(uint32_t more);
 
 /* A zeroed frame paid by `payer`, or NULL when its quota or the pool is used up. */
 void *frame_new(struct pd *payer);

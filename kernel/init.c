@@ -14,6 +14,7 @@ void init_kernel(const struct boot_info *info) __attribute__((noreturn));
 void core_first_resume(void) __attribute__((noreturn));
 
 extern uint8_t image_start[], kernel_data_end[];
+struct frame pool[POOL_FRAMES] __attribute__((section(".pool"))); /* the image's end */
 
 static void must(bool ok, const char *what)
 {
@@ -79,7 +80,7 @@ static void make_root(const struct boot_info *info)
 
 void init_kernel(const struct boot_info *info)
 {
-    frame_init();
+    frame_init(info->more_frames);
     pd_make_kernel_space();
     virt_init();
     virt_since_power_on = (info->flags & (BOOT_HOST | BOOT_LATE)) == BOOT_HOST;

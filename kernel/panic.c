@@ -26,10 +26,12 @@ void panic(const char *what, uint64_t vector, uint64_t rip)
     say_hex(rip);
     say_hex(cpu_cr2());
     say("\r\n");
-    for (uint32_t i = 0; i < core_count; i++)
-        if (i != cpu_core()->number) {
-            cores[i].doorbell = 1;
-            apic_send(cores[i].apic_id, SEND_NMI);
+    /* Lost wake-up: an NMI can come after a core looked at its doorbell and before its SYSRET. That
+       window is over long before the last of these rounds. */
+    for (uint32_t i = 0; i < 100 * core_count; i++)
+        if (i % core_count != cpu_core()->number) {
+            cores[i % core_count].doorbell = 1;
+            apic_send(cores[i % core_count].apic_id, SEND_NMI);
         }
     cpu_set_cr3((uint64_t)boot_pml4);
     boot_last_words(text);

@@ -4,10 +4,9 @@
 
 #include <stdint.h>
 
-/* The other cores are stopped, because no VM may go on beside a kernel that does not: by INIT (or
-   the #SX that it becomes); on Intel's processors, which hold INIT off in VMX operation (outside of
-   guests), by an NMI and the doorbell, with which they come to core_attention(). Then a last word,
-   on the stub's page tables, and the machine is reset. */
+/* The other cores are stopped, because no VM may go on beside a kernel that does not: by NMIs and
+   the doorbell, with which they come to core_attention(). Then a last word, on the stub's page
+   tables, and the machine is reset. */
 void panic(const char *what, uint64_t vector, uint64_t rip) __attribute__((noreturn));
 
 /* Characters of the message, never fewer again; not 0: other cores stop. A core that waited for one

@@ -22,14 +22,15 @@ void pd_make_kernel_space(void)
     counters.objects = OBJECTS - 1;
     counters.objects_free = OBJECTS - 2;
     *kernel_space = (struct pd){.head = {.type = OBJ_PD, .gen = 1},
-                                .frames_left = POOL_FRAMES,
+                                .frames_left = counters.frames,
                                 .objects_left = OBJECTS - 2,
                                 .allowed = ~0ull};
     kernel_space->table = frame_new(kernel_space);
     kernel_space->table_pa = cpu_pa(kernel_space->table);
     map_kernel(kernel_text, kernel_text_end, MR_READ | MR_EXEC);
     map_kernel(kernel_rodata, kernel_rodata_end, MR_READ);
-    map_kernel(kernel_data, kernel_end, MR_READ | MR_WRITE);
+    map_kernel(kernel_data, kernel_end + (counters.frames - POOL_FRAMES) * PAGE_SIZE,
+               MR_READ | MR_WRITE);
     if (ptab_map(kernel_space, APIC_WINDOW, APIC_FRAME, 1, MR_READ | MR_WRITE | PTAB_DEVICE))
         __builtin_trap(); /* and so the tables of the other windows are there for good */
 }
@@ -81,7 +82,7 @@ uint64_t pd_create(struct pd *self, uint64_t who, uint64_t kind, uint64_t frames
         return bad(BAD_ARG, 2);
     if (cores & ~((struct pd *)owner)->allowed)
         return bad(BAD_ARG, 5);
-    if (frames <= 1ull << PD_TABLE_ORDER(flags) || frames > POOL_FRAMES)
+    if (frames <= 1ull << PD_TABLE_ORDER(flags) || frames > POOL_MOST)
         return bad(BAD_ARG, 3);
     if (objects_quota >= OBJECTS)
         return bad(BAD_ARG, 4);

@@ -1,7 +1,7 @@
 /*
  * Kernel objects, and frames of the kernel's pool, by domain: the quota that root gives each of its
  * domains, and what root itself spends on them. Root creates the domains with these numbers. The
- * plan checker adds them up, because table and pool have one size each (QUOTA_KERNEL, POOL_KERNEL).
+ * plan checker adds them up: the table has one size (QUOTA_KERNEL), and the pool what it says.
  */
 #ifndef LIB_QUOTA_H
 #define LIB_QUOTA_H
@@ -84,7 +84,8 @@ static inline uint32_t quota_plan(const struct plan *plan)
 
 /* ---- frames ---- */
 enum {
-    POOL_KERNEL = 8192,       /* the whole pool: kernel/config.h */
+    POOL_KERNEL = 8192,       /* the pool as the kernel is linked: kernel/config.h */
+    POOL_MORE = 57343,        /* and what the tool can lay behind it, at most */
     POOL_ROOT = 64,           /* what root and the kernel have before the first VM */
     POOL_IOMMUS = 800,        /* of IOMMUs, at least: of eight of AMD's */
     POOL_LAN = 24 + PLAN_VMS, /* a switch: page tables, one a port; a UTCB */

@@ -18,7 +18,7 @@ static uint32_t plan_cores;
 static bool plan_own_cores;
 /* VMs, from the first, that one is compared with: those before it, or all, when it comes later. */
 static uint32_t compared;
-static uint32_t files; /* that a record can name */
+static uint32_t files, pool; /* that a record can name; frames of the kernel's */
 
 const struct boot_module *plan_module(const struct boot_info *info, const char *name)
 {
@@ -321,10 +321,10 @@ const char *plan_check_room(void)
     const bool small = plan_loaded.flags & PLAN_SMALL_PAGES;
     const struct rule rule[] = {
         {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for all VMs"},
-        {pool_plan(&plan_loaded, plan_iommu_frames) > POOL_KERNEL,
+        {pool_plan(&plan_loaded, plan_iommu_frames) > pool,
          small ? "the kernel has not the frames for all VMs in pages of 4 KiB, which this "
-                 "processor needs, or the plan wants: lower their memory"
-               : "the kernel has not the frames for all VMs: lower their memory"},
+                 "processor needs, or the plan wants: raise machine.kernel_memory"
+               : "the kernel has not the frames for all VMs: raise machine.kernel_memory"},
     };
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
@@ -338,6 +338,7 @@ const struct plan *plan_load(const struct boot_info *info, uint32_t cores, bool 
         return 0;
     }
     files = plan_loaded.files;
+    pool = POOL_KERNEL + info->more_frames;
     plan_cores = cores;
     plan_own_cores = own_cores;
     const uint32_t most = info->flags & BOOT_HOST ? MAX_VCPUS_BESIDE : MAX_VCPUS;

@@ -143,7 +143,7 @@ static void tell_speculation(struct here *here, const char *flags)
     tell_whether(here, !leaks, "free of MDS and TAA, or VERW clears what they leak", MISSING,
                  "the processor does not say so: update its microcode by the firmware");
     tell_whether(here, !here->small_pages, "free of iTLB multihit", WITHOUT,
-                 "VMs have their memory in pages of 4 KiB, so some 14 GiB of it in all");
+                 "VMs have their memory in pages of 4 KiB, so some 120 GiB of it in all");
 }
 
 static void tell_intel(struct here *here, const char *flags, const char *controls)

@@ -15,7 +15,9 @@
 
 #define UUID "00000000-0000-4000-8000-000000000001"
 
-static const char *const images[] = {"hairline.elf", "root.img", "vmm.img", "lan.img"};
+#define KERNEL "hairline.elf"
+
+static const char *const images[] = {"root.img", "vmm.img", "lan.img"};
 
 static bool copy_file(const char *from, const char *to)
 {
@@ -43,6 +45,12 @@ static bool place(const char *from, const char *to, bool copy)
     if (symlink(from, to) != 0)
         return host_fail("cannot link %s: %s", to, strerror(errno));
     return true;
+}
+
+static bool place_kernel(const struct job *job, const char *to, bool copy)
+{
+    return job->more_frames ? kernel_pool_lengthen(host_image(KERNEL), to, job->more_frames)
+                            : place(host_image(KERNEL), to, copy);
 }
 
 static bool write_file(const char *path, const void *bytes, size_t size)
@@ -84,7 +92,8 @@ static bool stage_file(const struct job_file *file, const char *to, bool copy)
 
 bool build_stage(const struct job *job, const char *folder, bool copy)
 {
-    bool ok = write_file(host_text("%s/plan.bin", folder), &job->plan, sizeof(job->plan));
+    bool ok = write_file(host_text("%s/plan.bin", folder), &job->plan, sizeof(job->plan)) &&
+              place_kernel(job, host_text("%s/" KERNEL, folder), copy);
     for (size_t i = 0; ok && i < sizeof(images) / sizeof(images[0]); i++)
         ok = place(host_image(images[i]), host_text("%s/%s", folder, images[i]), copy);
     for (uint32_t i = 0; ok && i < job->plan.files; i++)

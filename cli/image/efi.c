@@ -185,10 +185,11 @@ static bool efi_add_file(struct pe *pe, const char *name, const char *path)
     return efi_map(path, &bytes) && add_section(pe, name, &bytes);
 }
 
-static bool add_kernel(struct pe *pe)
+static bool add_kernel(struct pe *pe, uint32_t more)
 {
     struct efi_bytes bytes;
-    return efi_kernel(host_image("hairline64.elf"), &bytes) && add_section(pe, UEFI_KERNEL, &bytes);
+    return efi_kernel(host_image("hairline64.elf"), more, &bytes) &&
+           add_section(pe, UEFI_KERNEL, &bytes);
 }
 
 static bool add_stub(struct pe *pe)
@@ -231,7 +232,7 @@ static bool efi_fill(struct pe *pe, const struct job *job, const char *folder)
     bool ok =
         add_stub(pe) &&
         add_section(pe, ".sbat", &(struct efi_bytes){(const uint8_t *)sbat, sizeof(sbat) - 1}) &&
-        add_kernel(pe);
+        add_kernel(pe, job->more_frames);
     for (size_t i = 0; ok && i < sizeof(programs) / sizeof(programs[0]); i++)
         ok = efi_add_file(pe, programs[i], host_text("%s/%s.img", folder, programs[i]));
     ok = ok && efi_add_file(pe, "plan", host_text("%s/plan.bin", folder));

@@ -37,8 +37,16 @@ struct efi_bytes {
 };
 
 /* Section "kernel" (boot/uefi/handover.h) of the linked kernel `path`, an ELF file with relocations
-   (cli/image/efi_kernel.c). False after one line on stderr. */
-bool efi_kernel(const char *path, struct efi_bytes *section);
+   (cli/image/efi_kernel.c), its pool by `more` frames longer. False after one line on stderr. */
+bool efi_kernel(const char *path, uint32_t more, struct efi_bytes *section);
+
+/* Have the kernel, which stands at whole pages of these `size` bytes, know that its pool is by
+   `more` frames longer (cli/image/kernel_pool.c). False after one line on stderr: `path` is none.
+ */
+bool kernel_pool_tell(uint8_t *bytes, uint64_t size, uint32_t more, const char *path);
+
+/* Write the kernel's ELF32 file `from` to `to`, with a longer pool. */
+bool kernel_pool_lengthen(const char *from, const char *to, uint32_t more);
 
 /* Map a file that is not empty. False after one line on stderr. */
 bool efi_map(const char *path, struct efi_bytes *bytes);

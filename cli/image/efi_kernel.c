@@ -109,7 +109,7 @@ static void add_image(const struct linked *elf, uint8_t *to)
     }
 }
 
-bool efi_kernel(const char *path, struct efi_bytes *section)
+bool efi_kernel(const char *path, uint32_t more, struct efi_bytes *section)
 {
     struct efi_bytes file;
     if (!efi_map(path, &file))
@@ -123,12 +123,15 @@ bool efi_kernel(const char *path, struct efi_bytes *section)
     if (!kernel)
         return host_fail("no memory for the kernel's image");
     *kernel = (struct uefi_kernel){.base = elf.base,
-                                   .size = elf.size,
+                                   .size = elf.size + more * (uint64_t)PAGE_SIZE,
                                    .bytes = elf.bytes,
                                    .entry = (uint32_t)(elf.head->e_entry - elf.base)};
     if (!add_moves(&elf, kernel))
         return false;
-    add_image(&elf, (uint8_t *)(kernel->move + kernel->moves));
+    uint8_t *image = (uint8_t *)(kernel->move + kernel->moves);
+    add_image(&elf, image);
+    if (!kernel_pool_tell(image, elf.bytes, more, path))
+        return false;
     *section = (struct efi_bytes){(const uint8_t *)kernel,
                                   sizeof(*kernel) + kernel->moves * sizeof(uint32_t) + elf.bytes};
     return true;

@@ -30,7 +30,7 @@ struct host_text {
 
 struct machine_text {
     struct host_text *host;
-    char *cores, *memory, *iommu, *firmware, *iscsi, *share_siblings, *small_pages;
+    char *cores, *memory, *iommu, *firmware, *iscsi, *share_siblings, *small_pages, *kernel_memory;
     struct device_text *devices;
     uint32_t devices_count;
 };

@@ -1,5 +1,6 @@
 #include <cli/host.h>
 #include <cli/plan/check.h>
+#include <lib/quota.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 static const struct limit limit_cores = {unit_none, 1, MAX_CORES, 1, "a number from 1 to 64"};
 static const struct limit limit_machine_memory = {unit_bytes, 64 * MEBI, 4096 * 1024 * MEBI, MEBI,
                                                   "a size from 64M to 4096G, like 4G"};
+static const struct limit limit_kernel_memory = {unit_bytes, (uint64_t)POOL_KERNEL *PAGE_SIZE,
+                                                 255 * MEBI, MEBI,
+                                                 "a size from 32M to 255M, like 64M"};
 static const struct choice iommus[] = {
     {"none", IOMMU_NONE}, {"intel", IOMMU_VTD}, {"amd", IOMMU_AMDVI}, {0}};
 static const struct choice firmwares[] = {{"bios", false}, {"uefi", true}, {0}};
@@ -84,6 +88,11 @@ void check_machine(struct check *check)
         job->plan.flags |= PLAN_SHARE_SIBLINGS;
     if (check_choice(check, "machine.small_pages", text->small_pages, check_bools))
         job->plan.flags |= PLAN_SMALL_PAGES;
+    if (text->kernel_memory)
+        job->more_frames = (uint32_t)(check_number(check, "machine.kernel_memory",
+                                                   text->kernel_memory, &limit_kernel_memory) /
+                                      PAGE_SIZE) -
+                           POOL_KERNEL;
     machine_devices(check);
     check_host_machine(check);
     if (text->iscsi)

@@ -53,9 +53,12 @@ struct ram {
 
 static uint64_t round_up(uint64_t size, uint64_t to) { return (size + to - 1) / to * to; }
 
+/* Bytes of the kernel's pool beyond those that its image is linked with. */
+static uint64_t pool_more(const struct job *job) { return job->more_frames * (uint64_t)PAGE_SIZE; }
+
 static void ram_open(struct ram *ram, const struct job *job, uint64_t memory)
 {
-    uint64_t low = memory < SPLIT_FROM ? memory : SPLIT_LOW, base = KERNEL_END;
+    uint64_t low = memory < SPLIT_FROM ? memory : SPLIT_LOW, base = KERNEL_END + pool_more(job);
     for (uint32_t i = 0; i < job->plan.files; i++)
         base += round_up(job->file[i].size, PAGE_SIZE);
     *ram = (struct ram){.runs = 3,
@@ -174,7 +177,7 @@ void check_fits(struct check *check)
 /* All that is Hairline's and the VMs', but for the host and for files, bytes. */
 static uint64_t check_need(const struct job *job)
 {
-    uint64_t need = OVERHEAD_MACHINE + job->plan.spare_memory;
+    uint64_t need = OVERHEAD_MACHINE + pool_more(job) + job->plan.spare_memory;
     for (const struct plan_vm *vm = job->plan.vm; vm < job->plan.vm + job->plan.vms; vm++)
         need += vm->mode == MODE_HOST ? 0 : vm->memory + store(job, vm);
     return need;
@@ -239,6 +242,26 @@ static void check_machine_size(struct check *check)
         check_places(check);
 }
 
+static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* Have the kernel's pool as many frames as the plan needs, with those for VMs that are created. */
+static void check_pool(struct check *check)
+{
+    struct job *job = check->job;
+    const uint64_t most = POOL_KERNEL + POOL_MORE;
+    uint64_t frames = pool_plan(&job->plan, 0);
+    if (frames > most)
+        source_error_at(&check->source, "vms",
+                        "the VMs and LANs need about %lu frames of the kernel's %lu: take out VMs, "
+                        "vCPUs or LANs, or lower the memory of large VMs",
+                        frames, most);
+    if (job->plan.flags & PLAN_SMALL_PAGES)
+        frames += job->plan.spare_memory / QUOTA_TABLE;
+    uint64_t more = lesser(frames, most) - lesser(frames, POOL_KERNEL);
+    if (more > job->more_frames)
+        job->more_frames = (uint32_t)more;
+}
+
 /* Kernel and initrd fit their VM; all VMs, files and copies fit into the machine. */
 void check_sizes(struct check *check)
 {
@@ -253,20 +276,15 @@ void check_sizes(struct check *check)
         check_words(check);
         check_fits(check);
     }
+    check_pool(check);
     check_machine_size(check);
     if (vcpus > most)
         source_error_at(&check->source, "vms",
                         "all VMs together have %u vCPUs: take them down to %u", vcpus, most);
     uint32_t objects = quota_plan(&job->plan);
-    uint64_t frames = pool_plan(&job->plan, 0);
     if (objects > QUOTA_KERNEL)
         source_error_at(
             &check->source, "vms",
             "the VMs and LANs need about %u kernel objects of %u: take out VMs, vCPUs or LANs",
             objects, QUOTA_KERNEL);
-    else if (frames > POOL_KERNEL)
-        source_error_at(&check->source, "vms",
-                        "the VMs and LANs need about %lu frames of the kernel's %u: take out VMs, "
-                        "vCPUs or LANs, or lower the memory of large VMs",
-                        frames, POOL_KERNEL);
 }

@@ -42,6 +42,7 @@ static const struct cyaml_schema_field machine_fields[] = {
     TEXT(machine_text, firmware, OPTIONAL),
     TEXT(machine_text, share_siblings, OPTIONAL),
     TEXT(machine_text, small_pages, OPTIONAL),
+    TEXT(machine_text, kernel_memory, OPTIONAL),
     CYAML_FIELD_SEQUENCE("devices", CYAML_FLAG_POINTER | OPTIONAL, struct machine_text, devices,
                          &device_schema, 0, JOB_DEVICES),
     TEXT(machine_text, iscsi, OPTIONAL),

@@ -37,31 +37,30 @@ static uint64_t call_unit(uint32_t unit, uint32_t buses)
     return r.status;
 }
 
-/* The first buses, up to the last with a function that may be assigned: each takes a frame of the
-   kernel's pool (kernel/vtd.c), what has none is blocked as well. Of another segment no function is
-   seen. */
-static uint32_t buses_behind(uint32_t unit)
+/* Of each unit the first buses, up to the last with a function that may be assigned: each takes a
+   frame of the kernel's pool (kernel/vtd.c), what has none is blocked as well. Of another segment
+   no function is seen. */
+static void count_buses(uint32_t buses[MAX_IOMMUS])
 {
-    const struct scope_unit *u = &scopes->unit[unit];
-    uint32_t buses = 1, its = unit;
-    if (u->segment == 0 && (u->rest || u->kind == IOMMU_AMDVI))
-        return pci_buses();
-    for (const struct pci_function *f = pci_function(0); f < pci_function(pci_count()); f++) {
-        const struct pci_function *bridge = f->header ? f : f->parent; /* VFs lie behind it, too */
-        uint32_t last = bridge ? bridge->subordinate : f->rid >> 8;
-        if (!iommu_of(f, &its) && its == unit && last >= buses)
-            buses = last + 1;
+    for (uint32_t i = 0; i < scopes->units; i++) {
+        const struct scope_unit *u = &scopes->unit[i];
+        bool all = u->segment == 0 && (u->rest || u->kind == IOMMU_AMDVI);
+        buses[i] = all ? pci_buses() : 1;
     }
-    return buses;
+    for (const struct pci_function *f = pci_function(0); f < pci_function(pci_count()); f++) {
+        uint32_t unit, last = pci_last_bus(f->header || !f->parent ? f : f->parent); /* VFs, too */
+        if (!iommu_of(f, &unit) && buses[unit] <= last)
+            buses[unit] = last + 1;
+    }
 }
 
 /* AMD-Vi's units have one table of functions by requester ID (kernel/amdvi.c), which another
    segment's would share. */
-static const char *iommu_start_unit(uint32_t unit)
+static const char *iommu_start_unit(uint32_t unit, uint32_t buses)
 {
     if (scopes->unit[unit].kind == IOMMU_AMDVI && scopes->unit[unit].segment)
         return "an AMD-Vi unit is of a PCI segment other than 0";
-    uint64_t status = call_unit(unit, buses_behind(unit));
+    uint64_t status = call_unit(unit, buses);
     if (status == OK)
         return 0;
     format(text, sizeof(text), "the IOMMU at 0x%lx cannot be used: status %u",
@@ -94,8 +93,11 @@ void iommu_start_all(const struct acpi *acpi)
         problem = open_segment(acpi);
     if (!problem && taken != OK)
         problem = "an IOMMU's registers are not in device memory";
+    uint32_t buses[MAX_IOMMUS];
+    if (!problem)
+        count_buses(buses);
     for (uint32_t i = 0; !problem && i < scopes->units; i++)
-        problem = iommu_start_unit(i);
+        problem = iommu_start_unit(i, buses[i]);
 }
 
 uint32_t iommu_units(void) { return started; }

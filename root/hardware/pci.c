@@ -254,12 +254,16 @@ const char *pci_scan(uint64_t base, uint32_t buses)
     return full ? "the machine has more PCI functions than Hairline can watch" : 0;
 }
 
+uint32_t pci_last_bus(const struct pci_function *f)
+{
+    return is_bridge(f) ? f->subordinate : (uint32_t)f->rid >> 8;
+}
+
 uint32_t pci_buses(void)
 {
     uint32_t last = 0;
     for (const struct pci_function *f = function; f < function + functions; f++) {
-        /* Of a bridge the last behind it: virtual functions may come on any of them. */
-        uint32_t bus = is_bridge(f) ? f->subordinate : (uint32_t)f->rid >> 8;
+        uint32_t bus = pci_last_bus(f);
         last = bus > last ? bus : last;
     }
     return last + 1;

@@ -80,6 +80,10 @@ uint64_t pci_ecam(uint16_t rid);
 /* Buses in use: 1 .. 256. */
 uint32_t pci_buses(void);
 
+/* The last bus behind a bridge, as virtual functions may come on any of them; of another function
+   its own. */
+uint32_t pci_last_bus(const struct pci_function *f);
+
 /* Where extended capability `id` is, of which `size` bytes will be used; 0: there is none, or not
  * all of it. */
 uint16_t pci_find_extended(const struct pci_function *f, uint32_t id, uint32_t size);

@@ -156,6 +156,7 @@ const struct plan *root_takes(const struct plan *plan, const struct job *job, ui
     static struct boot_info info;
     memset(&info, 0, sizeof(info));
     records = plan;
+    info.more_frames = job->more_frames;
     if (has_host(&job->plan))
         info.flags = BOOT_HOST;
     info.module[info.modules++] = (struct boot_module){0x1000, sizeof(*plan), "plan"};

@@ -111,7 +111,7 @@ static bool quotas_are_conserved(void)
         if (is(i, OBJ_PD) &&
             !quota_is_conserved(i, objects[i].pd.frames_given, objects[i].pd.objects_given))
             return false;
-    return quota_is_conserved(KERNEL, POOL_FRAMES, OBJECTS - 2);
+    return quota_is_conserved(KERNEL, counters.frames, OBJECTS - 2);
 }
 
 static bool counters_are_true(void)
@@ -125,7 +125,7 @@ static bool counters_are_true(void)
             tables += objects[i].pd.tables;
         }
     return counters.objects_free == free && counters.table_frames == tables &&
-           frames == POOL_FRAMES;
+           frames == counters.frames;
 }
 
 /* ---- Regions lie apart from each other and from the kernel, whose one region (the counters)

@@ -2,8 +2,7 @@
 #include <frame.h>
 #include <ptab.h>
 
-extern struct frame pool[POOL_FRAMES];
-extern uint16_t frame_owner[POOL_FRAMES];
+extern uint16_t frame_owner[POOL_MOST];
 
 bool ptab_lookup(const struct pd *pd, uint64_t va, uint64_t *frame, uint64_t *bits)
 {
@@ -33,7 +32,7 @@ uint16_t frame_payer(const void *frame)
 uint32_t frame_count_of(const struct pd *owner)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < POOL_FRAMES; i++)
+    for (uint32_t i = 0; i < counters.frames; i++)
         count += frame_owner[i] == object_index(owner);
     return count;
 }

@@ -5,6 +5,10 @@
  */
 #include "small.h"
 #include <object.c>
+#include <frame.h>
+
+struct frame pool[POOL_FRAMES];
+
 #include <frame.c>
 #include "../invariant/look.c"
 
@@ -31,6 +35,7 @@ static bool pool_is_sound(void)
 
 static void any_pool(void)
 {
+    counters.frames = POOL_FRAMES;
     for (uint32_t i = 0; i < POOL_FRAMES; i++) {
         frame_owner[i] = (uint16_t)one_of(A, B, 0);
         frame_stack[i] = (uint16_t)any();

@@ -60,11 +60,11 @@ def live(tmp_path):
 
 @pytest.fixture
 def batch(tmp_path):
-    """batch(vm, ..., options=[...], qemu=[...], firmware="uefi"): run these VMs to their end."""
+    """batch(vm, ..., options=[...], qemu=[...], firmware="uefi", machine={...}): run these VMs to their end."""
 
-    def start(*vms, cores=2, memory="1G", options=(), firmware="bios", **how):
+    def start(*vms, cores=2, memory="1G", options=(), firmware="bios", machine=(), **how):
         ovmf() if firmware == "uefi" else None
-        return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory, firmware=firmware), *options, **how)
+        return rig.Batch(tmp_path, rig.write_plan(tmp_path, vms, cores, memory, firmware=firmware, **dict(machine)), *options, **how)
 
     return start
 

@@ -167,6 +167,21 @@ def test_vm_of_a_server(batch, size):
     assert run.code == 0 and "hello" in run.logs["big"], run.errors + run.output
 
 
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_pool_is_as_long_as_the_plan_needs(batch, firmware):
+    """A VM whose memory takes more tables than the kernel is linked with has them. What the plan needs and what it says: the larger of both."""
+    run = batch(guest("big", "hello", memory="18G"), memory="22G", firmware=firmware, machine={"small_pages": True})
+    assert run.code == 0 and "hello" in run.logs["big"], run.errors + run.output
+    assert 18 * 512 < run.report["kernel"]["pool_frames"] < 18 * 512 + 1024
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_pool_is_as_long_as_the_plan_says(batch, firmware):
+    run = batch(guest("small", "hello"), memory="2G", firmware=firmware, machine={"kernel_memory": "255M"})
+    assert run.code == 0 and "hello" in run.logs["small"], run.errors + run.output
+    assert run.report["kernel"]["pool_frames"] == 255 * 256
+
+
 def test_iso_boots_by_grub(tmp_path):
     plan = rig.write_plan(tmp_path, [guest("pvh", "hello"), guest("multiboot", "mboot")])
     out = tmp_path / "out"

@@ -11,7 +11,6 @@ DISK = 1 << 20  # bytes
 # Those that end by themselves, and how; None: in any way that is the guest's own doing.
 ENDING = {
     "triple": "triple",
-    "wild-code": None,
     "msr-storm": "exit_port",
     "cpuid-storm": "exit_port",
     "port-storm": "exit_port",

@@ -133,6 +133,36 @@ static void hundreds_of_lines_are_few_ranges(void **state)
     assert_int_equal(boot_info.rsdp, 514 * MIB + 16);
 }
 
+/* What the tool lays behind the image is the kernel's, too, and RAM, or it does not start. */
+static void pool_is_longer_where_the_plan_needs_it(void **state)
+{
+    (void)state;
+    for (uint32_t more = 1; more < 4; more++) {
+        begin();
+        map_line(USUAL, 0, 512 * MIB);
+        boot_info.more_frames = more;
+        assert_true(read_handover());
+        assert_int_equal(kind_at(END), ~0u);
+        assert_int_equal(kind_at(END + more * PAGE_SIZE - 1), ~0u);
+        assert_int_equal(kind_at(END + more * PAGE_SIZE), RANGE_RAM);
+    }
+    begin();
+    map_line(USUAL, 0, 512 * MIB);
+    boot_info.more_frames = POOL_MOST - POOL_FRAMES + 1;
+    must_refuse("kernel's place");
+    for (uint32_t more = 4; more < 6; more++) {
+        begin();
+        map_line(USUAL, 0, END + 4 * PAGE_SIZE);
+        map_line(ACPI, END + 4 * PAGE_SIZE, END + 5 * PAGE_SIZE);
+        map_line(USUAL, END + 5 * PAGE_SIZE, 512 * MIB);
+        boot_info.more_frames = more;
+        if (more == 4)
+            assert_true(read_handover());
+        else
+            must_refuse("kernel's place");
+    }
+}
+
 static void too_many_lines_are_refused(void **state)
 {
     (void)state;
@@ -246,6 +276,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(hundreds_of_lines_are_few_ranges),
+        cmocka_unit_test(pool_is_longer_where_the_plan_needs_it),
         cmocka_unit_test(too_many_lines_are_refused),
         cmocka_unit_test(page_for_cores_is_nobodys),
         cmocka_unit_test(what_has_no_room_is_refused),

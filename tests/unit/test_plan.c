@@ -121,16 +121,17 @@ static void the_kernel_has_room(void **state)
     BROKEN(vm[2].memory = 20ull << 30;
            info.flags = BOOT_SMALL_PAGES,
            "the kernel has not the frames for all VMs in pages of 4 KiB, which this processor "
-           "needs, or the plan wants: lower their memory");
+           "needs, or the plan wants: raise machine.kernel_memory");
     BROKEN(vm[2].memory = 20ull << 30;
            plan.flags = PLAN_SMALL_PAGES,
            "the kernel has not the frames for all VMs in pages of 4 KiB, which this processor "
-           "needs, or the plan wants: lower their memory");
+           "needs, or the plan wants: raise machine.kernel_memory");
+    GOOD(vm[2].memory = 20ull << 30; plan.flags = PLAN_SMALL_PAGES; info.more_frames = 4096);
     GOOD((void)0);
     assert_false(plan_loaded.flags & PLAN_SMALL_PAGES);
     GOOD(plan_iommu_frames = 7000);
     BROKEN(plan_iommu_frames = 7900,
-           "the kernel has not the frames for all VMs: lower their memory");
+           "the kernel has not the frames for all VMs: raise machine.kernel_memory");
     plan_iommu_frames = 0;
 }
 
