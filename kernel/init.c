@@ -14,7 +14,8 @@ void init_kernel(const struct boot_info *info) __attribute__((noreturn));
 void core_first_resume(void) __attribute__((noreturn));
 
 extern uint8_t image_start[], kernel_data_end[];
-struct frame pool[POOL_FRAMES] __attribute__((section(".pool"))); /* the image's end */
+/* The image's end. Not in frame.c, where the compiler would believe that it ends here. */
+struct frame pool[POOL_FRAMES] __attribute__((section(".pool")));
 
 static void must(bool ok, const char *what)
 {

@@ -47,12 +47,6 @@ static bool place(const char *from, const char *to, bool copy)
     return true;
 }
 
-static bool place_kernel(const struct job *job, const char *to, bool copy)
-{
-    return job->more_frames ? kernel_pool_lengthen(host_image(KERNEL), to, job->more_frames)
-                            : place(host_image(KERNEL), to, copy);
-}
-
 static bool write_file(const char *path, const void *bytes, size_t size)
 {
     FILE *file = fopen(path, "we");
@@ -61,6 +55,15 @@ static bool write_file(const char *path, const void *bytes, size_t size)
     if (!ok)
         host_fail("cannot write %s: %s", path, strerror(errno));
     return ok;
+}
+
+static bool place_kernel(const struct job *job, const char *to, bool copy)
+{
+    struct efi_bytes longer;
+    if (!job->more_frames)
+        return place(host_image(KERNEL), to, copy);
+    return kernel_pool_lengthen(host_image(KERNEL), job->more_frames, &longer) &&
+           write_file(to, longer.at, longer.size);
 }
 
 /* Make a fresh file system of `size` bytes in `path`. Its identifiers and times are fixed, so that

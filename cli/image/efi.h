@@ -45,8 +45,9 @@ bool efi_kernel(const char *path, uint32_t more, struct efi_bytes *section);
  */
 bool kernel_pool_tell(uint8_t *bytes, uint64_t size, uint32_t more, const char *path);
 
-/* Write the kernel's ELF32 file `from` to `to`, with a longer pool. */
-bool kernel_pool_lengthen(const char *from, const char *to, uint32_t more);
+/* The bytes of the kernel's ELF32 file `path`, with a longer pool. False after one line on stderr.
+ */
+bool kernel_pool_lengthen(const char *path, uint32_t more, struct efi_bytes *longer);
 
 /* Map a file that is not empty. False after one line on stderr. */
 bool efi_map(const char *path, struct efi_bytes *bytes);

@@ -7,8 +7,6 @@
 #include <cli/image/efi.h>
 
 #include <elf.h>
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,24 +37,16 @@ static Elf32_Phdr *last_segment(uint8_t *bytes)
     return last;
 }
 
-bool kernel_pool_lengthen(const char *from, const char *to, uint32_t more)
+bool kernel_pool_lengthen(const char *path, uint32_t more, struct efi_bytes *longer)
 {
     struct efi_bytes file;
-    if (!efi_map(from, &file))
+    if (!efi_map(path, &file))
         return false;
     uint8_t *bytes = malloc(file.size);
     if (!bytes)
         return host_fail("no memory for the kernel's image");
     memcpy(bytes, file.at, file.size);
-    bool ok = kernel_pool_tell(bytes, file.size, more, from);
-    if (ok) {
-        last_segment(bytes)->p_memsz += more * PAGE_SIZE;
-        FILE *out = fopen(to, "we");
-        bool written = out && fwrite(bytes, 1, file.size, out) == file.size;
-        ok = out && fclose(out) == 0 && written;
-        if (!ok)
-            host_fail("cannot write %s: %s", to, strerror(errno));
-    }
-    free(bytes);
-    return ok;
+    last_segment(bytes)->p_memsz += more * PAGE_SIZE;
+    *longer = (struct efi_bytes){bytes, file.size};
+    return kernel_pool_tell(bytes, file.size, more, path);
 }

@@ -17,7 +17,7 @@ const char check_help[] =
     "  firmware: uefi      boot by UEFI, as --firmware uefi does; or bios (default)\n"
     "  share_siblings: true  two VMs may have the two threads of a processor core; else refused\n"
     "  small_pages: true   guests' memory in pages of 4 KiB, as on processors with iTLB multihit\n"
-    "                      (Intel's before Ice Lake), and counted so: some 100 GiB of it in all\n"
+    "                      (Intel's before Ice Lake), and counted so: some 120 GiB of it in all\n"
     "  kernel_memory: 64M  the kernel's pool, 32M to 255M, if the plan needs no more: for machines "
     "with\n"
     "                      many IOMMUs, and those that need small_pages when the plan does not say "

@@ -244,13 +244,20 @@ static void check_machine_size(struct check *check)
 
 static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-/* Have the kernel's pool as many frames as the plan needs, with those for VMs that are created. */
-static void check_pool(struct check *check)
+/* The kernel has the objects for the plan; and its pool gets the frames, with those for VMs that
+   are created. */
+static void check_kernel(struct check *check)
 {
     struct job *job = check->job;
     const uint64_t most = POOL_KERNEL + POOL_MORE;
+    uint32_t objects = quota_plan(&job->plan);
     uint64_t frames = pool_plan(&job->plan, 0);
-    if (frames > most)
+    if (objects > QUOTA_KERNEL)
+        source_error_at(
+            &check->source, "vms",
+            "the VMs and LANs need about %u kernel objects of %u: take out VMs, vCPUs or LANs",
+            objects, QUOTA_KERNEL);
+    else if (frames > most)
         source_error_at(&check->source, "vms",
                         "the VMs and LANs need about %lu frames of the kernel's %lu: take out VMs, "
                         "vCPUs or LANs, or lower the memory of large VMs",
@@ -276,15 +283,9 @@ void check_sizes(struct check *check)
         check_words(check);
         check_fits(check);
     }
-    check_pool(check);
+    check_kernel(check);
     check_machine_size(check);
     if (vcpus > most)
         source_error_at(&check->source, "vms",
                         "all VMs together have %u vCPUs: take them down to %u", vcpus, most);
-    uint32_t objects = quota_plan(&job->plan);
-    if (objects > QUOTA_KERNEL)
-        source_error_at(
-            &check->source, "vms",
-            "the VMs and LANs need about %u kernel objects of %u: take out VMs, vCPUs or LANs",
-            objects, QUOTA_KERNEL);
 }

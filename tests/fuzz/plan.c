@@ -284,12 +284,15 @@ static void check_text(const struct plan_vm *vm)
  * installed system leaves, before it starts a machine; root finds out when they are used up. */
 static bool lacks_objects(bool beneath)
 {
-    static const char *const words[] = {"kernel objects", "raise machine.memory",
-                                        /* and beneath a host */
-                                        "the VMs beside the installed system and the files need",
-                                        "no core is left for"};
-    for (size_t i = 0; i < (beneath ? 4 : 2); i++)
-        if (strstr(tool_said, words[i]))
+    static const struct {
+        const char *words;
+        bool beneath; /* only there */
+    } lack[] = {{"kernel objects", false},
+                {"raise machine.memory", false},
+                {"the VMs beside the installed system and the files need", true},
+                {"no core is left for", true}};
+    for (size_t i = 0; i < sizeof(lack) / sizeof(lack[0]); i++)
+        if (lack[i].beneath <= beneath && strstr(tool_said, lack[i].words))
             return strchr(tool_said, '\n')[1] == 0;
     return false;
 }

@@ -902,6 +902,12 @@ def test_places_in_the_machine(house, machine, vms, good):
     assert (tool("check", "plan.yaml").returncode == 0) == good
 
 
+def test_a_plan_of_more_frames_than_the_kernel_is_linked_with(house):
+    (house / "plan.yaml").write_text(alone(*(SERVER.format(i, "32G") for i in range(64)), machine="memory: 4096G"))
+    done = tool("check", "plan.yaml")
+    assert done.returncode == 0 and not done.stderr
+
+
 @pytest.mark.parametrize("cores", [4, 64])
 @pytest.mark.parametrize("vcpus", [[1] * 64, [4] * 64, [64] * 4])
 def test_how_many_vms_fit(house, cores, vcpus):
@@ -935,6 +941,7 @@ TOO_MUCH = {
     "files for a loader": (alone("name: a, kernel: bz, memory: 64M, disks: [{file: large}, {file: larger}]", machine="memory: 8G"), 2, "the files have 1901 MiB, and a loader takes 1900 MiB"),
     "files for firmware": (alone("name: a, kernel: bz, memory: 64M, disks: [{file: larger}, {file: larger2}]", machine="firmware: uefi, memory: 8G"), 2,
                            "the files have 802 MiB, and a loader takes 800 MiB"),
+    "frames, and before them objects": (alone(SERVER.format(0, "130G"), machine="memory: 4096G, small_pages: true"), 2, "kernel objects of 8191: take out VMs"),
     "objects for small pages": (alone(SERVER.format(0, "125G"), machine="memory: 4096G, small_pages: true"), 2, "kernel objects of 8191: take out VMs"),
     "memory beside a host": (alone(SERVER.format(0, "1800M"), "name: debian, mode: host", machine="firmware: uefi, memory: 8G, host: {disk: disk}"), 2,
                              "need 1853 MiB below 4 GiB, of which there are 1792 MiB for them"),

@@ -24,6 +24,7 @@
 #include "root_devices.h"
 
 _Static_assert(QUOTA_KERNEL == OBJECTS - 1, "its table of objects");
+_Static_assert(POOL_KERNEL == POOL_FRAMES && POOL_KERNEL + POOL_MORE == POOL_MOST, "its pool");
 
 uint8_t *fake_memory, *fake_stat;
 struct machine machine;
