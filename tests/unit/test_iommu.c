@@ -34,6 +34,10 @@ uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
 }
 const char *pci_scan(uint64_t ecam, uint32_t n) { return ecam && n ? NULL : "no"; }
 uint32_t pci_buses(void) { return 7; }
+uint32_t pci_last_bus(const struct pci_function *f)
+{
+    return f->header ? f->subordinate : f->rid >> 8u;
+}
 uint32_t pci_count(void) { return COUNT(functions); }
 struct pci_function *pci_function(uint32_t i) { return &functions[i]; }
 struct pci_function *pci_find(uint16_t rid)

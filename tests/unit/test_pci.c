@@ -167,6 +167,8 @@ static void test_bridges_in_a_circle(void **state)
         add_bridge(0x110, 5, 9, 9);
     scan();
     assert_int_equal(pci_count(), 4);
+    assert_int_equal(pci_last_bus(pci_find(0x108)), 1); /* that is no bridge to bus 3 */
+    assert_int_equal(pci_last_bus(pci_find(0x110)), 9);
 }
 
 /* Servers have several: what is on one, and behind its ports, is found; bus 1 is bus 0's. */
