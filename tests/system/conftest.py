@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from firmware import Booted, call, ovmf, which_ovmf
 
 # Files of many or long machines, the longest first: two processes take a file each, and the last one is to be short.
 LONG = ["host", "launch", "volumes", "house", "uefi", "disk", "nohype", "create", "control", "devices", "late", "power", "operator", "kernels", "wild"]
+MINUTE = 60
 
 
 def pytest_collection_modifyitems(items):
@@ -19,14 +21,20 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
-    """What hangs where no machine's own time is looked at costs one test, and not the whole run, whose minutes are counted."""
+    """What hangs where no machine's own time is looked at costs one test, and not the whole run, whose minutes are counted. Of a
+    second on a host with more to run than it has processors, the part counts that one of those programs got."""
+    left, processors = rig.LAST_RESORT, len(os.sched_getaffinity(0))
 
-    def give_up(*_):
-        raise AssertionError(f"{item.nodeid}: no end after {rig.LAST_RESORT} s")
+    def take_minute(*_):
+        nonlocal left
+        left -= MINUTE * processors / max(processors, os.getloadavg()[0])
+        if left <= 0:
+            raise AssertionError(f"{item.nodeid}: no end after {rig.LAST_RESORT} s")
+        signal.alarm(MINUTE)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGALRM, give_up)
-        signal.alarm(rig.LAST_RESORT)
+    if left and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, take_minute)
+        signal.alarm(MINUTE)
     yield
     signal.alarm(0)
 
