@@ -146,7 +146,8 @@ void amdvi_enable(struct iommu *u, void *frames, uint64_t all)
     set_rings(u);
     set_exclusion(u);
     cpu_write64(u->regs + CONTROL, control(u));
-    amdvi_flush(u);
+    amdvi_ask(u);
+    iommu_wait(u);
 }
 
 void amdvi_attach(struct iommu *u, const struct dv *dv, uint64_t table)
@@ -175,14 +176,12 @@ uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32
     return index;
 }
 
-void amdvi_flush(struct iommu *u)
+void amdvi_ask(struct iommu *u)
 {
     iommu_put(u, DO_ALL, 0);
     u->asked++;
     iommu_put(u, DO_WAIT | cpu_pa(&u->done), u->asked);
     cpu_write64(u->regs + COMMAND_TAIL, u->tail * sizeof *u->queue);
-    for (uint32_t n = 0; once(u->done) != u->asked; n++)
-        iommu_patience(n);
 }
 
 /* A full event log has stopped (2.5.13): start it again. */

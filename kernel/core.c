@@ -171,7 +171,7 @@ void core_sync(uint64_t purge, uint64_t flush)
     sync_purge = purge;
     sync_flush = flush;
     if (iommu_stale)
-        iommu_flush(true); /* before cores drop pending interrupts: no device adds one then */
+        iommu_flush(); /* before cores drop pending interrupts: no device adds one then */
     /* The caller's marks (`dead`, unmapped entries) are visible before `outside` is read. It pairs
        with COME_IN of entry.inc: a core that is seen outside reads the marks when it comes in; any
        other is waited for. */

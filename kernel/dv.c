@@ -56,7 +56,7 @@ uint64_t dv_create(struct pd *self, uint64_t who, uint64_t function)
     dv->slot = (uint8_t)place;
     iommus[unit].dv[place] = dv;
     iommu_attach(dv, pd->table_pa);
-    iommu_flush(true);
+    iommu_flush_unit(dv->unit, true);
     return cap_hand_out(self, who, dv);
 }
 
@@ -84,7 +84,7 @@ uint64_t dv_irq(struct pd *self, uint64_t who, uint64_t interrupt, uint64_t *val
     if (index >= DV_IRQS || (ec && (vector < 32 || vector > 255)))
         return bad(BAD_ARG, 2);
     *value = set_irq(dv, (uint32_t)index, ec, ec ? (uint32_t)vector : 0);
-    iommu_flush(false);
+    iommu_flush_unit(dv->unit, false);
     return OK;
 }
 

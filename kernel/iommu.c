@@ -28,6 +28,12 @@ void iommu_patience(uint32_t n)
     cpu_relax();
 }
 
+void iommu_wait(const struct iommu *u)
+{
+    for (uint32_t n = 0; (uint32_t)once(u->done) != (uint32_t)u->asked; n++)
+        iommu_patience(n);
+}
+
 /* ---- one or the other ------------------------------------------------------- */
 void iommu_attach(const struct dv *dv, uint64_t table)
 {
@@ -42,15 +48,26 @@ uint64_t iommu_irte(const struct dv *dv, uint32_t index, uint32_t apic_id, uint3
                                    : amdvi_irte(u, dv, index, apic_id, vector);
 }
 
-void iommu_flush(bool tables)
+static void iommu_ask(struct iommu *u, bool tables)
+{
+    if (u->queue) /* others are for later: iommu_open */
+        iommu_kind == IOMMU_VTD ? vtd_ask(u, tables) : amdvi_ask(u);
+}
+
+void iommu_flush(void)
 {
     check_that(has_graph_lock());
-    iommu_stale &= !tables;
-    for (uint32_t i = 0; i < iommu_units; i++) {
-        if (!iommus[i].queue) /* it is for later: iommu_open */
-            continue;
-        iommu_kind == IOMMU_VTD ? vtd_flush(&iommus[i], tables) : amdvi_flush(&iommus[i]);
-    }
+    iommu_stale = false;
+    for (uint32_t i = 0; i < iommu_units; i++)
+        iommu_ask(&iommus[i], true);
+    for (uint32_t i = 0; i < iommu_units; i++)
+        iommu_wait(&iommus[i]);
+}
+
+void iommu_flush_unit(uint32_t unit, bool tables)
+{
+    iommu_ask(&iommus[unit], tables);
+    iommu_wait(&iommus[unit]);
 }
 
 /* ---- units ------------------------------------------------------------------ */

@@ -45,9 +45,11 @@ uint64_t iommu_open(uint32_t unit, struct pd *payer, const struct pd *installed)
 uint64_t iommu_fault(struct pd *self, uint64_t sys, uint64_t unit, uint64_t *value);
 
 /* Every unit drops the translations, table entries and interrupts that it has read, and finishes
- * the accesses under way. `tables`: more was changed than interrupts; slow where a unit does not
- * look into caches, so not for what a VMM may ask for at will. */
-void iommu_flush(bool tables);
+ * the accesses under way: all at the same time. */
+void iommu_flush(void);
+/* One does. `tables`: more was changed than interrupts; slow where a unit does not look into
+ * caches, so not for what a VMM may ask for at will. */
+void iommu_flush_unit(uint32_t unit, bool tables);
 /* `table` and `irte` of the function's unit: as vtd_attach() and vtd_irte() below. */
 void iommu_attach(const struct dv *dv, uint64_t table);
 uint64_t iommu_irte(const struct dv *dv, uint32_t index, uint32_t apic_id, uint32_t vector);
@@ -77,13 +79,16 @@ uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t
 uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t apic_id,
                     uint32_t vector);
 
-/* Forget all that was read from tables, and let accesses under way end. Waits for it. */
-void vtd_flush(struct iommu *u, bool tables);
-void amdvi_flush(struct iommu *u);
+/* Begin to forget all that was read from tables, and to let accesses under way end. */
+void vtd_ask(struct iommu *u, bool tables);
+void amdvi_ask(struct iommu *u);
 
 /* The oldest fault, as CALL_IOMMU_FAULT tells it; 0: none. */
 uint64_t vtd_fault(struct iommu *u);
 uint64_t amdvi_fault(struct iommu *u);
+
+/* Until the unit has done all that it was asked. */
+void iommu_wait(const struct iommu *u);
 
 /* For the two. Queue a command; it is taken note of when the tail is written. */
 void iommu_put(struct iommu *u, uint64_t low, uint64_t high);

@@ -2,19 +2,9 @@
  * Numbers are VT-d 3.3's. */
 #include <iommu.h>
 
-enum reg {
-    CAP = 0x08,
-    ECAP = 0x10,
-    GCMD = 0x18,
-    GSTS = 0x1c,
-    RTADDR = 0x20,
-    FSTS = 0x34,
-    PMEN = 0x64,
-    IQH = 0x80,
-    IQT = 0x88,
-    IQA = 0x90,
-    IRTA = 0xb8
-}; /* 11.4 */
+/* Registers (11.4). */
+enum { CAP = 0x08, ECAP = 0x10, GCMD = 0x18, GSTS = 0x1c, RTADDR = 0x20, FSTS = 0x34 };
+enum { PMEN = 0x64, IQH = 0x80, IQT = 0x88, IQA = 0x90, IRTA = 0xb8 };
 
 /* Needed: tables of four levels, 2 MiB and 1 GiB pages, draining of reads and writes. Refused:
    write buffers, and caching of what is absent (11.4.2). The queue, interrupt remapping, 32-bit
@@ -33,20 +23,10 @@ enum { ECAP_COHERENT = 1, ECAP_NEEDED = 1 << 1 | 1 << 3 | 1 << 4 };
 #define SET_REMAP (1u << 24)
 #define STATE     (TRANSLATE | QUEUE | REMAP)
 
-enum {
-    DO_CONTEXTS = 0x11,
-    DO_IOTLB = 0xd2,
-    DO_INTERRUPTS = 0x04,
-    DO_WAIT = 0x25,
-    DO_FENCE = 0x65
-}; /* 6.5.2: all of each, drained */
-enum {
-    PRESENT = 1,
-    LEVELS_4 = 2,
-    WHOLE_RID = 1 << 18,
-    X2APIC = 1 << 11,
-    ENTRIES_256 = 7
-}; /* 9.1, 9.3, 9.10, 11.4.29 */
+/* Commands (6.5.2): all of each, drained. */
+enum { DO_CONTEXTS = 0x11, DO_IOTLB = 0xd2, DO_INTERRUPTS = 0x04, DO_WAIT = 0x25, DO_FENCE = 0x65 };
+/* In tables and in their addresses (9.1, 9.3, 9.10, 11.4.29). */
+enum { PRESENT = 1, LEVELS_4 = 2, WHOLE_RID = 1 << 18, X2APIC = 1 << 11, ENTRIES_256 = 7 };
 enum { RECORD_OVERFLOW = 1, INTERRUPT_FAULT = 2 };
 #define SCALABLE (3ull << 10) /* in RTADDR: tables of another kind (11.4.5) */
 #define RECORD   (1ull << 63)
@@ -127,7 +107,8 @@ void vtd_enable(struct iommu *u, void *frames, uint64_t all)
         cpu_write64(u->regs + IRTA, cpu_pa(u->interrupts) | X2APIC | ENTRIES_256);
         command(u, SET_REMAP, true);
     }
-    vtd_flush(u, true);
+    vtd_ask(u, true);
+    iommu_wait(u);
     command(u, TRANSLATE, true);
     if (!all)
         command(u, REMAP, true);
@@ -162,7 +143,7 @@ uint64_t vtd_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32_t
 /* Order: context entries are dropped, and that is waited for, before translations are. Otherwise
    the unit could read a translation again by an old context entry after its translations were
    dropped. */
-void vtd_flush(struct iommu *u, bool tables)
+void vtd_ask(struct iommu *u, bool tables)
 {
     iommu_put(u, DO_CONTEXTS, 0);
     iommu_put(u, DO_FENCE | ++u->asked << 32, cpu_pa(&u->done));
@@ -172,8 +153,6 @@ void vtd_flush(struct iommu *u, bool tables)
     if (tables && !u->coherent)
         cpu_wbinvd(); /* the unit does not look into caches for its tables; for its queue it does */
     cpu_write64(u->regs + IQT, u->tail * sizeof *u->queue);
-    for (uint32_t n = 0; (uint32_t)once(u->done) != (uint32_t)u->asked; n++)
-        iommu_patience(n);
 }
 
 /* The oldest fault. That of an interrupt has the index of its entry in the address's place

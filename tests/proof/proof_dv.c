@@ -100,12 +100,12 @@ uint64_t amdvi_irte(struct iommu *u, const struct dv *dv, uint32_t index, uint32
 {
     return vtd_irte(u, dv, index, apic_id, vector);
 }
-void vtd_flush(struct iommu *u, bool tables)
+void vtd_ask(struct iommu *u, bool tables)
 {
     (void)tables;
     flushed_after |= u == &iommus[function.unit];
 }
-void amdvi_flush(struct iommu *u) { vtd_flush(u, true); }
+void amdvi_ask(struct iommu *u) { vtd_ask(u, true); }
 
 /* An interrupt goes nowhere, or to a core whose owner is a vCPU of the function's own guest, by the
  * vCPU that is noted for it. */

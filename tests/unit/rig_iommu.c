@@ -34,6 +34,7 @@ enum { STALE_CONTEXTS = 1, STALE_IOTLB = 2, STALE_INTERRUPTS = 4, STALE = 7 };
 #define ONE_SHOT (1u << 30 | 1u << 24)
 
 struct fake fake[FAKES];
+bool fake_slow;
 static enum iommu_kind kind;
 
 uint64_t *fake64(uint32_t unit, uint32_t reg)
@@ -79,15 +80,27 @@ static uint32_t refreshed(uint64_t command)
 }
 
 /* The kernel waits with a store to memory: VT-d 6.5.2.8, 48882 2.4.1. */
+void fake_tell(uint32_t unit)
+{
+    const uint64_t *command = fake[unit].wait;
+    assert_non_null(command);
+    fake[unit].wait = NULL;
+    if (kind == IOMMU_VTD)
+        *(uint32_t *)command[1] = (uint32_t)(command[0] >> 32);
+    else
+        *(uint64_t *)(command[0] & 0xffffffffffff8) = command[1];
+}
+
 static void take_command(struct fake *f, const uint64_t *command)
 {
     memcpy(f->command[f->commands++ % FAKE_COMMANDS], command, 16);
     if (kind == IOMMU_VTD)
         f->stale &= ~refreshed(command[0]);
-    if (kind == IOMMU_VTD && (command[0] & 0xf) == 5)
-        *(uint32_t *)command[1] = (uint32_t)(command[0] >> 32);
-    if (kind == IOMMU_AMDVI && command[0] >> 60 == 1)
-        *(uint64_t *)(command[0] & 0xffffffffffff8) = command[1];
+    if (kind == IOMMU_VTD ? (command[0] & 0xf) != 5 : command[0] >> 60 != 1)
+        return;
+    f->wait = command;
+    if (!fake_slow)
+        fake_tell((uint32_t)(f - fake));
 }
 
 static void take_commands(struct fake *f, uint64_t queue, uint64_t tail)

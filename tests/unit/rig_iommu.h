@@ -17,9 +17,11 @@ struct fake {
     uint32_t commands;
     uint32_t global[16], globals; /* VT-d: what was written to GCMD */
     uint32_t head;
-    uint32_t stale; /* VT-d: which caches may hold what was before the tables */
+    uint32_t stale;       /* VT-d: which caches may hold what was before the tables */
+    const uint64_t *wait; /* the command to tell when all before are done, of which it has not */
 };
 extern struct fake fake[FAKES];
+extern bool fake_slow; /* units tell that they are done by fake_tell() only */
 
 uint64_t *fake64(uint32_t unit, uint32_t reg);
 uint32_t *fake32(uint32_t unit, uint32_t reg);
@@ -30,6 +32,8 @@ void fake_reset(uint32_t unit, enum iommu_kind kind);
 /* The rule that a write to a unit's register would break; NULL: none. The kernel's own writes fail
  * the test by it. */
 const char *fake_rule(uint32_t unit, uint32_t reg, unsigned bytes, uint64_t v);
+/* The unit tells that it is done; it had been asked to. */
+void fake_tell(uint32_t unit);
 /* Regions for units' registers in root's table, each in slot unit_slot(). */
 void fake_regions(enum iommu_kind kind);
 uint64_t unit_slot(uint32_t unit);

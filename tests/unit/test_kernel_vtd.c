@@ -253,6 +253,38 @@ static void faults_come_in_order(void **state)
     assert_int_equal(graph(CALL_IOMMU_FAULT, SLOT_ROOT_SYS, MAX_IOMMUS, 0, 0, 0), bad(BAD_ARG, 2));
 }
 
+static uint32_t turns, told;
+
+/* Somebody waits. */
+static void who_was_asked_tells(void)
+{
+    turns++;
+    for (uint32_t i = 0; i < MAX_IOMMUS; i++)
+        if (fake[i].wait) {
+            fake_tell(i);
+            told++;
+        }
+}
+
+static void units_are_waited_for_at_once(void **state)
+{
+    (void)state;
+    uint64_t guest = make_pd(PD_GUEST, 20, 20), dv = make_dv(guest, 3, 0x12);
+    void (*relax)(void) = machine.relax;
+    assert_int_equal(
+        graph(CALL_MR_MAP, RAM | guest << 16 | (uint64_t)MR_READ << 32, 0x1000, 0, 1, 0), OK);
+    fake_slow = true;
+    machine.relax = who_was_asked_tells;
+    assert_int_equal(graph(CALL_MR_UNMAP, RAM | guest << 16, 0, 0, 0, 0), OK);
+    uint32_t together = told / turns;
+    assert_int_equal(set_irq(dv, make_owner(guest, 1), 3, 0x40), OK);
+    fake_slow = false;
+    machine.relax = relax;
+    loose_core(1);
+    assert_int_equal(together, MAX_IOMMUS);
+    assert_int_equal(told, MAX_IOMMUS + 1); /* a VMM has no business with other units */
+}
+
 static void unmapping_waits_for_all_units(void **state)
 {
     (void)state;
@@ -281,6 +313,7 @@ int main(void)
         RIG_TEST(no_device_comes_to_sealed_memory),
         RIG_TEST(an_interrupt_goes_to_a_core_of_the_guest),
         RIG_TEST(faults_come_in_order),
+        RIG_TEST(units_are_waited_for_at_once),
         RIG_TEST(unmapping_waits_for_all_units),
     };
     return RIG_RUN(all);
