@@ -67,8 +67,15 @@ enum { QUOTA_TPM = 1 };
  * fault portal. */
 enum { QUOTA_LAN = 26 + PLAN_VMS };
 
+/* The system that is installed on the machine: mappings of all that others do not have, vCPUs. */
+enum { QUOTA_HOST = 1000 };
+
 static inline uint32_t quota_vm(const struct plan_vm *vm, bool small)
 {
+    if (vm->mode == MODE_HOST)
+        return QUOTA_HOST;
+    if (!plan_is_vm(vm))
+        return 0;
     return QUOTA_ROOT_VM + QUOTA_ROOT_VCPU * vm->vcpus + quota_vmm(vm) + quota_guest(vm, small);
 }
 
@@ -78,7 +85,7 @@ static inline uint32_t quota_plan(const struct plan *plan)
     uint32_t objects =
         QUOTA_ROOT + (QUOTA_ROOT_LAN + QUOTA_LAN) * plan->lans + (plan->tpm ? QUOTA_TPM : 0);
     for (uint32_t i = 0; i < plan->vms; i++)
-        objects += plan_is_vm(&plan->vm[i]) ? quota_vm(&plan->vm[i], small) : 0;
+        objects += quota_vm(&plan->vm[i], small);
     return objects;
 }
 
@@ -92,6 +99,7 @@ enum {
     POOL_ROOT_VM = 2,         /* root's for a VM: tables in which it has its store */
     POOL_ROOT_VCPU = 1,       /* and for each vCPU: its fault handler's UTCB */
     POOL_DEVICE = 12,         /* a device of a guest's: page tables of its BARs */
+    POOL_HOST = 600,          /* the installed system: page tables, vCPUs, its capabilities */
 };
 
 /* Both domains of a VM have tables of capabilities of this order (PD_TABLE); and frames of one
@@ -120,6 +128,15 @@ static inline uint64_t pool_guest(const struct plan_vm *vm, bool small)
            quota_table_frames(vm->vcpus) + POOL_DEVICE * vm->devices;
 }
 
+static inline uint64_t pool_vm(const struct plan_vm *vm, bool small)
+{
+    if (vm->mode == MODE_HOST)
+        return POOL_HOST;
+    if (!plan_is_vm(vm))
+        return 0;
+    return pool_vmm(vm) + pool_guest(vm, small) + POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus;
+}
+
 /* `iommus`: what the machine's have taken; 0: it is not known. */
 static inline uint64_t pool_plan(const struct plan *plan, uint64_t iommus)
 {
@@ -127,9 +144,7 @@ static inline uint64_t pool_plan(const struct plan *plan, uint64_t iommus)
         POOL_ROOT + (iommus > POOL_IOMMUS ? iommus : POOL_IOMMUS) + POOL_LAN * plan->lans;
     bool small = plan->flags & PLAN_SMALL_PAGES;
     for (const struct plan_vm *vm = plan->vm; vm < plan->vm + plan->vms; vm++)
-        if (plan_is_vm(vm))
-            frames +=
-                pool_vmm(vm) + pool_guest(vm, small) + POOL_ROOT_VM + POOL_ROOT_VCPU * vm->vcpus;
+        frames += pool_vm(vm, small);
     return frames;
 }
 

@@ -292,8 +292,7 @@ static const char *check_plan(void)
     return first_broken(rule, sizeof(rule) / sizeof(rule[0]));
 }
 
-/* The record of mode host is the last, and no VM's like others: of it name and control
- * are kept. */
+/* The record of mode host is the last, and no VM's like others: of it name and control stay. */
 static const char *take_host(bool beneath)
 {
     const struct plan_vm *last = &plan_loaded.vm[plan_loaded.vms ? plan_loaded.vms - 1 : 0];
@@ -320,8 +319,9 @@ const char *plan_check_room(void)
 {
     const bool small = plan_loaded.flags & PLAN_SMALL_PAGES;
     const struct rule rule[] = {
-        {quota_plan(&plan_loaded) > QUOTA_KERNEL, "the kernel has not the objects for all VMs"},
-        {pool_plan(&plan_loaded, plan_iommu_frames) > pool,
+        {quota_plan(&plan_loaded) + quota_vm(&plan_installed, small) > QUOTA_KERNEL,
+         "the kernel has not the objects for all VMs"},
+        {pool_plan(&plan_loaded, plan_iommu_frames) + pool_vm(&plan_installed, small) > pool,
          small ? "the kernel has not the frames for all VMs in pages of 4 KiB, which this "
                  "processor needs, or the plan wants: raise machine.kernel_memory"
                : "the kernel has not the frames for all VMs: raise machine.kernel_memory"},

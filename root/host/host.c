@@ -7,8 +7,6 @@
 #include <lib/quota.h>
 #include <lib/string.h>
 
-#define HOST_FRAMES  600u /* of page tables, vCPUs and its capabilities */
-#define HOST_OBJECTS 1000u
 #define WAIT_MS      5000u
 #define LOOK_MS      2000u
 #define LINE_MS      20u    /* from one look at its line to the next: it rings no bell */
@@ -155,7 +153,7 @@ static uint64_t take_iommus(void)
 static uint64_t make_domain(void)
 {
     return pd_create(guest_slot(), SLOT_ROOT_PD, SLOT_ROOT_SYS, PD_GUEST,
-                     PD_PORTS | PD_TABLE(quota_table_order(host->cpus)), HOST_FRAMES, HOST_OBJECTS,
+                     PD_PORTS | PD_TABLE(quota_table_order(host->cpus)), POOL_HOST, QUOTA_HOST,
                      own_cores() | 1);
 }
 

@@ -6,6 +6,7 @@
 #include <root/memory.h>
 #include <root/plan_rules.h>
 #include <lib/cores.h>
+#include <lib/quota.h>
 #include <stdio.h>
 
 #define CORES 4u
@@ -326,6 +327,30 @@ static void beside_an_installed_system(void **state)
     info.flags = 0;
 }
 
+/* What the kernel's tables have left, they have for it, too. */
+static void an_installed_system_is_counted(void **state)
+{
+    (void)state;
+    begin();
+    plan.vms = plan.tpm = 0;
+    plan.flags |= PLAN_SMALL_PAGES;
+    info.more_frames = POOL_MORE;
+    struct plan_vm *large = add("large", MODE_SHARED, 2);
+    add("host", MODE_HOST, 0);
+    info.flags = BOOT_HOST;
+    while (quota_plan(&plan) <= QUOTA_KERNEL)
+        large->memory += 1 << 30;
+    assert_non_null(strstr(load(), "the kernel has not the objects for all VMs"));
+    large->memory -= 1 << 30;
+    assert_string_equal(load(), "");
+    info.more_frames = (uint32_t)(pool_plan(&plan, 0) - POOL_KERNEL);
+    assert_string_equal(load(), "");
+    info.more_frames--;
+    assert_non_null(strstr(load(), "the kernel has not the frames for all VMs"));
+    plan.flags = 0;
+    info.flags = info.more_frames = 0;
+}
+
 /* VM "a" may create others, on core 3. */
 static struct plan_vm *begin_with_spare(void)
 {
@@ -505,6 +530,7 @@ int main(void)
         cmocka_unit_test(its_files),
         cmocka_unit_test(vcpus_of_all),
         cmocka_unit_test(beside_an_installed_system),
+        cmocka_unit_test(an_installed_system_is_counted),
         cmocka_unit_test(its_volumes),
         cmocka_unit_test(what_is_spare),
         cmocka_unit_test(one_that_comes_later),

@@ -229,7 +229,7 @@ static void large_bars(void **state)
 
 /* All that a processor with 48 bits of physical address could reach, from one address on to the end
    of what boot/memory.c describes (46 bits), around a hole: no call needs more leaves than there
-   may be, and all fit the quota of root/host/host.c. */
+   may be, and all fit its quota. */
 static void a_host_of_many_bits(void **state)
 {
     (void)state;
