@@ -3,6 +3,8 @@
 #include <vmm/lock.h>
 #include <lib/ring.h>
 
+#define UART_FIFO 16u
+
 static struct lock rings_lock;
 static enum console_device owner = CONSOLE_NOBODY;
 static bool prompt[2];
@@ -34,10 +36,9 @@ uint32_t console_ask(const char *data, uint32_t size)
     return console_pass(c->ask, CONTROL_ASK, &c->ask_head, &c->ask_tail, data, size);
 }
 
-uint32_t console_space(void)
+bool console_has_room(void)
 {
-    uint32_t used = control()->out_head - control()->out_tail;
-    return used > CONSOLE_OUT ? 0 : CONSOLE_OUT - used;
+    return control()->out_head - control()->out_tail <= CONSOLE_OUT - UART_FIFO;
 }
 
 /* Take what there is of a ring from root, `size` bytes at most; the bytes taken. */
@@ -62,11 +63,7 @@ uint32_t console_answer(char *data, uint32_t size)
     return console_fetch(c->answer, CONTROL_ANSWER, &c->answer_head, &c->answer_tail, data, size);
 }
 
-bool console_ready(void)
-{
-    uint32_t used = control()->in_head - control()->in_tail;
-    return used && used <= CONSOLE_IN;
-}
+bool console_ready(void) { return control()->in_head - control()->in_tail - 1 < CONSOLE_IN; }
 
 bool console_answered(void) { return control()->answer_head != control()->answer_tail; }
 

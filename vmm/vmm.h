@@ -102,7 +102,9 @@ void virtio_out(uint32_t slot, uint32_t offset, uint32_t size, uint32_t value);
 /* ---- console.c: two byte rings each of the console and the control line ------- */
 /* Append as many bytes as fit and ring root's bell if it may sleep. Bytes taken, 0..size. */
 uint32_t console_write(const char *data, uint32_t size);
-uint32_t console_space(void);                     /* bytes that console_write would take */
+/* Would console_write take all of a UART's FIFO? So much a driver writes after one look (16550A).
+ */
+bool console_has_room(void);
 uint32_t console_read(char *data, uint32_t size); /* returns bytes read, 0..size */
 bool console_ready(void);                         /* input is waiting */
 /* The same of the control line, which has one device. */

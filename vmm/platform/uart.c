@@ -33,7 +33,7 @@ static uint8_t divisor[2] = {1, 0};
 static bool has_input(void) { return console_hears(CONSOLE_UART) && console_ready(); }
 static uint32_t line_status(void)
 {
-    return (console_space() ? LSR_EMPTY : 0) | (has_input() ? LSR_READY : 0);
+    return (console_has_room() ? LSR_EMPTY : 0) | (has_input() ? LSR_READY : 0);
 }
 
 static uint32_t interrupt_id(void)
@@ -41,7 +41,7 @@ static uint32_t interrupt_id(void)
     uint32_t fifo = regs[UART_IIR] & 1 ? IIR_FIFO : 0;
     if (regs[UART_IER] & IER_RX && has_input())
         return fifo | IIR_RX;
-    if (regs[UART_IER] & IER_TX && console_space())
+    if (regs[UART_IER] & IER_TX && console_has_room())
         return fifo | IIR_TX;
     return fifo | IIR_NONE;
 }

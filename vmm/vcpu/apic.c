@@ -320,9 +320,10 @@ uint64_t apic_deadline_read(const struct vcpu *v)
 
 void apic_deadline_write(struct vcpu *v, struct utcb *u, uint64_t value)
 {
-    uint64_t now = tsc(), guest_now = now + v->tsc_offset;
+    uint64_t now = tsc(), guest_now = now + v->tsc_offset, left = value - guest_now;
+    uint64_t deadline = left < ~now ? now + left : ~0ull;
     if (timer_mode(v) == APIC_DEADLINE)
-        timer_arm(v, u, value > guest_now ? now + (value - guest_now) : value != 0, 0);
+        timer_arm(v, u, value > guest_now ? deadline : value != 0, 0);
 }
 
 /* The count goes on from where it is, at the new speed. */

@@ -134,8 +134,7 @@ void vcpu_recall(struct vcpu *v, struct utcb *u)
 void vcpu_port(struct vcpu *v, struct utcb *u)
 {
     struct exit_state *s = enter(v, u);
-    uint32_t port = s->info.number, size = s->info.size;
-    uint32_t mask = ~0u >> (32 - 8 * size);
+    uint32_t port = s->info.number, size = s->info.size, mask = ~0u >> (32 - 8 * size);
     if (s->info.flags & EXIT_STRING) {
         inject(u, GP_FAULT);
         resume(v, u);
@@ -190,6 +189,8 @@ void vcpu_msr(struct vcpu *v, struct utcb *u)
         skip(u, s->next_rip);
     else
         inject(u, GP_FAULT);
+    if (v->nmi_kept && u->mtd & MTD_TIMER) /* a timer's new time would hide that one */
+        look_again(v, u);
     resume(v, u);
 }
 
