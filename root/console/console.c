@@ -82,8 +82,7 @@ static void hear_byte(const char *name, struct console_line *line, char c)
         return;
     if (c == '\n') {
         put_line(name, line->text, line->used);
-        line->used = 0;
-        line->escape = 0;
+        line->used = line->escape = 0;
         return;
     }
     if (escaped(line, c) || c == '\r' || c == 0)

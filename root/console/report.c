@@ -90,9 +90,9 @@ void report_vm(const struct vm *vm, const char *next, uint64_t pause)
     if (e->left)
         exits_text(e->engaged, "engaged", exits + used, (uint32_t)sizeof(exits) - used);
     console_say("vm name=%s state=off reason=%s value=%lu rip=0x%lx cr3=0x%lx next=%s pause_ms=%lu "
-                "restarts=%u memory=%lu time=%lu "
-                "first=%lu left=%lu sha256=%s unclaimed.ports=%lu unclaimed.msrs=%lu lost.sent=%lu "
-                "lost.received=%lu%s%s message=\"%s\"",
+                "restarts=%u memory=%lu time=%lu first=%lu left=%lu sha256=%s "
+                "unclaimed.ports=%lu unclaimed.msrs=%lu lost.sent=%lu lost.received=%lu%s%s "
+                "message=\"%s\"",
                 vm->plan->name, reason_name[e->reason], e->value, e->rip, e->cr3, next, pause,
                 vm->restarts, vm->plan->memory, e->time, e->first,
                 e->left * 1000 / machine.clock.tsc_hz, hash, e->ports, e->msrs, e->lost_sent,

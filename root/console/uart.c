@@ -6,6 +6,9 @@
 
 #define QUEUE 16384u /* bytes, a power of two */
 #define FIFO  16u
+/* For a UART that sends nothing, as a management controller's may while that restarts. TSC ticks:
+   some 20 s, more than all of the queue takes at 9,600 baud. */
+#define PATIENCE (1ull << 36)
 
 enum reg { DATA, INTERRUPTS, FIFO_CONTROL, LINE_CONTROL, MODEM_CONTROL, LINE_STATUS, SCRATCH = 7 };
 enum line_status { RECEIVED = 0x01, SENT = 0x20, IDLE = 0x40 };
@@ -14,7 +17,7 @@ enum line_control { BITS_8N1 = 0x03, SHOW_DIVISOR = 0x80 };
 static const struct serial com1 = {.base = 0x3f8, .stride = 1, .divisor = 1};
 static struct serial uart;
 static volatile uint8_t *uart_registers; /* NULL: it has I/O ports */
-static bool here;
+static bool here, stuck; /* stuck: waited for in vain; what is said is lost until it sends again */
 static struct screen screen;
 static char queue[QUEUE];
 static uint32_t head, tail; /* free-running */
@@ -53,7 +56,7 @@ static bool reach(const struct serial *at)
     uart = *at;
     uart_registers =
         at->memory ? memory_open_device(at->base, 8ull * at->stride, MR_READ | MR_WRITE) : 0;
-    return at->memory ? uart_registers != 0 : at->base != 0;
+    return (at->memory ? uart_registers != 0 : at->base != 0) && answers();
 }
 
 static void set_up(void)
@@ -80,9 +83,7 @@ static void open_screen(const struct boot_screen *how)
 
 void uart_init(const struct serial *named, const struct boot_screen *how)
 {
-    here = reach(named) && answers();
-    if (!here && !named->only)
-        here = reach(&com1) && answers();
+    here = reach(named) || (!named->only && reach(&com1));
     if (here)
         set_up();
     open_screen(how);
@@ -93,9 +94,11 @@ uint32_t uart_space(void) { return QUEUE - (head - tail); }
 void uart_put(const char *bytes, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if (uart_space() == 0)
-            uart_pump(~0ull);
-        queue[head++ % QUEUE] = bytes[i];
+        if (uart_space() == 0 && !stuck)
+            uart_pump(tsc() + PATIENCE);
+        stuck = uart_space() == 0;
+        if (!stuck)
+            queue[head++ % QUEUE] = bytes[i];
     }
 }
 
@@ -124,9 +127,10 @@ bool uart_pump(uint64_t until)
 
 void uart_finish(void)
 {
-    uart_pump(~0ull);
-    while (here && !(uart_read(LINE_STATUS) & IDLE))
-        ;
+    uart_pump(tsc() + PATIENCE);
+    for (uint64_t until = tsc() + PATIENCE; here && tsc() < until;)
+        if (uart_read(LINE_STATUS) & IDLE)
+            return;
 }
 
 int uart_get(void) { return here && uart_read(LINE_STATUS) & RECEIVED ? uart_read(DATA) : -1; }

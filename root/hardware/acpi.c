@@ -19,7 +19,7 @@
 #define PULSE_RESET      0xfe
 
 /* The table being read: one at a time, a copy. */
-static uint8_t buffer[16384];
+static uint8_t buffer[65536];
 static struct acpi_table table = {buffer, 0};
 
 static bool sum_is_zero(uint32_t bytes)

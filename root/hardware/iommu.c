@@ -84,14 +84,13 @@ static const char *open_segment(const struct acpi *acpi)
 void iommu_start_all(const struct acpi *acpi)
 {
     scopes = &acpi->scopes;
-    uint64_t taken = take_registers();
     const char *wrong = pci_scan(acpi->ecam, acpi->buses);
     problem = scopes->wrong ? scopes->wrong : wrong;
     if (!problem && scopes->units == 0)
         problem = "the machine has no IOMMU";
     if (!problem)
         problem = open_segment(acpi);
-    if (!problem && taken != OK)
+    if (!problem && take_registers() != OK)
         problem = "an IOMMU's registers are not in device memory";
     uint32_t buses[MAX_IOMMUS];
     if (!problem)

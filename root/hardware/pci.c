@@ -148,8 +148,8 @@ static void read_bridge(struct pci_function *f)
     uint64_t low = (memory & 0xfff0) << 16, low_last = (memory & 0xfff00000) | 0xfffff;
     f->secondary = pci_read(f->rid, PCI_SECONDARY_BUS, 1);
     f->subordinate = pci_read(f->rid, PCI_SUBORDINATE_BUS, 1);
-    f->window[0] = (struct pci_bar){low, low_last > low ? low_last - low + 1 : 0, 0};
-    f->window[1] = (struct pci_bar){base, last > base ? last - base + 1 : 0, 0};
+    f->window[0] = (struct pci_bar){low, low && low_last > low ? low_last - low + 1 : 0, 0};
+    f->window[1] = (struct pci_bar){base, base && last > base ? last - base + 1 : 0, 0};
 }
 
 /* A bridge with plausible bus numbers: in order, and above its own bus, so that the scan of what is

@@ -116,11 +116,12 @@ bool pci_is_there(const struct pci_function *f);
  * passing an IOMMU, so one VM gets all of them or none. */
 uint16_t pci_group(const struct pci_function *f);
 /* Does one of the `count` BARs that follow each other from `bar` on meet [address, address + size)?
- */
+ * One without a place, at 0, does not. */
 static inline bool pci_bar_meets(const struct pci_bar *bar, uint64_t count, uint64_t address,
                                  uint64_t size)
 {
-    return bar->size && address < bar->address + bar->size * count && bar->address < address + size;
+    return bar->size && bar->address && address < bar->address + bar->size * count &&
+           bar->address < address + size;
 }
 
 /* Is [address, address + size) forwarded to `f`, and does no other function's BAR meet it? */

@@ -118,10 +118,13 @@ static uint64_t ask(void)
     return tsc() < until ? (uint64_t)OK : TIMEOUT;
 }
 
+/* plan_load() reads modules, and takes their memory out of root's space with the states. */
 void host_refuse(void)
 {
-    if (host)
-        __atomic_store_n(&host->asked, BOOT_REFUSED, __ATOMIC_RELEASE);
+    if (!host)
+        return;
+    ignore(open_states()); /* it may be there still */
+    __atomic_store_n(&host->asked, BOOT_REFUSED, __ATOMIC_RELEASE);
 }
 
 static uint64_t own_cores(void) { return ~0ull >> (MAX_CORES - host->cpus) & ~0ull << host->kept; }

@@ -58,7 +58,7 @@ static void __attribute__((noreturn)) handle_own(uint64_t domain, struct utcb *u
     console_say("root died: vector %lu, error 0x%lx, address 0x%lx, rip 0x%lx",
                 (uint64_t)e->info.number, (uint64_t)e->info.error, e->info.address, e->rip);
     uart_finish();
-    if (machine.plan && machine.plan->flags & PLAN_BATCH)
+    if (machine.info->flags & BOOT_BATCH)
         acpi_reset(&machine.acpi);
     done(utcb);
 }

@@ -9,7 +9,7 @@
 struct machine machine;
 static struct acpi acpi;
 static uint64_t buses[MAX_IOMMUS];
-static uint32_t starts;
+static uint32_t starts, taken;
 static bool elsewhere;
 static struct pci_function functions[] = {
     {.rid = 0x100},
@@ -29,6 +29,7 @@ struct result fake_start(uint64_t mr, uint64_t kind, uint64_t last)
 struct result fake_fault(uint64_t unit) { return (struct result){BAD_ARG, unit}; }
 uint64_t memory_take_device(uint64_t base, uint64_t size, struct region *region)
 {
+    taken++;
     *region = (struct region){base >> 12, base, size};
     return elsewhere ? BAD_ARG : OK;
 }
@@ -82,6 +83,18 @@ static void test_segments(void **state)
     assert_true(buses[0] == 7 && buses[1] == 1);
     assert_null(iommu_of(nic, &unit));
     assert_int_equal(unit, 0);
+}
+
+/* What a table says wrongly is not taken: where it says that registers are there may be others. */
+static void test_wrong_table(void **state)
+{
+    (void)state;
+    add_unit(IOMMU_VTD, 0, true);
+    acpi.scopes.wrong = "the DMAR table is damaged";
+    taken = 0;
+    iommu_start_all(&acpi);
+    assert_string_equal(iommu_problem(), acpi.scopes.wrong);
+    assert_int_equal(starts + taken, 0);
 }
 
 static void add_path(uint8_t unit, uint8_t what, uint8_t bus, uint8_t path)
@@ -190,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_segments, begin),
+        cmocka_unit_test_setup(test_wrong_table, begin),
         cmocka_unit_test_setup(test_buses_of_a_unit, begin),
         cmocka_unit_test_setup(test_amd_segments, begin),
         cmocka_unit_test_setup(test_open_segment, begin),

@@ -160,6 +160,25 @@ static void test_bridges(void **state)
     assert_int_equal(pci_read16(pci_find(0x200), PCI_COMMAND) & COMMAND_MASTER, 0);
 }
 
+/* A BAR that firmware left at 0 is nowhere, however large; nor is a window there one. */
+static void test_what_has_no_place(void **state)
+{
+    (void)state;
+    add(0x18, 0);
+    add(0x20, 0);
+    add_bridge(0x08, 4, 2, 3);
+    set(0x08, 0x20, 4, 0);
+    set(0x08, 0x24, 4, 0);
+    scan();
+    struct pci_function *other = pci_find(0x20);
+    other->bar[0] = (struct pci_bar){0, 8ull << 30, 12};
+    assert_true(pci_owns(pci_find(0x18), 0xfe000000, 0x1000));
+    other->bar[0].address = 0xfd000000;
+    assert_false(pci_owns(pci_find(0x18), 0xfe000000, 0x1000));
+    assert_int_equal(pci_find(0x08)->window[0].size, 0);
+    assert_int_equal(pci_find(0x08)->window[1].size, 0);
+}
+
 static void test_bridges_in_a_circle(void **state)
 {
     (void)state;
@@ -555,6 +574,7 @@ int main(void)
         TEST(test_circles),
         TEST(test_lists_in_the_header),
         TEST(test_bridges),
+        TEST(test_what_has_no_place),
         TEST(test_bridges_in_a_circle),
         TEST(test_root_buses),
         TEST(test_more_than_fit),
