@@ -35,7 +35,8 @@ struct efi_boot_services { /* 4.4 */
     efi_status(EFIAPI *exit)(efi_handle, efi_status, uint64_t size, uint16_t *why);
     uint64_t unload;
     efi_status(EFIAPI *exit_boot_services)(efi_handle, uint64_t key);
-    uint64_t monotonic, stall;
+    uint64_t monotonic;
+    efi_status(EFIAPI *stall)(uint64_t microseconds);
     efi_status(EFIAPI *set_watchdog)(uint64_t seconds, uint64_t code, uint64_t size, void *data);
     uint64_t drivers[2], opens[3], handle_lists[2];
     efi_status(EFIAPI *locate_protocol)(const struct efi_guid *, void *registration,

@@ -11,7 +11,8 @@
 #define RESERVED     0 /* memory that no system takes (UEFI 2.10, 7.2.1) */
 #define TPL_CALLBACK 8
 #define X2APIC       0xc00
-#define X2APIC_ID    0x802
+#define STALL        100000 /* us, for processors to leave */
+#define APIC_IDS     0xb    /* CPUID */
 
 static const struct efi_guid mp_guid = {
     0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
@@ -21,7 +22,9 @@ _Static_assert(__builtin_offsetof(struct boot_cpu, state.rip) == 128 &&
                "as slide.S has them");
 
 static struct boot_host *shared;
-static uint64_t kernel_entry;
+static struct efi_mp *mp;
+static uint64_t kernel_entry, cpus, boot_cpu_number;
+static bool start_failed;
 static struct uefi_line host_line[2]; /* in the firmware's form: what Hairline has */
 
 /* ---- memory --------------------------------------------------------------------------------- */
@@ -54,12 +57,12 @@ void host_take_memory(const struct uefi_host *host, uint64_t kernel, uint64_t si
 }
 
 /* ---- a processor ------------------------------------------------------------ */
-/* From uefi_slide(). Its local APIC is in x2APIC mode from here on: in the other one its registers
-   would be a page, which cannot be watched without decoding instructions. */
+/* From uefi_slide(). Its local APIC is in x2APIC mode once it goes: in the other one its registers
+   would be a page, which cannot be watched without decoding instructions. Returns if the firmware
+   starts no more of them. */
 void host_leave(struct boot_cpu *cpu)
 {
-    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | X2APIC);
-    cpu->apic_id = (uint32_t)cpu_rdmsr(X2APIC_ID);
+    cpu->apic_id = cpu_cpuid(APIC_IDS, 0).edx;
     state_leave(&cpu->state);
     __atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
     if (cpu == &shared->cpu[shared->kept]) { /* the boot processor, the last */
@@ -67,8 +70,12 @@ void host_leave(struct boot_cpu *cpu)
             cpu_relax();
         __atomic_store_n(&shared->called, shared->cpu[0].apic_id + 1, __ATOMIC_SEQ_CST);
     }
-    while (__atomic_load_n(&shared->called, __ATOMIC_ACQUIRE) != cpu->apic_id + 1)
+    while (__atomic_load_n(&shared->called, __ATOMIC_ACQUIRE) != cpu->apic_id + 1) {
+        if (__atomic_load_n(&start_failed, __ATOMIC_ACQUIRE))
+            return;
         cpu_relax();
+    }
+    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | X2APIC);
     uefi_enter(kernel_entry, &handover, cpu == shared->cpu ? UEFI_MAGIC : 0);
 }
 
@@ -76,43 +83,44 @@ void host_leave(struct boot_cpu *cpu)
 static EFIAPI void come(void *cpu) { uefi_slide(cpu); }
 
 /* The firmware runs come() on processor `number`, and does not wait for it: it ends in the guest.
- */
-static void start(struct efi_mp *mp, uint64_t number, struct boot_cpu *cpu)
+   Text that is gone: the firmware unloads this image after a refusal, in which the others wait.
+   They are back in the firmware before. */
+static void start(uint64_t number, struct boot_cpu *cpu)
 {
     void *event;
     if (stub_system->boot->create_event(0, TPL_CALLBACK, 0, 0, &event) ||
-        mp->start_one(mp, come, number, event, 0, cpu, 0))
+        mp->start_one(mp, come, number, event, 0, cpu, 0)) {
+        __atomic_store_n(&start_failed, true, __ATOMIC_RELEASE);
+        stub_system->boot->stall(STALL);
         REFUSE("the firmware does not start a processor", "update the firmware");
+    }
 }
 
-/* What can be seen before a processor is taken from the firmware is refused here: it goes on. */
-static void check_processor(void)
+void host_check(const struct uefi_host *host)
 {
+    uint64_t enabled;
     enum { AMD = 0x444d4163, X2APIC_THERE = 1 << 21, SVM = 1 << 2, OFF = 0x10 };
     if (cpu_cpuid(0, 0).ecx != AMD || !(cpu_cpuid(1, 0).ecx & X2APIC_THERE) ||
         !(cpu_cpuid(0x80000001, 0).ecx & SVM) || cpu_rdmsr(MSR_VM_CR) & OFF)
         REFUSE("mode host needs a processor of AMD's with x2APIC, and SVM that is not locked off",
                "use another machine, or enable it in the firmware");
+    if (stub_system->boot->locate_protocol(&mp_guid, 0, &mp) || mp->count(mp, &cpus, &enabled) ||
+        mp->who_am_i(mp, &boot_cpu_number))
+        REFUSE("the firmware does not say which processors there are", "update the firmware");
+    if (cpus <= host->cores || cpus != enabled || cpus > MAX_CORES)
+        REFUSE("the plan wants other processors than the machine has", "change its `cores`");
 }
 
 void host_slide(const struct uefi_host *host, uint64_t entry)
 {
-    struct efi_mp *mp;
-    uint64_t cpus, enabled, self;
-    check_processor();
-    if (stub_system->boot->locate_protocol(&mp_guid, 0, &mp) || mp->count(mp, &cpus, &enabled) ||
-        mp->who_am_i(mp, &self))
-        REFUSE("the firmware does not say which processors there are", "update the firmware");
-    if (cpus <= host->cores || cpus != enabled || cpus > MAX_CORES)
-        REFUSE("the plan wants other processors than the machine has", "change its `cores`");
     kernel_entry = entry;
     shared->cpus = (uint32_t)cpus;
     shared->kept = host->cores;
     struct boot_cpu *cpu = shared->cpu;
     for (uint64_t i = 0; i < cpus; i++) {
-        if (i == self)
+        if (i == boot_cpu_number)
             continue;
-        start(mp, i, cpu++);
+        start(i, cpu++);
         cpu += cpu == &shared->cpu[shared->kept];
     }
     uefi_slide(&shared->cpu[shared->kept]);

@@ -235,7 +235,9 @@ EFIAPI efi_status uefi_main(efi_handle handle, const struct efi_system *firmware
     handover.rsdp = find_rsdp();
     handover.host = host != 0;
     handover.serial = host ? host->serial : 0;
-    if (!host)
+    if (host)
+        host_check(host);
+    else
         find_screen();
     allocate_map();
     uint64_t entry = place_kernel(kernel);

@@ -26,6 +26,7 @@ uefi_slide:
     mov %rax, STATE_RIP(%rdi)
     sub $8, %rsp
     call host_leave
+    add $8, %rsp
 back:
     pop %rbp
     fxrstor64 (%rsp)

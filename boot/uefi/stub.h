@@ -16,19 +16,22 @@ extern struct uefi_handover handover;
    starts what it starts without Hairline. */
 _Noreturn void stub_refuse(const char *sentence);
 
-/* In host mode: Hairline's memory of the firmware's, which this fills in; the map that the kernel
+/* In host mode: refuse a machine that it does not run on. Nothing has been taken of the firmware's
+   by then, which goes on. */
+void host_check(const struct uefi_host *host);
+/* Hairline's memory of the firmware's, which this fills in; the map that the kernel
    gets, of that alone; and each module moved there. `kernel`: [place, place + size). */
 void host_take_memory(const struct uefi_host *host, uint64_t kernel, uint64_t size);
 /* All processors leave their state, and Hairline starts on the first that it keeps, at `entry`.
    Returns in the guest that the firmware is from then on. */
 void host_slide(const struct uefi_host *host, uint64_t entry);
 
-/* slide.S: leave this processor's state in `cpu`, and go on in host_leave(); returns in the guest.
- */
+/* slide.S: leave this processor's state in `cpu`, and go on in host_leave(); returns in the guest,
+   or in the firmware if host_leave() does. */
 void uefi_slide(struct boot_cpu *cpu);
 /* enter.S: to 32-bit protected mode at `entry`, with eax = magic, ebx = handover. */
 _Noreturn void uefi_enter(uint64_t entry, const struct uefi_handover *handover, uint32_t magic);
-_Noreturn void host_leave(struct boot_cpu *cpu);
+void host_leave(struct boot_cpu *cpu);
 
 void stub_copy(uint64_t to, const void *from, uint64_t size);
 void stub_clear(uint64_t to, uint64_t size);
