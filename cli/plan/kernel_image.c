@@ -28,6 +28,7 @@ static bool get(const struct bytes *file, uint64_t offset, void *to, uint64_t si
  * 236h. */
 enum {
     SECTS_AT = 0x1f1,
+    SYSSIZE_AT = 0x1f4,
     HDRS_AT = 0x202,
     VERSION_AT = 0x206,
     XLOADFLAGS_AT = 0x236,
@@ -141,11 +142,34 @@ static uint64_t elf_entry(const struct bytes *file, bool wide)
     return get(file, 0, &elf, sizeof(elf)) ? elf.e_entry : 0;
 }
 
+/* Bytes before the part that is loaded; in the file, once it is a bzImage. */
+static uint64_t bzimage_setup(const struct bytes *file)
+{
+    uint8_t sectors = file->at[SECTS_AT];
+    return 512 * (1ull + (sectors ? sectors : 4));
+}
+
+/* What is wrong with the place of a bzImage, in the file and in memory; NULL: nothing. The part
+   that is loaded has `syssize` 16 bytes, of which the last may be less (Memtest86+). */
+static const char *why_no_bzimage(const struct bytes *file)
+{
+    uint32_t syssize = 0;
+    uint64_t preferred = 0;
+    get(file, SYSSIZE_AT, &syssize, sizeof(syssize));
+    get(file, PREFERRED_AT, &preferred, sizeof(preferred));
+    if (bzimage_setup(file) + 16ull * syssize > file->size + 15)
+        return "is cut off: a part of what is loaded is not in the file";
+    if (preferred >= PLAN_MEMORY_MAX)
+        return host_text("is to be loaded at the physical address %llxh, where no VM has memory: "
+                         "name another kernel",
+                         (unsigned long long)preferred);
+    return NULL;
+}
+
 /* Where a bzImage ends once it has unpacked itself (boot protocol, pref_address and init_size). */
 static uint64_t bzimage_end(const struct bytes *file)
 {
-    uint8_t sectors = file->at[SECTS_AT];
-    uint64_t preferred = 0, size = file->size - 512 * (1ull + (sectors ? sectors : 4));
+    uint64_t preferred = 0, size = file->size - bzimage_setup(file);
     uint32_t init_size = 0;
     if (!get(file, PREFERRED_AT, &preferred, sizeof(preferred)) ||
         !get(file, INIT_SIZE_AT, &init_size, sizeof(init_size)))
@@ -244,7 +268,7 @@ static const char *kind_of(const struct bytes *file, struct kernel_image *image)
     image->kind = KERNEL_BZIMAGE;
     image->is_linux = true;
     image->end = bzimage_end(file);
-    return NULL;
+    return why_no_bzimage(file);
 }
 
 const char *kernel_image_look(const char *path, struct kernel_image *image)

@@ -108,6 +108,7 @@ void tool_begin(void)
         abort();
     make_folder(folder);
     memcpy(bytes + 0x202, "HdrS\x0f\x02", 6);
+    bytes[0x1f1] = 1;
     bytes[0x236] = 1;
     put_file("bzimage", bytes, sizeof(bytes));
     put_elf("pvh", true);

@@ -111,8 +111,10 @@ done
 """
 
 
-def bzimage(start=0, init_size=0):
+def bzimage(start=0, init_size=0, paragraphs=0):
+    """The header says that `paragraphs` of 16 bytes are loaded: 352 are there."""
     image = bytearray(8192)
+    struct.pack_into("<I", image, 0x1F4, paragraphs)
     struct.pack_into("<QI", image, 0x258, start, init_size)
     image[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", image, 0x206, 0x20F)
@@ -174,6 +176,8 @@ FOREIGN = {
     "mbelsewhere": (multiboot().replace(struct.pack("<I", 0x100000), struct.pack("<I", 0x300000), 1),
                     "has its entry at the physical address 300000h, where none of its segments is: link it anew"),
     "nothing": (pvh(64, size=0), "has its entry at the physical address 100000h, where none of its segments is: link it anew"),
+    "bzcut": (bzimage(paragraphs=354), "is cut off: a part of what is loaded is not in the file"),
+    "bzfar": (bzimage(2**64 - 4096), "is to be loaded at the physical address fffffffffffff000h, where no VM has memory: name another kernel"),
     "cut": (pvh(64, held=5000, size=5000), "is cut off: one of its segments is not in the file"),
     "fat": (pvh(64, size=16, held=100), "has a segment that is larger than its place in memory: link it anew"),
     "far": (bsd("Another 1.0", (b"Xen\0", 18, struct.pack("<Q", 5 << 30)), base=5 << 30),
@@ -189,7 +193,7 @@ def make_house(tmp_path, monkeypatch):
     files = {"bz": bzimage(), "pvh": pvh(64), "pvh32": pvh(32), "mb": multiboot(), "text": b"no kernel at all\n" * 99,
              "elf": pvh(64, b"GNU\0"), "badmb": multiboot(1),
              "note": pvh(64, kind=17), "old": bzimage().replace(struct.pack("<H", 0x20F), struct.pack("<H", 0x204)),
-             "bz24": bzimage(0x1000000, 0x800000), "pvh8": pvh(64, size=7 << 20), "pvh8-32": pvh(32, size=7 << 20),
+             "bz24": bzimage(0x1000000, 0x800000, 352), "pvh8": pvh(64, size=7 << 20), "pvh8-32": pvh(32, size=7 << 20),
              "linux": pvh(64) + b"\0Linux version 6.1\n",
              "another": bsd("Another 1.0", PHYS32),
              "initrd": bytes(100), "disk": bytes(4096), "odd": bytes(1000), "none": b""}
