@@ -128,7 +128,7 @@ static void vm_mode(struct check *check, const char *text, struct plan_vm *vm)
 bool check_is_name(const char *name)
 {
     size_t length = strlen(name);
-    return length > 0 && length < sizeof(((struct plan_vm *)0)->name) &&
+    return length > 0 && name[0] != '-' && length < sizeof(((struct plan_vm *)0)->name) &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 
@@ -136,7 +136,8 @@ static void vm_name(struct check *check, const char *name, struct plan_vm *vm)
 {
     if (!check_is_name(name) || strcmp(name, "hairline") == 0)
         check_error(check, "name",
-                    "a VM cannot be called `%s`: write 1 to 31 of a-z, 0-9 and -, and not hairline",
+                    "a VM cannot be called `%s`: write 1 to 31 of a-z, 0-9 and -, which is not "
+                    "the first, and not hairline",
                     name);
     for (uint32_t i = 0; i < check->vm; i++)
         if (strcmp(check->text->vms[i].name, name) == 0)
@@ -179,8 +180,9 @@ static uint32_t vm_lan(struct check *check)
             return i + 1;
     if (!check_is_name(name) || plan->lans == PLAN_LANS) {
         check_error(check, "lan",
-                    "`%s` cannot be a LAN: write 1 to 31 of a-z, 0-9 and -, at most %u names", name,
-                    PLAN_LANS);
+                    "`%s` cannot be a LAN: write 1 to 31 of a-z, 0-9 and -, which is not the "
+                    "first, at most %u names",
+                    name, PLAN_LANS);
         return 0;
     }
     check->lan[plan->lans] = name;

@@ -178,7 +178,7 @@ void check_gateways(struct check *check);
 bool check_is_gateway(const struct check *check, const struct plan_vm *vm);
 void check_gateway_words(const struct check *check, FILE *out);
 
-/* Is it 1 to 31 of a-z, 0-9 and -? */
+/* Is it 1 to 31 of a-z, 0-9 and -, which is not the first: a command's name is no option? */
 bool check_is_name(const char *name);
 
 /* The command line of the VM in hand (cli/plan/check_files.c): words with which no Linux comes up

@@ -54,7 +54,8 @@ static void check_service(struct check *check)
         const char *name = text->volumes[i].name, *key = host_text("volumes[%u].name", i);
         if (!check_is_name(name) || strcmp(name, "hairline") == 0)
             check_error(check, key,
-                        "a volume cannot be called `%s`: write 1 to 31 of a-z, 0-9 and -, and not "
+                        "a volume cannot be called `%s`: write 1 to 31 of a-z, 0-9 and -, which is "
+                        "not the first, and not "
                         "hairline",
                         name);
         for (uint32_t k = 0; k < i; k++)

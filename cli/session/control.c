@@ -1,5 +1,6 @@
 #include <cli/host.h>
 #include <cli/options.h>
+#include <cli/plan/check.h>
 #include <cli/session/control.h>
 #include <cli/session/inside.h>
 #include <cli/session/line.h>
@@ -348,6 +349,11 @@ static bool is_inside_only(const char *verb)
 int control(const struct options *options)
 {
     const char *verb = options->verb, *name = options->plan ? options->plan : "";
+    bool names_vm = options->plan && strcmp(verb, "create") != 0;
+    if (names_vm && !check_is_name(name)) {
+        host_fail("%s: no VM can be called `%s`: `hairline list` shows their names", verb, name);
+        return EXIT_USAGE;
+    }
     if (line_is_inside())
         return inside(options);
     if (is_inside_only(verb) || options->json) {

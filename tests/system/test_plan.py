@@ -248,6 +248,7 @@ BAD = {
     "duplicate name": (changed("name: beta", "name: alpha"), 22, "two VMs are called `alpha`"),
     "bad name": (changed("name: beta", "name: Beta"), 22, "cannot be called `Beta`"),
     "long name": (changed("name: beta", "name: " + "b" * 32), 22, "cannot be called"),
+    "name like an option": (changed("name: beta", "name: -beta"), 22, "cannot be called `-beta`: write 1 to 31 of a-z, 0-9 and -, which is not the first, "),
     "reserved name": (changed("name: beta", "name: hairline"), 22, "cannot be called `hairline`"),
     "name missing": (changed("  - name: beta\n    kernel", "  - kernel"), 22, "key `name` is missing"),
     "kernel missing": (changed("    kernel: pvh\n", ""), 22, "key `kernel` is missing"),
@@ -1363,8 +1364,24 @@ def test_a_command_leaves_the_focus_and_comes_back(house, run):
     assert typed(house) == ["\x1d2\x1d0stop alpha", "\x1d2"]
 
 
+def test_a_vm_in_focus_does_not_end_the_run(house, run):
+    """What it writes may look like root's last words."""
+    run.stdin.write(b"\x1d2forge\n")
+    run.stdin.flush()
+    while b"nothing was started" not in run.stdout.readline():
+        pass
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(7)  # longer than a machine gets that has said so
+    assert typed(house) == ["\x1d2forge"]
+    run.stdin.write(b"\x1d0\x1dq")
+    run.stdin.flush()
+    assert run.wait(PATIENCE) == 1
+
+
 def test_commands_that_reach_nobody(house, run):
     for words, code, message in ((["kill", "gamma"], 2, "no VM is called `gamma` in what is running"), (["kill"], 2, "kill: which VM?"),
+                                 *((words, 2, f"{words[0]}: no VM can be called `{words[1]}`: `hairline list` shows their names")
+                                   for words in (["kill", "alpha beta"], ["stop", ""], ["restart", "alpha\nstop beta"])),
                                  (["kill", "a", "b"], 2, "kill takes one name, and `b` is too much")):
         done = tool(*words)
         assert (done.returncode, done.stderr) == (code, f"hairline: {message}\n")
