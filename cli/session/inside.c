@@ -200,22 +200,30 @@ static int change(struct line *line, const struct options *options)
 
 int inside(const struct options *options)
 {
-    static const struct {
+    const struct {
         const char *verb;
         int (*act)(struct line *line, const struct options *options);
-    } acts[] = {{"list", inside_list}, {"top", inside_top}, {"events", inside_events},
-                {"stop", inside_stop}, {"logs", logs_show}, {"console", logs_follow},
-                {"create", create_vms}};
+        bool looks_on; /* until a signal ends it in good order: the others just end */
+    } acts[] = {{"list", inside_list, false},    {"top", inside_top, true},
+                {"events", inside_events, true}, {"stop", inside_stop, false},
+                {"logs", logs_show, true},       {"console", logs_follow, true},
+                {"create", create_vms, false},   {options->verb, change, false}};
+    size_t i = 0;
+    bool is_list = strcmp(options->verb, "list") == 0;
+    if (options->json && !is_list && strcmp(options->json, "-") != 0) {
+        host_fail("%s: a line each goes to standard output only: write --json -", options->verb);
+        return EXIT_USAGE;
+    }
     struct line *line = line_open();
     if (!line)
         return EXIT_USAGE;
-    signal(SIGINT, interrupt);
-    signal(SIGTERM, interrupt);
-    int (*act)(struct line * line, const struct options *options) = change;
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
-        if (strcmp(acts[i].verb, options->verb) == 0)
-            act = acts[i].act;
-    int code = act(line, options);
+    while (strcmp(acts[i].verb, options->verb) != 0)
+        i++;
+    if (acts[i].looks_on) {
+        signal(SIGINT, interrupt);
+        signal(SIGTERM, interrupt);
+    }
+    int code = acts[i].act(line, options);
     line_close(line);
     return code;
 }

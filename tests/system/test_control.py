@@ -91,6 +91,8 @@ def test_stop_asks_and_then_kills(live, userland):
     shell = Inside(live(linux("service", initrd=str(userland), cores=[1], control="all"), linux("alpha", cores=[2], on_exit="restart"),
                         guest("deaf", "attack", cores=[2], **quiet), guest("own", "attack", mode="dedicated", sealed=True, cores=[3], **quiet), cores=4))
     assert shell.call("hairline stop alpha --timeout 3600") == ([], 0)
+    assert shell.call("sh -c 'hairline stop deaf & sleep 3; kill $!; wait $!'")[1] == 143
+    assert look(shell)["vms"]["deaf"]["state"] == "running", "who waits can go without the kill"
     assert shell.call("hairline stop deaf --timeout 1") == (["hairline: deaf has not ended in 1 s: it is killed"], 0)
     for name in ("own", "deaf"):
         refusal = f"hairline: {name} cannot be asked to end: it does not run, or has no virtual devices"
