@@ -268,11 +268,12 @@ void console_status(struct console *console, uint64_t ms)
     for (uint32_t i = 0; i < console->job->plan.vms; i++) {
         const char *name = console->job->plan.vm[i].name, *known = "", *said = "said nothing";
         const struct heard *last = &console->last[i];
-        struct json_object *vm = report_group(report_group(console->report, "vms"), name), *exits;
+        struct json_object *vm = report_group(report_group(console->report, "vms"), name);
         bool off = strcmp(report_word(vm, "state"), "off") == 0;
-        if (json_object_object_get_ex(vm, "exits", &exits)) /* of its last life that ended */
+        if (json_object_object_get_ex(vm, "exits", NULL)) /* of its last life that ended */
             known = host_text(": %s, rip=%s, %lu exits, restarts %s", report_word(vm, "reason"),
-                              report_word(vm, "rip"), sum(exits), report_word(vm, "restarts"));
+                              report_word(vm, "rip"), sum(report_group(vm, "exits")),
+                              report_word(vm, "restarts"));
         if (last->line)
             said = host_text("said last, %lu s ago: %.100s", (ms - last->ms) / 1000, last->line);
         host_fail("%s %s%s; it %s", name,

@@ -9,8 +9,9 @@
 
 struct json_object *report_group(struct json_object *parent, const char *key)
 {
-    struct json_object *group;
-    if (!json_object_object_get_ex(parent, key, &group)) {
+    struct json_object *group = NULL;
+    json_object_object_get_ex(parent, key, &group);
+    if (!json_object_is_type(group, json_type_object)) {
         group = json_object_new_object();
         json_object_object_add(parent, key, group);
     }
@@ -46,8 +47,7 @@ static void add_value(struct json_object *group, char *key, const char *value)
         group = report_group(group, key);
         key = dot + 1;
     }
-    if (json_object_is_type(group, json_type_object))
-        json_object_object_add(group, key, value_of(value));
+    json_object_object_add(group, key, value_of(value));
 }
 
 /* Cut one pair off `*text`; a quoted value ends at the next quote. */

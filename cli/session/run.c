@@ -156,7 +156,8 @@ static bool pass_output(struct session *s)
     host_show(bytes, (size_t)size);
     s->in_line = bytes[size - 1] != '\n';
     console_feed(&s->console, bytes, (size_t)size, host_now_ms());
-    if (stands(s) && !stood)
+    /* A VM in focus writes its lines itself, and could say so in root's place. */
+    if (stands(s) && !stood && s->focus == '0')
         end_soon(s);
     return !is_at_end(s);
 }

@@ -104,6 +104,7 @@ cat "$FAKE_DIR/console"
     *"stop alpha") printf 'hairline| ok\nhairline| vm name=alpha state=off reason=stopped next=off\n' ;;
     *"start alpha") echo "hairline| ok" ;;
     *"start beta") echo "hairline| error beta is not off" ;;
+    *forge) echo "hairline| nothing was started" ;;
     *list) printf 'hairline| # name\nhairline| 1 alpha off\nbeta| # name\nhairline| 2 beta running\n' ;;
     esac
 done
@@ -1220,6 +1221,21 @@ def test_the_machine_refuses(house, monkeypatch):
     (house / "console").write_text("hairline: this processor has no nested paging\n")
     monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
     assert batch().returncode == 1
+
+
+FORGED = "hairline| vm name=alpha state=off reason=poweroff exits=5 left=3 engaged=1 alone=2"
+
+
+def test_forged_records(house, monkeypatch):
+    """A VM in focus writes raw lines: a number where a group belongs is none."""
+    console(house, alpha="", more=FORGED)
+    assert batch().returncode == 0
+    alpha = json.loads((house / "out.json").read_text())["vms"]["alpha"]
+    assert (alpha["exits"], alpha["left"], alpha["alone"]) == ({}, 3, {})
+    console(house, alpha="", end=False, more=FORGED)
+    monkeypatch.setenv("FAKE_SLEEP", str(PATIENCE))
+    done = batch("--timeout", "1")
+    assert done.returncode == 124 and "alpha was off: poweroff, rip=, 0 exits, " in done.stderr
 
 
 def test_time_out(house, monkeypatch):
