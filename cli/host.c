@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,6 +42,14 @@ const char *host_source(const char *name)
     const char *home = getenv("HAIRLINE_HOME");
     tool_folder(folder, 2);
     return host_text("%s/%s", home ? home : folder, name);
+}
+
+bool host_may_write(const char *path)
+{
+    struct stat status;
+    if (lstat(path, &status) != 0 || S_ISREG(status.st_mode))
+        return true;
+    return host_fail("%s is a device, a folder or a link: name a file", path);
 }
 
 static void say(const char *format, va_list args)

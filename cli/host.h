@@ -17,6 +17,10 @@ const char *host_images(void);
 const char *host_image(const char *name);
 const char *host_source(const char *name);
 
+/* Can a new file take the place of what is at `path`? Only of nothing and of a file; else false
+   after one line on stderr. */
+bool host_may_write(const char *path);
+
 /* All of that to stdout, at once; what cannot be written is lost. */
 void host_show(const char *bytes, size_t size);
 

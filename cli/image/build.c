@@ -4,8 +4,10 @@
 #include <cli/machine/machine.h>
 #include <cli/options.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +178,74 @@ static bool goes_with_host(const struct options *options, const struct job *job)
                      job->plan.vm[plan_host_vm(&job->plan)].name);
 }
 
+/* ---- what is there already ---------------------------------------------------------- */
+
+/* A stick is often named by a link (/dev/disk/by-id). */
+static bool usb_may_be(const char *path)
+{
+    struct stat status;
+    if (stat(path, &status) != 0 || !S_ISBLK(status.st_mode))
+        return host_may_write(path);
+    return host_fail("%s is a device: write a file, then `dd if=FILE of=%s bs=4M conv=fsync`", path,
+                     path);
+}
+
+static bool is_empty(const char *folder)
+{
+    uint32_t entries = 0;
+    DIR *dir = opendir(folder);
+    while (dir && readdir(dir))
+        entries++;
+    if (dir)
+        closedir(dir);
+    return entries <= 2; /* . and .. */
+}
+
+/* Is the folder new, empty, or one that was built before? */
+static bool folder_may_be(const char *folder)
+{
+    uint64_t magic = 0;
+    FILE *plan = fopen(host_text("%s/plan.bin", folder), "re");
+    bool ours = plan && fread(&magic, sizeof(magic), 1, plan) == 1 && magic == PLAN_MAGIC;
+    if (plan)
+        fclose(plan);
+    if (ours || is_empty(folder))
+        return true;
+    return host_fail("%s has files of others: name a new folder", folder);
+}
+
+static bool outputs_may_be(const struct options *options)
+{
+    return (!options->output || folder_may_be(options->output)) &&
+           (!options->iso || host_may_write(host_text("%s/hairline.iso", options->output))) &&
+           (!options->efi || host_may_write(options->efi)) &&
+           (!options->usb || usb_may_be(options->usb));
+}
+
+/* Would `file`, which the plan names, be overwritten or removed in `folder`? */
+static bool is_within(const struct job_file *file, const char *folder)
+{
+    char path[PATH_MAX], there[PATH_MAX];
+    if (!file->path || file->kind == FILE_EXT4 || !realpath(file->path, path) ||
+        !realpath(folder, there))
+        return false;
+    *strrchr(path, '/') = 0;
+    bool within = strcmp(path, there) == 0;
+    if (within)
+        host_fail("the plan names %s, which is in %s: name another folder", file->path, folder);
+    return within;
+}
+
+static bool folder_has_none(const char *folder, const struct job *job)
+{
+    bool within = is_within(&job->iscsi, folder);
+    for (uint32_t i = 0; !within && i < job->plan.files; i++)
+        within = is_within(&job->file[i], folder);
+    for (uint32_t i = 0; !within && i < job->devices; i++)
+        within = is_within(&job->device[i].disk, folder);
+    return !within;
+}
+
 int build(const struct options *options)
 {
     static struct job job;
@@ -183,8 +253,10 @@ int build(const struct options *options)
     bool uefi = options->efi || options->usb || options->iso;
     if (wrong)
         host_fail("build: %s", wrong);
-    bool ok = !wrong && check_plan(&job, options->plan, options->batch) &&
-              goes_with_host(options, &job) && (!options->output || build_folder(options, &job)) &&
+    bool ok = !wrong && outputs_may_be(options) &&
+              check_plan(&job, options->plan, options->batch) && goes_with_host(options, &job) &&
+              (!options->output ||
+               (folder_has_none(options->output, &job) && build_folder(options, &job))) &&
               (!uefi || build_in_folder_of_its_own(options, &job));
     return ok ? 0 : EXIT_USAGE;
 }

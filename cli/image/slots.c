@@ -228,6 +228,8 @@ bool slots_look(const char *esp, const char *folder, bool *is_image)
                          "and name that folder",
                          esp);
     const char *kept = host_text("%s/" KEPT, *is_image ? folder : esp);
+    if (*is_image && !host_may_write(esp))
+        return false;
     if (*is_image) {
         const char *volume = volume_of(esp);
         kept = host_text("%s/kept", folder);

@@ -30,7 +30,8 @@ int map(const struct options *options)
     static struct job job;
     if (!options->output)
         host_fail("map: where to? write --svg FILE, or --svg - for standard output");
-    if (!options->output || (options->plan && !check_plan(&job, options->plan, false)))
+    if (!options->output || !host_may_write(options->output) ||
+        (options->plan && !check_plan(&job, options->plan, false)))
         return EXIT_USAGE;
     struct json_object *look = options->plan ? NULL : look_once();
     if (look)

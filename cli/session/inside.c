@@ -104,6 +104,8 @@ static bool show_look(const struct options *options, struct json_object *look,
  * that stays is a still one. */
 static int inside_top(struct line *line, const struct options *options)
 {
+    if (options->output && !host_may_write(options->output))
+        return EXIT_USAGE;
     struct json_object *before = NULL, *look = line_look(line);
     bool screen = isatty(STDOUT_FILENO) && !options->json, good = true;
     for (uint64_t i = 0;

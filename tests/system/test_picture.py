@@ -59,7 +59,9 @@ def test_map_is_whole_or_not_there(plan, tmp_path):
     xml.parse(picture)
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
-    for to, why in ((tmp_path / "folder", "Is a directory"), (tmp_path / "none/map.svg", "No such file or directory"), ("/dev/full/x", "Not a directory")):
+    code, errors, _ = draw(plan, tmp_path / "folder")
+    assert (code, errors) == (2, f"hairline: {tmp_path}/folder is a device, a folder or a link: name a file\n")
+    for to, why in ((tmp_path / "none/map.svg", "No such file or directory"), ("/dev/full/x", "Not a directory")):
         assert draw(plan, to)[:2] == (2, f"hairline: cannot write {to}: {why}\n")
     assert sorted(tmp_path.iterdir()) == before
 

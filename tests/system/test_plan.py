@@ -674,6 +674,35 @@ def test_build(house):
     assert (house / "out" / "f3").stat().st_size == 8 << 20 and b"This is the disk of alpha." in (house / "out" / "f3").read_bytes()
 
 
+def states(folder):
+    return {path: (path.lstat().st_ino, path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+def test_build_beside_files_of_others(house):
+    """One line, and nothing is written: into a folder that has others, over a file that the plan names, over what is no file."""
+    (house / "plan.yaml").write_text(GOOD)
+    (house / "folder" / "f0").write_text("mine")
+    os.mkfifo(house / "pipe")
+    (house / "link").symlink_to("bz")
+    assert tool("build", "plan.yaml", "-o", "out").returncode == 0
+    (house / "out" / "f9").write_bytes(bytes(4096))
+    (house / "out" / "hairline.iso").symlink_to("f0")
+    (house / "own.yaml").write_text(GOOD.replace("file: disk", "file: out/f9"))
+    no_file = "is a device, a folder or a link: name a file"
+    before = states(house)
+    for words, sentence in (
+        (["-o", "folder"], "folder has files of others: name a new folder"),
+        (["-o", "out", "--iso"], f"out/hairline.iso {no_file}"),
+        *((["-o", "new", option, name], f"{name} {no_file}") for option in ("--efi", "--usb") for name in ("pipe", "link", "folder")),
+    ):
+        done = tool("build", "plan.yaml", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"hairline: {sentence}\n")
+    done = tool("build", "own.yaml", "-o", "out")
+    assert (done.returncode, done.stderr) == (2, f"hairline: the plan names {house}/out/f9, which is in out: name another folder\n")
+    assert states(house) == before
+    assert tool("build", "plan.yaml", "-o", "out").returncode == 0
+
+
 def test_build_host(house):
     """Its record; what hairline.efi says beside; and what firmware will have measured of it."""
     images_of_uefi(house)

@@ -187,6 +187,15 @@ def test_manager_that_fails(sticks, tmp_path):
     assert os.listdir(esp / "EFI/BOOT") == ["BOOTX64.EFI"]
 
 
+def test_link_to_an_image(sticks, stick):
+    """It stays one, and the image as it was."""
+    before, link = stick.read_bytes(), stick.parent / "link"
+    link.symlink_to(stick)
+    done = update(sticks / "new/plan.yaml", "--batch", "--esp", link)
+    assert (done.returncode, done.stderr) == (2, f"hairline: {link} is a device, a folder or a link: name a file\n")
+    assert link.is_symlink() and stick.read_bytes() == before
+
+
 def test_image_without_room(sticks, stick):
     """As it was, and nothing beside it."""
     before = stick.read_bytes()
