@@ -2,6 +2,7 @@
 #include <cli/options.h>
 #include <cli/plan/source.h>
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static const char help_run[] =
     "                (`hairline.batch` on their command lines), and the run ends with them\n"
     "  --timeout S   stop after S seconds\n"
     "  --logs DIR    write each VM's console to DIR/NAME.log, Hairline's own to DIR/hairline.log\n"
-    "  --json FILE   write what became of each VM and of the kernel's memory\n"
+    "  --json FILE   write what became of each VM and of the kernel's memory; `-` is standard "
+    "output\n"
     "  --vendor V    whose processor the machine has: amd, in QEMU (default), or intel, in Bochs,\n"
     "                which is slower; that machine has no IOMMU, no devices, at most 8 cores\n"
     "  --firmware uefi  boot the way of a real machine: the file of `hairline build --efi`, "
@@ -277,7 +279,7 @@ static int start(const struct command *command, int argc, char *argv[])
     return command->start(&options);
 }
 
-int main(int argc, char *argv[])
+static int command_line(int argc, char *argv[])
 {
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
@@ -293,4 +295,16 @@ int main(int argc, char *argv[])
     }
     host_fail("`%s` is not a command; `hairline help` lists them", name);
     return EXIT_USAGE;
+}
+
+int main(int argc, char *argv[])
+{
+    int code = command_line(argc, argv);
+    /* Who reads no further has what he wants. */
+    bool written = (fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE;
+    if (!written)
+        host_fail("cannot write to standard output");
+    if (!written && code == 0)
+        code = EXIT_USAGE;
+    return code;
 }

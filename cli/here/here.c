@@ -2,6 +2,7 @@
 #include <cli/host.h>
 #include <cli/job.h>
 #include <cli/options.h>
+#include <cli/session/report.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -162,14 +163,6 @@ static bool tell_sum(const struct here *here)
     return !missing && !unknown;
 }
 
-static bool save_lines(struct here *here, const char *path)
-{
-    const int format = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE;
-    if (json_object_to_file_ext(path, here->lines, format) == 0)
-        return true;
-    return host_fail("cannot write %s: %s", path, strerror(errno));
-}
-
 int here_probe(const struct options *options)
 {
     struct here here = {.root = options->root ? options->root : "", .cores = 1};
@@ -181,7 +174,7 @@ int here_probe(const struct options *options)
     here_devices(&here);
     bool fits = tell_sum(&here), saved = true;
     if (options->json)
-        saved = save_lines(&here, options->json);
+        saved = report_save(here.lines, options->json);
     if (options->output)
         saved = save_plan(&here, options->output) && saved;
     json_object_put(here.lines);

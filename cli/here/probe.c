@@ -296,14 +296,10 @@ static bool write_plan(struct json_object *found, const struct job *job, char *c
 static int tell(const struct options *options, const struct job *job, struct json_object *found)
 {
     print_found(found);
-    if (options->json &&
-        json_object_to_file_ext(options->json, found,
-                                JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE) != 0) {
-        host_fail("cannot write %s: %s", options->json, strerror(errno));
-        return EXIT_USAGE;
-    }
-    return !options->output || write_plan(found, job, options->args, options->output) ? 0
-                                                                                      : EXIT_USAGE;
+    bool saved = !options->json || report_save(found, options->json);
+    if (saved && options->output)
+        saved = write_plan(found, job, options->args, options->output);
+    return saved ? 0 : EXIT_USAGE;
 }
 
 int probe(const struct options *options)
@@ -311,7 +307,7 @@ int probe(const struct options *options)
     static struct job job;
     static struct hearing h;
     int code = EXIT_USAGE;
-    if (!choose_machine(&job, options->plan))
+    if (!choose_machine(&job, options->plan) || (options->json && !report_may_write(options->json)))
         return EXIT_USAGE;
     h.found = json_object_new_object();
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)

@@ -283,11 +283,23 @@ void console_status(struct console *console, uint64_t ms)
     }
 }
 
+bool console_close_logs(struct console *console)
+{
+    bool whole = true;
+    for (uint32_t i = 0; i <= PLAN_VMS; i++) {
+        FILE *log = console->log[i];
+        console->log[i] = NULL;
+        bool failed = log && ferror(log), closed = !log || fclose(log) == 0;
+        whole = whole && !failed && closed;
+    }
+    if (whole)
+        return true;
+    return host_fail("the logs are not whole: make room where --logs has them");
+}
+
 void console_close(struct console *console)
 {
-    for (uint32_t i = 0; i <= PLAN_VMS; i++)
-        if (console->log[i])
-            fclose(console->log[i]);
+    console_close_logs(console);
     for (uint32_t i = 0; i < PLAN_VMS; i++)
         free(console->last[i].line);
     console_listen(console, false);

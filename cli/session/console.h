@@ -57,6 +57,9 @@ int console_verdict(struct console *console, bool batch);
 /* A line on stderr for each VM: what became of it so far, and what it said last; at `ms`. */
 void console_status(struct console *console, uint64_t ms);
 
+/* Close the logs; false after one line on stderr: they are not whole. */
+bool console_close_logs(struct console *console);
+
 void console_close(struct console *console);
 
 #endif

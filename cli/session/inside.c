@@ -50,16 +50,6 @@ static void show_table(struct json_object *look, struct json_object *before)
     }
 }
 
-/* Write a look to the file `path`, `-`: standard output. */
-static bool write_json(struct json_object *look, const char *path)
-{
-    if (strcmp(path, "-") == 0)
-        return puts(json_object_to_json_string_ext(look, JSON_C_TO_STRING_PRETTY)) >= 0;
-    if (json_object_to_file_ext(path, look, JSON_C_TO_STRING_PRETTY) == 0)
-        return true;
-    return host_fail("cannot write %s", path);
-}
-
 static int inside_list(struct line *line, const struct options *options)
 {
     struct json_object *look = line_look(line);
@@ -67,7 +57,7 @@ static int inside_list(struct line *line, const struct options *options)
         return EXIT_DIED;
     bool good = true;
     if (options->json)
-        good = write_json(look, options->json);
+        good = report_save(look, options->json);
     else
         show_table(look, NULL);
     json_object_put(look);

@@ -3,9 +3,13 @@
 #include <cli/session/report.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct json_object *report_group(struct json_object *parent, const char *key)
 {
@@ -76,6 +80,30 @@ void report_parse(struct json_object *group, const char *text)
         else
             parse_pair(group, &rest);
     free(copy);
+}
+
+bool report_may_write(const char *path)
+{
+    struct stat status;
+    bool there = stat(path, &status) == 0, folder = there && S_ISDIR(status.st_mode);
+    if (strcmp(path, "-") == 0 || (there && !folder && access(path, W_OK) == 0))
+        return true;
+    int fd = there ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return host_fail("cannot write %s: %s", path, strerror(folder ? EISDIR : errno));
+    close(fd);
+    unlink(path);
+    return true;
+}
+
+bool report_save(struct json_object *object, const char *path)
+{
+    const int format = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE;
+    if (strcmp(path, "-") == 0)
+        puts(json_object_to_json_string_ext(object, format)); /* main() sees if it failed */
+    else if (json_object_to_file_ext(path, object, format) != 0)
+        return host_fail("cannot write %s: %s", path, strerror(errno));
+    return true;
 }
 
 /* Give each VM in `report` its vCPUs' time in microseconds beside that in ticks. */
@@ -150,8 +178,5 @@ bool report_write(struct console *console, const char *path, int code, uint64_t 
             json_object_object_add(vm, "last_line", json_object_new_string(console->last[i].line));
         complete(vm);
     }
-    const int format = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE;
-    if (json_object_to_file_ext(path, console->report, format) != 0)
-        return host_fail("cannot write %s: %s", path, strerror(errno));
-    return true;
+    return report_save(console->report, path);
 }

@@ -24,6 +24,11 @@ int64_t report_number(struct json_object *group, const char *key);
    is key b of the group a. */
 void report_parse(struct json_object *group, const char *text);
 
+/* Write an object to the file `path`, `-`: standard output; before there is one: could it be? False
+   after one line on stderr. */
+bool report_save(struct json_object *object, const char *path);
+bool report_may_write(const char *path);
+
 /* Write the console's report to `path`, with the tool's exit code and how long the machine ran;
    false after one line on stderr. */
 bool report_write(struct console *console, const char *path, int code, uint64_t wall_ms);

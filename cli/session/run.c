@@ -266,6 +266,8 @@ static int converse_and_judge(struct session *s)
     if (s->machine.host >= 0)
         host_line_end(&s->host, is_at_host(s), &s->in_line, host_now_ms());
     int code = judge(s, ended, machine_stop(&s->machine, !ended || is_at_end(s)));
+    if (!console_close_logs(&s->console) && code == 0)
+        code = EXIT_DIED;
     if (s->options->json &&
         !report_write(&s->console, s->options->json, code, host_now_ms() - s->start))
         code = EXIT_USAGE;
@@ -300,7 +302,8 @@ int run(const struct options *options)
     struct session s = {.options = options, .machine.host = -1};
     static struct job job;
     job.iscsi_port = iscsi_port();
-    if (!check_plan(&job, options->plan, options->batch))
+    if (!check_plan(&job, options->plan, options->batch) ||
+        (options->json && !report_may_write(options->json)))
         return EXIT_USAGE;
     if (options->firmware != FIRMWARE_OF_PLAN)
         job.uefi = options->firmware == FIRMWARE_UEFI;

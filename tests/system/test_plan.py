@@ -1339,9 +1339,34 @@ def test_help(house, words):
 
 @pytest.mark.parametrize("path", ["logs", "out.json"])
 def test_unwritable(house, path):
+    """Nothing is started."""
     console(house)
     (house / path).write_text("") if path == "logs" else (house / path).mkdir()
-    assert batch().returncode == 2
+    done = batch()
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (house / "args").exists()
+    if path == "out.json":
+        done = batch("--json", "nowhere/out.json")
+        assert (done.returncode, done.stderr) == (2, "hairline: cannot write nowhere/out.json: No such file or directory\n")
+
+
+def test_full(house):
+    """Logs that are not whole, and standard output, by exit status and a line."""
+    console(house)
+    (house / "logs").mkdir()
+    (house / "logs" / "alpha.log").symlink_to("/dev/full")
+    done = batch()
+    assert (done.returncode, done.stderr) == (1, "hairline: the logs are not whole: make room where --logs has them\n")
+    assert json.loads((house / "out.json").read_text())["exit_code"] == 1
+    with open("/dev/full", "w", encoding="ascii") as full:
+        for words in (["check", "plan.yaml"], ["map", "--svg", "-", "plan.yaml"], ["help"]):
+            done = subprocess.run(["bin/tool", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert (done.returncode, done.stderr) == (2, "hairline: cannot write to standard output\n")
+
+
+def test_report_to_standard_output(house):
+    console(house)
+    done = batch("--json", "-")
+    assert json.loads(done.stdout[done.stdout.index("\n{") :])["exit_code"] == done.returncode == 0 and not (house / "-").exists()
 
 
 @pytest.fixture(name="run")
