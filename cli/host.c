@@ -1,7 +1,9 @@
 #include <cli/host.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -93,16 +95,55 @@ uint64_t host_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* ---- signals ------------------------------------------------------------------ */
+
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+static volatile sig_atomic_t caught;
+
+static void on_signal(int signal) { caught = signal; }
+
+void host_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+        sigaction(ending[i], &action, NULL);
+}
+
+int host_caught(void) { return caught; }
+
+bool host_goes_on(void)
+{
+    if (caught)
+        errno = EINTR;
+    return !caught;
+}
+
+void host_hold_signals(void)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+        sigaddset(&held, ending[i]);
+    sigprocmask(SIG_BLOCK, &held, NULL);
+}
+
+/* ---- programs and texts --------------------------------------------------------- */
+
 char *const *host_argv(const char *const argv[]) { return (char *const *)(uintptr_t)argv; }
 
 static int spawn_and_wait(const char *const argv[], const posix_spawn_file_actions_t *actions)
 {
     pid_t pid;
     int status;
-    if (posix_spawnp(&pid, argv[0], actions, NULL, host_argv(argv), environ) != 0 ||
-        waitpid(pid, &status, 0) != pid)
+    if (!host_goes_on() ||
+        posix_spawnp(&pid, argv[0], actions, NULL, host_argv(argv), environ) != 0)
         return 127;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 127;
+    pid_t gone = waitpid(pid, &status, 0);
+    while (gone < 0 && errno == EINTR) {
+        kill(pid, SIGTERM);
+        gone = waitpid(pid, &status, 0);
+    }
+    return gone == pid && WIFEXITED(status) && !caught ? WEXITSTATUS(status) : 127;
 }
 
 int host_run(const char *const argv[]) { return spawn_and_wait(argv, NULL); }

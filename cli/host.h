@@ -36,6 +36,17 @@ int host_run(const char *const argv[]);
 /* The same, with its output at the end of the file `log`. */
 int host_run_into(const char *log, const char *const argv[]);
 
+/* From now on a signal that would end the tool is noted, and ends the program that host_run waits
+   for; host_run then fails, as what the caller returns does. */
+void host_catch_signals(void);
+int host_caught(void); /* the last one, 0: none came */
+
+/* False, with errno, once one came: what takes long looks at it. */
+bool host_goes_on(void);
+
+/* Let none come from now on. */
+void host_hold_signals(void);
+
 /* host_run's argv for functions that take it unqualified, as exec does; they do not write to it. */
 char *const *host_argv(const char *const argv[]);
 

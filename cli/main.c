@@ -306,5 +306,5 @@ int main(int argc, char *argv[])
         host_fail("cannot write to standard output");
     if (!written && code == 0)
         code = EXIT_USAGE;
-    return code;
+    return code && host_caught() ? 128 + host_caught() : code;
 }

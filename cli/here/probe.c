@@ -28,19 +28,19 @@ static const struct {
 } kinds[] = {
     {"core", "cores"}, {"memory", "memory"}, {"iommu", "iommus"}, {"function", "functions"}};
 
-static volatile sig_atomic_t probe_caught;
+static volatile sig_atomic_t probe_late; /* the alarm came */
 
-static void probe_on_signal(int signal) { probe_caught = signal; }
+static void probe_on_alarm(int signal) { probe_late = signal; }
 
-/* Have signals, and an alarm after `seconds`, interrupt read(). */
-static void catch_signals(unsigned seconds)
+/* Have an alarm after `seconds` interrupt read(), as other signals do. */
+static void set_alarm(unsigned seconds)
 {
-    static const int ending[] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = probe_on_signal};
-    for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
-        sigaction(ending[i], &action, NULL);
+    struct sigaction action = {.sa_handler = probe_on_alarm};
+    sigaction(SIGALRM, &action, NULL);
     alarm(seconds);
 }
+
+static bool is_cut(void) { return probe_late || host_caught(); }
 
 static void probe_hear_record(struct hearing *h, const char *text)
 {
@@ -72,7 +72,7 @@ static void probe_hear_line(struct hearing *h)
 static void listen(struct hearing *h, int output)
 {
     char bytes[4096];
-    while (!probe_caught) {
+    while (!is_cut()) {
         ssize_t size = read(output, bytes, sizeof(bytes));
         if (size <= 0)
             return;
@@ -110,10 +110,10 @@ static bool find_out(const struct options *options, const struct job *job, struc
     struct machine machine = {0};
     bool started = qemu_start(&machine, job, options->args);
     if (started) {
-        catch_signals(options->timeout ? (unsigned)options->timeout : SECONDS);
+        set_alarm(options->timeout ? (unsigned)options->timeout : SECONDS);
         listen(h, machine.output);
         int qemu = machine_stop(&machine, true);
-        if (!h->spoke && qemu && !probe_caught) {
+        if (!h->spoke && qemu && !is_cut()) {
             machine_show_errors(&machine);
             host_fail("QEMU did not start (exit code %d): its reason is above", qemu);
         }
@@ -314,13 +314,13 @@ int probe(const struct options *options)
         json_object_object_add(h.found, kinds[i].key, json_object_new_array());
     if (find_out(options, &job, &h) && h.complete) {
         code = tell(options, &job, h.found);
-    } else if (probe_caught == SIGALRM) {
+    } else if (probe_late) {
         host_fail("time is over: the machine did not tell what it has");
         code = EXIT_TIMEOUT;
-    } else if (h.spoke) {
+    } else if (h.spoke && !host_caught()) {
         host_fail("the machine stopped before it was done");
         code = EXIT_DIED;
     }
     json_object_put(h.found);
-    return probe_caught && probe_caught != SIGALRM ? 128 + probe_caught : code;
+    return code;
 }

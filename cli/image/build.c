@@ -28,7 +28,7 @@ static bool copy_file(const char *from, const char *to)
         out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (in >= 0 && out >= 0)
         do
-            moved = sendfile(out, in, NULL, 1 << 20);
+            moved = host_goes_on() ? sendfile(out, in, NULL, 1 << 20) : -1;
         while (moved > 0);
     if (in >= 0)
         close(in);

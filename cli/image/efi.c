@@ -144,7 +144,8 @@ static bool put(struct pe *pe, const void *bytes, uint64_t size)
     static const uint8_t zeros[SECTOR];
     uint64_t rest = -size % SECTOR;
     pe->file_at += (uint32_t)(size + rest);
-    return fwrite(bytes, 1, size, pe->file) == size && fwrite(zeros, 1, rest, pe->file) == rest;
+    return host_goes_on() && fwrite(bytes, 1, size, pe->file) == size &&
+           fwrite(zeros, 1, rest, pe->file) == rest;
 }
 
 static struct pe_section *new_section(struct pe *pe)

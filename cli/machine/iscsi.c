@@ -74,7 +74,8 @@ static bool set_up(const char *folder, const char *log, pid_t pid)
     const char *open[] = {"tgtadm", "--lld", "iscsi", "--op", "bind",      "--mode",
                           "target", "--tid", "1",     "-I",   "127.0.0.1", NULL};
     bool ready = false;
-    for (uint32_t i = 0; i < TRIES && !ready && waitpid(pid, NULL, WNOHANG) == 0; i++) {
+    for (uint32_t i = 0; i < TRIES && !ready && host_goes_on() && waitpid(pid, NULL, WNOHANG) == 0;
+         i++) {
         usleep(100000);
         ready = tell_target(log, target);
     }

@@ -21,6 +21,7 @@ bool machine_folder(struct machine *machine)
     if (!base || strlen(base) > 40 || strpbrk(base, ", "))
         base = "/tmp";
     snprintf(machine->folder, sizeof(machine->folder), "%s/hairline.XXXXXX", base);
+    host_catch_signals();
     if (mkdtemp(machine->folder))
         return true;
     machine->folder[0] = 0;

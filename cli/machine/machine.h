@@ -25,7 +25,8 @@ struct machine_wires {
     int in, out, serial;
 };
 
-/* Make the private folder; false after one line on stderr. */
+/* Make the private folder; false after one line on stderr. From now on the tool has to remove it:
+   signals are caught (host_catch_signals). */
 bool machine_folder(struct machine *machine);
 
 /* Start `argv` (ended by NULL) with these descriptors, which are closed here, and its stderr in the

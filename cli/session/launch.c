@@ -105,6 +105,9 @@ static bool launch_file(const struct job *job, const char *folder)
     if (!build_stage(job, folder, false) || !efi_write(job, folder, file, NULL, NULL, &expected) ||
         !launch_load())
         return false;
+    host_hold_signals(); /* from here on it is done, or nothing is */
+    if (!host_goes_on())
+        return false;
     if (launch_is_beneath())
         return host_fail("Hairline is beneath this system already: `hairline leave` first");
     bool unloaded = launch_unload_kvm(), launched = launch_tell(MODULE "launch", file);

@@ -36,10 +36,7 @@ struct session {
     bool quit;       /* the user asked the machine to end */
 };
 
-static volatile sig_atomic_t caught; /* the signal that ends the tool */
-static struct termios terminal;      /* as it was, once it is raw */
-
-static void on_signal(int signal) { caught = signal; }
+static struct termios terminal; /* as it was, once it is raw */
 
 static void restore_terminal(void) { tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal); }
 
@@ -53,22 +50,6 @@ static void raw_terminal(void)
     raw.c_oflag |= OPOST;
     atexit(restore_terminal);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
-}
-
-/* Block the signals that end the tool. Lost wake-up: one that came between a look at `caught` and
- * the wait would not end it; ppoll lets them in and waits in one step. */
-static void hold_signals(sigset_t *open)
-{
-    static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    struct sigaction action = {.sa_handler = on_signal};
-    sigset_t held;
-    sigemptyset(&held);
-    for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++) {
-        sigaction(ending[i], &action, NULL);
-        sigaddset(&held, ending[i]);
-    }
-    sigprocmask(SIG_BLOCK, &held, open);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 /* Has the host system's own console the focus? */
@@ -199,7 +180,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) { return !a || (b && b < a) ? b 
  */
 static bool converse(struct session *s, const sigset_t *open)
 {
-    while (!caught) {
+    while (!host_caught()) {
         struct pollfd fds[] = {{s->machine.output, POLLIN, 0},
                                {s->input ? STDIN_FILENO : -1, POLLIN, 0},
                                {s->control.client < 0 ? s->control.door : -1, POLLIN, 0},
@@ -228,8 +209,8 @@ static bool converse(struct session *s, const sigset_t *open)
 /* The tool's exit code. `ended`: the machine ended by itself; `code`: its emulator's. */
 static int judge(struct session *s, bool ended, int code)
 {
-    if (caught)
-        return 128 + caught;
+    if (host_caught())
+        return 128 + host_caught();
     if (!ended && !s->quit && !stands(s)) {
         host_fail("time is over: the machine was stopped after %lu s", s->options->timeout);
         console_status(&s->console, host_now_ms());
@@ -246,7 +227,11 @@ static int judge(struct session *s, bool ended, int code)
 
 static void begin(struct session *s, sigset_t *open)
 {
-    hold_signals(open);
+    /* Lost wake-up: a signal that came between a look at host_caught() and the wait would not end
+       it; ppoll lets them in and waits in one step. */
+    sigprocmask(SIG_SETMASK, NULL, open);
+    host_hold_signals();
+    signal(SIGPIPE, SIG_IGN);
     s->start = host_now_ms();
     s->deadline = s->options->timeout ? s->start + s->options->timeout * 1000 : 0;
     s->input = !s->options->batch;

@@ -1294,6 +1294,24 @@ def test_qemu_ends_with_the_tool(house, monkeypatch, name):
         assert run.wait(PATIENCE) == (-9 if name == "SIGKILL" else 128 + getattr(signal, name))
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signal_before_the_machine_starts(house, monkeypatch, name):
+    """It ends the program that is waited for, and the private folder is gone."""
+    console(house)
+    (house / "slow").mkdir()
+    (house / "slow" / "mke2fs").write_text(f'#!/bin/sh\nfor last; do :; done\necho "$last" >{house}/begun\nexec sleep {PATIENCE}\n')
+    (house / "slow" / "mke2fs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{house}/slow:{os.environ['PATH']}")
+    with subprocess.Popen(["bin/tool", "run", "plan.yaml", "--batch"], stdin=subprocess.DEVNULL) as run:
+        while not (house / "begun").exists() or not (house / "begun").read_text():
+            time.sleep(0.01)
+        folder = pathlib.Path((house / "begun").read_text().strip()).parent
+        assert folder.name.startswith("hairline.") and folder.exists()
+        run.send_signal(getattr(signal, name))
+        assert run.wait(PATIENCE / 2) == 128 + getattr(signal, name)
+    assert not folder.exists() and not (house / "args").exists()
+
+
 def test_qemu_is_missing_old_or_fails(house, monkeypatch):
     console(house)
     monkeypatch.setenv("FAKE_VERSION", "8.2.2")
