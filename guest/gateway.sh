@@ -4,7 +4,7 @@
 #
 # Words on the kernel's command line, written by `hairline` from the plan's `gateway`:
 #   hairline.gateway=NAME:IP        who leads out of the LAN; the rest is for that one
-#   hairline.forward=PORT:IP:PORT,...  a port of the outside's, and where it leads
+#   hairline.forward=PORT:IP:PORT,...  a port of the outside's, and where it leads; of UDP: udp/PORT:IP:PORT
 # and from the plan's `cmdline`, where the outside's own DHCP is not there, or is not to be asked:
 #   hairline.outside=IP/BITS,ROUTER the address there, and who leads on
 #   hairline.dns=IP[#PORT]          who knows names
@@ -55,7 +55,8 @@ outside_differs() {
 }
 
 # A guest speaks from its own addresses only (the switch admits no other MAC); it reaches the outside, and of this
-# machine what it serves; the outside reaches what is forwarded. Each guest has its share of connections.
+# machine what it serves, also if such a port is forwarded; the outside reaches what is. Each guest has its share of
+# connections.
 rules() {
     cat <<EOT
 table ip gateway {
@@ -70,8 +71,13 @@ table ip gateway {
     }
     chain inward {
         type nat hook prerouting priority dstnat;
+        iifname $card_lan udp dport { 53, 67, 123 } accept
+        iifname $card_lan tcp dport 53 accept
         $(for f in $(word hairline.forward | tr ',' ' '); do
-        echo "fib daddr type local tcp dport ${f%%:*} dnat to ${f#*:}"
+        proto=tcp
+        [ "$f" = "${f#udp/}" ] || proto=udp
+        f=${f#udp/}
+        echo "fib daddr type local $proto dport ${f%%:*} dnat to ${f#*:}"
     done)
     }
     chain outward {

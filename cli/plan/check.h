@@ -46,7 +46,7 @@ struct volume_text {
 
 #define CHECK_FORWARDS 64u /* of a gateway */
 struct port_text {
-    char *port, *to, *to_port;
+    char *port, *to, *to_port, *proto;
 };
 struct gateway_text {
     struct port_text *forward;

@@ -10,6 +10,7 @@
 #define CLASS_NETWORK 0x0200 /* base class << 8 | subclass: PCI Code and ID Assignment, 1 */
 
 static const struct limit limit_forward = {unit_none, 1, 65535, 1, "a port from 1 to 65535"};
+static const struct choice protocols[] = {{"tcp", 0}, {"udp", 1}, {0}};
 
 static const struct gateway_text *gateway_of(const struct check *check, uint32_t vm)
 {
@@ -43,6 +44,11 @@ static const struct plan_vm *vm_on(const struct plan *plan, uint32_t lan, const 
     return NULL;
 }
 
+static bool is_udp(const struct port_text *port)
+{
+    return port->proto && strcmp(port->proto, "udp") == 0;
+}
+
 /* Forward `n` of the VM in hand. */
 static void check_port(struct check *check, uint32_t n)
 {
@@ -50,11 +56,13 @@ static void check_port(struct check *check, uint32_t n)
     const struct port_text *ports = gateway_of(check, check->vm)->forward, *port = &ports[n];
     const char *path = host_text("vms[%u].gateway.forward[%u]", check->vm, n);
     uint64_t number = check_number(check, host_text("%s.port", path), port->port, &limit_forward);
+    check_choice(check, host_text("%s.proto", path), port->proto, protocols);
     if (port->to_port)
         check_number(check, host_text("%s.to_port", path), port->to_port, &limit_forward);
     for (uint32_t i = 0; number && i < n; i++) {
         uint64_t other;
-        if (source_number(ports[i].port, unit_none, &other) && other == number)
+        if (source_number(ports[i].port, unit_none, &other) && other == number &&
+            is_udp(&ports[i]) == is_udp(port))
             source_error_at(&check->source, path,
                             "port %lu is forwarded already, to `%s`: choose another `port`", number,
                             ports[i].to);
@@ -117,8 +125,8 @@ void check_gateway_words(const struct check *check, FILE *out)
         const struct plan_vm *to = vm_on(plan, vm->lan, p->to);
         if (!to)
             continue;
-        fprintf(out, "%s%s:10.0.%u.%u:%s", separator, p->port, vm->lan, plan_index(to) + 1,
-                p->to_port ? p->to_port : p->port);
+        fprintf(out, "%s%s%s:10.0.%u.%u:%s", separator, is_udp(p) ? "udp/" : "", p->port, vm->lan,
+                plan_index(to) + 1, p->to_port ? p->to_port : p->port);
         separator = ",";
     }
     uint32_t last =

@@ -74,10 +74,8 @@ static const struct cyaml_schema_value volume_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct volume_text, volume_fields)};
 
 static const struct cyaml_schema_field port_fields[] = {
-    TEXT(port_text, port, 0),
-    TEXT(port_text, to, 0),
-    TEXT(port_text, to_port, OPTIONAL),
-    CYAML_FIELD_END,
+    TEXT(port_text, port, 0),         TEXT(port_text, to, 0), TEXT(port_text, to_port, OPTIONAL),
+    TEXT(port_text, proto, OPTIONAL), CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value port_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct port_text, port_fields)};

@@ -88,6 +88,19 @@ def house(tmp_path, outside):
     run.stop()
 
 
+def test_rules_lead_ports():
+    """Of TCP and of UDP; what the gateway serves to its LAN stays its own there."""
+    words = "8080:10.0.1.2:80,udp/53:10.0.1.3:5353,udp/8080:10.0.1.3:8080"
+    shell = f"""cd {rig.SOURCE}/guest; . ./gateway.sh; word() {{ [ "$1" != hairline.forward ] || echo {words}; }}
+        name=service here=10.0.1.1 net=10.0.1.0 peers=alpha:10.0.1.2 card_lan=lan outside=out; rules"""
+    rules = subprocess.run(["sh", "-euc", shell], capture_output=True, text=True, check=True).stdout
+    chain = [line.strip() for line in re.search(r"chain inward \{(.*?)\}\n *chain", rules, re.S)[1].splitlines()]
+    assert [line for line in chain if "dnat" in line] == [f"fib daddr type local {port} dnat to {to}" for port, to in (
+        ("tcp dport 8080", "10.0.1.2:80"), ("udp dport 53", "10.0.1.3:5353"), ("udp dport 8080", "10.0.1.3:8080"))]
+    own = [line for line in rules.splitlines() if "dport" in line and "accept" in line and "iifname lan" in line and "saddr" not in line]
+    assert len(own) == 4 and own[:2] == own[2:] and all(line.strip() in chain for line in own), rules
+
+
 def fetch(port, tries=20):
     """What a client on the host gets there; None: no page. Guests and QEMU's network give up by the host's clock."""
     for _ in range(tries):

@@ -490,6 +490,8 @@ BAD |= {
     "forward to itself": (gateway("to: alpha", "to: service"), 12, "`service` is no other VM on the LAN"),
     "forward past the lan": (gateway("to: beta", "to: gamma"), 13, "`gamma` is no other VM on the LAN"),
     "two forwards of a port": (gateway("port: 443", "port: 8080"), 13, "port 8080 is forwarded already, to `alpha`"),
+    "two forwards of a port by udp": (gateway("to_port: 80}\n        - {port: 443", "proto: udp}\n        - {proto: udp, port: 8080"), 13, "port 8080 is forwarded already, to `alpha`"),
+    "forward's proto": (gateway("to_port: 80", "proto: sctp"), 12, "`vms[0].gateway.forward[0].proto` cannot be `sctp`: write tcp or udp"),
     "forward's port": (gateway("port: 443", "port: 65536"), 13, "`vms[0].gateway.forward[1].port` is `65536`: write a port from 1 to 65535"),
     "forward to port": (gateway("to_port: 80", "to_port: 0"), 12, "`vms[0].gateway.forward[0].to_port` is `0`: write a port"),
     "forward without to": (gateway("443, to: beta", "443"), 13, "the key `to` is missing here"),
@@ -877,11 +879,12 @@ def test_build_volumes(house):
 
 def test_build_gateway(house):
     """Who leads out of the LAN, for all on it; and for that one, the others, and what is forwarded."""
-    (house / "plan.yaml").write_text(GATEWAY)
+    more = "        - {port: 8080, to: beta, proto: udp}\n        - {port: 53, to: alpha, to_port: 5353, proto: udp}\n        - {port: 53, to: alpha, proto: tcp}\n"
+    (house / "plan.yaml").write_text(altered(GATEWAY, "  - {name: alpha", more + "  - {name: alpha"))
     assert tool("build", "plan.yaml", "-o", "out").returncode == 0
     words = [vm.cmdline.rstrip(b"\0").decode().split() for vm in vms_of(house / "out" / "plan.bin")[1]]
     assert words[0][1:] == ["hairline.ip=10.0.1.1/24", "hairline.peers=alpha:10.0.1.2,beta:10.0.1.3", "hairline.gateway=service:10.0.1.1",
-                            "hairline.forward=8080:10.0.1.2:80,443:10.0.1.3:443", "hairline.disengage=never"]
+                            "hairline.forward=8080:10.0.1.2:80,443:10.0.1.3:443,udp/8080:10.0.1.3:8080,udp/53:10.0.1.2:5353,53:10.0.1.2:53", "hairline.disengage=never"]
     assert words[1][1:] == ["hairline.ip=10.0.1.2/24", "hairline.peers=beta:10.0.1.3", "hairline.gateway=service:10.0.1.1"]
     assert words[3] == ["hairline.name=gamma"]
 
