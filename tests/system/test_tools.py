@@ -4,6 +4,7 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import subprocess
 
 import pytest
@@ -30,6 +31,63 @@ def test_one_function_of_a_unit_program(tmp_path):
     others = [name for name in ran if name != "any_other"]
     assert done.returncode == 0 and len(ran) == len(others) + 1 and others, done
     assert not [name for name in others if f"void {name}(" not in (rig.SOURCE / "tests/unit/test_rate.c").read_text()], ran
+
+
+@pytest.fixture(name="launcher")
+def make_launcher(tmp_path):
+    """./hairline in a folder of its own, with a tool that is built, where no package is installed; it says what it would
+    install, and stops."""
+    functions, commands = (rig.SOURCE / "hairline").read_text().split("# All commands")
+    poor = 'installed() { return 1; }; install_packages() { say "packages: $*"; exit 3; }; install_all() { install_packages qemu "$@"; }\n'
+    for name, text in (("hairline", functions + poor + "# All commands" + commands), ("build/hairline-tool", '#!/bin/sh\necho "tool $*"\n')):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return lambda *words: call(str(tmp_path / "hairline"), *words)
+
+
+def tool_commands():
+    table = re.search(r"^static const struct command commands.*?^};", (rig.SOURCE / "cli/main.c").read_text(), re.M | re.S)[0]
+    return re.findall(r'^ *\{"(\w+)"', table, re.M)
+
+
+def test_help_installs_nothing(launcher, tmp_path):
+    """Nor does what another run is told. Without a tool what builds it is enough; a run does want QEMU."""
+    assert len(tool_commands()) > 15
+    for words in ([], ["help"], ["--help"], ["--version"], ["stop", "alpha"], *([name, "--help"] for name in tool_commands())):
+        done = launcher(*words)
+        assert (done.returncode, done.stdout) == (0, f"tool {' '.join(words)}\n"), done
+    (tmp_path / "build/hairline-tool").unlink()
+    for words in (["help"], ["run", "--help"], ["check", "plan.yaml"]):
+        done = launcher(*words)
+        assert done.returncode == 3 and "packages: gcc " in done.stderr and "qemu" not in done.stderr, done
+    for words in (["run"], ["run", "--", "--help"]):
+        assert "packages: qemu gcc" in launcher(*words).stderr
+
+
+def test_mistyped_command(launcher, tmp_path):
+    done = launcher("chek", "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "hairline: `chek` is not a command; `./hairline help` lists them\n")
+    assert not (tmp_path / "build/.lock").exists()
+
+
+@pytest.mark.parametrize("plan, wants", [
+    ("machine: {cores: 4, firmware: uefi, iscsi: debian}", "uefi target"),
+    ("machine: {firmware: uefi}", "uefi"),
+    ("machine:\n  firmware:  'uefi' # as it is\n  host:\n    disk: debian-disk\n", "uefi host"),
+    ('{"machine":{"iscsi":"ext4:16M","firmware":"uefi","host":{"disk":"debian-disk"}}}', "uefi target host"),
+    ("machine: {cores: 4, # of them\n  firmware:\n    uefi, host: {disk: debian-disk}}", "uefi host"),
+    ("machine: {firmware: bios} # firmware: uefi, iscsi: debian\n# disk: debian-disk\n", ""),
+    ("#firmware: uefi\nvms:\n  - {name: a, cmdline: my-iscsi:1 hairline.iscsi=1, disks: [{file: debian-disk}]}", ""),
+    ("machine: {firmware: uefi2}", ""),
+])
+def test_wants_of_a_plan(tmp_path, plan, wants):
+    """In each style that YAML has, and no comment counts."""
+    functions = (rig.SOURCE / "hairline").read_text().split("# All commands", maxsplit=1)[0]
+    (tmp_path / "plan").write_text(plan)
+    asks = "".join(f"! wants_{what} run plan --batch || echo {what}\n" for what in ("uefi", "target", "host"))
+    done = subprocess.run(["sh", "-c", functions + asks], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == wants.split()
 
 
 def test_help_names_every_stage():
