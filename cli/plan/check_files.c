@@ -200,6 +200,9 @@ static const char *make_name(const char *path)
     return strncmp(path, source, n) == 0 ? path + n : path;
 }
 
+/* Is the source tree there, by which packaged files are made? A package of the tool has none. */
+static bool has_makefile(void) { return access(host_source("Makefile"), R_OK) == 0; }
+
 /* Make those of `count` files that are packaged and missing, by `flock LOCK make ... FILE...`: two
  * makes on one tree would write the same files. */
 static bool make_packages(const struct job_file *const file[], uint32_t count)
@@ -215,7 +218,7 @@ static bool make_packages(const struct job_file *const file[], uint32_t count)
     for (uint32_t i = 0; i < count; i++)
         if (file[i]->kind == FILE_PACKAGED)
             argv[used++] = make_name(file[i]->path);
-    return used == 7 || host_run(argv) == 0;
+    return used == 7 || (has_makefile() && host_run(argv) == 0);
 }
 
 bool check_make_disk(const struct job *job)
@@ -261,9 +264,11 @@ bool check_packages(struct check *check)
                !kernel_image_look(job->file[job->plan.vm[check->vm].kernel].path,
                                   &check->image[check->vm]);
     if (!made)
-        source_error_at(&check->source, "vms",
-                        "the packaged kernel could not be fetched: try `sudo apt-get "
-                        "update`, or name a file");
+        source_error_at(&check->source, "vms", "%s",
+                        has_makefile() ? "the packaged kernel could not be fetched: try `sudo "
+                                         "apt-get update`, or name a file"
+                                       : "packaged kernels need Hairline's source tree, which is "
+                                         "not here: name a kernel file");
     return made;
 }
 

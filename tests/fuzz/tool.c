@@ -107,6 +107,8 @@ void tool_begin(void)
     if (asprintf(&folder, "%s.files", program_invocation_name) < 0)
         abort();
     make_folder(folder);
+    setenv("HAIRLINE_HOME", folder, 1);
+    put_file("Makefile", bytes, 1); /* which host_run does without */
     memcpy(bytes + 0x202, "HdrS\x0f\x02", 6);
     bytes[0x1f1] = 1;
     bytes[0x236] = 1;

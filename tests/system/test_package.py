@@ -21,6 +21,7 @@ def test_package_builds_a_plan(tmp_path):
                          "usr/share/doc/hairline/examples/cluster.crm": "examples/cluster.crm"}.items():
         assert (tree / path).read_bytes() == (rig.SOURCE / source).read_bytes()
     assert "/usr/lib/hairline/serve-volume %i" in (tree / "lib/systemd/system/hairline-volume@.service").read_text()
+    assert (tree / "usr/share/doc/hairline/examples/pair.yaml").samefile(tree / "usr/lib/hairline/examples/pair.yaml")
     plan = rig.write_plan(tmp_path, [rig.guest("one", "hello")])
     words = [tree / "usr/bin/hairline", "build", plan, "--batch", "--efi", tmp_path / "one.efi"]
     alone = {name: value for name, value in os.environ.items() if name != "HAIRLINE_HOME"}
@@ -28,6 +29,9 @@ def test_package_builds_a_plan(tmp_path):
     ours = [rig.BUILD / "hairline-tool", *words[1:-1], tmp_path / "two.efi"]
     subprocess.run(ours, cwd=tmp_path, check=True)
     assert (tmp_path / "one.efi").read_bytes() == (tmp_path / "two.efi").read_bytes()
+    done = subprocess.run([tree / "usr/bin/hairline", "run"], cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    reason = ":7: packaged kernels need Hairline's source tree, which is not here: name a kernel file\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{tree}/usr/lib/hairline/examples/pair.yaml{reason}")
 
 
 def test_module_is_whole(tmp_path):
