@@ -39,6 +39,7 @@ void host_take_memory(const struct uefi_host *of, uint64_t kernel, uint64_t size
 {
     (void)of, (void)kernel, (void)size;
 }
+void host_check(const struct uefi_host *of) { (void)of; }
 void host_slide(const struct uefi_host *of, uint64_t entry) { (void)of, (void)entry; }
 
 _Noreturn void uefi_enter(uint64_t entry, const struct uefi_handover *over, uint32_t magic)
