@@ -7,12 +7,11 @@ enum ari { ARI_FORWARDING = 1 << 5, SIZE_ARI = 8 };
 #define CHIPSET 0xfec00000ull /* from here to 4 GiB a PC has registers that no BAR tells of */
 
 /* ---- BARs (7.5.1.2.1) ------------------------------------------------------------------ */
-/* BARs at `offset`. Their sizes are found by writing ones, so decoding is off meanwhile: the lowest
-   bit that stays, whatever is above it. */
+/* BARs at `offset`. Their sizes are found by writing ones, so decoding is off meanwhile. */
 void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_bar bar[PCI_BARS])
 {
     for (uint32_t i = 0, step; i < PCI_BARS; i += step) {
-        uint32_t at = offset + 4 * i, low = pci_read32(f, at), high = 0, high_mask = 0;
+        uint32_t at = offset + 4 * i, low = pci_read32(f, at), high = 0, high_mask = ~0u;
         bool wide = (low & (BAR_IO | BAR_64)) == BAR_64 && i + 1 < PCI_BARS;
         pci_write32(f, at, ~0u);
         uint32_t mask = pci_read32(f, at);
@@ -24,9 +23,9 @@ void pci_measure_bars(const struct pci_function *f, uint32_t offset, struct pci_
             pci_write32(f, at + 4, high);
         }
         step = wide ? 2 : 1;
-        uint64_t bits = (uint64_t)high_mask << 32 | (mask & ~15u);
-        if (!(mask & BAR_IO) && bits)
-            bar[i] = (struct pci_bar){(uint64_t)high << 32 | (low & ~15u), bits & -bits,
+        if (!(mask & BAR_IO) && (mask & ~15u || (wide && high_mask)))
+            bar[i] = (struct pci_bar){(uint64_t)high << 32 | (low & ~15u),
+                                      ~((uint64_t)high_mask << 32 | (mask & ~15u)) + 1,
                                       low & (wide ? 15u : 15u - BAR_64)};
     }
 }
