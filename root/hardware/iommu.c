@@ -84,17 +84,18 @@ static const char *open_segment(const struct acpi *acpi)
 void iommu_start_all(const struct acpi *acpi)
 {
     scopes = &acpi->scopes;
+    /* Before pci_scan(), which maps what is beside them. */
+    uint64_t taken = scopes->wrong ? (uint64_t)BAD_ARG : take_registers();
     const char *wrong = pci_scan(acpi->ecam, acpi->buses);
     problem = scopes->wrong ? scopes->wrong : wrong;
     if (!problem && scopes->units == 0)
         problem = "the machine has no IOMMU";
     if (!problem)
         problem = open_segment(acpi);
-    if (!problem && take_registers() != OK)
+    if (!problem && taken != OK)
         problem = "an IOMMU's registers are not in device memory";
     uint32_t buses[MAX_IOMMUS];
-    if (!problem)
-        count_buses(buses);
+    count_buses(buses);
     for (uint32_t i = 0; !problem && i < scopes->units; i++)
         problem = iommu_start_unit(i, buses[i]);
 }
